@@ -1,0 +1,102 @@
+/**
+ * Churn: containers started at a steady rate, each ended after its time, by the engine's own clock.
+ *
+ * It is an open loop. What is due and late is done at once, so the rate holds over the whole run
+ * even where a timer (a millisecond at best) or a busy process does not hold it from one to the
+ * next; `lagMsMax` tells how late the latest was. Times of the result are of the machine's
+ * monotonic clock, which every process of it reads alike: `Number(process.hrtime.bigint()) / 1e6`.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CreateOptions } from './documents.ts';
+import type { Engine } from './engine.ts';
+
+export interface ChurnOptions {
+  /** Starts per second. */
+  readonly rate: number;
+  readonly seconds: number;
+  readonly lifetimeMs: number;
+  /** The fraction that is left running; every fifth, say. Default 0. */
+  readonly survivors?: number;
+  readonly ending?: 'stop' | 'die' | 'kill';
+  /** What is started; `{n}` in its environment stands for the number of the container. */
+  readonly container?: CreateOptions;
+  /** After so many numbers they begin again. */
+  readonly numbers?: number;
+}
+
+export interface Lifecycle {
+  readonly id: string;
+  readonly env: readonly string[];
+  /** Private port to host port, as long as it ran. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly startedMs: number;
+  /** Absent where it was left running. */
+  endedMs?: number;
+}
+
+export interface ChurnResult {
+  readonly lifecycles: readonly Lifecycle[];
+  readonly lagMsMax: number;
+}
+
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/** The container that stands in where nothing else is asked for. */
+export const defaultContainer: CreateOptions = {
+  env: ['PATH=/usr/local/bin:/usr/bin:/bin', 'DISCOVER=service-{n}:8080'],
+  ports: [{ container: '8080/tcp' }],
+  autoRemove: true,
+};
+
+export function numbered(container: CreateOptions, number: number): CreateOptions {
+  return { ...container, env: (container.env ?? []).map((entry) => entry.replaceAll('{n}', String(number))) };
+}
+
+export async function churn(engine: Engine, options: ChurnOptions, signal?: AbortSignal): Promise<ChurnResult> {
+  const { rate, seconds, lifetimeMs, survivors = 0, ending = 'stop', container = defaultContainer } = options;
+  const total = Math.round(rate * seconds);
+  const lifecycles: Lifecycle[] = [];
+  const mortal: Lifecycle[] = [];
+  const begunMs = monotonicMs();
+  let lagMsMax = 0;
+  let ended = 0;
+
+  const startDueMs = (): number => (lifecycles.length < total ? begunMs + (lifecycles.length * 1000) / rate : Infinity);
+  const endDueMs = (): number => (mortal[ended]?.startedMs ?? Infinity) + lifetimeMs;
+  const start = (): void => {
+    const number = lifecycles.length;
+    const id = engine.run(numbered(container, number % (options.numbers ?? total)));
+    const { env = [], ports = {} } = engine.truth(id) ?? {};
+    const hostPorts = Object.entries(ports).flatMap(([port, bound]) =>
+      bound?.[0] ? [[port, Number(bound[0].HostPort)]] : [],
+    );
+    const lifecycle = { id, env, ports: Object.fromEntries(hostPorts), startedMs: monotonicMs() };
+    lifecycles.push(lifecycle);
+    // Spread evenly: as many have survived of any first n as the fraction says.
+    const survives = Math.floor((number + 1) * survivors) > Math.floor(number * survivors);
+    if (!survives) mortal.push(lifecycle);
+  };
+  const end = (): void => {
+    const lifecycle = mortal[ended++];
+    // Somebody else may have ended it by a command.
+    if (!lifecycle || engine.truth(lifecycle.id)?.state !== 'running') return;
+    engine[ending](lifecycle.id);
+    lifecycle.endedMs = monotonicMs();
+  };
+
+  for (;;) {
+    signal?.throwIfAborted();
+    const dueMs = Math.min(startDueMs(), endDueMs());
+    if (dueMs === Infinity) return { lifecycles, lagMsMax };
+    const nowMs = monotonicMs();
+    if (dueMs > nowMs) {
+      await sleep(dueMs - nowMs, undefined, signal && { signal });
+      continue;
+    }
+    lagMsMax = Math.max(lagMsMax, nowMs - dueMs);
+    if (startDueMs() <= endDueMs()) start();
+    else end();
+  }
+}

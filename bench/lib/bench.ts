@@ -1,0 +1,64 @@
+/** What a benchmark is: one question, one axis, a measurement for each point of it and each subject. */
+import { monotonicMs } from '../engine/churn.ts';
+import type { Settled, World } from './world.ts';
+
+export const subjectNames: readonly string[] = ['discover', 'naive', 'floor'];
+
+/** What one measurement gave, by name with its unit. */
+export type Figures = Readonly<Record<string, number | string>>;
+
+export interface Settings {
+  readonly seconds: number;
+  /** Threads of discover; its own choice unless given. */
+  readonly workers?: number | undefined;
+}
+
+export interface Bench {
+  readonly name: string;
+  readonly question: string;
+  /** Heading of what varies, and its values. */
+  readonly axis: string;
+  readonly points: readonly number[];
+  /** How long each measurement lasts, where that is to choose. */
+  readonly seconds: number;
+  /** Default: all three at each point. */
+  readonly subjects?: (point: number) => readonly string[];
+  /** All subjects at the same time, because none of them does much. */
+  readonly together?: true;
+  /** Figures of the table, apart by spaces; those with a star are set against the others'. */
+  readonly columns: string;
+  measure(subject: string, point: number, settings: Settings): Promise<Figures>;
+}
+
+/** How far off etcd is in the end. */
+export function exactFigures({ missing, note, stale, wrong }: Settled, neverSeen = 0): Figures {
+  const parts = Object.entries({ missing, stale, wrong, 'never seen': neverSeen }).filter(([, count]) => count > 0);
+  const exact = parts.map(([what, count]) => `${count} ${what}`).join(', ') || 'yes';
+  return { missing, stale, wrong, neverSeen, exact, ...(note && { note }) };
+}
+
+/** Transactions as etcd shows them: changes of one revision came in one. */
+export function transactionFigures(changes: Settled['changes']): Figures {
+  const sizes = new Map<number, number>();
+  for (const { revision } of changes) sizes.set(revision, (sizes.get(revision) ?? 0) + 1);
+  const largest = [...sizes.values()].reduce((most, size) => Math.max(most, size), 0);
+  return { transactions: sizes.size, keysPerTransaction: changes.length / Math.max(1, sizes.size), largest };
+}
+
+/** Until the function returned is called: CPU of everybody, of one core and for each lifecycle, and the event loop. */
+export async function startMeter(world: World): Promise<(lifecycles?: number) => Promise<Figures>> {
+  world.subject.begin();
+  const [before, begunMs] = [await world.cpuMs(), monotonicMs()];
+  return async (lifecycles) => {
+    const [after, tookMs] = [await world.cpuMs(), monotonicMs() - begunMs];
+    const used = after.map((ms, index) => ms - (before[index] ?? 0));
+    const [cpuPercent = 0, etcdCpuPercent = 0, engineCpuPercent = 0, recorderCpuPercent = 0] = used.map(
+      (ms) => (ms / tookMs) * 100,
+    );
+    const [own = 0, ofEtcd = 0] = used.map((ms) => ms / Math.max(1, lifecycles ?? 1));
+    return {
+      ...(lifecycles !== undefined && { lifecycles, cpuMsEach: own, etcdCpuMsEach: ofEtcd }),
+      ...{ cpuPercent, etcdCpuPercent, engineCpuPercent, recorderCpuPercent, ...(await world.subject.loop()) },
+    };
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * What is measured: discover, naive or floor, each a process of its own and started the same way.
+ *
+ * discover runs as built (dist/cli.js) and with its defaults; the other two are compiled first, so
+ * that no loader of TypeScript is measured with them. All write their output to a file, as a service
+ * manager would have it.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { atExit, cleanEnvironment, exitOf } from '../../test/helpers/run.ts';
+import { monotonicMs } from '../engine/churn.ts';
+import type { Figures } from './bench.ts';
+
+/** Who the host is, to all three. */
+export const host = { id: 'h1', ip: '10.0.0.5' };
+
+export interface SubjectOptions {
+  readonly subject: string;
+  readonly workers?: number | undefined;
+  /** Operations of a transaction of discover, at most. */
+  readonly operationsMax?: number;
+}
+
+export interface Subject extends AsyncDisposable {
+  readonly pid: number;
+  readonly spawnedMs: number;
+  /** How it ended and its last words, if it did: none is to. */
+  readonly ended: string | undefined;
+  /** Begins to watch the event loop of the main thread; `loop` says how late it has been since. */
+  begin(): void;
+  loop(): Promise<Figures>;
+}
+
+const inBench = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
+const cli = inBench('../dist/cli.js');
+/** Inside the package, so that its dependencies are found from there. */
+const compiled = inBench('../node_modules/.cache/discover-bench');
+
+/** Compiles what is not discover; once for each run of the runner. */
+export function prepareSubjects(): void {
+  if (!existsSync(cli)) throw new Error('discover is not built: npm run build');
+  const flags = '--ignoreConfig --module nodenext --target es2022 --types node --skipLibCheck'.split(' ');
+  const places = ['--rewriteRelativeImportExtensions', '--rootDir', inBench('.'), '--outDir', compiled];
+  const files = [inBench('floor.ts'), inBench('naive.ts')];
+  const tsc = inBench('../node_modules/typescript/bin/tsc');
+  execFileSync(process.execPath, [tsc, ...files, ...flags, ...places], { stdio: 'inherit' });
+}
+
+function commandOf({ operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
+  if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
+  if (operationsMax !== undefined) return [inBench('lib/agent.mjs'), ...place, String(operationsMax)];
+  const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
+  const threads = workers === undefined ? [] : ['--workers', String(workers)];
+  return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads];
+}
+
+export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {
+  const directory = mkdtempSync(path.join(tmpdir(), 'discover-bench-'));
+  const log = path.join(directory, 'log');
+  const output = openSync(log, 'a');
+  const command = commandOf(options, [socketPath, endpoint, host.id, host.ip]);
+  const spawnedMs = monotonicMs();
+  const child = spawn(process.execPath, ['--import', inBench('lib/probe.mjs'), ...command], {
+    stdio: ['ignore', output, output, 'ipc'],
+    env: cleanEnvironment(),
+  });
+  closeSync(output);
+  const erase = (): void => {
+    child.kill('SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  };
+  const forget = atExit(erase);
+  let ended: string | undefined;
+  child.once('exit', (code, signal) => {
+    const words = existsSync(log) ? readFileSync(log, 'utf8').slice(-500) : '';
+    ended = `${options.subject} has ended (${signal ?? code}): ${words}`;
+  });
+  return {
+    pid: child.pid ?? 0,
+    spawnedMs,
+    get ended() {
+      return ended;
+    },
+    begin: () => void (child.connected && child.send('begin')),
+    loop: () =>
+      new Promise((resolve) => {
+        if (!child.connected) return resolve({});
+        child.once('message', (figures) => resolve(figures as Figures)).once('exit', () => resolve({}));
+        child.send('read');
+      }),
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL');
+      await exitOf(child);
+      erase();
+      forget();
+    },
+  };
+}

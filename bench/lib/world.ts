@@ -1,0 +1,121 @@
+/**
+ * A world: a simulated engine, a real etcd, a recorder and one subject, all private and all new.
+ *
+ * Every measurement happens in one of its own, so that no subject inherits another's etcd. It is
+ * ready when what ran before the subject came is in etcd, which asks the same of all three.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type EtcdServer, startEtcd } from '../../test/helpers/etcd.ts';
+import { monotonicMs } from '../engine/churn.ts';
+import { type EngineHandle, forkEngine } from '../engine/client.ts';
+import type { FaultSettings } from '../engine/faults.ts';
+import { type Deviation, deviationOf, expectedKeys, isOfContainer, Pursuit } from './exact.ts';
+import { usageOf } from './measure.ts';
+import { type Change, startRecorder } from './recorder.ts';
+import { host, type Subject, type SubjectOptions, startSubject } from './subject.ts';
+
+export interface WorldOptions extends SubjectOptions {
+  /** Containers that run before the subject does; default 20. */
+  readonly standing?: number;
+  /** From when the subject is ready. */
+  readonly faults?: Partial<FaultSettings> | undefined;
+  readonly follow?: (changes: readonly Change[]) => void;
+  /** False: return as soon as the subject is spawned. */
+  readonly ready?: false;
+}
+
+export interface Settled extends Deviation {
+  /** Of containers' keys, since the last call. */
+  readonly changes: readonly Change[];
+  /** When etcd last came to hold what it must. */
+  readonly exactAtMs: number | undefined;
+  /** Why nobody should believe the rest, or empty. */
+  readonly note: string;
+}
+
+export interface World extends AsyncDisposable {
+  readonly engine: EngineHandle;
+  readonly etcd: EtcdServer;
+  readonly subject: Subject;
+  /** Waits until etcd holds what runs, or `limitMs`, or until it clearly gets no nearer. The engine must be at rest. */
+  settle(limitMs?: number): Promise<Settled>;
+  /** Warms the subject up, and leaves nothing of it. */
+  warmUp(rate: number): Promise<void>;
+  /** Used until now by subject, etcd, engine and recorder. */
+  cpuMs(): Promise<readonly number[]>;
+}
+
+/** Exact for so long is exact: what is late would have come. */
+const calmMs = 400;
+/** Without a change for so long, what is not there will not come. */
+const stuckMs = 2_500;
+const settleLimitMs = 10_000;
+const readyLimitMs = 60_000;
+
+export async function openWorld(options: WorldOptions): Promise<World> {
+  await using stack = new Stack();
+  const etcd = stack.use(await startEtcd());
+  const opening = forkEngine({ api: '1.41', containers: options.standing ?? 20 });
+  stack.use({ [Symbol.asyncDispose]: async () => (await opening).close() });
+  const recorder = stack.use(await startRecorder(etcd.endpoint, options.follow));
+  const engine = await opening;
+  const subject = stack.use(startSubject(options, engine.socketPath, etcd.endpoint));
+  const state = new Map<string, string>();
+
+  const settle = async (limitMs = settleLimitMs): Promise<Settled> => {
+    const expected = expectedKeys(await engine.snapshot(), host);
+    const pursuit = new Pursuit(expected, state);
+    const changes: Change[] = [];
+    const begunMs = monotonicMs();
+    let lastMs = begunMs;
+    for (;;) {
+      for (const change of await recorder.take(limitMs)) {
+        lastMs = monotonicMs();
+        pursuit.apply(change);
+        if (isOfContainer(change.key)) changes.push(change);
+      }
+      const nowMs = monotonicMs();
+      const patienceMs = pursuit.isExact ? calmMs : changes.length > 0 ? stuckMs : limitMs;
+      if (subject.ended || nowMs - begunMs > limitMs || nowMs - lastMs > patienceMs) break;
+      await sleep(50);
+    }
+    // By what etcd says itself: the recorder is not asked whether it has seen everything.
+    const deviation = deviationOf(expected, await etcd.get('/discover/'));
+    return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, note: subject.ended ?? '' };
+  };
+  const warmUp = async (rate: number): Promise<void> => {
+    await engine.churn({ rate, seconds: 1, lifetimeMs: 200 });
+    await settle();
+  };
+  const cpuMs = async (): Promise<number[]> => {
+    const pids = [subject.pid, etcd.pids[0] ?? 0, engine.pid];
+    return [...pids.map((pid) => usageOf(pid).cpuMs), await recorder.cpuMs()];
+  };
+  if (options.ready !== false) {
+    const { missing, note } = await settle(readyLimitMs);
+    if (missing > 0) throw new Error(`${options.subject} has not begun: ${missing} keys are missing. ${note}`);
+    await engine.setFaults(options.faults ?? {});
+  }
+  const parts = stack.move();
+  return { engine, etcd, subject, settle, warmUp, cpuMs, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() };
+}
+
+/** What is to be closed, last first. Node 20 has no AsyncDisposableStack. */
+class Stack implements AsyncDisposable {
+  #parts: AsyncDisposable[] = [];
+
+  use<Part extends AsyncDisposable>(part: Part): Part {
+    this.#parts.unshift(part);
+    return part;
+  }
+
+  move(): Stack {
+    const other = new Stack();
+    other.#parts = this.#parts.splice(0);
+    return other;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const part of this.#parts.splice(0)) await part[Symbol.asyncDispose]();
+  }
+}

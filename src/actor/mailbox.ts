@@ -1,0 +1,153 @@
+/**
+ * The two mailboxes.
+ *
+ * `KeyedMailbox` decides when each container gets its next turn. A key waits at most once, however
+ * often it is put; it is never in flight twice; and a put during its flight earns exactly one more
+ * turn, at the back of the order. So work is bounded by containers, not by events, and what a turn
+ * finds was read after the event that asked for it.
+ *
+ * Not here: retries. Who fails puts the key back, after its back-off.
+ */
+
+import { Queue } from 'mnemonist';
+import type { Mailbox } from './actor.ts';
+
+/** First in, first out; every message is kept. For few messages, or many that each say something new. */
+export class FifoMailbox<Message> implements Mailbox<Message> {
+  readonly #queue = new Queue<Message>();
+  #inFlight = 0;
+
+  get size(): number {
+    return this.#queue.size;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  put(message: Message): void {
+    this.#queue.enqueue(message);
+  }
+
+  take(max: number): Message[] {
+    const batch: Message[] = [];
+    while (batch.length < max && this.#queue.size > 0) batch.push(this.#queue.dequeue() as Message);
+    this.#inFlight += batch.length;
+    return batch;
+  }
+
+  done(): void {
+    this.#inFlight--;
+  }
+}
+
+interface Turn<Message> {
+  /** What its next turn is for, if it has one coming. */
+  waiting: Message | undefined;
+  /** What it was taken for, until done. */
+  inFlight: Message | undefined;
+  /** Holds a place in the order; may outlive `waiting` when the turn was recalled. */
+  queued: boolean;
+  /** When the flight under way was overtaken, on the caller's clock: its result describes the past. */
+  recalledAt: number | undefined;
+}
+
+export class KeyedMailbox<Message> implements Mailbox<Message> {
+  readonly #keyOf: (message: Message) => string;
+  readonly #merge: (older: Message, newer: Message) => Message;
+  readonly #order = new Queue<string>();
+  readonly #turns = new Map<string, Turn<Message>>();
+  #size = 0;
+  #inFlight = 0;
+
+  /** `merge` says what one turn is for that two messages asked for; by default the newer. */
+  constructor(
+    keyOf: (message: Message) => string,
+    merge: (older: Message, newer: Message) => Message = (_, newer) => newer,
+  ) {
+    this.#keyOf = keyOf;
+    this.#merge = merge;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  put(message: Message): void {
+    const key = this.#keyOf(message);
+    let turn = this.#turns.get(key);
+    if (turn === undefined) {
+      turn = { waiting: undefined, inFlight: undefined, queued: false, recalledAt: undefined };
+      this.#turns.set(key, turn);
+    }
+    if (turn.waiting !== undefined) {
+      turn.waiting = this.#merge(turn.waiting, message);
+      return;
+    }
+    turn.waiting = message;
+    this.#size++;
+    if (turn.inFlight === undefined) this.#enqueue(key, turn);
+  }
+
+  take(max: number): Message[] {
+    const batch: Message[] = [];
+    while (batch.length < max && this.#order.size > 0) {
+      const key = this.#order.dequeue() as string;
+      const turn = this.#turns.get(key) as Turn<Message>;
+      turn.queued = false;
+      if (turn.waiting === undefined) {
+        this.#turns.delete(key);
+        continue;
+      }
+      batch.push(turn.waiting);
+      turn.inFlight = turn.waiting;
+      turn.waiting = undefined;
+      this.#size--;
+      this.#inFlight++;
+    }
+    return batch;
+  }
+
+  done(message: Message): void {
+    const key = this.#keyOf(message);
+    const turn = this.#turns.get(key);
+    if (turn?.inFlight === undefined) return;
+    turn.inFlight = undefined;
+    turn.recalledAt = undefined;
+    this.#inFlight--;
+    if (turn.waiting !== undefined) this.#enqueue(key, turn);
+    else this.#turns.delete(key);
+  }
+
+  /** Takes back the waiting turn and marks the flight under way as overtaken, each where `isOlder` says so. */
+  recall(key: string, at: number, isOlder: (message: Message) => boolean): void {
+    const turn = this.#turns.get(key);
+    if (turn === undefined) return;
+    if (turn.waiting !== undefined && isOlder(turn.waiting)) {
+      turn.waiting = undefined;
+      this.#size--;
+    }
+    if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = at;
+  }
+
+  /** Whether the key waits or is in flight. */
+  holds(key: string): boolean {
+    const turn = this.#turns.get(key);
+    return turn !== undefined && (turn.waiting !== undefined || turn.inFlight !== undefined);
+  }
+
+  /** When the flight under way was overtaken, if it was. */
+  recalledAt(key: string): number | undefined {
+    return this.#turns.get(key)?.recalledAt;
+  }
+
+  #enqueue(key: string, turn: Turn<Message>): void {
+    if (turn.queued) return;
+    turn.queued = true;
+    this.#order.enqueue(key);
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * The agent: builds every part in the order of the data and says who tells whom. Nothing else.
+ *
+ *     Docker ─► watcher ─► inspector ─► reconciler ─► writer ─► etcd
+ *                  └──────────────────────►│            ▲
+ *                                        ledger ◄─ lease keeper
+ *
+ * Started at the sink and stopped at the source, so that nobody is ever told anything by a part whose
+ * listener is not there.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import type { Ref } from './actor/actor.ts';
+import { type Clock, systemClock } from './actor/clock.ts';
+import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
+import { Supervisor } from './actor/supervisor.ts';
+import type { Config } from './config/options.ts';
+import { type Docker, DockerClient } from './docker/docker.ts';
+import { type Resync, Watcher } from './docker/watcher.ts';
+import type { DiscoverError } from './errors.ts';
+import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
+import { createLooks, type Looks } from './inspect/pool.ts';
+import { type Log, silentLog } from './log.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
+import { layoutOf } from './model/keys.ts';
+import type { Fact, Look } from './model/messages.ts';
+import { Ledger } from './reconcile/ledger.ts';
+import { Reconciler } from './reconcile/reconciler.ts';
+import { EtcdRegistry } from './registry/etcd.ts';
+import { type Doubt, LeaseKeeper } from './registry/lease-keeper.ts';
+import { type Fate, fateOf, ownIdentity, type ProcessIdentity } from './registry/process-identity.ts';
+import type { Registry } from './registry/registry.ts';
+import { type Hold, type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
+import { version } from './version.ts';
+
+/** A container whose keys have changed in etcd. */
+export interface Publication {
+  /** The 12 digits that end its keys. */
+  readonly id: string;
+  /** Service name to its key; for `unpublish`, the keys that are gone. */
+  readonly services: Readonly<Record<string, string>>;
+  /** Every key with its address; empty for `unpublish`. */
+  readonly addresses: ReadonlyMap<string, string>;
+}
+
+export interface AgentEvents {
+  /** A Docker Engine answers; again after each time it was lost. */
+  connect: [];
+  /** What runs has been listed, and this process writes for its host. */
+  start: [];
+  /** The keys of a container have appeared or changed, in one transaction. */
+  publish: [Publication];
+  /** All keys of a container have gone, in one transaction. */
+  unpublish: [Publication];
+}
+
+/** What the agent is made of; every part can be replaced. */
+export interface Parts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly docker: Docker;
+  readonly looks: Looks;
+  readonly registry: Registry;
+  readonly process: { readonly self: ProcessIdentity | undefined; fateOf(other: ProcessIdentity | undefined): Fate };
+  /** Names this process in the owner key. */
+  readonly instance: string;
+}
+
+const stopTimeoutMs = 3_000;
+/** Looks that came too late for their batch, beyond which no further ones are begun. */
+const lateMax = 256;
+
+export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable {
+  readonly metrics: Metrics = createMetrics();
+  /** Resolves when the agent has stopped: with what made it stop, or with nothing if it was asked to. */
+  readonly ended: Promise<DiscoverError | undefined>;
+  readonly #supervisor: Supervisor;
+  readonly #parts: Parts;
+  readonly #ledger = new Ledger();
+  #end: (cause: DiscoverError | undefined) => void = () => {};
+  #stopping: Promise<void> | undefined;
+
+  constructor(config: Config, parts: Parts) {
+    super();
+    this.#parts = parts;
+    const { clock, docker, log, looks, registry } = parts;
+    const { metrics } = this;
+    const ledger = this.#ledger;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    const onFatal = (error: DiscoverError) => void this.stop(error);
+    const supervisor = new Supervisor(clock, log, onFatal);
+    this.#supervisor = supervisor;
+
+    const layout = layoutOf(config.etcd.prefix, config.host.realm, config.host.id);
+    const hold: Hold = { tenure: undefined };
+    const started = { listed: false, held: false };
+    const onProgress = (what: 'listed' | 'held') => {
+      if (started[what]) return;
+      started[what] = true;
+      if (started.listed && started.held) this.emit('start');
+    };
+    let moment = 0;
+    const tick = () => ++moment;
+    let versionPrefix = '';
+    let watcher: Ref<Resync> | undefined;
+
+    const keeper = supervisor.start<Doubt>({
+      name: 'lease keeper',
+      mailbox: new FifoMailbox(),
+      // A renewal that waits for its answer must not hold up a doubt.
+      concurrency: 4,
+      batchMax: 1,
+      stopTimeoutMs,
+      start: (self, signal) =>
+        new LeaseKeeper(
+          {
+            ...{ clock, log: log.child({ actor: 'lease keeper' }), metrics, registry, layout, ledger, hold },
+            ttlSeconds: config.etcd.ttlSeconds,
+            onExit: config.host.onExit,
+            owner: {
+              instance: parts.instance,
+              started: new Date(clock.wall()).toISOString(),
+              version,
+              ip: config.host.ip,
+              process: parts.process.self,
+            },
+            fateOf: parts.process.fateOf,
+            onHeld: () => {
+              reconciler.tell({ kind: 'read' });
+              for (const short of ledger.unsettled()) writer.tell(short);
+              onProgress('held');
+            },
+            onFatal,
+          },
+          self,
+          signal,
+        ),
+    });
+
+    const writer = supervisor.start<string>({
+      name: 'writer',
+      mailbox: new KeyedMailbox((short) => short),
+      concurrency: 1,
+      batchMax: writeBatchMax,
+      stopTimeoutMs,
+      start: (self, signal) =>
+        new Writer(
+          {
+            ...{ clock, log: log.child({ actor: 'writer' }), metrics, registry, layout, ledger, hold, keeper },
+            onCommitted: (parcel) => this.#committed(parcel, layout.nameOf),
+          },
+          self,
+          signal,
+        ),
+    });
+
+    const reconciler = supervisor.start<Fact>({
+      name: 'reconciler',
+      mailbox: new FifoMailbox(),
+      concurrency: 1,
+      batchMax: Number.POSITIVE_INFINITY,
+      stopTimeoutMs,
+      start: (_self, signal) =>
+        new Reconciler(
+          {
+            ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, tick, writer },
+            look: (id) => inspector.tell({ id, at: 0 }),
+            resync: () => watcher?.tell('thorough'),
+            onListed: () => {
+              onProgress('listed');
+              keeper.tell({ kind: 'audit' });
+            },
+          },
+          signal,
+        ),
+    });
+
+    const inspectorMailbox = new KeyedMailbox<Look>(
+      (look) => look.id,
+      (older, newer) => (newer.at > older.at ? newer : older),
+    );
+    const inspector = supervisor.start<Look>({
+      name: 'inspector',
+      mailbox: inspectorMailbox,
+      concurrency: looks.slots,
+      batchMax: inspectBatchMax,
+      inFlightMax: looks.slots * inspectBatchMax + lateMax,
+      stopTimeoutMs,
+      start: (self) =>
+        new Inspector(
+          { clock, metrics, mailbox: inspectorMailbox, looks, tick, reconciler, versionPrefix: () => versionPrefix },
+          self,
+        ),
+    });
+
+    watcher = supervisor.start<Resync>({
+      name: 'watcher',
+      mailbox: new FifoMailbox(),
+      concurrency: 1,
+      batchMax: Number.POSITIVE_INFINITY,
+      stopTimeoutMs,
+      start: (self, signal) =>
+        new Watcher(
+          {
+            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, tick },
+            ...{ inspectorMailbox, inspector, reconciler, onFatal },
+            resyncSeconds: config.resyncSeconds,
+            parseList: (body) => looks.list(body),
+            onConnect: (engine) => {
+              versionPrefix = engine.versionPrefix;
+              log.info({ engine: engine.serverVersion, api: versionPrefix }, 'connected to docker');
+              this.emit('connect');
+            },
+          },
+          self,
+          signal,
+        ),
+    });
+  }
+
+  /** Containers that are, or should be, published. */
+  get published(): number {
+    return this.#ledger.size;
+  }
+
+  /** Stops in order: what was accepted is finished, the owner key released, the threads ended. Never rejects. */
+  stop(cause?: DiscoverError): Promise<void> {
+    this.#stopping ??= (async () => {
+      await this.#supervisor.stop();
+      await this.#parts.looks.close().catch(() => {});
+      this.#parts.registry.close();
+      this.#end(cause);
+    })();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  #committed({ short, changes }: Parcel, nameOf: (key: string) => string | undefined): void {
+    const services: Record<string, string> = Object.create(null);
+    const addresses = new Map<string, string>();
+    const held = this.#ledger.observed(short);
+    const isGone = held.size === 0;
+    for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
+      const name = nameOf(key);
+      if (name === undefined) continue;
+      services[name] ??= key;
+      const url = held.get(key);
+      if (url !== undefined) addresses.set(key, url);
+    }
+    const publication = { id: short, services, addresses };
+    this.#parts.log.info(
+      { container: short, services: isGone ? Object.keys(services) : [...addresses] },
+      isGone ? 'unpublished' : 'published',
+    );
+    this.emit(isGone ? 'unpublish' : 'publish', publication);
+  }
+}
+
+/** Builds an agent of real parts, except where `parts` brings its own. It is running when this returns. */
+export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
+  const clock = parts.clock ?? systemClock;
+  const { serviceVariable, namePolicy } = config;
+  return new Agent(config, {
+    clock,
+    log: parts.log ?? silentLog,
+    docker: parts.docker ?? new DockerClient(config.docker.endpoint, config.docker.apiVersion, clock),
+    looks:
+      parts.looks ??
+      createLooks(
+        config.workers,
+        { endpoint: config.docker.endpoint, hostIp: config.host.ip, serviceVariable, namePolicy },
+        clock,
+      ),
+    registry: parts.registry ?? new EtcdRegistry(config.etcd),
+    process: parts.process ?? { self: ownIdentity(), fateOf },
+    instance: parts.instance ?? randomUUID(),
+  });
+}

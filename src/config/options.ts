@@ -1,0 +1,196 @@
+/**
+ * The options: one table, and what the program makes of it.
+ *
+ * `schema` is the table: validation, defaults, JSON Schema, command line, help and README are all
+ * made from it. An option is a rule (which values there may be, said once in code and once in words),
+ * a default and a description. Rules look at one value each; what several options must be together
+ * is checked in `resolve.ts`.
+ */
+import { isIP } from 'node:net';
+import * as z from 'zod/mini';
+import type { DockerEndpoint } from '../docker/docker.ts';
+import type { AdvertisementOptions } from '../inspect/advertise.ts';
+import type { RegistryConfig } from '../registry/registry.ts';
+
+/** What the agent runs on. */
+export interface Config extends AdvertisementOptions {
+  readonly workers: number;
+  readonly resyncSeconds: number;
+  readonly docker: {
+    /** An IPv6 host stands here without brackets. */
+    readonly endpoint: DockerEndpoint;
+    /** Such as `1.41`, without a v; undefined to negotiate. */
+    readonly apiVersion: string | undefined;
+  };
+  /** The endpoints are `http://host:port`, or every one of them https. */
+  readonly etcd: RegistryConfig & {
+    /** One leading slash, no trailing one. */
+    readonly prefix: string;
+    readonly ttlSeconds: number;
+  };
+  readonly host: {
+    readonly id: string;
+    readonly realm: string;
+    readonly ip: string;
+    readonly onExit: 'keep' | 'remove';
+  };
+  readonly log: { readonly level: 'info' | 'debug' | 'trace'; readonly file?: string };
+}
+
+/** One line of the table. */
+export interface OptionRow {
+  /** As in `docker.tls.ca`. */
+  readonly path: string;
+  readonly type: 'string' | 'string or false' | 'integer' | 'boolean' | 'list';
+  /** What may follow "must be". */
+  readonly allowed: string;
+  readonly choices?: readonly string[];
+  /** null where there is none, or where it is found out at start. */
+  readonly default: unknown;
+  /** Where the default is null it ends with what holds then, in brackets. */
+  readonly description: string;
+  readonly schema: z.ZodMiniType;
+}
+
+type Rule<T> = Pick<OptionRow, 'type' | 'allowed' | 'choices'> & { readonly schema: T };
+
+const rule = <T>(type: OptionRow['type'], allowed: string, schema: T): Rule<T> => ({ type, allowed, schema });
+const integer = (min: number, max: number) =>
+  rule('integer', `an integer from ${min} to ${max}`, z.int().check(z.gte(min), z.lte(max)));
+const oneOf = <T extends string>(...choices: T[]) =>
+  ({ type: 'string', allowed: choices.join(' or '), choices, schema: z.enum(choices) }) as const;
+const string = (allowed: string, pattern: RegExp, test: (value: string) => boolean = () => true) =>
+  rule('string', allowed, z.string().check(z.regex(pattern), z.refine(test)));
+
+export const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, '$1');
+export const endpointPattern = /^(?:(https?):\/\/)?(\[[\da-f:.]+\]|[\w.-]+):([1-9]\d{0,4})\/?$/i;
+const isEndpoint = (value: string): boolean => Number(endpointPattern.exec(value)?.[3]) <= 65_535;
+const isHost = (value: string): boolean => !/[:[\]]/.test(value) || isIP(withoutBrackets(value)) === 6;
+const isShort = (value: string): boolean => Buffer.byteLength(value) <= 255;
+
+const boolean = rule('boolean', 'true or false', z.boolean());
+const verified = rule('boolean', 'true: verification cannot be switched off', z.literal(true));
+/** The only rule for free text; whatever may be shown has one that says what it looks like. */
+const secret = string('text that is not empty', /./s);
+const name = string('a name without control characters', /^\P{Cc}+$/u);
+const file = string('the path of a file', /^[^\0]+$/);
+const pem = { ...file, allowed: 'the path of a PEM file' };
+const variable = string('the name of an environment variable', /^[^=\0]+$/);
+const version = string('an API version such as "1.41"', /^v?\d+\.\d+$/);
+const hostName = string('a host name or address without scheme and port', /^[\w.:[\]-]{1,253}$/, isHost);
+const ip = string('an IPv4 or IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/i, (value) => isIP(value) !== 0);
+const segmentAllowed = '1 to 255 bytes without slash, white space or control characters, not "." or ".."';
+const segment = string(segmentAllowed, /^(?!\.\.?$)[^/\s\p{Cc}\p{Cs}]+$/u, isShort);
+const prefixPattern = /^\/?(?:(?!\.\.?(?:\/|$))[^/\s\p{Cc}\p{Cs}]+(?:\/|$))+$/u;
+const prefix = string('a path such as "/discover", at least one segment and no double slash', prefixPattern, isShort);
+const path = z.string().check(z.regex(/^\/[^\0]+$/));
+const socket = rule('string or false', 'the absolute path of a socket, or false', z.union([z.literal(false), path]));
+const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLength(1));
+const endpoints = rule('list', 'a list of host:port, http://host:port or https://host:port', members);
+const port = integer(1, 65_535);
+
+const facts = new Map<unknown, Omit<OptionRow, 'path'>>();
+
+/** An option that may stay unset. */
+function maybe<T extends z.ZodMiniType>(of: Rule<T>, description: string) {
+  const schema = z.optional(z.nullable(of.schema));
+  facts.set(schema, { ...of, default: null, description });
+  return schema;
+}
+
+function option<T extends z.ZodMiniType, F extends z.output<T>>(of: Rule<T>, fallback: F, description: string) {
+  const schema = z._default(z.nullable(of.schema), () => fallback as z.core.util.NoUndefined<F>);
+  facts.set(schema, { ...of, default: fallback, description });
+  return schema;
+}
+
+const group = <T extends z.core.$ZodShape>(shape: T) => z.prefault(z.strictObject(shape), {} as never);
+
+const certificates = (of: string) => ({
+  ca: maybe(pem, `Certificate authority of ${of}, turns TLS on`),
+  cert: maybe(pem, `Certificate to show to ${of}`),
+  key: maybe(pem, 'Key of that certificate'),
+});
+
+export const schema = z.strictObject({
+  workers: maybe(integer(0, 64), 'Inspection threads, 0 for none (1 on up to 2 cores, else 2)'),
+  resync: option(integer(1, 86_400), 60, 'Seconds between two comparisons of what runs with what is published'),
+  debug: option(boolean, false, 'Log each container'),
+  verbose: option(boolean, false, 'The same as debug'),
+  silly: option(boolean, false, 'Log each event as well'),
+  log: maybe(file, 'File to log to (standard output)'),
+  discover: group({
+    serviceVariable: option(variable, 'DISCOVER', 'Environment variable in which containers advertise services'),
+    namePolicy: option(oneOf('compat', 'strict', 'encode', 'raw'), 'compat', 'Which service names are accepted'),
+  }),
+  docker: group({
+    socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),
+    host: maybe(hostName, 'Host of the engine (localhost where only the port is set)'),
+    port: maybe(port, 'Port of the engine (4243 where only the host is set)'),
+    version: maybe(version, 'Docker API version (negotiated)'),
+    tls: group({
+      ...certificates('the engine'),
+      verify: maybe(verified, 'Turns TLS on without any of these files as well'),
+    }),
+  }),
+  etcd: group({
+    endpoints: option(endpoints, ['localhost:2379'], 'Members of the cluster, comma separated'),
+    host: maybe(hostName, 'Host of a single member (localhost where only the port is set)'),
+    port: maybe(port, 'Port of a single member (2379 where only the host is set)'),
+    prefix: option(prefix, '/discover', 'What all keys begin with'),
+    ttl: option(integer(2, 86_400), 30, 'Seconds that keys outlive a discover that is gone'),
+    tls: group(certificates('etcd')),
+    username: maybe(name, 'User of etcd'),
+    password: maybe(secret, 'Password of that user, refused on the command line'),
+    passwordFile: maybe(file, 'File that holds the password'),
+  }),
+  host: group({
+    ip: maybe(ip, 'Address to publish (that of eth0, else of the default route)'),
+    interface: maybe(name, 'Network interface whose address is published'),
+    id: maybe(segment, 'Name of this host in the keys (EC2 instance id, else host name)'),
+    realm: option(segment, 'default', 'Group of hosts that this one belongs to'),
+    onExit: option(oneOf('keep', 'remove'), 'keep', 'What becomes of the keys on exit: kept for the TTL, or removed'),
+  }),
+});
+
+/** What a configuration file holds. All of it is optional, and null means the same as absent. */
+export type Options = z.input<typeof schema>;
+
+/** The paths that are no options but hold some, such as `docker.tls`. */
+export const groups = new Set<string>();
+
+function rowsOf(shape: Readonly<Record<string, unknown>>, parent = ''): OptionRow[] {
+  return Object.entries(shape).flatMap(([key, member]) => {
+    const path = parent + key;
+    const fact = facts.get(member);
+    if (fact) return { path, ...fact };
+    groups.add(path);
+    return rowsOf((member as ReturnType<typeof group>).def.innerType.shape, `${path}.`);
+  });
+}
+
+export const optionTable: readonly OptionRow[] = rowsOf(schema.shape);
+export const optionRows: ReadonlyMap<string, OptionRow> = new Map(optionTable.map((row) => [row.path, row]));
+
+/** Whether the value of an option may be shown: that of one which is not known may not. */
+export function isPrintable(path: string): boolean {
+  const row = optionRows.get(path);
+  return row !== undefined && row.schema !== secret.schema;
+}
+
+/** A value for a message: short, and hidden where it is or may contain a secret. */
+export function shown(path: string, value: unknown): string {
+  const text = JSON.stringify(value);
+  return isPrintable(path) && !text.includes('@') ? text.slice(0, 80) : '***';
+}
+
+/** The JSON Schema of a configuration file. */
+export function jsonSchema(): object {
+  return z.toJSONSchema(schema, {
+    io: 'input',
+    override({ zodSchema, jsonSchema }) {
+      const fact = facts.get(zodSchema);
+      if (fact) Object.assign(jsonSchema, { description: fact.description, default: fact.default });
+    },
+  });
+}

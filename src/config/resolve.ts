@@ -1,0 +1,186 @@
+/**
+ * What the places that set options come to: the configuration that the agent runs on.
+ *
+ * Of two options that say the same, the one from the higher place counts. The files named are read
+ * and the machine is asked; all that is wrong, here or in the places themselves, makes one error.
+ */
+import { readFileSync } from 'node:fs';
+import type * as z from 'zod/mini';
+import { DiscoverError, messageOf } from '../errors.ts';
+import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
+import { type Config, endpointPattern, optionRows, schema, shown, withoutBrackets } from './options.ts';
+import type { Layers } from './sources.ts';
+
+export interface Resolved {
+  readonly config: Config;
+  /** By option: the place that set it, or how it was found out, or `default`. */
+  readonly origins: ReadonlyMap<string, string>;
+  readonly warnings: readonly string[];
+  /** What each option comes to, in the shape of a file. Not redacted. */
+  readonly effective: object;
+}
+
+/** Settles every option, reads the files named and asks the machine. Throws one `CONFIG_INVALID` for all problems. */
+export async function resolveConfig(layers: Layers, machine: Machine = realMachine): Promise<Resolved> {
+  const choice = new Choice(layers);
+  const { workers = machine.cores <= 2 ? 1 : 2, log, ...values } = choice.values;
+  const docker = dockerOf(choice);
+  const etcd = etcdOf(choice);
+  const host = await hostOf(choice, machine);
+  // What a value that is refused was meant to spare the machine is no problem of its own.
+  const isRefused = choice.problems.some((problem) => /^host\.(ip|interface|id) /.test(problem));
+  const problems = [...choice.problems, ...(isRefused ? [] : host.problems)];
+  if (problems.length > 0) {
+    throw new DiscoverError('CONFIG_INVALID', ['Cannot use the configuration:', ...problems].join('\n  '));
+  }
+  const isDebug = values.debug || values.verbose;
+  const config: Config = {
+    workers,
+    resyncSeconds: values.resync,
+    ...values.discover,
+    docker,
+    etcd,
+    host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
+    log: { level: values.silly ? 'trace' : isDebug ? 'debug' : 'info', ...(log && { file: log }) },
+  };
+  const { endpoint, apiVersion: version } = docker;
+  const { path: socketPath = false, ...tcp } = endpoint.kind === 'socket' ? endpoint : { ...endpoint, path: undefined };
+  const effective = {
+    ...values,
+    workers,
+    log,
+    docker: { ...values.docker, host: undefined, port: undefined, ...tcp, socketPath, version, tls: values.docker.tls },
+    etcd: { ...values.etcd, endpoints: etcd.endpoints, prefix: etcd.prefix },
+    host: { ...values.host, ...config.host },
+  };
+  const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
+  const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
+  return { config, origins, warnings: [...choice.warnings, ...host.warnings], effective };
+}
+
+/** The options as they are once nulls, which mean unset, are left out. */
+type Settled<T> = {
+  [K in keyof T]: T[K] extends Readonly<Record<string, unknown>> ? Settled<T[K]> : Exclude<T[K], null>;
+};
+
+/** What was chosen, with the questions that options ask about each other. A bad value counts as unset meanwhile. */
+class Choice {
+  readonly problems: string[];
+  readonly warnings: string[];
+  readonly values: Settled<z.output<typeof schema>>;
+  readonly chosen: Layers['chosen'];
+
+  constructor({ chosen, problems, warnings }: Layers) {
+    this.chosen = chosen;
+    this.problems = [...problems];
+    this.warnings = [...warnings];
+    const tree: Record<string, unknown> = {};
+    for (const [path, { value }] of chosen) put(tree, path.split('.'), value);
+    this.values = schema.parse(tree) as Settled<z.output<typeof schema>>;
+  }
+
+  origin(path: string, otherwise = 'default'): string {
+    return this.chosen.get(path)?.origin ?? otherwise;
+  }
+
+  /** Whether `path` counts and not its `rivals`: so if it is set no lower than they are, or none is set. */
+  prefers(path: string, ...rivals: string[]): boolean {
+    const rank = (name: string): number => this.chosen.get(name)?.rank ?? Infinity;
+    const isPreferred = rank(path) <= Math.min(...rivals.map(rank));
+    const named = (names: string[]): string =>
+      names.flatMap((name) => (this.chosen.has(name) ? `${name} (${this.origin(name)})` : [])).join(' and ');
+    const [counts, ignored] = isPreferred ? [[path], rivals] : [rivals, [path]];
+    if (named(counts) && named(ignored)) this.warnings.push(`${named(ignored)} ignored in favour of ${named(counts)}`);
+    return isPreferred;
+  }
+
+  refuse(path: string, mustBe: string): void {
+    this.problems.push(`${path} (${this.origin(path)}) must be ${mustBe}`);
+  }
+
+  read(path: string, name: string | undefined): Buffer | undefined {
+    try {
+      return name === undefined ? undefined : readFileSync(name);
+    } catch (error) {
+      this.refuse(path, `a file that can be read, got ${shown(path, name)}: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  /** The files of one `tls` group; undefined where none is set. */
+  certificates(group: 'docker' | 'etcd'): Config['etcd']['tls'] {
+    const files: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
+    for (const kind of ['ca', 'cert', 'key'] as const) {
+      const [path, name] = [`${group}.tls.${kind}`, this.values[group].tls[kind]];
+      const content = this.read(path, name);
+      if (content) files[kind] = content;
+      if (content?.includes('-----BEGIN ') === false) this.refuse(path, `a PEM file, got "${name}"`);
+    }
+    const [ca, cert, key] = ['ca', 'cert', 'key'].map((kind) => this.chosen.has(`${group}.tls.${kind}`));
+    if (cert !== key) this.problems.push(`${group}.tls.cert and ${group}.tls.key must be set together`);
+    return ca || cert || key ? files : undefined;
+  }
+}
+
+/** Sets one leaf of a tree. */
+export function put(tree: Record<string, unknown>, [key = '', ...rest]: string[], value: unknown): void {
+  tree[key] = rest.length === 0 ? value : (tree[key] ?? {});
+  if (rest.length > 0) put(tree[key] as Record<string, unknown>, rest, value);
+}
+
+function dockerOf(choice: Choice): Config['docker'] {
+  const { socketPath, host = 'localhost', port = 4243, version, tls: given } = choice.values.docker;
+  const apiVersion = version?.replace('v', '');
+  if (socketPath !== false && choice.prefers('docker.socketPath', 'docker.host', 'docker.port')) {
+    return { endpoint: { kind: 'socket', path: socketPath ?? '/var/run/docker.sock' }, apiVersion };
+  }
+  const tls = choice.certificates('docker') ?? (given.verify && {});
+  return { endpoint: { kind: 'tcp', host: withoutBrackets(host), port, ...(tls && { tls }) }, apiVersion };
+}
+
+function etcdOf(choice: Choice): Config['etcd'] {
+  const { host = 'localhost', port = 2379, username, ...values } = choice.values.etcd;
+  const tls = choice.certificates('etcd');
+  const single = `${host.includes(':') ? `[${withoutBrackets(host)}]` : host}:${port}`;
+  const listed = choice.prefers('etcd.endpoints', 'etcd.host', 'etcd.port') ? values.endpoints : [single];
+  const endpoints = listed.map((endpoint) => {
+    const [, scheme = tls ? 'https' : 'http', name, number] = endpointPattern.exec(endpoint) ?? [];
+    return `${scheme}://${name}:${number}`.toLowerCase();
+  });
+  const plain = endpoints.filter((endpoint) => endpoint.startsWith('http:'));
+  // etcd3 refuses a mixture, and talks TLS to http:// once it has certificates.
+  if (plain.length > 0 && (tls || plain.length < endpoints.length)) {
+    const allowed = 'all https:// or, without etcd.tls, all http://';
+    choice.refuse('etcd.endpoints', `${allowed}, got "${endpoints.join()}"`);
+  }
+  const password = passwordOf(choice);
+  if (password && plain.some((endpoint) => !/\/\/(localhost|127\.|\[::1\])/.test(endpoint))) {
+    choice.warnings.push('etcd.password crosses the network unencrypted: https:// endpoints prevent it');
+  }
+  return {
+    endpoints: [...new Set(endpoints)],
+    prefix: `/${values.prefix.replaceAll(/^\/|\/$/g, '')}`,
+    ttlSeconds: values.ttl,
+    ...(tls && { tls }),
+    ...(username && password && { username, password }),
+  };
+}
+
+function passwordOf(choice: Choice): string | undefined {
+  const path = 'etcd.passwordFile';
+  const { password, passwordFile } = choice.values.etcd;
+  const isFile = choice.chosen.has(path) && choice.prefers(path, 'etcd.password');
+  if (choice.chosen.has('etcd.username') !== (isFile || choice.chosen.has('etcd.password'))) {
+    choice.problems.push('etcd.username must be set together with etcd.passwordFile or etcd.password');
+  }
+  if (!isFile) return password;
+  const bytes = choice.read(path, passwordFile);
+  const content = bytes?.toString().replace(/\r?\n$/, '');
+  if (content === '') choice.refuse(path, `a file that holds a password, "${passwordFile}" is empty`);
+  return content;
+}
+
+function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {
+  const { ip, id, interface: name } = choice.values.host;
+  return detectHost(choice.prefers('host.ip', 'host.interface') ? { ip, id } : { interface: name, id }, machine);
+}

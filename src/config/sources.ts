@@ -1,0 +1,186 @@
+/**
+ * The places that set options, highest first: the command line (or the options that a program gives),
+ * DISCOVER_*, the variables of docker and etcdctl, those of the original, the file.
+ *
+ * Every value is checked by its rule where it is found, an outvoted one too. A variable that is just
+ * `DISCOVER` is not configuration: with it, discover's own container advertises itself.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { messageOf } from '../errors.ts';
+import { groups, type OptionRow, optionRows, shown } from './options.ts';
+
+/** Rank 0 is the highest. */
+type Place = Readonly<{ origin: string; rank: number }>;
+
+/** By option the value of the highest place that sets it, undefined where it will not do, and all that is wrong. */
+export interface Layers {
+  readonly chosen: Map<string, Place & { readonly value: unknown }>;
+  readonly warnings: string[];
+  readonly problems: string[];
+}
+
+export interface Sources {
+  /** Given by a program, in the shape of a file. */
+  readonly options?: object;
+  /** The options of a command line by path, the values as they were typed. */
+  readonly argv?: object;
+  readonly env?: NodeJS.ProcessEnv;
+  /** The path of the file; else the environment may name one. */
+  readonly file?: string | undefined;
+}
+
+/** Gathers what is set, and where. Problems wait for `resolveConfig`, which reports all of them. */
+export function readSources({ options = {}, argv = {}, env = {}, file }: Sources): Layers {
+  const layers: Layers = { chosen: new Map(), warnings: [], problems: [] };
+  addTree(layers, options, { origin: 'options', rank: 0 });
+  addTree(layers, argv, { origin: 'command line', rank: 0 }, true);
+  addEnvironment(layers, env);
+  const path = file ?? (env.DISCOVER_CONFIG || env.config);
+  if (path) addFile(layers, path);
+  return layers;
+}
+
+function addTree(layers: Layers, tree: object, place: Place, isText = false, parent = ''): void {
+  for (const [key, value] of Object.entries(tree)) {
+    const path = parent + key;
+    const row = optionRows.get(path);
+    const refuse = (why: string) => layers.problems.push(`${path} (${place.origin}) ${why}`);
+    if (!row && !groups.has(path)) refuse(`is not an option${hint(didYouMean(path))}`);
+    else if (value === null || value === undefined) continue;
+    else if (row) {
+      const read = isText ? fromText(row, value) : value;
+      const isGood = row.schema.safeParse(read).success;
+      if (!isGood) refuse(`must be ${row.allowed}, got ${shown(path, read)}`);
+      if (!layers.chosen.has(path)) layers.chosen.set(path, { ...place, value: isGood ? read : undefined });
+    } else if (isTree(value)) addTree(layers, value, place, isText, `${path}.`);
+    else refuse('must be an object that holds its options');
+  }
+}
+
+const isTree = (value: unknown): value is object => value instanceof Object && !Array.isArray(value);
+
+function addFile(layers: Layers, path: string): void {
+  const origin = `file ${path}`;
+  let content = '';
+  try {
+    content = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
+    const tree: unknown = JSON.parse(content);
+    if (isTree(tree)) addTree(layers, tree, { origin, rank: 4 });
+    else layers.problems.push(`${origin} must hold a JSON object`);
+  } catch (error) {
+    // The text of a syntax error quotes the file, and the file may hold a password.
+    const at = /position (\d+)/.exec(messageOf(error))?.[1];
+    const where = at ? ` from line ${content.slice(0, Number(at)).split('\n').length} on` : '';
+    const isSyntax = error instanceof SyntaxError;
+    layers.problems.push(`${origin} ${isSyntax ? `is not JSON${where}` : `cannot be read: ${messageOf(error)}`}`);
+  }
+}
+
+const ofTools: Readonly<Record<string, string>> = {
+  ETCDCTL_ENDPOINTS: 'etcd.endpoints',
+  ETCDCTL_CACERT: 'etcd.tls.ca',
+  ETCDCTL_CERT: 'etcd.tls.cert',
+  ETCDCTL_KEY: 'etcd.tls.key',
+  ETCDCTL_PASSWORD: 'etcd.password',
+  DOCKER_API_VERSION: 'docker.version',
+};
+
+/** What the original could be told; its variables have `_` for the dot. */
+const ofOriginal =
+  'discover.serviceVariable docker.socketPath docker.host docker.port docker.version etcd.host etcd.port etcd.prefix ' +
+  'host.ip host.realm host.id debug verbose silly log';
+
+type Add = (rank: number, name: string, path: string, value: string | undefined) => void;
+
+function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
+  const add: Add = (rank, name, path, value) => {
+    if (value !== undefined) addTree(layers, { [path]: value }, { origin: `environment ${name}`, rank }, true);
+  };
+  const names = new Map([...optionRows.keys()].flatMap((path) => environmentNames(path).map((name) => [name, path])));
+  for (const [name, path] of names) add(1, name, path, env[name]);
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('DISCOVER_') || name === 'DISCOVER_CONFIG' || names.has(name)) continue;
+    const meant = hint(nearest(name, [...names.keys()]));
+    layers.warnings.push(`${name} in the environment is ignored: it is not an option${meant}`);
+  }
+  // For these programs a variable that is empty is one that is not set.
+  for (const [name, path] of Object.entries(ofTools)) add(2, name, path, env[name] || undefined);
+  const [user, ...password] = env.ETCDCTL_PASSWORD ? [env.ETCDCTL_USER] : (env.ETCDCTL_USER?.split(':') ?? []);
+  add(2, 'ETCDCTL_USER', 'etcd.username', user || undefined);
+  add(2, 'ETCDCTL_USER', 'etcd.password', password.join(':') || undefined);
+  addDockerHost(layers, env, add);
+  for (const path of ofOriginal.split(' ')) {
+    const name = path.replace('.', '_');
+    add(3, name, path, env[name] || undefined);
+  }
+}
+
+/** DOCKER_HOST is taken whole or not at all: its port means nothing at the host that another place names. */
+function addDockerHost(layers: Layers, env: NodeJS.ProcessEnv, add: Add): void {
+  const { DOCKER_HOST: text = '', DOCKER_TLS_VERIFY: verify, DOCKER_CERT_PATH: certificates } = env;
+  const [, scheme, host, port] = /^(tcp|https?):\/\/(\[[^\]]+\]|[^/:@]+)(?::(\d+))?\/?$/.exec(text) ?? [];
+  const isSecure = Boolean(verify) || scheme === 'https';
+  const rivals = ['docker.socketPath', 'docker.host', 'docker.port'];
+  const isOverruled = rivals.some((path) => layers.chosen.has(path) && layers.chosen.get(path)?.value !== false);
+  if (text !== '' && !isOverruled) {
+    const socketPath = text.startsWith('unix:///') ? text.slice('unix://'.length) : host && 'false';
+    const allowed = 'unix:///path, tcp://host:port, http://host:port or https://host:port';
+    if (!socketPath) layers.problems.push(`DOCKER_HOST must be ${allowed}, got ${shown('docker.host', text)}`);
+    add(2, 'DOCKER_HOST', 'docker.socketPath', socketPath);
+    add(2, 'DOCKER_HOST', 'docker.host', host);
+    add(2, 'DOCKER_HOST', 'docker.port', host && (port ?? (isSecure ? '2376' : '2375')));
+  }
+  if (!isSecure) return;
+  add(2, verify ? 'DOCKER_TLS_VERIFY' : 'DOCKER_HOST', 'docker.tls.verify', 'true');
+  for (const kind of ['ca', 'cert', 'key']) {
+    const path = `${certificates || `${homedir()}/.docker`}/${kind}.pem`;
+    if (existsSync(path) || (kind === 'ca' && certificates)) add(2, 'DOCKER_CERT_PATH', `docker.tls.${kind}`, path);
+  }
+}
+
+/** `host.realm` is DISCOVER_HOST_REALM; the group `discover` may be left out of the name. */
+export function environmentNames(path: string): string[] {
+  const name = `DISCOVER_${path.replaceAll('.', '_').replaceAll(/[A-Z]/g, '_$&').toUpperCase()}`;
+  return name.startsWith('DISCOVER_DISCOVER_') ? [name, name.slice('DISCOVER_'.length)] : [name];
+}
+
+/** What a text of the environment or the command line stands for; itself where that is not clear. */
+function fromText({ type }: OptionRow, value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  if (type === 'integer' && /^-?\d+$/.test(value)) return Number(value);
+  if (type === 'list') return value.split(',').map((item) => item.trim());
+  if (type === 'boolean' && /^(true|false|1|0)$/.test(value)) return value === 'true' || value === '1';
+  return type === 'string or false' && value === 'false' ? false : value;
+}
+
+export const hint = (meant: string | undefined): string => (meant ? `, did you mean ${meant}?` : '');
+
+/** The option that was probably meant: of the same last name, else one that differs in little. */
+export function didYouMean(path: string): string | undefined {
+  const known = [...optionRows.keys(), ...groups];
+  const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1);
+  return known.find((name) => last(name) === last(path)) ?? nearest(path, known);
+}
+
+/** The name that takes the fewest changes to make of this one, if those are few. */
+export function nearest(word: string, names: readonly string[]): string | undefined {
+  const start = word.slice(0, 64).toLowerCase();
+  const scored = names.map((name) => ({ name, score: distance(start, name.toLowerCase()) }));
+  const best = scored.sort((a, b) => a.score - b.score)[0];
+  return best && best.score <= 1 + start.length / 4 ? best.name : undefined;
+}
+
+/** How many characters must be put in, taken out or replaced to get from one to the other. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (const letter of from) {
+    const next: number[] = [];
+    for (const [column, above] of row.entries()) {
+      const replaced = (row[column - 1] ?? Infinity) + (letter === to[column - 1] ? 0 : 1);
+      next.push(Math.min(above + 1, replaced, (next[column - 1] ?? Infinity) + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}

@@ -1,0 +1,237 @@
+/**
+ * The Docker Engine as the main thread sees it: negotiate, list, follow events.
+ *
+ * Every request passes `#get`, and `#get` knows five paths (the fifth, inspect, is asked by the
+ * pool threads through `inspect-client.ts` under the same rule), all GET: a socket that could start
+ * containers is only ever used to look. Answers are taken as streams, because a body that is cut
+ * short never settles in dockerode's own reading, and a list is handed on unparsed: what it costs
+ * to parse is paid in a pool thread.
+ */
+
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import Dockerode from 'dockerode';
+import { type Clock, deadline } from '../actor/clock.ts';
+import { DiscoverError, messageOf } from '../errors.ts';
+
+export type DockerEndpoint =
+  | { readonly kind: 'socket'; readonly path: string }
+  | {
+      readonly kind: 'tcp';
+      readonly host: string;
+      readonly port: number;
+      readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
+    };
+
+/** What negotiation found out. */
+export interface EngineInfo {
+  /** As in a path: `/v1.41`, or empty where the engine does not say what it speaks. */
+  readonly versionPrefix: string;
+  readonly serverVersion: string;
+  /** Podman names some events its own way and knows no filter by event. */
+  readonly isPodman: boolean;
+  /** The engine's clock when it answered, in whole seconds since the epoch. */
+  readonly engineSeconds: number;
+}
+
+export interface EventStream {
+  /** Resolves when the stream is over, whatever ended it. */
+  readonly ended: Promise<void>;
+  close(): void;
+}
+
+/** The calls that discover makes of an engine; the simulation has its own. */
+export interface Docker {
+  /** Finds out what the engine speaks. `CONFIG_INVALID` when a pinned version is refused. */
+  negotiate(): Promise<EngineInfo>;
+  /** The body of a complete list of running containers. */
+  list(engine: EngineInfo): Promise<Uint8Array<ArrayBuffer>>;
+  /** Follows container and network events from `sinceSeconds` on. Resolves once the engine has answered. */
+  events(engine: EngineInfo, sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream>;
+}
+
+/** The newest version whose answers we know. An engine that has moved on still speaks it. */
+const newestVersion = '1.52';
+const callTimeoutMs = 5_000;
+/** A list of 10,000 containers takes longer than a ping. */
+const listTimeoutMs = 15_000;
+const listBytesMax = 256 << 20;
+
+const allowedPath = /^\/(_ping|version|events\?[^/]*|containers\/json)$/;
+
+/** The actions that can change what is published; the engine sends no others (exec and health are many). */
+const followed = ['start', 'die', 'destroy', 'connect', 'disconnect'];
+
+export class DockerClient implements Docker {
+  readonly #modem: Modem;
+  readonly #clock: Clock;
+  readonly #pinned: string | undefined;
+
+  constructor(endpoint: DockerEndpoint, pinnedVersion: string | undefined, clock: Clock) {
+    // Everything is given, even as undefined, so that dockerode's own reading of the environment has no
+    // say. No `agent`: docker-modem prints its options on every request, and an agent's sockets make
+    // that 160 times slower.
+    const socketPath = endpoint.kind === 'socket' ? endpoint.path : undefined;
+    const { host, port, tls } = endpoint.kind === 'tcp' ? endpoint : {};
+    const options = {
+      socketPath,
+      host,
+      port,
+      protocol: tls ? 'https' : 'http',
+      pathPrefix: '/',
+      ca: tls?.ca,
+      cert: tls?.cert,
+      key: tls?.key,
+      timeout: undefined,
+    };
+    this.#modem = new Dockerode(options as unknown as Dockerode.DockerOptions).modem as Modem;
+    this.#clock = clock;
+    this.#pinned = pinnedVersion;
+  }
+
+  async negotiate(): Promise<EngineInfo> {
+    // Either answer is enough: a proxy may withhold one of the two.
+    const [ping, version] = await Promise.allSettled([
+      this.#get('/_ping', callTimeoutMs, async (response) => response.resume().headers),
+      this.#get('/version', callTimeoutMs, readVersion),
+    ]);
+    if (ping.status === 'rejected' && version.status === 'rejected') throw ping.reason;
+    const headers: IncomingHttpHeaders = ping.status === 'fulfilled' ? ping.value : {};
+    const about: EngineVersion = version.status === 'fulfilled' ? version.value : {};
+    const supported = text(headers['api-version']) ?? text(about.ApiVersion);
+    if (this.#pinned !== undefined) refuseOldPin(this.#pinned, text(about.MinAPIVersion));
+    const spoken = this.#pinned ?? (supported && lowerVersion(supported, newestVersion));
+    return {
+      versionPrefix: spoken ? `/v${spoken}` : '',
+      serverVersion: text(about.Version) ?? 'unknown',
+      isPodman: JSON.stringify(about.Components ?? '').includes('Podman'),
+      engineSeconds: Math.floor((Date.parse(headers.date ?? '') || this.#clock.wall()) / 1000),
+    };
+  }
+
+  list(engine: EngineInfo): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#get('/containers/json', listTimeoutMs, (response) => collect(response, listBytesMax), engine);
+  }
+
+  async events(engine: EngineInfo, sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream> {
+    const filters = engine.isPodman
+      ? { type: ['container', 'network'] }
+      : { type: ['container', 'network'], event: followed };
+    const query = `since=${sinceSeconds}&filters=${encodeURIComponent(JSON.stringify(filters))}`;
+    const response = await this.#get(`/events?${query}`, callTimeoutMs, async (answer) => answer, engine);
+    const ended = new Promise<void>((resolve) => {
+      response.once('close', resolve);
+      response.once('error', () => resolve());
+    });
+    response.on('data', onChunk);
+    return { ended, close: () => response.destroy() };
+  }
+
+  /**
+   * The one way out to the engine: GET, five paths, a status of 200. The time limit is on all of it,
+   * `take` included, and ends the request.
+   */
+  #get<Taken>(
+    path: string,
+    timeoutMs: number,
+    take: (response: IncomingMessage) => Promise<Taken>,
+    engine?: EngineInfo,
+  ): Promise<Taken> {
+    if (!allowedPath.test(path)) throw new Error(`Path is not one that discover may ask for: ${path}`);
+    const abort = new AbortController();
+    const answer = new Promise<IncomingMessage>((resolve, reject) => {
+      const request = {
+        method: 'GET',
+        // docker-modem takes the last character off a path with a query that has no parameters of its own.
+        path: `${engine?.versionPrefix ?? ''}${path}${path.includes('?') ? '&' : ''}`,
+        isStream: true,
+        statusCodes: { 200: true },
+        abortSignal: abort.signal,
+      };
+      this.#modem.dial(request, (error, response) => {
+        if (error || !response) return reject(unavailable(messageOf(error), error));
+        // An error after the answer has begun shows as an early end; without a listener it would be thrown.
+        response.on('error', () => {});
+        resolve(response);
+      });
+    });
+    return deadline(this.#clock, timeoutMs, answer.then(take), () => {
+      abort.abort();
+      return unavailable(`no answer to ${path.split('?', 1)[0]} within ${timeoutMs} ms`);
+    });
+  }
+}
+
+/** The one call of docker-modem that is used, in the shape it has. */
+interface Modem {
+  dial(
+    request: { method: string; path: string; isStream: boolean; statusCodes: object; abortSignal: AbortSignal },
+    callback: (error: Error | null, response: IncomingMessage | null) => void,
+  ): void;
+}
+
+/** What `/version` may say; every field is foreign. */
+interface EngineVersion {
+  readonly Version?: unknown;
+  readonly ApiVersion?: unknown;
+  readonly MinAPIVersion?: unknown;
+  readonly Components?: unknown;
+}
+
+function unavailable(detail: string, cause?: unknown): DiscoverError {
+  return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${detail}`, { cause });
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+async function readVersion(response: IncomingMessage): Promise<EngineVersion> {
+  const body = await collect(response, 1 << 20);
+  try {
+    const version: unknown = JSON.parse(Buffer.from(body).toString());
+    return typeof version === 'object' && version !== null ? (version as EngineVersion) : {};
+  } catch {
+    throw unavailable('version is not JSON');
+  }
+}
+
+/** The whole body, or an error: never a part of it. */
+async function collect(response: IncomingMessage, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > bytesMax) throw unavailable(`answer is larger than ${bytesMax} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof DiscoverError ? error : unavailable(`answer was cut short: ${messageOf(error)}`, error);
+  }
+  if (!response.complete) throw unavailable('answer was cut short');
+  const body = new Uint8Array(bytes);
+  let offset = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return body;
+}
+
+function compareVersions(a: string, b: string): number {
+  const [aMajor = 0, aMinor = 0] = a.split('.').map(Number);
+  const [bMajor = 0, bMinor = 0] = b.split('.').map(Number);
+  return aMajor - bMajor || aMinor - bMinor;
+}
+
+function lowerVersion(a: string, b: string): string {
+  return compareVersions(a, b) <= 0 ? a : b;
+}
+
+function refuseOldPin(pinned: string, minimum: string | undefined): void {
+  if (minimum === undefined || compareVersions(pinned, minimum) >= 0) return;
+  throw new DiscoverError(
+    'CONFIG_INVALID',
+    `docker.version: this engine speaks ${minimum} or newer, got "${pinned}"; leave it out to negotiate`,
+  );
+}

@@ -1,0 +1,141 @@
+/**
+ * Bytes of the event stream to container events. Pure.
+ *
+ * The stream is a sequence of JSON objects. Docker ends each with a newline, but chunks cut them
+ * anywhere and join them freely, a proxy may drop the newlines, and newer engines can put a record
+ * separator before each; so an object ends where its braces do, and whatever stands between objects
+ * is passed over. UTF-8 needs no care: braces, quotes and backslashes are single bytes that occur
+ * in no other character.
+ *
+ * A container can make its events as large as its labels (16 MiB was accepted). Above
+ * `objectBytesMax` an object is skipped without being kept, and reported, since it may have been
+ * one that mattered.
+ */
+
+import { type ContainerId, isContainerId } from '../model/container.ts';
+
+export type ContainerEvent =
+  /** Something about the container may have changed. */
+  | { readonly kind: 'look'; readonly id: ContainerId; readonly at: number }
+  /** The same, but only worth a look if the container is known: its ports may have moved. */
+  | { readonly kind: 'moved'; readonly id: ContainerId; readonly at: number }
+  /** The container's process is over. */
+  | { readonly kind: 'died'; readonly id: ContainerId; readonly at: number }
+  /** An event was lost to its size or its form. */
+  | { readonly kind: 'unreadable' };
+
+const objectBytesMax = 32 << 20;
+
+const quote = 0x22;
+const backslash = 0x5c;
+const open = 0x7b;
+const close = 0x7d;
+
+/** Cuts a stream of bytes into the JSON objects in it. */
+export class ObjectSplitter {
+  readonly #onObject: (text: string) => void;
+  readonly #onOversize: () => void;
+  readonly #bytesMax: number;
+  #depth = 0;
+  #inString = false;
+  #escaped = false;
+  /** Earlier chunks of the object under way, and how many bytes they hold. */
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+
+  constructor(onObject: (text: string) => void, onOversize: () => void, bytesMax = objectBytesMax) {
+    this.#onObject = onObject;
+    this.#onOversize = onOversize;
+    this.#bytesMax = bytesMax;
+  }
+
+  push(chunk: Buffer): void {
+    let depth = this.#depth;
+    let inString = this.#inString;
+    let escaped = this.#escaped;
+    let start = 0;
+    for (let index = 0; index < chunk.length; index++) {
+      const byte = chunk[index];
+      if (inString) {
+        if (escaped) escaped = false;
+        else if (byte === backslash) escaped = true;
+        else if (byte === quote) inString = false;
+      } else if (byte === open) {
+        if (depth++ === 0) start = index;
+      } else if (depth > 0) {
+        if (byte === quote) inString = true;
+        else if (byte === close && --depth === 0) this.#finish(chunk, start, index + 1);
+      }
+    }
+    this.#depth = depth;
+    this.#inString = inString;
+    this.#escaped = escaped;
+    if (depth > 0) this.#hold(chunk.subarray(start));
+  }
+
+  #hold(part: Buffer): void {
+    this.#heldBytes += part.length;
+    if (this.#heldBytes > this.#bytesMax) this.#held = [];
+    else this.#held.push(part);
+  }
+
+  #finish(chunk: Buffer, start: number, end: number): void {
+    const bytes = this.#heldBytes + end - start;
+    const held = this.#held;
+    this.#held = [];
+    this.#heldBytes = 0;
+    if (bytes > this.#bytesMax) this.#onOversize();
+    else if (held.length === 0) this.#onObject(chunk.toString('utf8', start, end));
+    else this.#onObject(Buffer.concat([...held, chunk.subarray(start, end)]).toString('utf8'));
+  }
+}
+
+/** The fields of an event that are read, as engines before and since API 1.52 send them. */
+interface RawEvent {
+  readonly Type?: unknown;
+  readonly Action?: unknown;
+  readonly Actor?: { readonly ID?: unknown; readonly Attributes?: { readonly container?: unknown } };
+  readonly status?: unknown;
+  readonly id?: unknown;
+  readonly time?: unknown;
+  readonly timeNano?: unknown;
+}
+
+/** What an event means to discover, or nothing if it concerns nobody. */
+export function readEvent(text: string): ContainerEvent | undefined {
+  let raw: RawEvent | null;
+  try {
+    raw = JSON.parse(text) as RawEvent | null;
+  } catch {
+    return { kind: 'unreadable' };
+  }
+  if (raw === null || typeof raw !== 'object') return undefined;
+  const at = nanoseconds(raw);
+  const action = raw.Action ?? raw.status;
+  if (raw.Type === 'network') {
+    const id = raw.Actor?.Attributes?.container;
+    const isMove = action === 'connect' || action === 'disconnect';
+    return isMove && isContainerId(id) ? { kind: 'moved', id, at } : undefined;
+  }
+  const id = raw.Actor?.ID ?? raw.id;
+  if ((raw.Type !== undefined && raw.Type !== 'container') || !isContainerId(id)) return undefined;
+  switch (action) {
+    case 'start':
+    case 'restart':
+      return { kind: 'look', id, at };
+    case 'die':
+    case 'destroy':
+    // Podman's names.
+    case 'died':
+    case 'remove':
+      return { kind: 'died', id, at };
+    default:
+      return undefined;
+  }
+}
+
+/** Nanoseconds since the epoch as a double, good to 256 ns; 0 when the engine does not say. */
+function nanoseconds(raw: RawEvent): number {
+  if (typeof raw.timeNano === 'number') return raw.timeNano;
+  return typeof raw.time === 'number' ? raw.time * 1e9 : 0;
+}

@@ -1,0 +1,208 @@
+/**
+ * Watcher: keeps an event stream open and a list fresh, and tells which containers to look at.
+ *
+ * Subscribe, then list: what starts between the two is in the stream, what started before is in the
+ * list. The stream is a hint that may lose, repeat or reorder; the list is the truth about what
+ * runs. So every new stream is followed by a complete list, the list is repeated every
+ * `resyncSeconds`, and a stream is renewed now and then, which also ends one that died silently.
+ *
+ * `since` is in whole seconds by the engine's own clock and reaches back a second more than needed:
+ * its granularity is a second, repeats are harmless, and an engine may answer a moment before it
+ * has subscribed us.
+ */
+
+import type { Actor, Ref, Self } from '../actor/actor.ts';
+import { Backoff } from '../actor/backoff.ts';
+import { type Clock, sleep } from '../actor/clock.ts';
+import type { KeyedMailbox } from '../actor/mailbox.ts';
+import { DiscoverError } from '../errors.ts';
+import { type Log, Trouble } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Listed } from '../model/container.ts';
+import type { Fact, Look } from '../model/messages.ts';
+import type { Docker, EngineInfo, EventStream } from './docker.ts';
+import { ObjectSplitter, readEvent } from './events.ts';
+
+const retryFirstMs = 50;
+/** Asking a local engine costs nothing, and it should not wait for us when it is back. */
+const retryCapMs = 1_000;
+const streamSettledMs = 5_000;
+const streamLifeMs = 5 * 60_000;
+/** An event loop that stood still for this long may have cost us events: the engine drops after 100 ms. */
+const stallMs = 2_000;
+const stallCheckMs = 1_000;
+
+/** Do a complete list now. `thorough`: look at everything listed again. */
+export type Resync = 'thorough' | 'light';
+
+export interface WatcherParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly docker: Docker;
+  readonly resyncSeconds: number;
+  readonly tick: () => number;
+  /** Parses a list; off the main thread. */
+  readonly parseList: (body: Uint8Array<ArrayBuffer>) => Promise<readonly Listed[]>;
+  readonly inspectorMailbox: KeyedMailbox<Look>;
+  readonly inspector: Ref<Look>;
+  readonly reconciler: Ref<Fact>;
+  /** An engine has been found; called at each new stream. */
+  readonly onConnect: (engine: EngineInfo) => void;
+  readonly onFatal: (error: DiscoverError) => void;
+}
+
+export class Watcher implements Actor<Resync> {
+  readonly #parts: WatcherParts;
+  readonly #signal: AbortSignal;
+  /** The newest event's time in nanoseconds by the engine's clock; 0 before the first. */
+  #newest = 0;
+  #engine: EngineInfo | undefined;
+  #closeStream: () => void = () => {};
+  #stopped: Promise<void>;
+  readonly #stop = new AbortController();
+
+  constructor(parts: WatcherParts, self: Self<Resync>, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#stopped = this.#follow().catch((error: unknown) => self.crash(error));
+    this.#watchForStalls();
+    this.#resyncRegularly(self);
+  }
+
+  async receive(requests: readonly Resync[]): Promise<void> {
+    // Without a stream there is nothing to do: the next one begins with a thorough list.
+    const engine = this.#engine;
+    if (engine === undefined) return;
+    try {
+      await this.#list(engine, requests.includes('thorough'));
+    } catch {
+      // An engine that does not list has no stream worth trusting either; what follows is one path.
+      this.#closeStream();
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    this.#closeStream();
+    await this.#stopped;
+  }
+
+  async #follow(): Promise<void> {
+    const { clock, log } = this.#parts;
+    const backoff = new Backoff(clock, retryFirstMs, retryCapMs);
+    const trouble = new Trouble(clock, log, 'docker unavailable');
+    while (!this.#signal.aborted) {
+      try {
+        const stream = await this.#open();
+        const openedAt = clock.now();
+        trouble.over();
+        await stream.ended;
+        // Who hangs up on us at once, again and again, is not asked at full speed.
+        if (clock.now() - openedAt > streamSettledMs) backoff.reset();
+        if (!this.#signal.aborted) log.debug({}, 'event stream ended');
+      } catch (error) {
+        if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
+        if (!this.#signal.aborted) trouble.failed(error);
+      }
+      this.#engine = undefined;
+      await sleep(clock, backoff.next(), this.#signal);
+    }
+  }
+
+  /** Opens a stream and lists. */
+  async #open(): Promise<EventStream> {
+    const { docker, clock, metrics, onConnect } = this.#parts;
+    const engine = await docker.negotiate();
+    const splitter = new ObjectSplitter(
+      (text) => this.#event(text),
+      () => this.#closeStream(),
+    );
+    const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
+    const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
+    const stream = await docker.events(engine, since, (chunk) => splitter.push(chunk));
+    metrics.streams++;
+    const cancelRenewal = clock.after(streamLifeMs * (1 + clock.random()), stream.close);
+    void stream.ended.then(cancelRenewal);
+    this.#closeStream = stream.close;
+    if (this.#signal.aborted) stream.close();
+    onConnect(engine);
+    try {
+      await this.#list(engine, true);
+    } catch (error) {
+      stream.close();
+      throw error;
+    }
+    this.#engine = engine;
+    return stream;
+  }
+
+  async #list(engine: EngineInfo, thorough: boolean): Promise<void> {
+    const { docker, metrics, parseList, reconciler, tick } = this.#parts;
+    const began = tick();
+    const containers = await parseList(await docker.list(engine));
+    metrics.lists++;
+    reconciler.tell({ kind: 'listed', began, containers, thorough });
+  }
+
+  #event(text: string): void {
+    const { inspector, inspectorMailbox, metrics, reconciler } = this.#parts;
+    const event = readEvent(text);
+    if (event === undefined) return;
+    if (event.kind === 'unreadable') {
+      // Something was said that we could not read; asking again from the start costs little.
+      this.#closeStream();
+      return;
+    }
+    metrics.events++;
+    if (event.at > this.#newest) this.#newest = event.at;
+    const { kind, id } = event;
+    if (kind === 'look' || (kind === 'moved' && inspectorMailbox.holds(id))) {
+      inspector.tell({ id, at: event.at });
+    } else if (kind === 'moved') {
+      reconciler.tell({ kind, id });
+    } else {
+      // A start that waits for its look, or is being looked at, is overtaken: it costs nothing more.
+      const at = event.at || Number.POSITIVE_INFINITY;
+      inspectorMailbox.recall(id, at, (look) => look.at <= at);
+      reconciler.tell({ kind, id, at: event.at });
+    }
+  }
+
+  /** The process was stopped, or something held the event loop: events may be lost without a sign. */
+  #watchForStalls(): void {
+    const { clock, log } = this.#parts;
+    const began = clock.now();
+    this.#after(stallCheckMs, () => {
+      const late = clock.now() - began - stallCheckMs;
+      if (late > stallMs) {
+        log.warn({ stalledMs: Math.round(late) }, 'event loop stood still; events may be lost');
+        this.#closeStream();
+      }
+      this.#watchForStalls();
+    });
+  }
+
+  #resyncRegularly(self: Self<Resync>): void {
+    const { clock, resyncSeconds } = this.#parts;
+    // A tenth either way, so that the hosts of a fleet do not list in step.
+    this.#after(resyncSeconds * 1000 * (0.9 + clock.random() / 5), () => {
+      self.tell('light');
+      this.#resyncRegularly(self);
+    });
+  }
+
+  /** A timer that does not outlive this incarnation. */
+  #after(ms: number, action: () => void): void {
+    if (this.#signal.aborted) return;
+    const end = () => {
+      cancel();
+      this.#signal.removeEventListener('abort', end);
+    };
+    const cancel = this.#parts.clock.after(ms, () => {
+      end();
+      action();
+    });
+    this.#signal.addEventListener('abort', end, { once: true });
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * The one class of error that is thrown on purpose, and its closed set of codes.
+ *
+ * Callers match on `code`, never on the text or the class: an error loses its class when it
+ * crosses a thread. Messages are sentence case without a full stop and name the key, the value
+ * and what is allowed.
+ */
+
+export type ErrorCode =
+  /** The configuration cannot be used. Exit code 78. */
+  | 'CONFIG_INVALID'
+  /** Another discover writes for this host id. Exit code 75. */
+  | 'HOST_ID_TAKEN'
+  /** A part kept crashing. Exit code 70. */
+  | 'RESTARTS_EXCEEDED'
+  /** The Docker Engine gave no answer, or not one that can be used. Retried. */
+  | 'DOCKER_UNAVAILABLE'
+  /** etcd gave no answer in time; whether a write took effect is unknown. Retried. */
+  | 'ETCD_UNAVAILABLE'
+  /** etcd has answered that it will not do this. Bisected, then parked. */
+  | 'ETCD_REFUSED'
+  /** The lease is gone, or the owner key is no longer ours. Claimed again. */
+  | 'LEASE_LOST';
+
+export class DiscoverError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'DiscoverError';
+    this.code = code;
+  }
+}
+
+/** The message of anything that was thrown, on one line. */
+export function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message || error.name : String(error);
+  return text.replaceAll(/\s+/g, ' ').slice(0, 500);
+}
+
+/** The code of an error that is ours. */
+export function codeOf(error: unknown): ErrorCode | undefined {
+  return error instanceof DiscoverError ? error.code : undefined;
+}

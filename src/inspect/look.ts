@@ -1,0 +1,130 @@
+/**
+ * One look at some containers: ask, parse, reduce to small records. Runs in a pool thread, or on
+ * the main thread when there are no workers.
+ *
+ * A batch is handed back when all are read or after `lingerMs`, whichever is first; who has not
+ * answered by then is reported one by one through `late`, so a container that the engine holds
+ * locked delays nobody else. At most `freshMax` young requests are under way, which is what an
+ * engine answers fastest; the stragglers are beside them.
+ */
+
+import type { DockerEndpoint } from '../docker/docker.ts';
+import { InspectClient } from '../docker/inspect-client.ts';
+import { messageOf } from '../errors.ts';
+import { type ContainerId, type Inspection, isContainerId, type Listed } from '../model/container.ts';
+import type { NamePolicy } from './advertise.ts';
+import { readInspection } from './document.ts';
+
+/** What a thread is told once, at its start. */
+export interface LookOptions {
+  readonly endpoint: DockerEndpoint;
+  readonly hostIp: string;
+  readonly serviceVariable: string;
+  readonly namePolicy: NamePolicy;
+}
+
+/** What crosses the thread boundary, there and back: plain data. */
+export type Task =
+  | {
+      readonly kind: 'look';
+      /** Returned with what comes late, to tell this task from another. */
+      readonly number: number;
+      readonly versionPrefix: string;
+      readonly ids: readonly ContainerId[];
+    }
+  | { readonly kind: 'list'; readonly body: Uint8Array };
+
+export interface Report {
+  readonly id: ContainerId;
+  readonly inspection: Inspection;
+}
+
+export type TaskResult =
+  | { readonly kind: 'looked'; readonly reports: readonly Report[] }
+  | { readonly kind: 'listed'; readonly containers: readonly Listed[] }
+  | { readonly kind: 'malformed'; readonly detail: string };
+
+const lingerMs = 25;
+const freshMax = 8;
+
+export function createLooker(
+  options: LookOptions,
+  late: (task: number, report: Report) => void,
+): { run(task: Task): Promise<TaskResult>; close(): Promise<void> } {
+  const client = new InspectClient(options.endpoint);
+  const waiting: (() => void)[] = [];
+  let fresh = 0;
+
+  const release = () => {
+    const next = waiting.shift();
+    if (next) next();
+    else fresh--;
+  };
+
+  async function inspect(versionPrefix: string, id: ContainerId): Promise<Inspection> {
+    if (fresh < freshMax) fresh++;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    const lets = { go: false };
+    const straggler = setTimeout(() => {
+      lets.go = true;
+      release();
+    }, lingerMs);
+    const answer = await client.inspect(versionPrefix, id);
+    clearTimeout(straggler);
+    if (!lets.go) release();
+    if (answer.kind === 'absent') return { kind: 'down' };
+    if (answer.kind === 'failed') return answer;
+    try {
+      return readInspection(JSON.parse(answer.body), options);
+    } catch (error) {
+      return { kind: 'failed', detail: `inspect answer is not JSON: ${messageOf(error)}` };
+    }
+  }
+
+  async function look(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
+    const reports: Report[] = [];
+    let handedBack = false;
+    const looks = ids.map(async (id) => {
+      const report = { id, inspection: await inspect(versionPrefix, id) };
+      if (handedBack) late(task, report);
+      else reports.push(report);
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const linger = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, lingerMs);
+    });
+    await Promise.race([Promise.all(looks), linger]);
+    clearTimeout(timer);
+    handedBack = true;
+    return { kind: 'looked', reports };
+  }
+
+  return {
+    run: async (task) => (task.kind === 'look' ? look(task.number, task.versionPrefix, task.ids) : readList(task.body)),
+    close: () => client.close(),
+  };
+}
+
+interface RawListed {
+  readonly Id?: unknown;
+  readonly State?: unknown;
+  readonly Ports?: unknown;
+  readonly NetworkSettings?: { readonly Networks?: unknown } | null;
+}
+
+/** A list is whole and of the right shape, or it says nothing at all. */
+export function readList(body: Uint8Array): TaskResult {
+  const containers: Listed[] = [];
+  try {
+    const list: unknown = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
+    if (!Array.isArray(list)) return { kind: 'malformed', detail: 'list is not an array' };
+    for (const item of list as (RawListed | null)[]) {
+      if (!isContainerId(item?.Id)) return { kind: 'malformed', detail: 'list has an element without a full id' };
+      const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
+      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${ports.join()}` });
+    }
+  } catch (error) {
+    return { kind: 'malformed', detail: `list is not JSON: ${messageOf(error)}` };
+  }
+  return { kind: 'listed', containers };
+}

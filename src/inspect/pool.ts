@@ -1,0 +1,142 @@
+/**
+ * The looks that the inspector asks for, carried out by a Piscina pool or on this thread.
+ *
+ * `workers` is a ceiling: the pool begins with one thread and grows only while all are busy, because
+ * on a calm host one thread with several tasks answers as fast as four and shares its connections.
+ * A thread that dies, or hangs and is ended, costs its tasks a retry.
+ */
+
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Piscina } from 'piscina';
+import { type Clock, deadline } from '../actor/clock.ts';
+import type { ContainerId, Listed } from '../model/container.ts';
+import { createLooker, type LookOptions, type Report, type Task, type TaskResult } from './look.ts';
+
+export interface Looks {
+  /** Tasks that can be under way before one has to wait. */
+  readonly slots: number;
+  /**
+   * What could be read of the containers in time, for the task of this number. Who is missing is reported through `onLate`, or never
+   * if its thread is lost. Rejects when the whole task is lost.
+   */
+  look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
+  /** Reads the body of a list. Rejects when it is not a whole list. The body is handed over. */
+  list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]>;
+  /** Called for each container that was too late for its batch. */
+  onLate: (task: number, report: Report) => void;
+  close(): Promise<void>;
+}
+
+/** Two tasks per thread: while one waits for the engine, the other parses. */
+const tasksPerThread = 2;
+/** A look hands back after tens of milliseconds; a thread this late is in a loop it will not leave. */
+const taskTimeoutMs = 15_000;
+const idleThreadMs = 30_000;
+
+export function createLooks(workers: number, options: LookOptions, clock: Clock): Looks {
+  return workers === 0 ? new LocalLooks(options) : new PooledLooks(workers, options, clock);
+}
+
+class PooledLooks implements Looks {
+  readonly slots: number;
+  onLate: (task: number, report: Report) => void = () => {};
+  readonly #workers: number;
+  readonly #options: LookOptions;
+  readonly #clock: Clock;
+  #pool: Piscina<Task, TaskResult>;
+  #closed = false;
+
+  constructor(workers: number, options: LookOptions, clock: Clock) {
+    this.slots = workers * tasksPerThread;
+    this.#workers = workers;
+    this.#options = options;
+    this.#clock = clock;
+    this.#pool = this.#open();
+  }
+
+  async look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+    return reportsOf(await this.#run({ kind: 'look', number, versionPrefix, ids }));
+  }
+
+  async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
+    return containersOf(await this.#run({ kind: 'list', body }, [body.buffer]));
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return this.#pool.destroy();
+  }
+
+  async #run(task: Task, transferList?: ArrayBuffer[]): Promise<TaskResult> {
+    // Piscina gives up on replacing threads once one has failed to start; a new pool does not.
+    if (this.#pool.threads.length === 0) this.#reopen();
+    const pool = this.#pool;
+    const work = pool.run(task, transferList && { transferList });
+    return deadline(this.#clock, taskTimeoutMs, work, () => {
+      // A thread in a loop it will not leave takes its pool with it; the others' tasks are asked again.
+      if (pool === this.#pool) this.#reopen();
+      return new Error(`pool thread gave no answer within ${taskTimeoutMs} ms`);
+    });
+  }
+
+  #reopen(): void {
+    if (this.#closed) return;
+    void this.#pool.destroy().catch(() => {});
+    this.#pool = this.#open();
+  }
+
+  #open(): Piscina<Task, TaskResult> {
+    const built = fileURLToPath(new URL('./worker.js', import.meta.url));
+    const pool = new Piscina<Task, TaskResult>({
+      // The same code runs from `src` through a loader and from `dist` as built.
+      filename: existsSync(built) ? built : fileURLToPath(new URL('./worker.ts', import.meta.url)),
+      minThreads: 1,
+      maxThreads: this.#workers,
+      idleTimeout: idleThreadMs,
+      concurrentTasksPerWorker: tasksPerThread,
+      // 'sync' would freeze the idle thread's event loop, and with it the answers that come late; 'async'
+      // wakes a thread twice for each task.
+      atomics: 'disabled',
+      workerData: this.#options,
+    });
+    pool.on('message', (late: { task: number; report: Report }) => this.onLate(late.task, late.report));
+    // A thread lost without a task: the next task finds, or opens, another.
+    pool.on('error', () => {});
+    return pool;
+  }
+}
+
+class LocalLooks implements Looks {
+  readonly slots = tasksPerThread;
+  onLate: (task: number, report: Report) => void = () => {};
+  readonly #looker: ReturnType<typeof createLooker>;
+
+  constructor(options: LookOptions) {
+    this.#looker = createLooker(options, (task, report) => this.onLate(task, report));
+  }
+
+  async look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+    return reportsOf(await this.#looker.run({ kind: 'look', number, versionPrefix, ids }));
+  }
+
+  async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
+    return containersOf(await this.#looker.run({ kind: 'list', body }));
+  }
+
+  close(): Promise<void> {
+    return this.#looker.close();
+  }
+}
+
+function reportsOf(result: TaskResult): readonly Report[] {
+  return result.kind === 'looked' ? result.reports : fail(result);
+}
+
+function containersOf(result: TaskResult): readonly Listed[] {
+  return result.kind === 'listed' ? result.containers : fail(result);
+}
+
+function fail(result: TaskResult): never {
+  throw new Error(result.kind === 'malformed' ? result.detail : `pool thread answered ${result.kind}`);
+}

@@ -1,0 +1,123 @@
+/**
+ * Logging: JSON lines, or readable ones on a terminal, and restraint about trouble that repeats.
+ *
+ * Foreign text (names, entries, error texts of servers) only ever goes into fields, where JSON
+ * escapes it, never into a message. Environment values, credentials and whole documents are never
+ * handed to a log at all.
+ */
+
+import { pino } from 'pino';
+import type { Clock } from './actor/clock.ts';
+import { messageOf } from './errors.ts';
+
+type Write = (fields: Record<string, unknown>, message: string) => void;
+
+export interface Log {
+  readonly error: Write;
+  readonly warn: Write;
+  readonly info: Write;
+  readonly debug: Write;
+  child(fields: Record<string, unknown>): Log;
+}
+
+export interface LogSink {
+  readonly log: Log;
+  /** Opens the log file again, after a rotation moved it away. */
+  reopen(): void;
+  /** Writes out what is buffered; for the last moment of the process. */
+  flush(): void;
+}
+
+/** How long a line may wait for others to be written out with it. */
+const gatherMs = 50;
+
+export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {}, child: () => silentLog };
+
+/** A log to `file`, else to standard output: readable there when it is a terminal. */
+export async function openLog(options: {
+  level: 'error' | 'info' | 'debug' | 'trace';
+  file?: string;
+}): Promise<LogSink> {
+  const settings = {
+    level: options.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  if (options.file === undefined && process.stdout.isTTY) {
+    const { default: pretty } = await import('pino-pretty');
+    const log = pino(settings, pretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }));
+    return { log, reopen() {}, flush() {} };
+  }
+  // 4 MiB: a reader that stalls costs log lines, never memory. A closed pipe must not end the process.
+  const destination = pino.destination({ dest: options.file ?? 1, sync: false, mkdir: true, maxLength: 4 << 20 });
+  destination.on('error', () => {});
+  // A write of its own for each line costs a busy host more than making the line does.
+  let lines = '';
+  let timer: NodeJS.Timeout | undefined;
+  const writeOut = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    destination.write(lines);
+    lines = '';
+  };
+  const gathered = {
+    write(line: string) {
+      lines += line;
+      timer ??= setTimeout(writeOut, gatherMs);
+    },
+  };
+  return {
+    log: pino(settings, gathered),
+    reopen() {
+      if (options.file !== undefined) destination.reopen();
+    },
+    flush() {
+      try {
+        writeOut();
+        destination.flushSync();
+      } catch {
+        // Not yet open, or the reader is gone: there is nobody left to tell.
+      }
+    },
+  };
+}
+
+/**
+ * One kind of trouble that may repeat for hours: a warning when it begins, one a minute while it
+ * lasts, with the count of failures, and a line when it is over.
+ */
+export class Trouble {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #what: string;
+  #failures = 0;
+  #beganAt = 0;
+  #warnedAt = 0;
+
+  /** `what` completes the log messages: "docker unavailable". */
+  constructor(clock: Clock, log: Log, what: string) {
+    this.#clock = clock;
+    this.#log = log;
+    this.#what = what;
+  }
+
+  get lasts(): boolean {
+    return this.#failures > 0;
+  }
+
+  failed(error: unknown, fields: Record<string, unknown> = {}): void {
+    const now = this.#clock.now();
+    if (this.#failures++ === 0) this.#beganAt = now;
+    else if (now - this.#warnedAt < 60_000) return;
+    this.#warnedAt = now;
+    this.#log.warn({ ...fields, error: messageOf(error), failures: this.#failures }, this.#what);
+  }
+
+  over(): void {
+    if (this.#failures === 0) return;
+    const seconds = Math.round((this.#clock.now() - this.#beganAt) / 100) / 10;
+    this.#log.info({ failures: this.#failures, seconds }, `${this.#what}: over`);
+    this.#failures = 0;
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * The key layout, the contract with every reader:
+ *
+ *     P/service/<name>/<realm>/<host>/<id12>                      <protocol>://<ip>:<port>
+ *     P/service/<name>/<realm>/<host>/<id12>:<private-port>[:udp]  the same, for further ports of one name
+ *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
+ *     P/owner/<host>                                              who may write for this host
+ *
+ * P has one leading slash and none at its end. Names, realms and hosts hold no slash, which is what
+ * keeps every key of a container below its own host and id, whatever it advertises.
+ */
+
+import type { Service } from './container.ts';
+
+export interface Layout {
+  readonly ownerKey: string;
+  /** All records of this host lie below. */
+  readonly recordPrefix: string;
+  recordKey(short: string): string;
+  serviceKey(name: string, short: string): string;
+  /** The service that a key of `serviceKey` names; undefined for a record. */
+  nameOf(key: string): string | undefined;
+  /** The 12 digits of the container that a key of this host belongs to, in any realm; else undefined. */
+  containerOf(key: string): string | undefined;
+}
+
+export function layoutOf(prefix: string, realm: string, host: string): Layout {
+  const recordPrefix = `${prefix}/host/${host}/`;
+  const servicePrefix = `${prefix}/service/`;
+  const tail = /^[^/]+\/[^/]+\/([^/]+)\/([0-9a-f]{12})(?::[0-9]{1,5}(?::[a-z]+)?)?$/;
+  return {
+    ownerKey: `${prefix}/owner/${host}`,
+    recordPrefix,
+    recordKey: (short) => recordPrefix + short,
+    serviceKey: (name, short) => `${servicePrefix}${name}/${realm}/${host}/${short}`,
+    nameOf: (key) => (key.startsWith(servicePrefix) ? key.slice(servicePrefix.length).split('/', 1)[0] : undefined),
+    containerOf(key) {
+      if (key.startsWith(recordPrefix)) {
+        const short = key.slice(recordPrefix.length);
+        return /^[0-9a-f]{12}$/.test(short) ? short : undefined;
+      }
+      if (!key.startsWith(servicePrefix)) return undefined;
+      const match = tail.exec(key.slice(servicePrefix.length));
+      return match?.[1] === host ? match[2] : undefined;
+    },
+  };
+}
+
+/**
+ * Everything that etcd should hold for one container. A container that offers nothing has nothing,
+ * not even a record.
+ */
+export function keysOf(layout: Layout, short: string, services: readonly Service[]): Map<string, string> {
+  const keys = new Map<string, string>();
+  const names = new Map<string, string>();
+  for (const { name, privatePort, protocol, url } of services) {
+    const plain = layout.serviceKey(name, short);
+    if (names.has(name)) {
+      keys.set(`${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`, url);
+    } else {
+      names.set(name, plain);
+      keys.set(plain, url);
+    }
+  }
+  // `fromEntries` defines own properties, so a service called __proto__ is one more name.
+  if (names.size > 0) keys.set(layout.recordKey(short), JSON.stringify(Object.fromEntries(names)));
+  return keys;
+}

@@ -1,0 +1,210 @@
+/**
+ * Reconciler: from what was found out about containers to what etcd should hold for them.
+ *
+ * Facts come in as messages: a look, a death, a list, a hint that ports moved. A fact changes the
+ * desired column of the ledger and, where that now differs from etcd, wakes the writer. What could
+ * not be found out changes nothing: the look is asked for again, ever more slowly, for as long as
+ * the engine still lists the container.
+ *
+ * Order matters in two places. A death older than the start that was published is old news, and only
+ * asks for a look. And a look that began before a list that does not show its container is overtaken
+ * by the list.
+ */
+
+import type { Actor, Ref } from '../actor/actor.ts';
+import { Backoff } from '../actor/backoff.ts';
+import type { Clock } from '../actor/clock.ts';
+import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import { type ContainerId, type Inspection, type Listed, type Refusal, shortId } from '../model/container.ts';
+import { keysOf, type Layout } from '../model/keys.ts';
+import type { Fact } from '../model/messages.ts';
+import type { Keys, Ledger } from './ledger.ts';
+
+/** What is remembered of a container that is thought to run. */
+interface Known {
+  startedAt: number;
+  /** The tick at which the look began that saw it run. */
+  seen: number;
+}
+
+interface Failing {
+  readonly backoff: Backoff;
+  cancel: () => void;
+  /** The tick at which the look began that failed last. */
+  began: number;
+}
+
+const noKeys: Keys = new Map();
+const retryFirstMs = 100;
+const retryCapMs = 30_000;
+/** Warnings about one container are worth reading; thousands are not. */
+const refusalsLoggedMax = 10;
+
+export interface ReconcilerParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly layout: Layout;
+  readonly ledger: Ledger;
+  readonly tick: () => number;
+  /** Asks for a look. */
+  readonly look: (id: ContainerId) => void;
+  readonly writer: Ref<string>;
+  /** Asks for a thorough resync: a restarted reconciler has forgotten what it knew. */
+  readonly resync: () => void;
+  /** A complete list has been taken in. */
+  readonly onListed: () => void;
+}
+
+export class Reconciler implements Actor<Fact> {
+  readonly #parts: ReconcilerParts;
+  readonly #known = new Map<ContainerId, Known>();
+  readonly #failing = new Map<ContainerId, Failing>();
+  /** Whose 12 digits these are: two running containers cannot share them in a key. */
+  readonly #holders = new Map<string, ContainerId>();
+  /** The newest complete list, less who is known to have gone since: ids and what it said of their ports. */
+  #list: { began: number; fingerprints: Map<ContainerId, string> } = { began: 0, fingerprints: new Map() };
+
+  constructor(parts: ReconcilerParts, signal: AbortSignal) {
+    this.#parts = parts;
+    signal.addEventListener('abort', () => {
+      for (const id of [...this.#failing.keys()]) this.#forgive(id);
+    });
+    parts.resync();
+  }
+
+  receive(facts: readonly Fact[]): void {
+    for (const fact of facts) {
+      switch (fact.kind) {
+        case 'looked':
+          this.#looked(fact.id, fact.began, fact.inspection);
+          break;
+        case 'died':
+          this.#died(fact.id, fact.at);
+          break;
+        case 'moved':
+          if (this.#known.has(fact.id)) this.#parts.look(fact.id);
+          break;
+        case 'listed':
+          this.#listed(fact.began, fact.containers, fact.thorough);
+          break;
+        case 'read':
+          if (this.#list.began > 0) this.#dropUnlisted();
+          break;
+      }
+    }
+  }
+
+  #looked(id: ContainerId, began: number, inspection: Inspection): void {
+    if (began < this.#list.began && !this.#list.fingerprints.has(id)) {
+      // The list is the newer word, and it did not show this container: who saw it run saw the past.
+      if (inspection.kind === 'running') this.#parts.look(id);
+      return;
+    }
+    if (inspection.kind === 'failed') {
+      this.#retry(id, began, inspection.detail);
+      return;
+    }
+    this.#forgive(id);
+    if (inspection.kind === 'down') {
+      this.#gone(id);
+      return;
+    }
+    const { log, layout } = this.#parts;
+    const short = shortId(id);
+    const holder = this.#holders.get(short) ?? id;
+    if (holder !== id) {
+      log.error({ container: id, holder }, 'not published: its short id belongs to another running container');
+      return;
+    }
+    const { startedAt, services, refusals } = inspection;
+    if (this.#known.get(id)?.startedAt !== startedAt) this.#complain(short, refusals);
+    this.#holders.set(short, id);
+    this.#known.set(id, { startedAt, seen: began });
+    this.#desire(short, services.length > 0 ? keysOf(layout, short, services) : noKeys);
+  }
+
+  #died(id: ContainerId, at: number): void {
+    const startedAt = this.#known.get(id)?.startedAt ?? 0;
+    if (at !== 0 && at < startedAt) {
+      this.#parts.look(id);
+      return;
+    }
+    // A look that is to be tried again stays: it may be about a start that came after this death.
+    this.#gone(id);
+  }
+
+  #listed(began: number, containers: readonly Listed[], thorough: boolean): void {
+    // A list may be overtaken by one that was asked for later.
+    if (began < this.#list.began) return;
+    const before = this.#list.fingerprints;
+    const fingerprints = new Map(containers.map(({ id, fingerprint }) => [id, fingerprint]));
+    this.#list = { began, fingerprints };
+    for (const [id, { seen }] of this.#known) if (!fingerprints.has(id) && seen < began) this.#gone(id);
+    for (const [id, failing] of this.#failing) {
+      if (!fingerprints.has(id) && failing.began < began) this.#forgive(id);
+    }
+    this.#dropUnlisted();
+    for (const [id, fingerprint] of fingerprints) {
+      if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint) this.#parts.look(id);
+    }
+    this.#parts.onListed();
+  }
+
+  /** What a predecessor published goes once a complete list does not show its container. */
+  #dropUnlisted(): void {
+    const listed = new Set([...this.#list.fingerprints.keys()].map(shortId));
+    for (const short of [...this.#parts.ledger.published()]) {
+      if (!listed.has(short) && !this.#holders.has(short)) this.#desire(short, noKeys);
+    }
+  }
+
+  #gone(id: ContainerId): void {
+    const short = shortId(id);
+    this.#known.delete(id);
+    // What an unanswered transaction may have left in etcd is found by the next reading, and goes then.
+    this.#list.fingerprints.delete(id);
+    // While another container holds the 12 digits, its keys are not this one's to take away.
+    if ((this.#holders.get(short) ?? id) !== id) return;
+    this.#holders.delete(short);
+    this.#desire(short, noKeys);
+  }
+
+  #desire(short: string, keys: Keys): void {
+    const { ledger, writer } = this.#parts;
+    ledger.desire(short, keys);
+    if (ledger.changes(short).length > 0) writer.tell(short);
+  }
+
+  #retry(id: ContainerId, began: number, detail: string): void {
+    const { clock, log, metrics } = this.#parts;
+    let failing = this.#failing.get(id);
+    if (failing === undefined) {
+      failing = { backoff: new Backoff(clock, retryFirstMs, retryCapMs), cancel: () => {}, began };
+      this.#failing.set(id, failing);
+    }
+    failing.cancel();
+    failing.began = began;
+    metrics.looksFailed++;
+    // The first failure may be a thread or a connection lost; a container that goes on failing is worth a line.
+    if (failing.backoff.failures === 4)
+      log.warn({ container: id, error: detail }, 'container cannot be inspected; retrying');
+    failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.look(id));
+  }
+
+  #forgive(id: ContainerId): void {
+    this.#failing.get(id)?.cancel();
+    this.#failing.delete(id);
+  }
+
+  #complain(short: string, refusals: readonly Refusal[]): void {
+    const { log, metrics } = this.#parts;
+    metrics.refusals += refusals.length;
+    for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
+      log.warn({ container: short, reason: code, entry, detail }, 'advertisement refused');
+    }
+    const unsaid = refusals.length - refusalsLoggedMax;
+    if (unsaid > 0) log.warn({ container: short, refusals: unsaid }, 'further advertisements refused');
+  }
+}

@@ -1,0 +1,236 @@
+/** The registry over etcd v3, by way of etcd3 (whose only importer this is) and, for commits, a leaner call. */
+
+import { Etcd3, type ICompare, type IRequestOp } from 'etcd3';
+import { DiscoverError, messageOf } from '../errors.ts';
+import type { Change } from '../reconcile/ledger.ts';
+import { GrpcCaller } from './grpc-call.ts';
+import {
+  type FoundKey,
+  type LeaseId,
+  type LeaseState,
+  type OwnerKey,
+  operationsMax,
+  type Registry,
+  type RegistryConfig,
+  type Tenure,
+} from './registry.ts';
+import { decodeSucceeded, encodeTxn } from './txn-message.ts';
+
+/** Above a leader election (about 2 s at etcd's defaults a call may have to wait out half of one). */
+const callTimeoutMs = 2_000;
+
+/** Neither retries nor breakers: see `registry.ts`. */
+const noPolicy = { execute: async <Result>(call: (context: object) => Result) => call({}) };
+
+export class EtcdRegistry implements Registry {
+  /**
+   * One client per endpoint: etcd3 would choose one at random for each call, so that with one of three
+   * members down every third call fails. This stays with a member until a call fails, then moves on.
+   */
+  readonly #members: readonly Member[];
+  #current = 0;
+
+  constructor(config: RegistryConfig) {
+    this.#members = config.endpoints.map((endpoint) => new Member(endpoint, config));
+  }
+
+  async owner(ownerKey: string): Promise<OwnerKey | undefined> {
+    const response = await this.#call('range', ({ etcd: { kv } }) => kv.range({ key: Buffer.from(ownerKey) }));
+    const found = response.kvs[0];
+    return found && { value: found.value.toString(), lease: found.lease, revision: found.mod_revision };
+  }
+
+  async grant(ttlSeconds: number): Promise<LeaseId> {
+    const response = await this.#call('lease grant', ({ etcd: { leaseClient } }) =>
+      leaseClient.leaseGrant({ TTL: ttlSeconds }),
+    );
+    return response.ID;
+  }
+
+  keepAlive(lease: LeaseId): Promise<number> {
+    return this.#call('lease keep-alive', async ({ etcd: { leaseClient } }) => {
+      const stream = await leaseClient.leaseKeepAlive();
+      let timer: NodeJS.Timeout | undefined;
+      try {
+        return await new Promise<number>((resolve, reject) => {
+          timer = setTimeout(() => reject(new Error('no answer in time')), callTimeoutMs);
+          stream.on('data', (response) => resolve(Number(response.TTL)));
+          stream.on('error', reject);
+          stream.on('end', () => reject(new Error('stream ended')));
+          stream.write({ ID: lease });
+        });
+      } finally {
+        clearTimeout(timer);
+        // Ended first: etcd3 takes the error of a writable stream for the member's, and drops its connection.
+        stream.end();
+        stream.cancel();
+      }
+    });
+  }
+
+  async lease(lease: LeaseId, withKeys: boolean): Promise<LeaseState> {
+    const response = await this.#call('lease time-to-live', ({ etcd: { leaseClient } }) =>
+      leaseClient.leaseTimeToLive({ ID: lease, keys: withKeys }),
+    );
+    return {
+      ttlSeconds: Number(response.TTL),
+      grantedTtlSeconds: Number(response.grantedTTL),
+      keys: response.keys.map(String),
+    };
+  }
+
+  async claim(ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Tenure | undefined> {
+    const response = await this.#txn([unchanged(ownerKey, expected)], [put(ownerKey, value, lease)]);
+    return response.succeeded ? { lease, revision: response.header.revision } : undefined;
+  }
+
+  async readPrefix(prefix: string): Promise<FoundKey[]> {
+    const key = Buffer.from(prefix);
+    const response = await this.#call('range', ({ etcd: { kv } }) => kv.range({ key, range_end: after(key) }));
+    return response.kvs.map(found);
+  }
+
+  async readKeys(keys: readonly string[]): Promise<FoundKey[]> {
+    const result: FoundKey[] = [];
+    for (let start = 0; start < keys.length; start += operationsMax) {
+      const ranges = keys.slice(start, start + operationsMax).map((key) => ({
+        // ';' follows ':' in ASCII, so the range ends behind `<key>:…`.
+        request_range: { key: Buffer.from(key), range_end: Buffer.from(`${key};`) },
+      }));
+      const response = await this.#txn([], ranges);
+      for (const { response_range: range } of response.responses) {
+        for (const kv of range?.kvs ?? []) result.push(found(kv));
+      }
+    }
+    return result;
+  }
+
+  async commit(ownerKey: string, tenure: Tenure, changes: readonly Change[]): Promise<boolean> {
+    const message = encodeTxn(ownerKey, tenure.revision, tenure.lease, changes);
+    return decodeSucceeded(await this.#call('txn', (member) => member.txn(message)));
+  }
+
+  async revoke(lease: LeaseId): Promise<void> {
+    await this.#call('lease revoke', ({ etcd: { leaseClient } }) => leaseClient.leaseRevoke({ ID: lease }));
+  }
+
+  close(): void {
+    for (const member of this.#members) member.close();
+  }
+
+  #txn(compare: ICompare[], success: IRequestOp[]) {
+    return this.#call('txn', ({ etcd: { kv } }) => kv.txn({ compare, success, failure: [] }));
+  }
+
+  async #call<Result>(name: string, request: (member: Member) => Promise<Result>): Promise<Result> {
+    const index = this.#current % this.#members.length;
+    try {
+      return await request(this.#members[index] as Member);
+    } catch (error) {
+      const failure = classify(name, error);
+      if (failure.code === 'ETCD_UNAVAILABLE' && this.#current % this.#members.length === index) this.#current++;
+      throw failure;
+    }
+  }
+}
+
+/** One member of the cluster: etcd3 for everything but commits. */
+class Member {
+  readonly etcd: Etcd3;
+  readonly #caller: GrpcCaller;
+  readonly #login: { readonly name: string; readonly password: string } | undefined;
+  #token: string | undefined;
+
+  constructor(endpoint: string, config: RegistryConfig) {
+    const { username, password, tls } = config;
+    const isSecure = tls !== undefined || endpoint.startsWith('https:');
+    this.etcd = connect(endpoint, config);
+    this.#caller = new GrpcCaller(endpoint.replace(/^(https?:\/\/)?/, isSecure ? 'https://' : 'http://'), tls);
+    this.#login = username === undefined ? undefined : { name: username, password: password ?? '' };
+  }
+
+  async txn(message: Buffer, isRetry = false): Promise<Buffer> {
+    if (this.#login !== undefined) this.#token ??= (await this.etcd.auth.authenticate(this.#login)).token;
+    try {
+      return await this.#caller.call('/etcdserverpb.KV/Txn', message, callTimeoutMs, this.#token);
+    } catch (error) {
+      // Tokens expire and do not outlive a restart of the member. Nothing was applied, so asking again is safe.
+      const isStale = this.#token !== undefined && /invalid auth token/.test((error as Error).message);
+      if (!isStale || isRetry) throw error;
+      this.#token = undefined;
+      return this.txn(message, true);
+    }
+  }
+
+  close(): void {
+    this.#caller.close();
+    this.etcd.close();
+  }
+}
+
+function connect(endpoint: string, { tls, username, password }: RegistryConfig): Etcd3 {
+  return new Etcd3({
+    hosts: endpoint,
+    ...(tls && {
+      credentials: {
+        ...(tls.ca && { rootCertificate: tls.ca }),
+        ...(tls.key && { privateKey: tls.key }),
+        ...(tls.cert && { certChain: tls.cert }),
+      } as { rootCertificate: Buffer },
+    }),
+    ...(username !== undefined && { auth: { username, password: password ?? '' } }),
+    // A fixed deadline would have passed by the second call.
+    defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + callTimeoutMs }),
+    faultHandling: { host: () => noPolicy as never, global: noPolicy as never },
+    grpcOptions: {
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1_000,
+      'grpc.keepalive_time_ms': 10_000,
+      'grpc.keepalive_timeout_ms': 3_000,
+      // A reading of a host with 100,000 keys is larger than gRPC's default of 4 MiB.
+      'grpc.max_receive_message_length': 64 << 20,
+    },
+  });
+}
+
+function unchanged(key: string, revision: string): ICompare {
+  return { key: Buffer.from(key), target: 'Mod', result: 'Equal', mod_revision: revision };
+}
+
+function put(key: string, value: string, lease: LeaseId): IRequestOp {
+  return { request_put: { key: Buffer.from(key), value: Buffer.from(value), lease } };
+}
+
+function found(kv: { key: Buffer; value: Buffer; lease: string }): FoundKey {
+  return { key: kv.key.toString(), value: kv.value.toString(), lease: kv.lease };
+}
+
+/** The first key behind all that begin with the prefix. Prefixes here end in a slash, never in 0xff. */
+function after(prefix: Buffer): Buffer {
+  const end = Buffer.from(prefix);
+  end[end.length - 1] = (end.at(-1) as number) + 1;
+  return end;
+}
+
+/** gRPC's codes by which etcd says that asking again in the same way is no use. */
+const refusals = new Set([
+  3, // INVALID_ARGUMENT: too many operations, too large, a key twice
+  7, // PERMISSION_DENIED
+  8, // RESOURCE_EXHAUSTED: out of space, or larger than gRPC takes
+  9, // FAILED_PRECONDITION: authentication is off or on, against what we assume
+  11, // OUT_OF_RANGE
+  16, // UNAUTHENTICATED
+]);
+
+function classify(call: string, error: unknown): DiscoverError {
+  // etcd3 turns what it knows into classes of its own, and the text is all that stays of gRPC's code.
+  const text = error instanceof Error ? error.message : String(error);
+  const code = Number((error as { code?: unknown }).code ?? /\b(\d+) [A-Z_]+:/.exec(text)?.[1]);
+  const kind = /requested lease not found/.test(text)
+    ? 'LEASE_LOST'
+    : refusals.has(code)
+      ? 'ETCD_REFUSED'
+      : 'ETCD_UNAVAILABLE';
+  return new DiscoverError(kind, `etcd ${call}: ${messageOf(error)}`, { cause: error });
+}

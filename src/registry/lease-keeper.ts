@@ -1,0 +1,345 @@
+/**
+ * Lease keeper: makes this process the one that writes for its host, and keeps it so.
+ *
+ * All keys of a host hang on one lease, kept alive a few times per TTL without a write. The owner key
+ * names who may write; every transaction compares its revision. Seeking a tenure is one path, taken
+ * at the start and after every doubt (the lease is gone, the owner key is not as we wrote it, a call
+ * had no answer, the keys on the lease are not the ones we know of): look at the owner, take over its
+ * lease if it is ours to take, write the owner key, read what this host has published, go on. The
+ * claim comes before the reading, because it fences off whatever an unanswered call may still do.
+ *
+ * A predecessor that released the owner key, or whose process is provably gone, is followed at once
+ * and its lease adopted, so that readers notice nothing of a restart. One that may be alive is given
+ * the time in which it would renew its lease: if it does, this process has to go (`HOST_ID_TAKEN`).
+ */
+
+import type { Actor, Self } from '../actor/actor.ts';
+import { Backoff } from '../actor/backoff.ts';
+import { type Clock, deadline, sleep } from '../actor/clock.ts';
+import { codeOf, DiscoverError, messageOf } from '../errors.ts';
+import { type Log, Trouble } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Layout } from '../model/keys.ts';
+import type { Ledger } from '../reconcile/ledger.ts';
+import type { Fate, ProcessIdentity } from './process-identity.ts';
+import type { LeaseId, OwnerKey, Registry, Tenure } from './registry.ts';
+import type { Hold } from './writer.ts';
+
+export type Doubt =
+  /** This tenure may be over. */
+  | { readonly kind: 'doubt'; readonly tenure: Tenure; readonly reason: string }
+  /** Compare the keys on our lease with the ledger. */
+  | { readonly kind: 'audit' }
+  /** Renew the lease; from the keeper's own timer. */
+  | { readonly kind: 'renew' };
+
+/** What the owner key says. */
+export interface OwnerRecord {
+  readonly instance: string;
+  /** RFC 3339. */
+  readonly started: string;
+  readonly version: string;
+  readonly ip: string;
+  readonly lease: LeaseId;
+  readonly ttlSeconds: number;
+  /** The owner has stopped in order: its lease is there to be taken. */
+  readonly released: boolean;
+  readonly process?: ProcessIdentity | undefined;
+}
+
+const retryFirstMs = 50;
+const retryCapMs = 1_000;
+/** What etcd has refused for a reason of its own (a role, a password) does not change by the second. */
+const refusedRetryMs = 10_000;
+/** A tenure that lasted this long was no false start. */
+const tenureSettledMs = 5_000;
+const releaseTimeoutMs = 2_500;
+/** Renewals in one TTL: three may fail in a row before the lease is in danger. */
+const renewalsPerTtl = 5;
+
+export interface LeaseKeeperParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly registry: Registry;
+  readonly layout: Layout;
+  readonly ledger: Ledger;
+  readonly hold: Hold;
+  readonly ttlSeconds: number;
+  readonly onExit: 'keep' | 'remove';
+  /** This process; `lease` and `released` are filled in as they come. */
+  readonly owner: Omit<OwnerRecord, 'lease' | 'released' | 'ttlSeconds'>;
+  readonly fateOf: (process: ProcessIdentity | undefined) => Fate;
+  /** A tenure is held and the ledger read: what is unsettled can be written now. */
+  readonly onHeld: () => void;
+  readonly onFatal: (error: DiscoverError) => void;
+}
+
+export class LeaseKeeper implements Actor<Doubt> {
+  readonly #parts: LeaseKeeperParts;
+  readonly #self: Self<Doubt>;
+  readonly #signal: AbortSignal;
+  readonly #stop = new AbortController();
+  readonly #trouble: Trouble;
+  readonly #backoff: Backoff;
+  #heldAt = Number.NEGATIVE_INFINITY;
+  #lease: LeaseId | undefined;
+  #cancelRenewal: () => void = () => {};
+  /** There is no tenure, and the loop that seeks one runs. */
+  #seeking: Promise<void> | undefined;
+
+  constructor(parts: LeaseKeeperParts, self: Self<Doubt>, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#self = self;
+    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#backoff = new Backoff(parts.clock, retryFirstMs, retryCapMs);
+    this.#trouble = new Trouble(parts.clock, parts.log, 'etcd unavailable');
+    signal.addEventListener('abort', () => this.#cancelRenewal());
+    parts.hold.tenure = undefined;
+    this.#seek();
+  }
+
+  async receive(doubts: readonly Doubt[]): Promise<void> {
+    for (const doubt of doubts) {
+      const tenure = this.#parts.hold.tenure;
+      if (doubt.kind === 'doubt') this.#doubt(doubt.tenure, doubt.reason);
+      else if (tenure === undefined) continue;
+      else if (doubt.kind === 'renew') await this.#renew(tenure);
+      else await this.#audit(tenure);
+    }
+  }
+
+  /** Leaves in order: the keys stay for a successor until the TTL has passed, or go at once. */
+  async stop(): Promise<void> {
+    const { clock, hold, layout, log, onExit, registry } = this.#parts;
+    this.#stop.abort();
+    this.#cancelRenewal();
+    await this.#seeking;
+    const { tenure } = hold;
+    hold.tenure = undefined;
+    if (tenure === undefined) return;
+    const leave = async (): Promise<void> => {
+      if (onExit === 'remove') return registry.revoke(tenure.lease);
+      await registry.keepAlive(tenure.lease);
+      await registry.claim(layout.ownerKey, this.#record(tenure.lease, true), tenure.lease, tenure.revision);
+    };
+    await deadline(clock, releaseTimeoutMs, leave(), () => 'etcd did not answer in time').catch((error: unknown) => {
+      log.warn({ error: messageOf(error) }, 'owner key not released; a successor will wait for the lease');
+    });
+  }
+
+  #doubt(tenure: Tenure, reason: string): void {
+    const { hold, log } = this.#parts;
+    // The doubt may be about a tenure long since replaced.
+    if (this.#seeking !== undefined || (hold.tenure !== undefined && hold.tenure !== tenure)) return;
+    hold.tenure = undefined;
+    this.#cancelRenewal();
+    log.debug({ reason }, 'tenure in doubt');
+    this.#seek();
+  }
+
+  #seek(): void {
+    this.#seeking ??= this.#seekUntilHeld().then(
+      (tenure) => {
+        // Before anybody hears of the tenure: whoever doubts it has to find nobody seeking.
+        this.#seeking = undefined;
+        if (tenure !== undefined && !this.#signal.aborted) this.#held(tenure);
+      },
+      (error: unknown) => {
+        this.#seeking = undefined;
+        this.#self.crash(error);
+      },
+    );
+  }
+
+  async #seekUntilHeld(): Promise<Tenure | undefined> {
+    const { clock, onFatal } = this.#parts;
+    // Claims that succeed and commits that do not, in turn, would otherwise go round at full speed.
+    if (clock.now() - this.#heldAt > tenureSettledMs) this.#backoff.reset();
+    else await sleep(clock, this.#backoff.next(), this.#signal);
+    while (!this.#signal.aborted) {
+      try {
+        const tenure = await this.#claim();
+        if (tenure !== undefined) {
+          await this.#read(tenure);
+          return tenure;
+        }
+      } catch (error) {
+        if (error instanceof DiscoverError && error.code === 'HOST_ID_TAKEN') {
+          onFatal(error);
+          break;
+        }
+        if (codeOf(error) === undefined) throw error;
+        this.#trouble.failed(error);
+        if (codeOf(error) === 'ETCD_REFUSED') await sleep(clock, refusedRetryMs * clock.random(), this.#signal);
+      }
+      await sleep(clock, this.#backoff.next(), this.#signal);
+    }
+    return undefined;
+  }
+
+  /** One try. Undefined: somebody was faster, or the owner changed under our eyes. */
+  async #claim(): Promise<Tenure | undefined> {
+    const { layout, metrics, registry } = this.#parts;
+    const owner = await registry.owner(layout.ownerKey);
+    if (owner !== undefined && !(await this.#mayFollow(owner))) return undefined;
+    const lease = await this.#usableLease(owner?.lease ?? this.#lease);
+    this.#lease = lease;
+    const tenure = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
+    if (tenure !== undefined) metrics.claims++;
+    return tenure;
+  }
+
+  /** The lease at hand if it lives and has the TTL that is configured, else a new one. */
+  async #usableLease(lease: LeaseId | undefined): Promise<LeaseId> {
+    const { registry, ttlSeconds } = this.#parts;
+    if (lease !== undefined && lease !== '0' && (await registry.keepAlive(lease)) > 0) {
+      const { ttlSeconds: left, grantedTtlSeconds } = await registry.lease(lease, false);
+      if (left > 0 && grantedTtlSeconds === ttlSeconds) return lease;
+    }
+    return registry.grant(ttlSeconds);
+  }
+
+  async #mayFollow(owner: OwnerKey): Promise<boolean> {
+    const record = parseOwner(owner.value);
+    if (record?.instance === this.#parts.owner.instance || record?.released) return true;
+    const fate = this.#parts.fateOf(record?.process);
+    if (fate === 'gone') return true;
+    if (fate === 'unknown') return this.#outlast(owner, record);
+    throw taken(record, `its process ${record?.process?.pid} runs on this machine`);
+  }
+
+  /** Waits as long as the owner would need to renew its lease. True: it did not. */
+  async #outlast(owner: OwnerKey, record: OwnerRecord | undefined): Promise<boolean> {
+    const { clock, log, registry, ttlSeconds } = this.#parts;
+    const renewalMs = ((record?.ttlSeconds ?? ttlSeconds) * 1000) / renewalsPerTtl;
+    const began = clock.now();
+    const { ttlSeconds: first } = await registry.lease(owner.lease, false);
+    if (first <= 0) return true;
+    log.info(
+      { owner: record?.instance, waitMs: Math.round(renewalMs * 1.5 + 1_500) },
+      'waiting whether the owner of this host id is alive',
+    );
+    for (;;) {
+      await sleep(clock, 500, this.#signal);
+      if (this.#signal.aborted) return false;
+      const passedMs = clock.now() - began;
+      const { ttlSeconds: left } = await registry.lease(owner.lease, false);
+      // Left alone, the time left goes down by the second; answers are whole seconds.
+      if (left > first - passedMs / 1000 + 1.2) throw taken(record, 'it renews its lease');
+      if (passedMs > renewalMs * 1.5 + 1_500) return true;
+    }
+  }
+
+  /** What this host has in etcd, by its lease and by its records, into the ledger. */
+  async #read(tenure: Tenure): Promise<void> {
+    const { layout, ledger, registry } = this.#parts;
+    const { keys } = await registry.lease(tenure.lease, true);
+    const records = await registry.readPrefix(layout.recordPrefix);
+    const wanted = new Set<string>();
+    for (const key of keys)
+      if (layout.containerOf(key) && !key.startsWith(layout.recordPrefix)) wanted.add(plainOf(key));
+    for (const { key, value } of records) {
+      const short = layout.containerOf(key);
+      // A path that stands in etcd is never followed: only names are taken from a record.
+      if (short !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, short));
+    }
+    const reading = new Map<string, Map<string, string | undefined>>();
+    for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
+      const short = layout.containerOf(key);
+      if (short === undefined) continue;
+      const observed = reading.get(short) ?? new Map<string, string | undefined>();
+      reading.set(short, observed.set(key, lease === tenure.lease ? value : undefined));
+    }
+    ledger.load(reading);
+  }
+
+  #held(tenure: Tenure): void {
+    const { hold, ledger, log, metrics, onHeld } = this.#parts;
+    hold.tenure = tenure;
+    this.#heldAt = this.#parts.clock.now();
+    this.#trouble.over();
+    const published = [...ledger.published()].length;
+    log.info(
+      { lease: tenure.lease, revision: tenure.revision, published, claims: metrics.claims },
+      'writing for this host',
+    );
+    this.#renewLater();
+    onHeld();
+  }
+
+  async #renew(tenure: Tenure): Promise<void> {
+    try {
+      if ((await this.#parts.registry.keepAlive(tenure.lease)) <= 0) return this.#doubt(tenure, 'the lease is gone');
+      this.#trouble.over();
+    } catch (error) {
+      this.#trouble.failed(error);
+    }
+    if (this.#parts.hold.tenure === tenure) this.#renewLater();
+  }
+
+  #renewLater(): void {
+    const { clock, ttlSeconds } = this.#parts;
+    this.#cancelRenewal();
+    const everyMs = (ttlSeconds * 1000) / renewalsPerTtl;
+    const waitMs = this.#trouble.lasts ? Math.min(everyMs, retryCapMs) : everyMs;
+    this.#cancelRenewal = clock.after(waitMs, () => this.#self.tell({ kind: 'renew' }));
+  }
+
+  /** One call, whatever the size of the cluster. Only what nobody touched meanwhile is compared. */
+  async #audit(tenure: Tenure): Promise<void> {
+    const { layout, ledger, log, registry } = this.#parts;
+    const { version } = ledger;
+    try {
+      const { ttlSeconds, keys } = await registry.lease(tenure.lease, true);
+      const held = new Map<string, Set<string>>();
+      for (const key of keys) {
+        const short = layout.containerOf(key);
+        if (short !== undefined) held.set(short, (held.get(short) ?? new Set()).add(key));
+      }
+      if (ttlSeconds <= 0) this.#doubt(tenure, 'the lease is gone');
+      else if (!keys.includes(layout.ownerKey)) this.#doubt(tenure, 'the owner key is not on the lease');
+      else if (ledger.differs(held, version)) {
+        log.warn({ keys: keys.length }, 'etcd was changed by somebody else; repairing');
+        this.#doubt(tenure, 'the keys on the lease are not ours');
+      }
+    } catch (error) {
+      this.#trouble.failed(error);
+    }
+  }
+
+  #record(lease: LeaseId, released: boolean): string {
+    const { owner, ttlSeconds } = this.#parts;
+    return JSON.stringify({ ...owner, lease, ttlSeconds, released } satisfies OwnerRecord);
+  }
+}
+
+function taken(record: OwnerRecord | undefined, proof: string): DiscoverError {
+  const who = record ? `instance ${record.instance} at ${record.ip}, started ${record.started}` : 'an unknown owner';
+  return new DiscoverError('HOST_ID_TAKEN', `host.id is in use by ${who}: ${proof}. Give each host an id of its own`);
+}
+
+function parseOwner(value: string): OwnerRecord | undefined {
+  try {
+    const record: unknown = JSON.parse(value);
+    return typeof record === 'object' && record !== null ? (record as OwnerRecord) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function namesIn(record: string): string[] {
+  try {
+    const names: unknown = JSON.parse(record);
+    if (typeof names !== 'object' || names === null) return [];
+    return Object.keys(names).filter((name) => name !== '' && !name.includes('/'));
+  } catch {
+    return [];
+  }
+}
+
+/** A service key without the port that further ports of a name carry. */
+function plainOf(key: string): string {
+  const end = key.indexOf(':', key.lastIndexOf('/'));
+  return end < 0 ? key : key.slice(0, end);
+}

@@ -1,0 +1,54 @@
+/**
+ * Which process this is, so that a successor on the same machine can tell whether it still lives.
+ *
+ * A pid alone says nothing: it is used again, and it means something else in another container. So a
+ * process is named by the boot of the machine, the pid namespace, the pid and the moment it started,
+ * and only where the first two are the same is anything said about it. See proc(5).
+ */
+
+import { readFileSync, readlinkSync } from 'node:fs';
+
+export interface ProcessIdentity {
+  readonly boot: string;
+  readonly pidNamespace: string;
+  readonly pid: number;
+  /** Clock ticks from boot to the start of the process. */
+  readonly startTicks: string;
+}
+
+export type Fate = 'alive' | 'gone' | 'unknown';
+
+/** Undefined where there is no /proc to read it from. */
+export function ownIdentity(): ProcessIdentity | undefined {
+  try {
+    const startTicks = startTicksOf('self');
+    if (startTicks === undefined) return undefined;
+    return {
+      boot: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+      pidNamespace: readlinkSync('/proc/self/ns/pid'),
+      pid: process.pid,
+      startTicks,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the process so named still runs, as far as can be proved from here. */
+export function fateOf(other: ProcessIdentity | undefined, self = ownIdentity()): Fate {
+  if (self === undefined || other === undefined) return 'unknown';
+  if (other.boot !== self.boot || other.pidNamespace !== self.pidNamespace) return 'unknown';
+  try {
+    return startTicksOf(String(other.pid)) === other.startTicks ? 'alive' : 'gone';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'gone' : 'unknown';
+  }
+}
+
+/** Field 22 of /proc/<pid>/stat; undefined for a zombie, which only waits for its parent to notice. */
+function startTicksOf(pid: string): string | undefined {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The second field is the command in parentheses and may hold anything, further parentheses included.
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return state === 'Z' || state === 'X' ? undefined : fields[18];
+}

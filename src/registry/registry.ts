@@ -1,0 +1,71 @@
+/**
+ * etcd as discover uses it: owner key, lease, readings, guarded commits.
+ *
+ * This is the only layer that knows gRPC codes, and it does not retry: etcd3's own retries sit behind
+ * a breaker that would refuse every call for five seconds after one failure, so both are switched off.
+ * Each call has a deadline. What a failed call has done is unknown (etcd may apply it long after the
+ * deadline), which is why every write is guarded by the owner key's modification revision: claiming
+ * anew raises it, and whatever is still under way from before is then refused.
+ */
+
+import type { Change } from '../reconcile/ledger.ts';
+
+export interface RegistryConfig {
+  readonly endpoints: readonly string[];
+  readonly username?: string;
+  readonly password?: string;
+  readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
+}
+
+/** A lease id: a 64-bit number in decimal. */
+export type LeaseId = string;
+
+/** The owner key as found. */
+export interface OwnerKey {
+  readonly value: string;
+  readonly lease: LeaseId;
+  readonly revision: string;
+}
+
+export interface LeaseState {
+  /** Whole seconds left; 0 or below when the lease is gone. */
+  readonly ttlSeconds: number;
+  readonly grantedTtlSeconds: number;
+  readonly keys: readonly string[];
+}
+
+export interface FoundKey {
+  readonly key: string;
+  readonly value: string;
+  readonly lease: LeaseId;
+}
+
+/** Who may write: the proof is compared in every transaction. */
+export interface Tenure {
+  readonly lease: LeaseId;
+  /** Modification revision of the owner key as we wrote it. */
+  readonly revision: string;
+}
+
+export interface Registry {
+  owner(ownerKey: string): Promise<OwnerKey | undefined>;
+  grant(ttlSeconds: number): Promise<LeaseId>;
+  /** Seconds the lease has now; 0 or below when it is gone. */
+  keepAlive(lease: LeaseId): Promise<number>;
+  lease(lease: LeaseId, withKeys: boolean): Promise<LeaseState>;
+  /** Writes the owner key if its revision is still `expected` ('0': if there is none). Undefined: it was not. */
+  claim(ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Tenure | undefined>;
+  /** All keys below a prefix. */
+  readPrefix(prefix: string): Promise<FoundKey[]>;
+  /** For each key: itself, and what continues it after a colon. */
+  readKeys(keys: readonly string[]): Promise<FoundKey[]>;
+  /** All changes in one transaction, or none. False: the tenure is over. */
+  commit(ownerKey: string, tenure: Tenure, changes: readonly Change[]): Promise<boolean>;
+  revoke(lease: LeaseId): Promise<void>;
+  close(): void;
+}
+
+/** etcd takes 128 operations a request unless told otherwise; one is left for whoever adds to a transaction. */
+export const operationsMax = 127;
+/** etcd takes 1.5 MiB a request unless told otherwise. */
+export const bytesMax = 1_400_000;

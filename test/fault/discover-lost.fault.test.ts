@@ -1,0 +1,58 @@
+/** discover gone for good, or asleep for longer than its lease: what nobody vouches for goes, all at once. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { forkEngine } from '../../bench/engine/client.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
+import { needs } from '../helpers/run.ts';
+
+const here = { skip: needs('etcd', 'etcdctl') };
+
+test(
+  'keys of a discover that is killed go within the TTL and 2 s, in one revision (simulated engine, real etcd)',
+  here,
+  async () => {
+    const ttl = 3;
+    await using engine = await forkEngine({ containers: 30 });
+    await using host = await startHost({ source: fromEngine(engine), ttl });
+    await host.converged();
+    const count = host.recorder.changes.length;
+    host.discover.signal('SIGKILL');
+    const killedAt = performance.now();
+    await host.discover.exit;
+    await eventually(() => host.assertGone());
+    const changes = await host.changesSince(count);
+    assert.equal(changes.length, 60);
+    assert.ok(changes.every(({ kind }) => kind === 'delete'));
+    assert.equal(revisionsOf(changes).length, 1);
+    // The promise made to consumers, not a speed: etcd looks for leases that have run out twice a second.
+    const lateMs = (changes[0]?.at ?? 0) - killedAt;
+    assert.ok(lateMs <= ttl * 1000 + 2000, `Gone only after ${Math.round(lateMs)} ms`);
+
+    await host.launch();
+    await host.converged();
+  },
+);
+
+test(
+  'a discover that slept for two TTLs publishes all again when it wakes, and only what runs by then (simulated engine, real etcd)',
+  here,
+  async () => {
+    const ttl = 2;
+    await using engine = await forkEngine({ containers: 10 });
+    await using host = await startHost({ source: fromEngine(engine), ttl });
+    await host.converged();
+    host.discover.signal('SIGSTOP');
+    await engine.churn({ rate: 50, seconds: 2 * ttl, lifetimeMs: 300, survivors: 0.1 });
+    await eventually(() => host.assertGone());
+    const before = host.recorder.changes.length;
+    host.discover.signal('SIGCONT');
+    await host.converged();
+    const held = await host.held();
+    assert.equal(held.size, 2 * (10 + 5 * 2 * ttl));
+    // What it had meant to write when it fell asleep must not have been written.
+    const strays = (await host.changesSince(before)).filter(({ kind, key }) => kind === 'put' && !held.has(key));
+    assert.deepEqual(strays, []);
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+  },
+);

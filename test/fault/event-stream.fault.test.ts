@@ -1,0 +1,84 @@
+/**
+ * The event stream at its worst: cut in the middle of a line, chunks of one byte, several events in
+ * one, late, twice or not at all. Where no event is lost the stream alone must do, so there is no
+ * resync to hide behind; only lost events need one.
+ */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import type { FaultSettings } from '../../bench/engine/faults.ts';
+import { Random } from '../../bench/engine/random.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { assertOnlyDeadDeleted, fromEngine, knownOfLives, startHost } from '../helpers/host.ts';
+import { needs } from '../helpers/run.ts';
+
+const noResync = ['--resync', '86400'];
+
+interface Case {
+  readonly name: string;
+  readonly faults?: Partial<FaultSettings>;
+  readonly args?: readonly string[];
+  /** Lives per second; default 100. */
+  readonly rate?: number;
+  /** Goes on while containers come and go. */
+  readonly meanwhile?: (engine: EngineHandle, isOver: () => boolean) => Promise<void>;
+}
+
+const cases: readonly Case[] = [
+  // At 100 a second the engine would have a quarter of a million chunks to write.
+  { name: 'in chunks of one byte', faults: { chunkBytes: 1 }, rate: 10 },
+  { name: 'in chunks of seven bytes, of three events joined', faults: { chunkBytes: 7, joinEvents: 3 } },
+  { name: 'with up to 20 events in one chunk', faults: { joinEvents: 20 } },
+  { name: 'in the wrong order and repeated', faults: { reorderEvents: 0.3, duplicateEvents: 0.3 } },
+  { name: 'a fifth of them lost', faults: { dropEvents: 0.2 }, args: ['--resync', '5'] },
+  {
+    name: 'cut in the middle of lines again and again',
+    meanwhile: async (engine, isOver) => {
+      const random = new Random(1);
+      while (!isOver()) {
+        await eventually(async () => assert.ok((await engine.counts()).streams > 0 || isOver()));
+        await engine.cutEvents(1 + random.below(3000));
+        await eventually(async () => assert.ok((await engine.counts()).streams === 0 || isOver()));
+      }
+    },
+  },
+];
+
+for (const api of ['1.41', '1.52'] as const) {
+  // Two at a time: most of it is waiting for the engine's clock.
+  describe(`API ${api}`, { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
+    for (const { name, faults = {}, args = noResync, rate = 100, meanwhile } of cases) {
+      test(`etcd is exact after ${rate * 5} lives whose events come ${name} (simulated engine of API ${api}, real etcd)`, async () => {
+        await using engine = await forkEngine({ api, portRange: [40_000, 40_300] });
+        await using host = await startHost({ source: fromEngine(engine), args });
+        await engine.setFaults(faults);
+        let isOver = false;
+        const churned = engine.churn({ rate, seconds: 5, lifetimeMs: 400, survivors: 0.1 }).finally(() => {
+          isOver = true;
+        });
+        const [{ lifecycles }] = await Promise.all([churned, meanwhile?.(engine, () => isOver)]);
+        if (faults.dropEvents === undefined) {
+          assert.equal((await engine.counts()).eventsLost, 0, 'The engine was too busy for this test');
+        }
+        const restarted = (await engine.snapshot()).slice(0, 5).map(({ id }) => id);
+        await engine.apply('restart', restarted);
+        await engine.apply('disconnect', restarted.slice(0, 2));
+        await engine.apply('connect', restarted.slice(0, 1));
+        await host.converged();
+        assertOnlyDeadDeleted(
+          host.recorder.changes.filter(({ key }) => !restarted.some((id) => key.endsWith(id.slice(0, 12)))),
+          lifecycles,
+        );
+        const known = knownOfLives(lifecycles.filter(({ id }) => !restarted.includes(id)));
+        for (const { kind, key, value } of host.recorder.changes) {
+          const facts = known.get(key.slice(-12));
+          if (kind === 'put' && key.startsWith('/discover/service/') && facts) assert.ok(facts.urls?.has(value), key);
+        }
+        assert.deepEqual(
+          host.discover.logs.filter((line) => line.level === 'error'),
+          [],
+        );
+      });
+    }
+  });
+}

@@ -1,0 +1,309 @@
+/** The command line as an operator meets it: mistakes, signals, log, secrets. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
+import { cleanEnvironment, exitOf, needs, runDiscover } from '../helpers/run.ts';
+
+const here = { skip: needs('etcd', 'etcdctl') };
+
+describe('mistakes', { concurrency: 3 }, () => {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-cli-'));
+  const socketPath = path.join(directory, 'docker.sock');
+  let connections = 0;
+  let port = 0;
+  const [engine, etcd] = [net.createServer(), net.createServer()];
+  before(async () => {
+    for (const server of [engine, etcd]) server.on('connection', () => connections++);
+    await new Promise<void>((resolve) => engine.listen(socketPath, resolve));
+    await new Promise<void>((resolve) => etcd.listen(0, '127.0.0.1', resolve));
+    port = (etcd.address() as net.AddressInfo).port;
+    writeFileSync(path.join(directory, 'cut.json'), '{"etcd": {"ttl": 5');
+    writeFileSync(path.join(directory, 'unknown.json'), '{"etcd": {"tls": {"certificate": "x"}}}');
+    writeFileSync(path.join(directory, 'wrong.json'), '{"resync": "often", "host": {"realm": 7}}');
+    writeFileSync(path.join(directory, 'not.pem'), 'nothing');
+  });
+  after(() => {
+    for (const server of [engine, etcd]) server.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  const mistakes: readonly (readonly [args: readonly string[], said: RegExp, env?: Record<string, string>])[] = [
+    [['--host:ip', 'ten'], /host\.ip .*must be an IPv4 or IPv6 address.*"ten"/],
+    [['--host:id', 'a/b'], /host\.id .*must be .*without slash.*"a\/b"/],
+    [['--host:realm', '..'], /host\.realm .*must be/],
+    [['--host:onExit', 'sometimes'], /host\.onExit .*keep or remove.*"sometimes"/],
+    [['--etcd:prefix', '/a//b'], /etcd\.prefix .*must be a path/],
+    [['--etcd:ttl', '1'], /etcd\.ttl .*an integer from 2/],
+    [['--etcd:endpoints', 'http://127.0.0.1'], /etcd\.endpoints .*host:port/],
+    [['--etcd:password', 'hunter2'], /--etcd:password is refused/],
+    [['--etcd:passwordFile', '/nonexistent'], /etcd\.passwordFile .*ENOENT/],
+    [['--etcd:tls:ca', '$/not.pem'], /etcd\.tls\.ca .*PEM/],
+    [['--etcd:tls:cert', '$/not.pem'], /etcd\.tls\.cert and etcd\.tls\.key must be set together/],
+    [['--etcd:endpoint', 'a:1'], /--etcd:endpoint is not an option, did you mean --etcd:endpoints\?/],
+    [['--docker:socketPath', 'docker.sock'], /docker\.socketPath .*absolute path/],
+    [['--docker:version', 'new'], /docker\.version .*must be an API version/],
+    [['--workers', '65'], /workers .*an integer from 0 to 64/],
+    [['strat'], /strat is not a command/],
+    [['--config', '$/nothing.json'], /nothing\.json cannot be read.*ENOENT/],
+    [['--config', '$/cut.json'], /cut\.json is not JSON/],
+    [['--config', '$/unknown.json'], /etcd\.tls\.certificate .*is not an option/],
+    [['--config', '$/wrong.json'], /resync .*must be an integer.*host\.realm .*must be/s],
+    [[], /etcd\.ttl \(environment DISCOVER_ETCD_TTL\) must be/, { DISCOVER_ETCD_TTL: 'soon' }],
+    [[], /docker.*must be unix/i, { DOCKER_HOST: 'npipe://engine' }],
+  ];
+  for (const [args, said, env = {}] of mistakes) {
+    const shown = [...args, ...Object.entries(env).map(([name, value]) => `${name}=${value}`)].join(' ');
+    test(`${shown} ends with 78, the reason and no connection (nothing but discover is real)`, async () => {
+      const socket = env.DOCKER_HOST === undefined ? ['--docker:socketPath', socketPath] : [];
+      const right = [...socket, '--etcd:endpoints', `127.0.0.1:${port}`, '--host:ip', '10.0.0.5', '--host:id', 'h1'];
+      const given = args.map((word) => word.replace('$', directory));
+      await using running = runDiscover([...right, ...given], { env });
+      const exit = await running.exit;
+      assert.deepEqual(exit, { code: 78, signal: null }, running.output);
+      assert.match(running.output, said);
+      assert.match(running.output, /^discover: /);
+      assert.doesNotMatch(running.output, /hunter2|\n +at /);
+      assert.equal(connections, 0);
+    });
+  }
+});
+
+describe('signals', here, () => {
+  let engine: EngineHandle;
+  before(async () => {
+    engine = await forkEngine({ containers: 5 });
+  });
+  after(() => engine.close());
+
+  test('SIGTERM ends it with 0; the keys stay and the owner key says released (simulated engine, real etcd)', async () => {
+    await using host = await startHost({ source: fromEngine(engine) });
+    await host.converged();
+    const before = await host.held();
+    const count = host.recorder.changes.length;
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    assert.deepEqual(await host.held(), before);
+    assert.deepEqual(await host.changesSince(count), []);
+    const owner = JSON.parse(await host.etcd.ctl('get', '--print-value-only', '/discover/owner/h1')) as object;
+    assert.equal(Reflect.get(owner, 'released'), true);
+    await eventually(() => host.assertGone()); // nobody has come to vouch for them
+    await host.launch();
+    await host.converged();
+  });
+
+  test('with host.onExit=remove SIGTERM takes all keys away, in one revision (simulated engine, real etcd)', async () => {
+    const args = ['--host:onExit', 'remove'];
+    await using host = await startHost({ source: fromEngine(engine), args, ttl: 600 });
+    await host.converged();
+    const count = host.recorder.changes.length;
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    await host.assertGone();
+    assert.equal(revisionsOf(await host.changesSince(count)).length, 1);
+    await host.launch();
+    await host.converged();
+  });
+
+  for (const [signal, code] of [
+    ['SIGTERM', 143],
+    ['SIGINT', 130],
+  ] as const) {
+    test(`a second ${signal} ends it at once with ${code} while etcd is frozen (simulated engine, real etcd)`, async () => {
+      await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
+      await host.converged();
+      host.etcd.pause();
+      host.discover.signal(signal);
+      await host.discover.waitForLog((line) => line.msg === 'stopping');
+      host.discover.signal(signal);
+      assert.deepEqual(await host.discover.exit, { code, signal: null });
+      host.etcd.resume();
+      await host.launch();
+      await host.converged();
+    });
+  }
+
+  test('SIGTERM ends it with 0 also while etcd is frozen, and while neither side is there (simulated engine, real etcd)', async () => {
+    await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
+    await host.converged();
+    host.etcd.pause();
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    host.etcd.resume();
+    await host.etcd.stop();
+    await engine.leave('missing');
+    const discover = await host.launch([], { wait: false });
+    for (const msg of ['docker unavailable', 'etcd unavailable']) await discover.waitForLog((line) => line.msg === msg);
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    await engine.comeBack({});
+    await host.etcd.restart();
+    await host.launch();
+    await host.converged();
+  });
+
+  test('SIGTERM during a burst ends it with 0, and its successor makes all right (simulated engine, real etcd)', async () => {
+    await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
+    const churned = engine.churn({ rate: 200, seconds: 1, lifetimeMs: 200 });
+    await eventually(() => assert.ok(host.recorder.changes.length > 50));
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    await churned;
+    await host.launch();
+    await host.converged();
+  });
+
+  test('SIGUSR1 opens no debugger, and SIGUSR2 logs the state (simulated engine, real etcd)', async () => {
+    await using host = await startHost({ source: fromEngine(engine) });
+    host.discover.signal('SIGUSR1');
+    host.discover.signal('SIGUSR2');
+    const state = await host.discover.waitForLog((line) => line.msg === 'state');
+    assert.ok(Number(state.lists) >= 1 && Number(state.memory) > 0);
+    assert.doesNotMatch(host.discover.output, /Debugger/);
+    await host.converged();
+  });
+});
+
+describe('log', here, () => {
+  let engine: EngineHandle;
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-log-'));
+  before(async () => {
+    engine = await forkEngine({ containers: 2 });
+  });
+  after(async () => {
+    await engine.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  test('every line is JSON with a level and an ISO time (simulated engine, real etcd)', async () => {
+    await using host = await startHost({ source: fromEngine(engine), args: ['--silly'] });
+    await engine.run([{ env: ['DISCOVER=web:8080,b\u001b[2Jd:1,x\ny:2'], ports: [] }]);
+    await host.converged();
+    await host.etcd.kill();
+    await host.discover.waitForLog((line) => line.msg === 'etcd unavailable');
+    await host.etcd.restart();
+    await host.converged();
+    await host.terminate();
+    const lines = host.discover.output.trimEnd().split('\n');
+    assert.equal(host.discover.logs.length, lines.length, host.discover.output);
+    for (const { level, time, msg } of host.discover.logs) {
+      assert.match(String(level), /^(trace|debug|info|warn|error)$/);
+      assert.equal(new Date(String(time)).toISOString(), time);
+      assert.equal(typeof msg, 'string');
+    }
+  });
+
+  test('SIGHUP makes a new log file after the old one was moved away (simulated engine, real etcd)', async () => {
+    const [file, moved] = [path.join(directory, 'log'), path.join(directory, 'log.1')];
+    await using host = await startHost({ source: fromEngine(engine), args: ['--log', file], idle: true });
+    await host.launch([], { wait: false });
+    await eventually(() => assert.match(readFileSync(file, 'utf8'), /"msg":"started"/));
+    await host.converged();
+    renameSync(file, moved);
+    host.discover.signal('SIGHUP');
+    await eventually(() => assert.match(readFileSync(file, 'utf8'), /"msg":"log reopened"/));
+    const before = readFileSync(moved, 'utf8');
+    const [id = ''] = await engine.run([{ env: ['DISCOVER=later:8080'], ports: [{ container: '8080/tcp' }] }]);
+    await host.converged();
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    assert.match(readFileSync(file, 'utf8'), new RegExp(`${id.slice(0, 12)}[\\s\\S]*"msg":"stopped"`));
+    assert.equal(readFileSync(moved, 'utf8'), before);
+    assert.equal(host.discover.output, '');
+  });
+
+  test('whoever reads stdout may go away (simulated engine, real etcd)', async () => {
+    await using host = await startHost({ source: fromEngine(engine), idle: true });
+    const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+    const args = ['--docker:socketPath', engine.socketPath, '--etcd:endpoints', host.etcd.endpoint, '--silly'];
+    const names = ['--host:ip', '10.0.0.5', '--host:id', 'h1', '--etcd:ttl', '5'];
+    const child = spawn(process.execPath, [cli, ...args, ...names], {
+      env: cleanEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    try {
+      const exit = exitOf(child);
+      // As `| head -1` does.
+      child.stdout.once('data', () => child.stdout.destroy());
+      child.stderr.resume();
+      await eventually(() => host.assertExact());
+      await engine.churn({ rate: 100, seconds: 2, lifetimeMs: 100, survivors: 0.1 });
+      await eventually(() => host.assertExact());
+      assert.equal(child.exitCode, null);
+      child.kill('SIGTERM');
+      assert.deepEqual(await exit, { code: 0, signal: null });
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
+  test('no secret is written or shown, not even at the most talkative level (simulated engine, real etcd)', async () => {
+    const secrets = ['canary-one', 'canary-two', 'canary-three'];
+    const passwordFile = path.join(directory, 'password');
+    writeFileSync(passwordFile, `${secrets[0]}\n`);
+    const container = {
+      env: [`PASSWORD=${secrets[1]}`, 'DISCOVER=web:8080'],
+      labels: { token: secrets[2] ?? '' },
+      ports: [{ container: '8080/tcp' }],
+    };
+    await engine.run([container]);
+    const user = ['--etcd:username', 'discover', '--etcd:passwordFile', passwordFile];
+    await using host = await startHost({ source: fromEngine(engine), args: ['--silly'] });
+    await host.converged();
+    await engine.setFaults({ answers: [{ on: 'inspect', body: 'garbage' }] });
+    await engine.cutEvents(100);
+    const [id = ''] = await engine.run([container]);
+    await host.discover.waitForLog(({ container }) => container === id);
+    await engine.setFaults({ answers: [] });
+    await host.converged();
+    const outputs = [host.discover.output];
+    await host.terminate();
+
+    // etcd does not ask for a password and says so in an error.
+    const refused = await host.launch([...user, '--silly'], { wait: false });
+    await refused.waitForLog((line) => line.level === 'warn');
+    outputs.push(refused.output, readFileSync(`/proc/${refused.pid}/cmdline`, 'utf8'));
+    await host.terminate();
+    await using shown = runDiscover(['config', ...user], { env: { DISCOVER_ETCD_PASSWORD: secrets[0] ?? '' } });
+    await shown.exit;
+    await using wrong = runDiscover(['--etcd:endpoints', `http://u:${secrets[0]}@localhost:1`, '--workers', 'x']);
+    assert.equal((await wrong.exit).code, 78);
+    outputs.push(refused.output, shown.output, wrong.output);
+    assert.match(shown.output, /etcd\.password +\*\*\*/);
+    for (const secret of secrets) assert.equal(outputs.join('\n').includes(secret), false, secret);
+    await host.launch();
+    await host.converged();
+  });
+
+  test('a document that cannot be read is not quoted in the log (engine of a few lines, no etcd)', async () => {
+    const socketPath = path.join(directory, 'docker.sock');
+    const id = 'ab'.repeat(32);
+    const answers: Readonly<Record<string, string>> = {
+      '/_ping': 'OK',
+      '/version': '{"ApiVersion":"1.41","MinAPIVersion":"1.12","Version":"20.10.24"}',
+      '/containers/json': `[{"Id":"${id}","State":"running","Ports":[]}]`,
+      // What an error of JSON.parse quotes is what stands before the mistake.
+      [`/containers/${id}/json`]: '{"State":{"Running":true},"Config":{"Env":["P=canary",]}}',
+    };
+    const server = http.createServer((request, response) => {
+      const route = (request.url ?? '').replace(/^\/v[\d.]+/, '');
+      response.setHeader('Api-Version', '1.41');
+      if (route.startsWith('/events')) response.flushHeaders();
+      else response.end(answers[route] ?? '');
+    });
+    await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+    try {
+      const args = ['--docker:socketPath', socketPath, '--etcd:endpoints', '127.0.0.1:1', '--silly'];
+      await using discover = runDiscover([...args, '--host:ip', '10.0.0.5', '--host:id', 'h1']);
+      const warning = await discover.waitForLog((line) => line.container === id);
+      assert.equal(JSON.stringify(warning).includes('canary'), false, JSON.stringify(warning));
+      discover.signal('SIGTERM');
+      assert.deepEqual(await discover.exit, { code: 0, signal: null });
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+});

@@ -1,0 +1,262 @@
+/**
+ * Makes this machine ready: `node test/setup.mjs [--for test|demo]`.
+ *
+ * Checks Node, installs the dependencies, the programs that tests (dockerd, etcd, ...) or the demo
+ * (etcd) use, and builds. Silent where nothing is to do. As root on Debian or Ubuntu it installs
+ * without asking, having said what; elsewhere it prints the line to type and goes on with what
+ * there is, except with CI=true, where a missing part ends it with status 1.
+ *
+ * Plain JavaScript and no package: it runs before there is a node_modules.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const inCi = process.env.CI === 'true';
+// An ordinary user's PATH on Debian lacks sbin, where dockerd and iptables are.
+const searchPath = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
+
+const parts = [
+  { program: 'etcd', package: 'etcd-server', for: ['test', 'demo'] },
+  { program: 'etcdctl', package: 'etcd-client', for: ['test'] },
+  { program: 'dockerd', package: 'docker.io', for: ['test'] },
+  { program: 'docker', package: 'docker.io', for: ['test'] },
+  { program: 'busybox', package: 'busybox-static', for: ['test'], fits: isStatic },
+  { program: 'iptables', package: 'iptables', for: ['test'] },
+  { program: 'ip', package: 'iproute2', for: ['test'] },
+];
+
+function main() {
+  const purpose = readPurpose(process.argv.slice(2));
+  checkNode();
+  installDependencies();
+  installParts(purpose);
+  build();
+}
+
+function readPurpose(args) {
+  const [flag = '--for', purpose = 'test', ...rest] = args;
+  if (flag !== '--for' || !['test', 'demo'].includes(purpose) || rest.length > 0) {
+    fail(`Cannot read the arguments: node test/setup.mjs [--for test|demo], got "${args.join(' ')}"`, 64);
+  }
+  return purpose;
+}
+
+function checkNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) {
+    fail(`Node 20.19 or newer is needed, this is ${process.versions.node}: see https://nodejs.org`);
+  }
+}
+
+function installDependencies() {
+  const [wanted, installed] = ['package-lock.json', 'node_modules/.package-lock.json'].map(inRoot);
+  if (!existsSync(wanted)) return;
+  // npm writes both files within milliseconds of each other, in either order: newer means by more than that.
+  const isOld = !existsSync(installed) || statSync(installed).mtimeMs + 2000 < statSync(wanted).mtimeMs;
+  if (!isOld || (existsSync(installed) && samePackages(wanted, installed))) return;
+  say('Installing the dependencies with npm ci');
+  run('npm', ['ci', '--no-audit', '--no-fund']) || fail('npm ci has failed');
+}
+
+/** A checkout touches the lock file without changing it; installing again would be for nothing. */
+function samePackages(wantedFile, installedFile) {
+  try {
+    const [wanted, installed] = [wantedFile, installedFile].map(
+      (file) => JSON.parse(readFileSync(file, 'utf8')).packages,
+    );
+    return Object.entries(wanted).every(
+      ([name, entry]) => name === '' || entry.optional || entry.version === installed[name]?.version,
+    );
+  } catch {
+    return false;
+  }
+}
+
+function installParts(purpose) {
+  const relevant = parts.filter((part) => part.for.includes(purpose));
+  const missing = () => relevant.filter((part) => !isThere(part));
+  if (missing().length > 0) {
+    const isDebian = ['debian', 'ubuntu'].includes(osId()) && find('apt-get') !== undefined;
+    if (isDebian && isRoot()) {
+      withApt(missing());
+    }
+    const left = missing();
+    if (left.length > 0) {
+      const packages = [...new Set(left.map((part) => part.package))].join(' ');
+      say(`Missing: ${left.map((part) => part.program).join(', ')}. What needs them is left out.`);
+      say(
+        isDebian
+          ? `To install: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages}`
+          : `To install, by their names on Debian: ${packages}`,
+      );
+      if (inCi) fail('With CI=true nothing may be missing');
+    }
+  }
+  if (purpose === 'test' && !isRoot()) {
+    say('Not root: the tests that start a dockerd of their own are left out.');
+    if (inCi) fail('With CI=true nothing may be left out: run as root');
+  }
+}
+
+function withApt(missing) {
+  const packages = new Set(missing.map((part) => part.package));
+  const apt = (...args) =>
+    run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-q', '-y', ...args], {
+      env: { ...process.env, PATH: searchPath.join(':'), DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_MODE: 'a' },
+      // Its progress is of interest only when it fails.
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  say(`Installing ${[...packages].join(', ')} with apt-get`);
+  apt('update'); // one broken source need not matter; the installation will tell
+  // Since Debian 13 the client is a package of its own, which docker.io only recommends.
+  if (packages.has('docker.io') && find('docker') === undefined && aptKnows('docker-cli')) packages.add('docker-cli');
+  const withoutServices = forbidServices();
+  try {
+    apt('install', '--no-install-recommends', ...packages);
+  } finally {
+    withoutServices.end();
+  }
+  // Tests start daemons of their own. On a machine with systemd the packages would start theirs at the next boot.
+  if (existsSync('/run/systemd/system')) {
+    const units = [
+      ...(packages.has('etcd-server') ? ['etcd.service'] : []),
+      ...(packages.has('docker.io') && missing.some((part) => part.program === 'dockerd')
+        ? ['docker.service', 'docker.socket']
+        : []),
+    ];
+    if (units.length > 0) {
+      say(`Leaving ${units.join(', ')} off; to use them: systemctl enable --now ${units.join(' ')}`);
+      spawnSync('systemctl', ['disable', '--now', ...units], { stdio: 'ignore' });
+    }
+  }
+}
+
+/** Debian asks this script before a package starts its service; 101 says no. One that is there already is left alone. */
+function forbidServices() {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return { end: () => {} };
+  const remove = () => rmSync(policy, { force: true });
+  // Ctrl-C while apt-get runs: without a handler node would end at once and leave the script behind.
+  const interrupted = () => process.exit(130);
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  process.on('exit', remove).on('SIGINT', interrupted).on('SIGTERM', interrupted);
+  const end = () => {
+    remove();
+    process.off('exit', remove).off('SIGINT', interrupted).off('SIGTERM', interrupted);
+  };
+  return { end };
+}
+
+function aptKnows(name) {
+  const { stdout } = spawnSync('apt-cache', ['policy', name], {
+    encoding: 'utf8',
+    env: { ...process.env, LC_ALL: 'C' },
+  });
+  return /Candidate: (?!\(none\))/.test(stdout ?? '');
+}
+
+function build() {
+  const [source, built] = ['src', 'dist'].map(inRoot);
+  const { scripts = {} } = JSON.parse(readFileSync(inRoot('package.json'), 'utf8'));
+  if (scripts.build === undefined || newest(source) <= newest(built)) return;
+  say('Building with npm run build');
+  run('npm', ['run', '--silent', 'build']) || fail('npm run build has failed');
+}
+
+/** Of files and folders: a folder is younger than the file that has been removed from it. */
+function newest(directory) {
+  if (!existsSync(directory)) return 0;
+  return readdirSync(directory, { recursive: true })
+    .map((name) => statSync(path.join(directory, name), { throwIfNoEntry: false })?.mtimeMs ?? 0)
+    .reduce((a, b) => Math.max(a, b), 1);
+}
+
+function isThere(part) {
+  const file = find(part.program);
+  return file !== undefined && (part.fits === undefined || part.fits(file));
+}
+
+/** An image made of one file needs a program that asks for no loader: no PT_INTERP (3) among its ELF headers. */
+function isStatic(file) {
+  const bytes = Buffer.alloc(4096);
+  const descriptor = openSync(file, 'r');
+  readSync(descriptor, bytes, 0, bytes.length, 0);
+  closeSync(descriptor);
+  if (bytes.toString('latin1', 0, 4) !== '\x7fELF' || bytes[4] !== 2) return false;
+  const [start, size, count] = [Number(bytes.readBigUInt64LE(32)), bytes.readUInt16LE(54), bytes.readUInt16LE(56)];
+  const types = Array.from({ length: count }, (_, index) => bytes.readUInt32LE(start + index * size));
+  return !types.includes(3);
+}
+
+function find(name) {
+  return searchPath
+    .filter((directory) => directory !== '')
+    .map((directory) => path.join(directory, name))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+function osId() {
+  try {
+    return /^ID="?([^"\n]*)"?$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? '';
+  } catch {
+    return '';
+  }
+}
+
+function isRoot() {
+  return process.getuid?.() === 0;
+}
+
+function inRoot(name) {
+  return path.join(root, name);
+}
+
+function run(program, args, options = {}) {
+  const { status, signal, error, stdout, stderr } = spawnSync(program, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    ...options,
+  });
+  if (signal === 'SIGINT') process.exit(130); // Ctrl-C reached it first
+  if (status !== 0) {
+    say(`${program} ${args.join(' ')}: ${error?.message ?? signal ?? `status ${status}`}`);
+    const output = `${stdout ?? ''}${stderr ?? ''}`.trim();
+    if (output !== '') say(output.split('\n').slice(-20).join('\n'));
+  }
+  return status === 0;
+}
+
+function say(text) {
+  console.error(text);
+}
+
+function fail(text, status = 1) {
+  say(text);
+  process.exit(status);
+}
+
+main();

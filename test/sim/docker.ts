@@ -1,0 +1,292 @@
+/**
+ * A Docker Engine in memory, with the two ways in which discover asks it: `docker` for the main
+ * thread, `looks` for the pool.
+ *
+ * The model is what matters of containers: whether they run, since when, and at which ports they are
+ * reached; a start and a move give new ones. Events are made as dockerd 20.10 makes them, network
+ * events included, and remembered as it does: the last 256. Lists are read by the code that reads
+ * real ones; looks are answered from the model, in batches with stragglers like those of `look.ts`.
+ *
+ * What goes wrong is asked at each call (`fault`) and at each event (`route`).
+ */
+
+import { type Clock, sleep } from '../../src/actor/clock.ts';
+import type { Docker, EngineInfo, EventStream } from '../../src/docker/docker.ts';
+import { DiscoverError } from '../../src/errors.ts';
+import { type Report, readList } from '../../src/inspect/look.ts';
+import type { Looks } from '../../src/inspect/pool.ts';
+import type { ContainerId, Inspection, Listed, Service } from '../../src/model/container.ts';
+import { keysOf, type Layout } from '../../src/model/keys.ts';
+
+export type EngineCall = 'negotiate' | 'list' | 'events' | 'task' | 'look';
+
+/**
+ * What goes wrong with a call: an error; no answer until the caller's deadline, or ever (its thread is
+ * lost); half an answer; or an answer that was read after `readMs` and arrives `replyMs` later.
+ */
+export type EngineFault =
+  | { readonly kind: 'fails' | 'hangs' | 'lost' | 'cut' }
+  | { readonly kind: 'slow'; readonly readMs: number; readonly replyMs: number };
+
+interface Container {
+  readonly id: ContainerId;
+  readonly offers: readonly Omit<Service, 'url'>[];
+  running: boolean;
+  startedAt: number;
+  ports: readonly number[];
+}
+
+interface Subscriber {
+  readonly onChunk: (chunk: Buffer) => void;
+  readonly end: () => void;
+}
+
+const hostIp = '10.0.0.1';
+const eventsRemembered = 256;
+const callTimeoutMs = 5_000;
+const listTimeoutMs = 15_000;
+const lingerMs = 25;
+
+/** The full id of the n-th container; its 12 digits are the number itself. */
+export function idOf(n: number): ContainerId {
+  return (n.toString(16).padStart(12, '0') + 'c'.repeat(52)) as ContainerId;
+}
+
+export class FakeEngine {
+  readonly containers = new Map<ContainerId, Container>();
+  /** How often each call was made. */
+  readonly calls: Record<EngineCall, number> = { negotiate: 0, list: 0, events: 0, task: 0, look: 0 };
+  /** What each stream asked to begin with. */
+  readonly sinces: number[] = [];
+  fault: (call: EngineCall, id?: ContainerId) => EngineFault | undefined = () => undefined;
+  /** After how many milliseconds each copy of an event arrives; none: it is lost. */
+  route: (action: string, id: ContainerId) => readonly number[] = () => [0];
+  readonly docker: Docker;
+  readonly looks: Looks;
+  readonly #clock: Clock;
+  readonly #subscribers = new Set<Subscriber>();
+  #remembered: { readonly at: number; readonly line: string }[] = [];
+  #newest = 0;
+  #port = 32_768;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.docker = {
+      negotiate: () => this.#negotiate(),
+      list: () => this.#list(),
+      events: (_engine, sinceSeconds, onChunk) => this.#events(sinceSeconds, onChunk),
+    };
+    this.looks = {
+      slots: 4,
+      onLate: () => {},
+      look: (number, _versionPrefix, ids) => this.#look(number, ids),
+      list: async (body) => containersOf(body),
+      close: async () => {},
+    };
+  }
+
+  /** Runs a new container that advertises these services, each at a private port of its own from 80 on. */
+  run(id: ContainerId, ...names: string[]): ContainerId {
+    const offers = names.map((name, index) => ({ name, privatePort: 80 + index, protocol: 'tcp' as const }));
+    this.containers.set(id, { id, offers, running: false, startedAt: 0, ports: [] });
+    this.start(id);
+    return id;
+  }
+
+  start(id: ContainerId): void {
+    const container = this.#container(id);
+    container.running = true;
+    container.startedAt = this.#stamp();
+    container.ports = container.offers.map(() => ++this.#port);
+    this.#networkEvent('connect', id);
+    this.#containerEvent('start', id);
+  }
+
+  /** The ports of a container that is over stay visible, as after a daemon was killed. */
+  die(id: ContainerId): void {
+    this.#container(id).running = false;
+    this.#containerEvent('die', id);
+    this.#networkEvent('disconnect', id);
+  }
+
+  restart(id: ContainerId): void {
+    this.die(id);
+    this.start(id);
+  }
+
+  /** Gives new ports, with nothing to tell but network events. */
+  move(id: ContainerId): void {
+    const container = this.#container(id);
+    this.#networkEvent('disconnect', id);
+    container.ports = container.offers.map(() => ++this.#port);
+    this.#networkEvent('connect', id);
+  }
+
+  remove(id: ContainerId): void {
+    if (this.#container(id).running) this.die(id);
+    this.#containerEvent('destroy', id);
+    this.containers.delete(id);
+  }
+
+  /** Ends all streams. */
+  cut(): void {
+    for (const subscriber of [...this.#subscribers]) subscriber.end();
+  }
+
+  /** Forgets all events, as a restarted daemon does. */
+  forget(): void {
+    this.#remembered = [];
+  }
+
+  /** Sends bytes as they are. */
+  send(text: string): void {
+    for (const { onChunk } of [...this.#subscribers]) onChunk(Buffer.from(text));
+  }
+
+  /** What etcd should hold now. */
+  keys(layout: Layout): Map<string, string> {
+    const keys = new Map<string, string>();
+    for (const container of this.containers.values()) {
+      if (!container.running) continue;
+      for (const [key, value] of keysOf(layout, container.id.slice(0, 12), servicesOf(container))) keys.set(key, value);
+    }
+    return keys;
+  }
+
+  async #negotiate(): Promise<EngineInfo> {
+    await this.#ask('negotiate', callTimeoutMs);
+    const engineSeconds = Math.floor(this.#clock.wall() / 1000);
+    return { versionPrefix: '/v1.41', serverVersion: '20.10.24', isPodman: false, engineSeconds };
+  }
+
+  async #list(): Promise<Uint8Array<ArrayBuffer>> {
+    const { replyMs, isCut } = await this.#ask('list', listTimeoutMs);
+    const running = [...this.containers.values()].filter((container) => container.running);
+    const list = running.map(({ id, offers, ports }) => ({
+      Id: id,
+      State: 'running',
+      Ports: offers.map(({ privatePort, protocol }, index) => ({
+        IP: '0.0.0.0',
+        PrivatePort: privatePort,
+        PublicPort: ports[index],
+        Type: protocol,
+      })),
+    }));
+    const body = new Uint8Array(Buffer.from(JSON.stringify(list)));
+    await this.#wait(replyMs);
+    return isCut ? body.slice(0, -1) : body;
+  }
+
+  async #events(sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream> {
+    this.sinces.push(sinceSeconds);
+    const { replyMs } = await this.#ask('events', callTimeoutMs);
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const subscriber: Subscriber = {
+      onChunk,
+      end: () => {
+        this.#subscribers.delete(subscriber);
+        end();
+      },
+    };
+    const missed = this.#remembered.filter(({ at }) => at >= sinceSeconds * 1e9);
+    this.#subscribers.add(subscriber);
+    if (missed.length > 0) onChunk(Buffer.from(missed.map(({ line }) => line).join('')));
+    await this.#wait(replyMs);
+    return { ended, close: subscriber.end };
+  }
+
+  async #look(number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+    await this.#ask('task', callTimeoutMs);
+    const reports: Report[] = [];
+    let isHandedBack = false;
+    const looks = ids.map(async (id) => {
+      const report = { id, inspection: await this.#inspect(id) };
+      if (isHandedBack) this.looks.onLate(number, report);
+      else reports.push(report);
+    });
+    const linger = new AbortController();
+    await Promise.race([Promise.all(looks), sleep(this.#clock, lingerMs, linger.signal)]);
+    linger.abort();
+    isHandedBack = true;
+    return reports;
+  }
+
+  async #inspect(id: ContainerId): Promise<Inspection> {
+    try {
+      const { replyMs, isCut } = await this.#ask('look', callTimeoutMs, id);
+      const container = this.containers.get(id);
+      const inspection: Inspection = container?.running
+        ? { kind: 'running', startedAt: container.startedAt, services: servicesOf(container), refusals: [] }
+        : { kind: 'down' };
+      await this.#wait(replyMs);
+      return isCut ? { kind: 'failed', detail: 'answer was cut short' } : inspection;
+    } catch (error) {
+      return { kind: 'failed', detail: String(error) };
+    }
+  }
+
+  /** The way of a call to the moment when the world is read, and what is left of the way back. */
+  async #ask(call: EngineCall, timeoutMs: number, id?: ContainerId): Promise<{ replyMs: number; isCut: boolean }> {
+    this.calls[call]++;
+    const fault = this.fault(call, id);
+    if (fault?.kind === 'lost') await new Promise(() => {});
+    if (fault?.kind === 'hangs') await sleep(this.#clock, timeoutMs);
+    if (fault?.kind === 'hangs' || fault?.kind === 'fails') {
+      throw new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${call} ${fault.kind}`);
+    }
+    if (fault?.kind === 'slow') {
+      await this.#wait(fault.readMs);
+      return { replyMs: fault.replyMs, isCut: false };
+    }
+    return { replyMs: 0, isCut: fault?.kind === 'cut' };
+  }
+
+  async #wait(ms: number): Promise<void> {
+    if (ms > 0) await sleep(this.#clock, ms);
+  }
+
+  #container(id: ContainerId): Container {
+    const container = this.containers.get(id);
+    if (container === undefined) throw new Error(`No such container: ${id}`);
+    return container;
+  }
+
+  /** A moment of its own for everything that happens: a double knows nanoseconds to 256. */
+  #stamp(): number {
+    this.#newest = Math.max(this.#clock.wall() * 1e6, this.#newest + 1024);
+    return this.#newest;
+  }
+
+  #containerEvent(action: string, id: ContainerId): void {
+    const said = { status: action, id, from: 'app:1', Type: 'container', Action: action };
+    this.#event(action, id, { ...said, Actor: { ID: id, Attributes: { image: 'app:1', name: 'größe' } } });
+  }
+
+  #networkEvent(action: string, id: ContainerId): void {
+    const Attributes = { container: id, name: 'bridge', type: 'bridge' };
+    this.#event(action, id, { Type: 'network', Action: action, Actor: { ID: 'b'.repeat(64), Attributes } });
+  }
+
+  #event(action: string, id: ContainerId, said: object): void {
+    const at = this.#stamp();
+    const line = `${JSON.stringify({ ...said, scope: 'local', time: Math.floor(at / 1e9), timeNano: at })}\n`;
+    this.#remembered = [...this.#remembered, { at, line }].slice(-eventsRemembered);
+    for (const ms of this.route(action, id)) {
+      if (ms === 0) this.send(line);
+      else this.#clock.after(ms, () => this.send(line));
+    }
+  }
+}
+
+function servicesOf({ offers, ports }: Container): Service[] {
+  return offers.map((offer, index) => ({ ...offer, url: `${offer.protocol}://${hostIp}:${ports[index]}` }));
+}
+
+function containersOf(body: Uint8Array): readonly Listed[] {
+  const result = readList(body);
+  if (result.kind !== 'listed') throw new Error(result.kind === 'malformed' ? result.detail : result.kind);
+  return result.containers;
+}

@@ -1,0 +1,200 @@
+/**
+ * An etcd in memory, as far as discover uses one: for the simulation, and for the demo where no etcd
+ * can be installed.
+ *
+ * `MemoryStore` is the server, as etcd 3.4 was seen to behave: a transaction is applied as a whole in
+ * one revision or not at all, a lease that ends takes its keys with it in one revision, and what
+ * changes nothing leaves the revision where it is. `MemoryRegistry` is one client's connection to it,
+ * and the place where calls go wrong; several may share a store.
+ *
+ * Not here: watches, compaction, users, and any delay that no fault asked for.
+ */
+
+import { type Clock, sleep } from '../../src/actor/clock.ts';
+import { DiscoverError } from '../../src/errors.ts';
+import type { Change } from '../../src/reconcile/ledger.ts';
+import type { FoundKey, LeaseId, LeaseState, OwnerKey, Registry, Tenure } from '../../src/registry/registry.ts';
+
+/** One put or, where `value` is undefined, delete as it took effect; `lease` is what the key hangs, or hung, on. */
+export interface Applied extends Change {
+  readonly revision: number;
+  readonly lease: LeaseId;
+}
+
+interface Lease {
+  readonly grantedSeconds: number;
+  readonly keys: Set<string>;
+  endsAt: number;
+  cancel: () => void;
+}
+
+const operationsMax = 128;
+const bytesMax = 1.5 * 1024 * 1024;
+const callTimeoutMs = 2_000;
+const refused = (detail: string) => new DiscoverError('ETCD_REFUSED', `etcd: ${detail}`);
+
+export class MemoryStore {
+  revision = 1;
+  /** All that ever changed, oldest first. */
+  readonly history: Applied[] = [];
+  readonly keys = new Map<string, { value: string; lease: LeaseId; revision: number }>();
+  readonly leases = new Map<LeaseId, Lease>();
+  /** Called after each revision, with what changed in it. */
+  onChange: (changes: readonly Applied[]) => void = () => {};
+  /** Keys that the user's role may not write. */
+  denied: (key: string) => boolean = () => false;
+  /** Puts and grants are refused; deletes, renewals and revocations are not. */
+  outOfSpace = false;
+  readonly #clock: Clock;
+  #granted = 7_587_000_000_000_000;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  grant(ttlSeconds: number): LeaseId {
+    if (this.outOfSpace) throw refused('database space exceeded');
+    const id = String(++this.#granted);
+    // etcd grants no less than two seconds.
+    this.leases.set(id, { grantedSeconds: Math.max(2, ttlSeconds), keys: new Set(), endsAt: 0, cancel: () => {} });
+    this.keepAlive(id);
+    return id;
+  }
+
+  keepAlive(id: LeaseId): number {
+    const lease = this.leases.get(id);
+    if (lease === undefined) return 0;
+    lease.cancel();
+    lease.endsAt = this.#clock.now() + lease.grantedSeconds * 1000;
+    lease.cancel = this.#clock.after(lease.grantedSeconds * 1000, () => this.revoke(id));
+    return lease.grantedSeconds;
+  }
+
+  lease(id: LeaseId): LeaseState {
+    const lease = this.leases.get(id);
+    if (lease === undefined) return { ttlSeconds: -1, grantedTtlSeconds: 0, keys: [] };
+    const ttlSeconds = Math.floor((lease.endsAt - this.#clock.now()) / 1000);
+    return { ttlSeconds, grantedTtlSeconds: lease.grantedSeconds, keys: [...lease.keys] };
+  }
+
+  /** Ends a lease, in time or before it, and with it the keys that hang on it. */
+  revoke(id: LeaseId): void {
+    const lease = this.leases.get(id);
+    if (lease === undefined) return;
+    lease.cancel();
+    this.apply([...lease.keys].map((key) => ({ key, value: undefined })));
+    this.leases.delete(id);
+  }
+
+  /** Applies all changes if `guard` was last modified at `revision` ('0': if it is not there). */
+  transact(guard: string, revision: string, changes: readonly Change[], lease: LeaseId): boolean {
+    const hasPuts = changes.some(({ value }) => value !== undefined);
+    const bytes = changes.reduce((sum, { key, value = '' }) => sum + Buffer.byteLength(key + value) + 32, 0);
+    if (changes.length > operationsMax) throw refused('too many operations in txn request');
+    if (new Set(changes.map(({ key }) => key)).size < changes.length) throw refused('duplicate key in txn request');
+    if (bytes > bytesMax) throw refused('request is too large');
+    if (changes.some(({ key }) => this.denied(key))) throw refused('permission denied');
+    if (hasPuts && this.outOfSpace) throw refused('database space exceeded');
+    if (String(this.keys.get(guard)?.revision ?? 0) !== revision) return false;
+    if (hasPuts && !this.leases.has(lease)) throw new DiscoverError('LEASE_LOST', 'etcd: requested lease not found');
+    this.apply(changes, lease);
+    return true;
+  }
+
+  /** Applies changes in one revision, guarded by nothing: also what an operator does by hand. */
+  apply(changes: readonly Change[], lease: LeaseId = '0'): void {
+    const effective = changes.filter(({ key, value }) => value !== undefined || this.keys.has(key));
+    if (effective.length === 0) return;
+    const revision = ++this.revision;
+    const applied = effective.map(({ key, value }): Applied => {
+      const before = this.keys.get(key)?.lease ?? '0';
+      this.leases.get(before)?.keys.delete(key);
+      if (value === undefined) {
+        this.keys.delete(key);
+        return { revision, key, value, lease: before };
+      }
+      this.keys.set(key, { value, lease, revision });
+      this.leases.get(lease)?.keys.add(key);
+      return { revision, key, value, lease };
+    });
+    this.history.push(...applied);
+    this.onChange(applied);
+  }
+
+  /** What stands from one key up to another, in order. */
+  range(from: string, to: string): FoundKey[] {
+    const found = [...this.keys].filter(([key]) => key >= from && key < to);
+    return found.map(([key, { value, lease }]) => ({ key, value, lease })).sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+}
+
+export type RegistryCall = Exclude<keyof Registry, 'close'>;
+
+/**
+ * What goes wrong with a call. Its caller gets an error: at once where it is `unavailable`, `refused`,
+ * `ambiguous` (it took effect) or `late` (it takes effect after `ms`), at its deadline where it `hang`s.
+ * But `slow`, it takes effect after `requestMs`, and the answer arrives `replyMs` later.
+ */
+export type RegistryFault =
+  | { readonly kind: 'unavailable' | 'refused' | 'hang' | 'ambiguous' }
+  | { readonly kind: 'late'; readonly ms: number }
+  | { readonly kind: 'slow'; readonly requestMs: number; readonly replyMs: number };
+
+export class MemoryRegistry implements Registry {
+  readonly store: MemoryStore;
+  /** Asked at each call. */
+  fault: (call: RegistryCall) => RegistryFault | undefined = () => undefined;
+  readonly #clock: Clock;
+
+  constructor(clock: Clock, store = new MemoryStore(clock)) {
+    this.#clock = clock;
+    this.store = store;
+  }
+
+  owner = (ownerKey: string): Promise<OwnerKey | undefined> =>
+    this.#call('owner', ({ keys }) => {
+      const found = keys.get(ownerKey);
+      return found && { ...found, revision: String(found.revision) };
+    });
+
+  grant = (ttlSeconds: number) => this.#call('grant', (store) => store.grant(ttlSeconds));
+  keepAlive = (lease: LeaseId) => this.#call('keepAlive', (store) => store.keepAlive(lease));
+  lease = (lease: LeaseId, withKeys: boolean): Promise<LeaseState> =>
+    this.#call('lease', (store) => ({ ...store.lease(lease), ...(!withKeys && { keys: [] }) }));
+  claim = (ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Tenure | undefined> =>
+    this.#call('claim', (store) => {
+      const isOurs = store.transact(ownerKey, expected, [{ key: ownerKey, value }], lease);
+      return isOurs ? { lease, revision: String(store.revision) } : undefined;
+    });
+  // '0' follows the slash that ends a prefix.
+  readPrefix = (prefix: string) => this.#call('readPrefix', (store) => store.range(prefix, prefix.replace(/\/$/, '0')));
+  readKeys = (keys: readonly string[]) =>
+    this.#call('readKeys', (store) => keys.flatMap((key) => store.range(key, `${key};`)));
+  commit = (ownerKey: string, tenure: Tenure, changes: readonly Change[]) =>
+    this.#call('commit', (store) => store.transact(ownerKey, tenure.revision, changes, tenure.lease));
+  revoke = (lease: LeaseId) => this.#call('revoke', (store) => store.revoke(lease));
+  close(): void {}
+
+  async #call<Result>(call: RegistryCall, apply: (store: MemoryStore) => Result): Promise<Result> {
+    const fault = this.fault(call);
+    if (fault === undefined) return apply(this.store);
+    if (fault.kind === 'refused') throw refused(call);
+    if (fault.kind === 'slow') {
+      await sleep(this.#clock, fault.requestMs);
+      const result = apply(this.store);
+      await sleep(this.#clock, fault.replyMs);
+      return result;
+    }
+    const attempt = () => {
+      try {
+        apply(this.store);
+      } catch {
+        // Refused, but nobody listens any more.
+      }
+    };
+    if (fault.kind === 'ambiguous') attempt();
+    if (fault.kind === 'late') this.#clock.after(fault.ms, attempt);
+    if (fault.kind === 'hang') await sleep(this.#clock, callTimeoutMs);
+    throw new DiscoverError('ETCD_UNAVAILABLE', `etcd ${call}: no answer`);
+  }
+}

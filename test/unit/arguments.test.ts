@@ -1,0 +1,194 @@
+/** The command line: what is understood, what is refused, and the texts it can print. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { type Arguments, parseArguments } from '../../src/arguments.ts';
+import { jsonSchema, optionTable } from '../../src/config/options.ts';
+import { readSources } from '../../src/config/sources.ts';
+import { codeOf } from '../../src/errors.ts';
+
+// yargs writes the completion for the shell that these name.
+process.env.SHELL = '/bin/bash';
+delete process.env.ZSH_NAME;
+
+const optionsOf = async (...argv: string[]): Promise<Arguments['options']> => (await parseArguments(argv)).options;
+
+async function problemsOf(...argv: string[]): Promise<string[]> {
+  const error: unknown = await parseArguments(argv).then(
+    () => assert.fail('the command line was accepted'),
+    (error: unknown) => error,
+  );
+  assert.equal(codeOf(error), 'CONFIG_INVALID');
+  const [header, ...problems] = (error as Error).message.split('\n  ');
+  assert.equal(header, 'Cannot use the command line:');
+  return problems;
+}
+
+describe('options', () => {
+  const cases: [argv: string[], options: Arguments['options']][] = [
+    [[], {}],
+    [['run'], {}],
+    [['--host:realm', 'x'], { 'host.realm': 'x' }],
+    [['--host:realm=x'], { 'host.realm': 'x' }],
+    [['--host.realm', 'x'], { 'host.realm': 'x' }],
+    [['--host.realm=x'], { 'host.realm': 'x' }],
+    [['--host:realm', 'a=b.c'], { 'host.realm': 'a=b.c' }],
+    [['--host:realm=a=b.c:d'], { 'host.realm': 'a=b.c:d' }],
+    [['--docker:tls:ca', 'a', '--docker.tls.key', 'b'], { 'docker.tls.ca': 'a', 'docker.tls.key': 'b' }],
+    [['--host:id', '0123', '--host:realm=1e3'], { 'host.id': '0123', 'host.realm': '1e3' }],
+    [['--workers', '4'], { workers: '4' }],
+    [['--workers', '-1'], { workers: '-1' }],
+    [['--debug'], { debug: true }],
+    [['--no-debug'], { debug: false }],
+    [['--debug', 'false'], { debug: 'false' }],
+    [['--debug', 'run'], { debug: true }],
+    [['--no-debug', 'run'], { debug: false }],
+    [['--debug=true'], { debug: 'true' }],
+    [['--debug=1', '--silly=0'], { debug: '1', silly: '0' }],
+    [['--verbose', '--silly', '--log', 'f'], { verbose: true, silly: true, log: 'f' }],
+    [['--docker:socketPath', 'false'], { 'docker.socketPath': 'false' }],
+    [['--no-docker:socketPath'], { 'docker.socketPath': false }],
+    [['--no-docker.tls.verify'], { 'docker.tls.verify': false }],
+    [['--etcd:endpoints', 'a:1,b:2'], { 'etcd.endpoints': 'a:1,b:2' }],
+    [['--host:realm'], { 'host.realm': '' }],
+    [['--host:realm', '--debug'], { 'host.realm': '', debug: true }],
+    [['--host:realm', 'a', '--host.realm', 'b'], { 'host.realm': 'b' }],
+    [['--debug', '--no-debug'], { debug: false }],
+  ];
+  for (const [argv, options] of cases) {
+    test(`${argv.join(' ') || 'nothing'} gives ${JSON.stringify(options)}`, async () =>
+      assert.deepEqual(await parseArguments(argv), { command: 'run', options, output: 'table' } satisfies Arguments));
+  }
+
+  test('every option of the table but the password is one of the command line, in both ways of writing', async () => {
+    for (const { path, type } of optionTable.filter((row) => row.path !== 'etcd.password')) {
+      const value = type === 'boolean' ? 'true' : 'x';
+      const [dots, colons] = [
+        await optionsOf(`--${path}=${value}`),
+        await optionsOf(`--${path.replaceAll('.', ':')}=${value}`),
+      ];
+      assert.deepEqual(dots, colons);
+      assert.deepEqual([...readSources({ argv: colons }).chosen.keys()], [path]);
+    }
+  });
+
+  for (const argv of [['--config', 'f'], ['--config=f'], ['-c', 'f']]) {
+    test(`${argv.join(' ')} names the file`, async () => assert.equal((await parseArguments(argv)).configFile, 'f'));
+  }
+});
+
+describe('mistakes', () => {
+  const cases: [argv: string[], ...problems: RegExp[]][] = [
+    [['--host:relm', 'x'], /^--host:relm is not an option, did you mean --host:realm\?$/],
+    [['--host.relm=x'], /^--host:relm is not an option, did you mean --host:realm\?$/],
+    [['--realm', 'x'], /^--realm is not an option, did you mean --host:realm\?$/],
+    [['--confg', 'x'], /^--confg is not an option, did you mean --config\?$/],
+    [['--socketpath', 'x'], /^--socketpath is not an option$/],
+    [['--foo'], /^--foo is not an option$/],
+    [['-x'], /^--x is not an option$/],
+    [['--no-foo'], /^--foo is not an option$/],
+    [['--host', 'x'], /^--host is not an option, did you mean --docker:host\?$/],
+    [['--__proto__', 'x'], /^--_*proto_* is not an option$/],
+    [['--no-debug=1'], /^--no-debug is not an option/],
+    [['-c'], /^--config must be the path of a file$/],
+    [['confg'], /^confg is not a command, did you mean config\?$/],
+    [['--debug', 'stray'], /^stray is not a command$/],
+    [['--', 'stray'], /^stray is not a command$/],
+    [['config', 'extra'], /^extra is one word too many after config$/],
+    [['toString'], /^toString is not a command/],
+    [['--config'], /^--config must be the path of a file$/],
+    [['--config', '--debug'], /^--config must be the path of a file$/],
+    [['--schema'], /^--schema and --output are for discover config$/],
+    [['-o', 'json'], /^--schema and --output are for discover config$/],
+    [['config', '-o', 'yaml'], /^--output must be table or json, got "yaml"$/],
+    [['--foo', '1', '--bar', '2'], /^--foo /, /^--bar /],
+  ];
+  for (const [argv, ...expected] of cases) {
+    test(`${argv.join(' ')} is refused`, async () => {
+      const problems = await problemsOf(...argv);
+      assert.equal(problems.length, expected.length, problems.join('\n'));
+      for (const [index, problem] of expected.entries()) assert.match(problems[index] ?? '', problem);
+    });
+  }
+
+  for (const argv of [
+    ['--etcd:password', 'hunter2'],
+    ['--etcd:password=hunter2'],
+    ['--etcd.password', 'hunter2'],
+    ['--no-etcd:password'],
+  ]) {
+    test(`a password as ${argv[0]} is refused, not shown, and the alternatives are named`, async () => {
+      const [problem = '', ...more] = await problemsOf(...argv);
+      assert.equal(more.length, 0);
+      assert.match(problem, /etcd:passwordFile or DISCOVER_ETCD_PASSWORD/);
+      assert.doesNotMatch(problem, /hunter2/);
+    });
+  }
+});
+
+describe('texts', () => {
+  test('help names every option but the password, the commands and four examples, in groups', async () => {
+    for (const argv of [['--help'], ['-h'], ['help'], ['config', '--help'], ['--help', '--foo']]) {
+      const { command, text = '' } = await parseArguments(argv);
+      assert.equal(command, 'help');
+      for (const { path } of optionTable) {
+        assert.equal(text.includes(` --${path.replaceAll('.', ':')} `), path !== 'etcd.password', path);
+      }
+      for (const heading of ['General:', 'Services:', 'Docker Engine:', 'etcd:', 'Host:', 'Commands:', 'Examples:']) {
+        assert.match(text, new RegExp(`^${heading}$`, 'm'));
+      }
+      assert.equal(text.split('Examples:\n')[1]?.match(/^ {2}\S/gm)?.length, 4);
+    }
+  });
+
+  test('version is that of package.json', async () => {
+    const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+    for (const argv of [['--version'], ['version']]) {
+      const { command, text } = await parseArguments(argv);
+      assert.deepEqual([command, text], ['version', (manifest as { version: string }).version]);
+    }
+  });
+
+  test('config prints a table unless told otherwise, and takes all options', async () => {
+    const given = await parseArguments(['config', '--host:realm', 'x', '-c', 'f']);
+    assert.deepEqual(given, { command: 'config', options: { 'host.realm': 'x' }, output: 'table', configFile: 'f' });
+    for (const argv of [
+      ['config', '-o', 'json'],
+      ['config', '--output=json'],
+    ]) {
+      assert.equal((await parseArguments(argv)).output, 'json');
+    }
+  });
+
+  test('config --schema is the JSON Schema', async () => {
+    const { text = '' } = await parseArguments(['config', '--schema']);
+    assert.deepEqual(JSON.parse(text), JSON.parse(JSON.stringify(jsonSchema())));
+  });
+
+  test('completion is a script that bash can read', async () => {
+    const { command, text = '' } = await parseArguments(['completion']);
+    assert.equal(command, 'completion');
+    assert.match(text, /discover --get-yargs-completions/);
+    execFileSync('bash', ['-n'], { input: text });
+  });
+
+  test('completion is a script for zsh where that is the shell', async () => {
+    process.env.SHELL = '/bin/zsh';
+    try {
+      assert.match((await parseArguments(['completion'])).text ?? '', /^#compdef discover/);
+    } finally {
+      process.env.SHELL = '/bin/bash';
+    }
+  });
+
+  test('what the script asks for is answered with options written with dots', async () => {
+    const { command, text = '' } = await parseArguments(['--get-yargs-completions', 'discover', '--ho']);
+    const words = text.split('\n');
+    assert.equal(command, 'completion');
+    assert.ok(words.includes('--host.realm'));
+    assert.ok(!words.includes('--etcd.password'));
+    const choices = await parseArguments(['--get-yargs-completions', 'discover', '--host.onExit', '']);
+    assert.equal(choices.text, 'keep\nremove');
+  });
+});

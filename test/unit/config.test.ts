@@ -1,0 +1,817 @@
+/** Configuration: where values come from, which one counts, and what is refused with which words. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { describeConfig, redacted } from '../../src/config/describe.ts';
+import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
+import { put, type Resolved, resolveConfig } from '../../src/config/resolve.ts';
+import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
+import { codeOf } from '../../src/errors.ts';
+import type { Machine } from '../../src/host.ts';
+
+interface Given {
+  readonly options?: object;
+  readonly argv?: object;
+  readonly env?: NodeJS.ProcessEnv;
+  /** The content of the configuration file: an object, or its text. */
+  readonly file?: object | string;
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'discover-config-'));
+after(() => rmSync(directory, { recursive: true }));
+
+function written(name: string, content: string): string {
+  const path = join(directory, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+const certificate = written('some.pem', '-----BEGIN CERTIFICATE-----\n');
+const otherCertificate = written('other.pem', '-----BEGIN CERTIFICATE-----\nother\n');
+const notPem = written('not.pem', 'hello');
+const secretFile = written('secret', 'from-file\n');
+const emptyFile = written('empty', '\n');
+const missing = join(directory, 'missing.pem');
+
+const machine: Machine = {
+  cores: 4,
+  hostname: 'host-1',
+  metadataUrl: 'http://127.0.0.1:1',
+  interfaces: () => ({
+    eth0: [{ address: '10.0.0.5', family: 'IPv4', internal: false, netmask: '', mac: '', cidr: null }],
+  }),
+  read: () => undefined,
+};
+
+function resolve({ file, ...given }: Given = {}, on: Machine = machine): Promise<Resolved> {
+  const path =
+    file === undefined ? undefined : written('discover.json', typeof file === 'string' ? file : JSON.stringify(file));
+  return resolveConfig(readSources({ ...given, file: path }), on);
+}
+
+async function configOf(given: Given = {}): Promise<Config> {
+  return (await resolve(given)).config;
+}
+
+async function problemsOf(given: Given, on: Machine = machine): Promise<string[]> {
+  const error: unknown = await resolve(given, on).then(
+    () => assert.fail('the configuration was accepted'),
+    (error: unknown) => error,
+  );
+  assert.equal(codeOf(error), 'CONFIG_INVALID');
+  const [header, ...problems] = (error as Error).message.split('\n  ');
+  assert.equal(header, 'Cannot use the configuration:');
+  return problems;
+}
+
+describe('without any configuration', () => {
+  test('every value is its default', async () => {
+    const { config, warnings } = await resolve();
+    assert.deepEqual(config, {
+      workers: 2,
+      resyncSeconds: 60,
+      serviceVariable: 'DISCOVER',
+      namePolicy: 'compat',
+      docker: { endpoint: { kind: 'socket', path: '/var/run/docker.sock' }, apiVersion: undefined },
+      etcd: { endpoints: ['http://localhost:2379'], prefix: '/discover', ttlSeconds: 30 },
+      host: { id: 'host-1', ip: '10.0.0.5', realm: 'default', onExit: 'keep' },
+      log: { level: 'info' },
+    });
+    assert.deepEqual(warnings, []);
+  });
+
+  test('a machine of up to two cores gets one worker', async () => {
+    assert.equal((await resolve({}, { ...machine, cores: 2 })).config.workers, 1);
+  });
+});
+
+describe('config.example.json', () => {
+  const example: unknown = JSON.parse(readFileSync(new URL('../../config.example.json', import.meta.url), 'utf8'));
+
+  function leaves(tree: unknown, parent = ''): [path: string, value: unknown][] {
+    return Object.entries(tree as object).flatMap(([key, value]: [string, unknown]): [string, unknown][] =>
+      typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? leaves(value, `${parent}${key}.`)
+        : [[parent + key, value]],
+    );
+  }
+
+  test('it holds every option of the table at its default', () => {
+    assert.deepEqual(
+      leaves(example),
+      optionTable.map((row) => [row.path, row.default]),
+    );
+  });
+
+  test('it changes nothing', async () => {
+    const { config, warnings } = await resolve({ file: example as object });
+    assert.deepEqual(config, await configOf());
+    assert.deepEqual(warnings, []);
+  });
+});
+
+describe('the JSON Schema', () => {
+  const at = (node: unknown, ...keys: string[]): unknown =>
+    keys.reduce<unknown>((inner, key) => (inner as Record<string, unknown>)[key], node);
+
+  test('it has every option with its default and description', () => {
+    for (const { path, default: value, description } of optionTable) {
+      const keys = path.split('.').flatMap((key) => ['properties', key]);
+      assert.deepEqual(at(jsonSchema(), ...keys, 'default'), value, path);
+      assert.equal(at(jsonSchema(), ...keys, 'description'), description);
+    }
+  });
+
+  test('it knows limits, choices and null, and refuses what it does not know', () => {
+    const schema = jsonSchema();
+    assert.deepEqual(at(schema, 'properties', 'etcd', 'properties', 'ttl', 'anyOf'), [
+      { type: 'integer', minimum: 2, maximum: 86_400 },
+      { type: 'null' },
+    ]);
+    const choices = at(schema, 'properties', 'host', 'properties', 'onExit', 'anyOf', '0', 'enum');
+    assert.deepEqual(choices, ['keep', 'remove']);
+    assert.equal(at(schema, 'additionalProperties'), false);
+    assert.equal(at(schema, 'properties', 'docker', 'properties', 'tls', 'additionalProperties'), false);
+    assert.equal(at(schema, 'required'), undefined);
+  });
+});
+
+describe('precedence', () => {
+  const places: [name: string, given: (realm: string) => Given][] = [
+    ['file', (realm) => ({ file: { host: { realm } } })],
+    ['environment host_realm', (realm) => ({ env: { host_realm: realm } })],
+    ['environment DISCOVER_HOST_REALM', (realm) => ({ env: { DISCOVER_HOST_REALM: realm } })],
+    ['command line', (realm) => ({ argv: { host: { realm } } })],
+  ];
+  const merged = (all: Given[]): Given => ({
+    ...Object.assign({}, ...all),
+    env: Object.assign({}, ...all.map(({ env }) => env)) as NodeJS.ProcessEnv,
+  });
+
+  for (const [index, [name]] of places.entries()) {
+    test(`${name} counts before all that is below it`, async () => {
+      const given = merged(places.slice(0, index + 1).map(([place, make]) => make(place.replaceAll(' ', '-'))));
+      const { config, origins } = await resolve(given);
+      assert.equal(config.host.realm, name.replaceAll(' ', '-'));
+      assert.match(origins.get('host.realm') ?? '', new RegExp(`^${name}`));
+    });
+  }
+
+  test('options that a program gives count as the command line does, and are what they are', async () => {
+    const given: Given = { options: { host: { realm: 'a' } }, env: { DISCOVER_HOST_REALM: 'b' } };
+    const { config, origins } = await resolve(given);
+    assert.equal(config.host.realm, 'a');
+    assert.equal(origins.get('host.realm'), 'options');
+    const [problem] = await problemsOf({ options: { etcd: { ttl: '30' } } });
+    assert.match(problem ?? '', /^etcd\.ttl \(options\) must be an integer .* got "30"$/);
+  });
+
+  test('the tools count after DISCOVER_* and before the original', async () => {
+    const tool = { ETCDCTL_ENDPOINTS: 'tool:1', DOCKER_API_VERSION: '1.41', docker_version: '1.40' };
+    const { config } = await resolve({ env: { ...tool, DISCOVER_ETCD_ENDPOINTS: 'ours:2' } });
+    assert.deepEqual(config.etcd.endpoints, ['http://ours:2']);
+    assert.equal(config.docker.apiVersion, '1.41');
+  });
+
+  test('null in a file means unset', async () => {
+    assert.equal((await configOf({ file: { host: { realm: null }, etcd: null } })).host.realm, 'default');
+  });
+
+  test('what nobody set has the origin default, and what was found out says how', async () => {
+    const { origins } = await resolve();
+    assert.equal(origins.get('etcd.ttl'), 'default');
+    assert.equal(origins.get('host.ip'), 'interface eth0');
+    assert.equal(origins.get('host.id'), 'host name');
+  });
+
+  test('a file named on the command line counts, then DISCOVER_CONFIG, then config', async () => {
+    const [first, second, third] = ['first', 'second', 'third'].map((realm) =>
+      written(`${realm}.json`, JSON.stringify({ host: { realm } })),
+    );
+    const env = { DISCOVER_CONFIG: second, config: third };
+    const realm = async (from: Parameters<typeof readSources>[0]): Promise<string> =>
+      (await resolveConfig(readSources(from), machine)).config.host.realm;
+    assert.equal(await realm({ env, file: first }), 'first');
+    assert.equal(await realm({ env }), 'second');
+    assert.equal(await realm({ env: { config: third } }), 'third');
+  });
+});
+
+describe('the environment', () => {
+  test('every option can be set by a variable of its own', () => {
+    const names = optionTable.flatMap(({ path }) => environmentNames(path));
+    assert.equal(new Set(names).size, names.length);
+    assert.deepEqual(environmentNames('docker.socketPath'), ['DISCOVER_DOCKER_SOCKET_PATH']);
+    assert.deepEqual(environmentNames('docker.tls.ca'), ['DISCOVER_DOCKER_TLS_CA']);
+    assert.deepEqual(environmentNames('host.onExit'), ['DISCOVER_HOST_ON_EXIT']);
+  });
+
+  test('the group discover may be left out of a name', async () => {
+    assert.equal((await configOf({ env: { DISCOVER_SERVICE_VARIABLE: 'SVC' } })).serviceVariable, 'SVC');
+    assert.equal((await configOf({ env: { DISCOVER_DISCOVER_SERVICE_VARIABLE: 'SVC' } })).serviceVariable, 'SVC');
+  });
+
+  test('numbers, booleans and lists are read from text', async () => {
+    const config = await configOf({
+      env: { DISCOVER_WORKERS: '0', DISCOVER_SILLY: 'true', DISCOVER_ETCD_ENDPOINTS: 'a:1, b:2', DISCOVER_DEBUG: '0' },
+    });
+    assert.equal(config.workers, 0);
+    assert.equal(config.log.level, 'trace');
+    assert.deepEqual(config.etcd.endpoints, ['http://a:1', 'http://b:2']);
+  });
+
+  test('a text that looks like a number stays the text it is', async () => {
+    const { host } = await configOf({ env: { DISCOVER_HOST_ID: '0123', DISCOVER_HOST_REALM: '1e3' } });
+    assert.deepEqual([host.id, host.realm], ['0123', '1e3']);
+  });
+
+  test('DISCOVER alone is an advertisement and not configuration', async () => {
+    const { config, warnings } = await resolve({ env: { DISCOVER: 'web:8080' } });
+    assert.deepEqual(config, await configOf());
+    assert.deepEqual(warnings, []);
+  });
+
+  test('an unknown variable is ignored with a warning that names the nearest', async () => {
+    const { warnings } = await resolve({ env: { DISCOVER_HOST_RELM: 'x', DISCOVER_: 'y' } });
+    assert.equal(warnings.length, 2);
+    assert.match(warnings[0] ?? '', /^DISCOVER_HOST_RELM .*did you mean DISCOVER_HOST_REALM\?$/);
+  });
+
+  test('the names of the original are read exactly', async () => {
+    const config = await configOf({
+      env: {
+        discover_serviceVariable: 'SVC',
+        docker_host: 'engine',
+        docker_port: '2375',
+        docker_version: 'v1.41',
+        etcd_host: 'etcd',
+        etcd_port: '4001',
+        etcd_prefix: 'old/',
+        host_ip: '10.1.1.1',
+        host_id: 'h',
+        host_realm: 'r',
+        debug: 'true',
+        log: '/tmp/log',
+        HOST_REALM: 'not-this',
+        docker_socketpath: '/not/this',
+      },
+    });
+    assert.deepEqual(config, {
+      workers: 2,
+      resyncSeconds: 60,
+      serviceVariable: 'SVC',
+      namePolicy: 'compat',
+      docker: { endpoint: { kind: 'tcp', host: 'engine', port: 2375 }, apiVersion: '1.41' },
+      etcd: { endpoints: ['http://etcd:4001'], prefix: '/old', ttlSeconds: 30 },
+      host: { id: 'h', ip: '10.1.1.1', realm: 'r', onExit: 'keep' },
+      log: { level: 'debug', file: '/tmp/log' },
+    });
+  });
+
+  test('of the original docker_socketPath is read too, false as well', async () => {
+    const socket = await configOf({ env: { docker_socketPath: '/s' } });
+    assert.deepEqual(socket.docker.endpoint, { kind: 'socket', path: '/s' });
+    const tcp = await configOf({ env: { docker_socketPath: 'false' } });
+    assert.deepEqual(tcp.docker.endpoint, { kind: 'tcp', host: 'localhost', port: 4243 });
+  });
+
+  test('an empty variable of a tool or of the original is one that is not set', async () => {
+    const env = { ETCDCTL_ENDPOINTS: '', ETCDCTL_USER: '', DOCKER_HOST: '', DOCKER_TLS_VERIFY: '', host_id: '' };
+    assert.deepEqual(await configOf({ env }), await configOf());
+  });
+});
+
+describe('log levels', () => {
+  const levels: [options: object, level: string][] = [
+    [{ debug: true }, 'debug'],
+    [{ verbose: true }, 'debug'],
+    [{ silly: true }, 'trace'],
+    [{ silly: true, debug: true }, 'trace'],
+    [{ debug: false }, 'info'],
+  ];
+  for (const [argv, level] of levels) {
+    test(`${JSON.stringify(argv)} logs at ${level}`, async () =>
+      assert.equal((await configOf({ argv })).log.level, level));
+  }
+});
+
+describe('the engine', () => {
+  type Endpoint = Config['docker']['endpoint'];
+  const tcp = (host: string, port: number): Endpoint => ({ kind: 'tcp', host, port });
+  const cases: [name: string, given: Given, expected: Endpoint, warnings?: RegExp[]][] = [
+    ['a socket path', { argv: { docker: { socketPath: '/s' } } }, { kind: 'socket', path: '/s' }],
+    ['a host alone', { argv: { docker: { host: 'e' } } }, tcp('e', 4243)],
+    ['a port alone', { argv: { docker: { port: 2375 } } }, tcp('localhost', 2375)],
+    ['socketPath false', { file: { docker: { socketPath: false } } }, tcp('localhost', 4243)],
+    ['socketPath false and a host', { file: { docker: { socketPath: false, host: 'e' } } }, tcp('e', 4243)],
+    ['an IPv6 host loses its brackets', { argv: { docker: { host: '[fd00::1]' } } }, tcp('fd00::1', 4243)],
+    [
+      'a socket beside host and port counts, with one warning',
+      { file: { docker: { socketPath: '/s', host: 'e', port: 1 } } },
+      { kind: 'socket', path: '/s' },
+      [/^docker\.host \(file .*\) and docker\.port \(file .*\) ignored in favour of docker\.socketPath \(file /],
+    ],
+    [
+      'a host from a higher place counts before a socket from a lower one',
+      { argv: { docker: { host: 'e' } }, file: { docker: { socketPath: '/s' } } },
+      tcp('e', 4243),
+      [/^docker\.socketPath \(file .*\) ignored in favour of docker\.host \(command line\)$/],
+    ],
+    ['DOCKER_HOST unix://', { env: { DOCKER_HOST: 'unix:///run/d.sock' } }, { kind: 'socket', path: '/run/d.sock' }],
+    ['DOCKER_HOST tcp://', { env: { DOCKER_HOST: 'tcp://e:1234' } }, tcp('e', 1234)],
+    ['DOCKER_HOST tcp:// without port', { env: { DOCKER_HOST: 'tcp://e' } }, tcp('e', 2375)],
+    ['DOCKER_HOST http://', { env: { DOCKER_HOST: 'http://e:1234/' } }, tcp('e', 1234)],
+    ['DOCKER_HOST with IPv6', { env: { DOCKER_HOST: 'tcp://[fd00::1]:1234' } }, tcp('fd00::1', 1234)],
+    [
+      'DOCKER_HOST https:// turns TLS on',
+      { env: { DOCKER_HOST: 'https://e' } },
+      { kind: 'tcp', host: 'e', port: 2376, tls: {} },
+    ],
+    [
+      'DOCKER_HOST counts before a socket of the file',
+      { env: { DOCKER_HOST: 'tcp://e:1' }, file: { docker: { socketPath: '/s' } } },
+      tcp('e', 1),
+    ],
+    [
+      'DOCKER_HOST is not mixed with a host from a higher place',
+      { env: { DOCKER_HOST: 'tcp://e:1', DISCOVER_DOCKER_HOST: 'f' } },
+      tcp('f', 4243),
+    ],
+    [
+      'a DOCKER_HOST that cannot be used does no harm where it does not count',
+      { env: { DOCKER_HOST: 'ssh://e' }, argv: { docker: { socketPath: '/s' } } },
+      { kind: 'socket', path: '/s' },
+    ],
+  ];
+  for (const [name, given, expected, warnings = []] of cases) {
+    test(`${name}`, async () => {
+      const resolved = await resolve(given);
+      assert.deepEqual(resolved.config.docker.endpoint, expected);
+      assert.equal(resolved.warnings.length, warnings.length, resolved.warnings.join('\n'));
+      for (const [index, warning] of warnings.entries()) assert.match(resolved.warnings[index] ?? '', warning);
+    });
+  }
+
+  const ofTls: [name: string, tls: object, expected: object][] = [
+    ['a certificate authority turns TLS on', { ca: certificate }, { ca: readFileSync(certificate) }],
+    ['verify turns TLS on without a file', { verify: true }, {}],
+    [
+      'certificate and key are read',
+      { cert: certificate, key: otherCertificate },
+      { cert: readFileSync(certificate), key: readFileSync(otherCertificate) },
+    ],
+  ];
+  for (const [name, tls, expected] of ofTls) {
+    test(`${name}`, async () => {
+      const { docker } = await configOf({ argv: { docker: { host: 'e', tls } } });
+      assert.deepEqual(docker.endpoint, { ...tcp('e', 4243), tls: expected });
+    });
+  }
+
+  test('DOCKER_TLS_VERIFY is on when not empty and takes the files of DOCKER_CERT_PATH', async () => {
+    for (const kind of ['ca', 'cert', 'key']) written(`${kind}.pem`, `-----BEGIN ${kind}`);
+    const env = { DOCKER_HOST: 'tcp://e', DOCKER_TLS_VERIFY: '0', DOCKER_CERT_PATH: directory };
+    const { endpoint } = await configOf({ env }).then(({ docker }) => docker);
+    assert.ok(endpoint.kind === 'tcp');
+    assert.equal(endpoint.port, 2376);
+    assert.equal(endpoint.tls?.key?.toString(), '-----BEGIN key');
+  });
+
+  test('a pinned version is given without v', async () => {
+    assert.equal((await configOf({ argv: { docker: { version: 'v1.41' } } })).docker.apiVersion, '1.41');
+    assert.equal((await configOf({ env: { DOCKER_API_VERSION: '1.44' } })).docker.apiVersion, '1.44');
+  });
+});
+
+describe('etcd', () => {
+  const cases: [name: string, given: Given, endpoints: string[], warnings?: number][] = [
+    ['a host alone has port 2379', { argv: { etcd: { host: 'e' } } }, ['http://e:2379']],
+    ['a port alone has localhost', { argv: { etcd: { port: 4001 } } }, ['http://localhost:4001']],
+    ['an IPv6 host gets brackets', { argv: { etcd: { host: 'fd00::1' } } }, ['http://[fd00::1]:2379']],
+    [
+      'bare endpoints are http',
+      { file: { etcd: { endpoints: ['a:1', 'http://b:2/'] } } },
+      ['http://a:1', 'http://b:2'],
+    ],
+    ['an endpoint given twice is one', { file: { etcd: { endpoints: ['a:1', 'http://A:1'] } } }, ['http://a:1']],
+    [
+      'bare endpoints are https with etcd.tls',
+      { argv: { etcd: { endpoints: 'a:1', tls: { ca: certificate } } } },
+      ['https://a:1'],
+    ],
+    [
+      'the default is https with etcd.tls',
+      { argv: { etcd: { tls: { ca: certificate } } } },
+      ['https://localhost:2379'],
+    ],
+    ['endpoints beside a host count', { file: { etcd: { endpoints: ['a:1'], host: 'b' } } }, ['http://a:1'], 1],
+    [
+      'a host from a higher place counts before endpoints',
+      { env: { etcd_host: 'b' }, file: { etcd: { endpoints: ['a:1'] } } },
+      ['http://b:2379'],
+      1,
+    ],
+    ['ETCDCTL_ENDPOINTS', { env: { ETCDCTL_ENDPOINTS: 'https://a:1,https://b:2' } }, ['https://a:1', 'https://b:2']],
+  ];
+  for (const [name, given, endpoints, warnings = 0] of cases) {
+    test(`${name}`, async () => {
+      const resolved = await resolve(given);
+      assert.deepEqual(resolved.config.etcd.endpoints, endpoints);
+      assert.equal(resolved.warnings.length, warnings, resolved.warnings.join('\n'));
+    });
+  }
+
+  test('the files of ETCDCTL_CACERT, _CERT and _KEY are read', async () => {
+    const env = { ETCDCTL_CACERT: certificate, ETCDCTL_CERT: certificate, ETCDCTL_KEY: otherCertificate };
+    const { tls } = (await configOf({ env })).etcd;
+    assert.deepEqual(tls, {
+      ca: readFileSync(certificate),
+      cert: readFileSync(certificate),
+      key: readFileSync(otherCertificate),
+    });
+  });
+
+  for (const prefix of ['discover', '/discover', 'discover/', '/discover/']) {
+    test(`prefix ${prefix} is /discover`, async () =>
+      assert.equal((await configOf({ argv: { etcd: { prefix } } })).etcd.prefix, '/discover'));
+  }
+
+  const logins: [name: string, given: Given, username: string, password: string][] = [
+    ['ETCDCTL_USER may hold the password', { env: { ETCDCTL_USER: 'root:a:b' } }, 'root', 'a:b'],
+    ['ETCDCTL_PASSWORD', { env: { ETCDCTL_USER: 'ro:ot', ETCDCTL_PASSWORD: 'p' } }, 'ro:ot', 'p'],
+    [
+      'DISCOVER_ETCD_PASSWORD counts before ETCDCTL_PASSWORD',
+      { env: { DISCOVER_ETCD_PASSWORD: 'q', ETCDCTL_USER: 'u', ETCDCTL_PASSWORD: 'p' } },
+      'u',
+      'q',
+    ],
+    ['a password that a program gives', { options: { etcd: { username: 'u', password: 'p' } } }, 'u', 'p'],
+    ['a password of the file', { file: { etcd: { username: 'u', password: 'p' } } }, 'u', 'p'],
+    ['a password file', { argv: { etcd: { username: 'u', passwordFile: secretFile } } }, 'u', 'from-file'],
+    [
+      'a password file counts before a password from a lower place',
+      { argv: { etcd: { username: 'u', passwordFile: secretFile } }, file: { etcd: { password: 'p' } } },
+      'u',
+      'from-file',
+    ],
+  ];
+  for (const [name, given, username, password] of logins) {
+    test(`login: ${name}`, async () => {
+      const { etcd } = await configOf(given);
+      assert.deepEqual([etcd.username, etcd.password], [username, password]);
+    });
+  }
+
+  test('a password that crosses the network in the clear earns a warning', async () => {
+    const login = { username: 'u', passwordFile: secretFile };
+    const { warnings } = await resolve({ argv: { etcd: { ...login, endpoints: 'db:2379' } } });
+    assert.match(warnings.join(), /unencrypted/);
+  });
+});
+
+describe('mistakes', () => {
+  const long = 'x'.repeat(256);
+  const wide = 'é'.repeat(128);
+  const segment = /must be 1 to 255 bytes without slash, white space or control characters, not "\." or "\.\."/;
+  const cases: [name: string, given: Given, ...problems: RegExp[]][] = [
+    [
+      'an empty host id',
+      { argv: { host: { id: '' } } },
+      /^host\.id \(command line\) must be 1 to 255 bytes .* got ""$/,
+    ],
+    [
+      'an empty host id from the environment',
+      { env: { DISCOVER_HOST_ID: '' } },
+      /^host\.id \(environment DISCOVER_HOST_ID\)/,
+    ],
+    ['a slash in the host id', { argv: { host: { id: 'a/b' } } }, /^host\.id .*got "a\/b"$/],
+    [
+      'a slash in the realm',
+      { env: { host_realm: 'a/b' } },
+      /^host\.realm \(environment host_realm\) must be .* got "a\/b"$/,
+    ],
+    ['a space in the realm', { file: { host: { realm: 'a b' } } }, segment],
+    ['a line break in the host id', { file: { host: { id: 'a\nb' } } }, segment],
+    ['a control character in the realm', { file: { host: { realm: 'a\u0007' } } }, segment],
+    ['a no-break space in the realm', { file: { host: { realm: 'a\u00a0b' } } }, segment],
+    ['a lone surrogate in the realm', { file: { host: { realm: 'a\ud800' } } }, segment],
+    ['a realm of one dot', { argv: { host: { realm: '.' } } }, segment],
+    ['a realm of two dots', { argv: { host: { realm: '..' } } }, segment],
+    ['a realm of 256 bytes', { argv: { host: { realm: long } } }, segment],
+    ['a realm of 128 letters and 256 bytes', { argv: { host: { realm: wide } } }, segment],
+    ['a realm that is a number', { file: { host: { realm: 7 } } }, /^host\.realm \(file .*\) must be .* got 7$/],
+    [
+      'an address that is none',
+      { argv: { host: { ip: '10.0.0' } } },
+      /^host\.ip .*must be an IPv4 or IPv6 address.*"10\.0\.0"$/,
+    ],
+    ['an address that means all', { argv: { host: { ip: '0.0.0.0' } } }, /^host\.ip .*got "0\.0\.0\.0"$/],
+    ['the IPv6 address that means all', { argv: { host: { ip: '::' } } }, /^host\.ip .*got "::"$/],
+    ['an address with a zone', { argv: { host: { ip: 'fe80::1%eth0' } } }, /^host\.ip .*got "fe80::1%eth0"$/],
+    ['a host name for the address', { argv: { host: { ip: 'localhost' } } }, /^host\.ip .*got "localhost"$/],
+    [
+      'an interface that is not there',
+      { argv: { host: { interface: 'ens5' } } },
+      /^host\.interface must be .*"ens5".*eth0 10\.0\.0\.5$/,
+    ],
+    [
+      'an unknown onExit',
+      { argv: { host: { onExit: 'drop' } } },
+      /^host\.onExit .*must be keep or remove, got "drop"$/,
+    ],
+    ['a prefix of nothing', { argv: { etcd: { prefix: '' } } }, /^etcd\.prefix .*at least one segment.*got ""$/],
+    ['a prefix of one slash', { argv: { etcd: { prefix: '/' } } }, /^etcd\.prefix .*got "\/"$/],
+    [
+      'a prefix with a double slash',
+      { argv: { etcd: { prefix: '/a//b' } } },
+      /^etcd\.prefix .*no double slash, got "\/a\/\/b"$/,
+    ],
+    ['a prefix that begins with a double slash', { argv: { etcd: { prefix: '//a' } } }, /^etcd\.prefix /],
+    ['a prefix that ends with a double slash', { argv: { etcd: { prefix: 'a//' } } }, /^etcd\.prefix /],
+    ['a prefix with dots for a segment', { argv: { etcd: { prefix: 'a/../b' } } }, /^etcd\.prefix /],
+    ['a prefix with white space', { argv: { etcd: { prefix: '/a b' } } }, /^etcd\.prefix /],
+    [
+      'a TTL of one second',
+      { file: { etcd: { ttl: 1 } } },
+      /^etcd\.ttl \(file .*\) must be an integer from 2 to 86400, got 1$/,
+    ],
+    ['a TTL of a week', { argv: { etcd: { ttl: '604800' } } }, /^etcd\.ttl .*got 604800$/],
+    ['a TTL of half a second', { file: { etcd: { ttl: 2.5 } } }, /^etcd\.ttl .*got 2\.5$/],
+    [
+      'a TTL with a unit',
+      { env: { DISCOVER_ETCD_TTL: '30s' } },
+      /^etcd\.ttl \(environment DISCOVER_ETCD_TTL\) .*got "30s"$/,
+    ],
+    ['a TTL in quotes in a file', { file: { etcd: { ttl: '30' } } }, /^etcd\.ttl .*got "30"$/],
+    [
+      'a switch that is neither on nor off',
+      { argv: { debug: 'maybe' } },
+      /^debug \(command line\) must be true or false, got "maybe"$/,
+    ],
+    [
+      'an engine that is not verified',
+      { argv: { docker: { host: 'e', tls: { ca: certificate, verify: 'false' } } } },
+      /^docker\.tls\.verify \(command line\) must be true: verification cannot be switched off, got false$/,
+    ],
+    [
+      'an endpoint without port',
+      { argv: { etcd: { endpoints: 'db' } } },
+      /^etcd\.endpoints .*list of host:port.*\["db"\]$/,
+    ],
+    ['an endpoint with a path', { argv: { etcd: { endpoints: 'http://db:1/v3' } } }, /^etcd\.endpoints /],
+    ['an endpoint with another scheme', { argv: { etcd: { endpoints: 'unix://db:1' } } }, /^etcd\.endpoints /],
+    ['an endpoint with a port above 65535', { argv: { etcd: { endpoints: 'db:65536' } } }, /^etcd\.endpoints /],
+    ['no endpoint', { file: { etcd: { endpoints: [] } } }, /^etcd\.endpoints .*got \[\]$/],
+    ['an empty endpoint', { argv: { etcd: { endpoints: 'a:1,,b:1' } } }, /^etcd\.endpoints /],
+    ['endpoints as one text in a file', { file: { etcd: { endpoints: 'a:1' } } }, /^etcd\.endpoints .*got "a:1"$/],
+    [
+      'http and https endpoints',
+      { argv: { etcd: { endpoints: 'http://a:1,https://b:1' } } },
+      /^etcd\.endpoints .*must be all https/,
+    ],
+    [
+      'http endpoints with TLS',
+      { argv: { etcd: { endpoints: 'http://a:1', tls: { ca: certificate } } } },
+      /^etcd\.endpoints /,
+    ],
+    [
+      'a scheme in etcd.host',
+      { argv: { etcd: { host: 'http://db' } } },
+      /^etcd\.host .*without scheme and port, got "http:\/\/db"$/,
+    ],
+    ['a port in etcd.host', { argv: { etcd: { host: 'db:2379' } } }, /^etcd\.host .*got "db:2379"$/],
+    ['port 0', { argv: { etcd: { port: 0 } } }, /^etcd\.port .*an integer from 1 to 65535, got 0$/],
+    [
+      'a CA that is not there',
+      { argv: { etcd: { tls: { ca: missing } } } },
+      /^etcd\.tls\.ca \(command line\) must be a file that can be read, got ".*missing\.pem": ENOENT/,
+    ],
+    [
+      'a CA that is a directory',
+      { argv: { etcd: { tls: { ca: directory } } } },
+      /^etcd\.tls\.ca .*discover-config-.*EISDIR/,
+    ],
+    [
+      'a CA that is not PEM',
+      { argv: { etcd: { tls: { ca: notPem } } } },
+      /^etcd\.tls\.ca .*must be a PEM file, got ".*not\.pem"$/,
+    ],
+    [
+      'a certificate without key',
+      { argv: { etcd: { tls: { cert: certificate } } } },
+      /^etcd\.tls\.cert and etcd\.tls\.key must be set together$/,
+    ],
+    ['a user without password', { argv: { etcd: { username: 'u' } } }, /^etcd\.username must be set together with/],
+    ['a password without user', { env: { DISCOVER_ETCD_PASSWORD: 'p' } }, /^etcd\.username must be set together with/],
+    [
+      'a password file that is not there',
+      { argv: { etcd: { username: 'u', passwordFile: missing } } },
+      /^etcd\.passwordFile .*ENOENT/,
+    ],
+    [
+      'a password file that is empty',
+      { argv: { etcd: { username: 'u', passwordFile: emptyFile } } },
+      /^etcd\.passwordFile .*empty"? is empty$/,
+    ],
+    [
+      'DOCKER_HOST ssh://',
+      { env: { DOCKER_HOST: 'ssh://e' } },
+      /^DOCKER_HOST must be unix:\/\/\/path, tcp:\/\/host:port, .*got "ssh:\/\/e"$/,
+    ],
+    ['DOCKER_HOST npipe://', { env: { DOCKER_HOST: 'npipe:////./pipe/docker' } }, /^DOCKER_HOST must be unix/],
+    [
+      'DOCKER_HOST unix:// with a relative path',
+      { env: { DOCKER_HOST: 'unix://run/d.sock' } },
+      /^DOCKER_HOST must be unix/,
+    ],
+    ['DOCKER_HOST without scheme', { env: { DOCKER_HOST: 'e:2375' } }, /^DOCKER_HOST must be unix/],
+    [
+      'DOCKER_HOST with a bad port',
+      { env: { DOCKER_HOST: 'tcp://e:99999' } },
+      /^docker\.port \(environment DOCKER_HOST\) .*got 99999$/,
+    ],
+    [
+      'DOCKER_CERT_PATH without ca.pem',
+      { env: { DOCKER_HOST: 'tcp://e', DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: '/nowhere' } },
+      /^docker\.tls\.ca \(environment DOCKER_CERT_PATH\) .*"\/nowhere\/ca\.pem": ENOENT/,
+    ],
+    [
+      'a relative socket path',
+      { argv: { docker: { socketPath: 'docker.sock' } } },
+      /^docker\.socketPath .*absolute path of a socket, or false, got "docker\.sock"$/,
+    ],
+    ['a URL for the socket path', { argv: { docker: { socketPath: 'unix:///s' } } }, /^docker\.socketPath /],
+    ['socketPath true', { file: { docker: { socketPath: true } } }, /^docker\.socketPath .*got true$/],
+    [
+      'a version that is a number',
+      { file: { docker: { version: 1.4 } } },
+      /^docker\.version .*such as "1\.41", got 1\.4$/,
+    ],
+    ['a version that is none', { argv: { docker: { version: 'latest' } } }, /^docker\.version .*got "latest"$/],
+    [
+      'a key of the engine that is not there',
+      { argv: { docker: { host: 'e', tls: { cert: certificate, key: missing } } } },
+      /^docker\.tls\.key /,
+    ],
+    ['too many workers', { argv: { workers: '65' } }, /^workers .*an integer from 0 to 64, got 65$/],
+    ['fewer than no workers', { argv: { workers: '-1' } }, /^workers .*got -1$/],
+    ['workers in words', { argv: { workers: 'two' } }, /^workers .*got "two"$/],
+    ['a resync of zero', { argv: { resync: 0 } }, /^resync .*got 0$/],
+    ['a boolean in words', { env: { DISCOVER_DEBUG: 'yes' } }, /^debug .*must be true or false, got "yes"$/],
+    ['an empty log file', { argv: { log: '' } }, /^log .*must be the path of a file, got ""$/],
+    [
+      'an equals sign in the variable',
+      { argv: { discover: { serviceVariable: 'A=B' } } },
+      /^discover\.serviceVariable .*got "A=B"$/,
+    ],
+    ['an empty variable name', { argv: { discover: { serviceVariable: '' } } }, /^discover\.serviceVariable /],
+    [
+      'an unknown name policy',
+      { argv: { discover: { namePolicy: 'lax' } } },
+      /^discover\.namePolicy .*must be compat or strict or encode or raw, got "lax"$/,
+    ],
+    [
+      'an unknown key',
+      { file: { hots: {} } },
+      /^hots \(file .*discover\.json\) is not an option, did you mean host\?$/,
+    ],
+    ['an unknown key in a group', { file: { etcd: { prefx: 'a' } } }, /^etcd\.prefx .*did you mean etcd\.prefix\?$/],
+    [
+      'an unknown key two levels down',
+      { file: { docker: { tls: { cacert: 'a' } } } },
+      /^docker\.tls\.cacert .* is not an option/,
+    ],
+    ['a key outside its group', { file: { realm: 'a' } }, /^realm .*did you mean host\.realm\?$/],
+    ['a key like nothing', { file: { $schema: 'a' } }, /^\$schema \(file .*\) is not an option$/],
+    [
+      'a key named as what all objects have',
+      { file: '{"__proto__": {"debug": true}, "constructor": 1}' },
+      /^__proto__ /,
+      /^constructor /,
+    ],
+    [
+      'a group that is a text',
+      { file: { etcd: 'http://db' } },
+      /^etcd \(file .*\) must be an object that holds its options$/,
+    ],
+    ['a group that is a list', { file: { host: ['a'] } }, /^host \(file .*\) must be an object/],
+    ['a file that holds a list', { file: '[]' }, /^file .*discover\.json must hold a JSON object$/],
+    ['a file that is not JSON', { file: '{\n"debug": true,\n}' }, /^file .*discover\.json is not JSON from line 3 on$/],
+    ['an empty file', { file: '' }, /^file .*discover\.json is not JSON$/],
+    ['a file that is not there', { env: { DISCOVER_CONFIG: missing } }, /^file .*missing\.pem cannot be read: ENOENT/],
+    [
+      'a wrong value that a higher place outvotes',
+      { argv: { etcd: { ttl: 9 } }, file: { etcd: { ttl: 0 } } },
+      /^etcd\.ttl \(file/,
+    ],
+    [
+      'several mistakes in several places',
+      {
+        argv: { workers: 'x' },
+        env: { DISCOVER_ETCD_TTL: '1', DOCKER_HOST: 'ssh://e' },
+        file: { hots: 1, host: { id: '' } },
+      },
+      /^workers /,
+      /^etcd\.ttl /,
+      /^DOCKER_HOST /,
+      /^hots /,
+      /^host\.id /,
+    ],
+  ];
+  for (const [name, given, ...expected] of cases) {
+    test(`${name} is refused`, async () => {
+      const problems = await problemsOf(given);
+      assert.equal(problems.length, expected.length, problems.join('\n'));
+      for (const [index, problem] of expected.entries()) assert.match(problems[index] ?? '', problem);
+    });
+  }
+
+  test('what the machine lacks is reported with the other mistakes', async () => {
+    const problems = await problemsOf({ argv: { etcd: { ttl: 1 } } }, { ...machine, interfaces: () => ({}) });
+    assert.equal(problems.length, 2);
+    assert.match(problems[1] ?? '', /^host\.ip or host\.interface must be set/);
+  });
+
+  test('an address and an id that the machine lacks are reported together', async () => {
+    const inContainer = { ...machine, hostname: '0123456789ab', read: () => '', interfaces: () => ({}) };
+    const problems = await problemsOf({}, inContainer);
+    assert.equal(problems.length, 2);
+    assert.match(problems[0] ?? '', /^host\.ip or host\.interface must be set/);
+    assert.match(problems[1] ?? '', /^host\.id must be set/);
+  });
+
+  test('a bad host id does not make the machine be asked for one', async () => {
+    const inContainer = { ...machine, hostname: '0123456789ab', read: () => '' };
+    assert.equal((await problemsOf({ argv: { host: { id: 'a/b' } } }, inContainer)).length, 1);
+  });
+});
+
+describe('secrets', () => {
+  const secret = 'hunter2';
+  const leaks: [name: string, given: Given][] = [
+    ['a password of the wrong type', { file: { etcd: { username: 'u', password: [secret] } } }],
+    ['a password in an endpoint', { argv: { etcd: { endpoints: `http://root:${secret}@db:2379` } } }],
+    ['a password in DOCKER_HOST', { env: { DOCKER_HOST: `tcp://root:${secret}@e:2375` } }],
+    ['a password in a file that is not JSON', { file: `{"etcd": {"password": ${secret}}}` }],
+    ['a password under a wrong key', { file: { etcd: { pasword: secret } } }],
+  ];
+  for (const [name, given] of leaks) {
+    test(`${name} is not quoted`, async () => {
+      assert.doesNotMatch((await problemsOf(given)).join('\n'), /hunter/);
+    });
+  }
+
+  test('printing hides every value that is not known to be harmless', async () => {
+    const resolved = await resolve({ file: { etcd: { username: 'u', password: secret } } });
+    const row = redacted(resolved).find(({ key }) => key === 'etcd.password');
+    assert.equal(row?.value, '***');
+    assert.doesNotMatch(describeConfig(resolved, 'table') + describeConfig(resolved, 'json'), /hunter2/);
+  });
+
+  test('only the password is not known to be harmless', async () => {
+    const effective: Record<string, unknown> = {};
+    for (const { path } of optionTable) put(effective, path.split('.'), secret);
+    const rows = redacted({ ...(await resolve()), effective });
+    assert.deepEqual(
+      rows.filter(({ value }) => value !== secret).map(({ key }) => key),
+      ['etcd.password'],
+    );
+  });
+});
+
+describe('printing', () => {
+  test('the table has a line of key, value and origin for each option', async () => {
+    const lines = describeConfig(await resolve({ argv: { host: { realm: 'blue' } } }), 'table').split('\n');
+    assert.equal(lines.length, optionTable.length);
+    assert.ok(lines.some((line) => /^host\.realm +blue +command line$/.test(line)));
+    assert.ok(lines.some((line) => /^docker\.socketPath +\/var\/run\/docker\.sock +default$/.test(line)));
+    assert.ok(lines.some((line) => /^etcd\.endpoints +http:\/\/localhost:2379 +default$/.test(line)));
+    assert.ok(lines.some((line) => /^host\.ip +10\.0\.0\.5 +interface eth0$/.test(line)));
+    assert.ok(lines.some((line) => /^docker\.host +- +default$/.test(line)));
+  });
+
+  test('JSON has value and origin by key', async () => {
+    const given = { argv: { docker: { host: 'e' } } };
+    const printed: unknown = JSON.parse(describeConfig(await resolve(given), 'json'));
+    const { 'docker.port': port, 'docker.socketPath': socket } = printed as Record<string, unknown>;
+    assert.deepEqual(port, { value: 4243, origin: 'default' });
+    assert.deepEqual(socket, { value: false, origin: 'default' });
+  });
+});
+
+describe('the nearest name', () => {
+  const names = ['host', 'log', 'etcd.prefix'];
+  const cases: [word: string, expected: string | undefined][] = [
+    ['hots', 'host'],
+    ['HOST', 'host'],
+    ['etcd.prefx', 'etcd.prefix'],
+    ['lgo', undefined],
+    ['x'.repeat(100_000), undefined],
+    ['', undefined],
+  ];
+  for (const [word, expected] of cases) {
+    test(`of ${word.slice(0, 12)} is ${expected}`, () => assert.equal(nearest(word, names), expected));
+  }
+});

@@ -1,0 +1,200 @@
+/** From inspect documents of several engines to what is believed about the container. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { readInspection } from '../../src/inspect/document.ts';
+
+const OPTIONS = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
+
+/** A running container that offers `web` on port 80, as API 1.41 shows it, changed where a test says so. */
+function document(changes: { state?: object; env?: unknown; ports?: unknown; host?: object } = {}) {
+  return {
+    Id: 'a'.repeat(64),
+    State: {
+      Status: 'running',
+      Running: true,
+      Paused: false,
+      Restarting: false,
+      OOMKilled: false,
+      Dead: false,
+      Pid: 4711,
+      StartedAt: '2026-03-01T10:20:30.123456789Z',
+      FinishedAt: '0001-01-01T00:00:00Z',
+      ...changes.state,
+    },
+    HostConfig: { NetworkMode: 'default', ...changes.host },
+    Config: { Hostname: 'aaaaaaaaaaaa', Env: 'env' in changes ? changes.env : ['SECRET=x', 'DISCOVER=web:80'] },
+    NetworkSettings: {
+      IPAddress: '172.17.0.2',
+      Ports: 'ports' in changes ? changes.ports : { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '32768' }] },
+      Networks: { bridge: { IPAddress: '172.17.0.2' } },
+    },
+  };
+}
+
+function read(value: unknown) {
+  return readInspection(value, OPTIONS);
+}
+
+function running(value: unknown) {
+  const inspection = read(value);
+  assert.ok(inspection.kind === 'running');
+  return inspection;
+}
+
+const WEB = { name: 'web', privatePort: 80, protocol: 'tcp', url: 'tcp://10.1.2.3:32768' };
+
+describe('readInspection', () => {
+  test('a running container gives what it offers and nothing else of the document', () => {
+    assert.deepEqual(read(document()), {
+      kind: 'running',
+      startedAt: Number(1_772_360_430_123_456_789n),
+      services: [WEB],
+      refusals: [],
+    });
+  });
+
+  test('a document without a Running flag is a failed look, never an absence', () => {
+    const flags = [undefined, null, 'true', 1].map((Running) => ({ State: { Running } }));
+    for (const value of [undefined, null, 1, 'x', true, [], {}, { State: null }, { State: [] }, ...flags]) {
+      const inspection = read(value);
+      assert.equal(inspection.kind, 'failed', JSON.stringify(value));
+      assert.match(inspection.kind === 'failed' ? inspection.detail : '', /State\.Running/);
+    }
+    assert.equal(read({ message: 'No such container: x' }).kind, 'failed');
+  });
+
+  test('a container that is stopped, restarting or dead is down', () => {
+    assert.deepEqual(read(document({ state: { Running: false } })), { kind: 'down' });
+    assert.deepEqual(read(document({ state: { Restarting: true } })), { kind: 'down' });
+    assert.deepEqual(read(document({ state: { Dead: true } })), { kind: 'down' });
+    assert.deepEqual(read({ State: { Running: false } }), { kind: 'down' });
+  });
+
+  test('a missing Restarting or Dead flag means false', () => {
+    assert.equal(read({ State: { Running: true } }).kind, 'running');
+  });
+
+  test('a paused container stays published', () => {
+    assert.deepEqual(running(document({ state: { Paused: true, Status: 'paused' } })).services, [WEB]);
+  });
+
+  test('API 1.52 without top-level addresses reads the same', () => {
+    const { Ports, Networks } = document().NetworkSettings;
+    assert.deepEqual(read({ ...document(), NetworkSettings: { Ports, Networks } }), read(document()));
+  });
+
+  test('Podman leaves the address of a wildcard empty and writes the time with an offset', () => {
+    const podman = document({
+      state: { StartedAt: '2026-03-01T11:20:30.123456789+01:00', OciVersion: '1.2.0' },
+      ports: { '80/tcp': [{ HostIp: '', HostPort: '32768' }] },
+    });
+    assert.deepEqual(read(podman), read(document()));
+  });
+
+  test('no environment, or one of another shape, offers nothing', () => {
+    for (const env of [null, undefined, 'DISCOVER=web:80', {}, [], [null, 1, {}, ['DISCOVER=web:80']]]) {
+      assert.deepEqual(running(document({ env })).services, [], JSON.stringify(env));
+    }
+    assert.deepEqual(running(document({ env: [null, 'DISCOVER=web:80', 7] })).services, [WEB]);
+  });
+
+  test('the variable and the name policy are those of the options', () => {
+    const options = { ...OPTIONS, serviceVariable: 'OFFERS', namePolicy: 'encode' } as const;
+    const inspection = readInspection(document({ env: ['DISCOVER=web:80', 'OFFERS=my web:80'] }), options);
+    assert.ok(inspection.kind === 'running');
+    assert.deepEqual(inspection.services, [{ ...WEB, name: 'my%20web' }]);
+  });
+
+  test('one name on two ports is two services in the order advertised, and a repeated entry is one', () => {
+    const bindings = [{ HostIp: '0.0.0.0', HostPort: '32768' }];
+    const ports = { '443/tcp': bindings, '80/tcp': bindings };
+    const { services } = running(document({ env: ['DISCOVER=web:443,web:80,web:443'], ports }));
+    assert.deepEqual(services, [{ ...WEB, privatePort: 443 }, WEB]);
+  });
+
+  test('every name of Object.prototype is a service like any other', () => {
+    const names = Object.getOwnPropertyNames(Object.prototype);
+    const { services } = running(document({ env: [`DISCOVER=${names.map((name) => `${name}:80`).join()}`] }));
+    assert.deepEqual(
+      services.map((service) => service.name),
+      names,
+    );
+    assert.ok(names.includes('__proto__'));
+  });
+
+  test('the host network publishes the advertised port', () => {
+    const { services } = running(document({ host: { NetworkMode: 'host' }, ports: {} }));
+    assert.deepEqual(services, [{ ...WEB, url: 'tcp://10.1.2.3:80' }]);
+  });
+
+  test('refusals of the advertisement come before those of the addresses, and siblings live', () => {
+    const { services, refusals } = running(document({ env: ['DISCOVER=api:8080,a/b:80,web:80,x'] }));
+    assert.deepEqual(services, [WEB]);
+    assert.deepEqual(
+      refusals.map(({ code, entry }) => [code, entry]),
+      [
+        ['name-invalid', 'a/b:80'],
+        ['port-invalid', 'x'],
+        ['not-published', 'api:8080/tcp'],
+      ],
+    );
+  });
+
+  test('a running container without ports is refused, not failed', () => {
+    for (const value of [
+      document({ ports: {} }),
+      document({ ports: null }),
+      { ...document(), NetworkSettings: null },
+    ]) {
+      assert.deepEqual(
+        running(value).refusals.map(({ code }) => code),
+        ['not-published'],
+      );
+    }
+  });
+});
+
+describe('the start time', () => {
+  const startedAt = (StartedAt: unknown) => running(document({ state: { StartedAt } })).startedAt;
+  const second = Date.UTC(2026, 2, 1, 10, 20, 30) * 1e6;
+
+  test('keeps up to nine digits of the second', () => {
+    assert.equal(startedAt('2026-03-01T10:20:30Z'), second);
+    assert.equal(startedAt('2026-03-01T10:20:30.5Z'), second + 500_000_000);
+    assert.equal(startedAt('2026-03-01T10:20:30.000001Z'), second + 1_000);
+    assert.equal(startedAt('2026-03-01T10:20:30.999999999Z'), second + 999_999_999);
+  });
+
+  test('orders two starts that a millisecond does not tell apart', () => {
+    assert.ok(startedAt('2026-03-01T10:20:30.123456789Z') < startedAt('2026-03-01T10:20:30.123457789Z'));
+  });
+
+  test('is the nearest double to the exact nanosecond', () => {
+    const exact = BigInt(Date.UTC(2026, 2, 1, 10, 20, 30)) * 1_000_000n;
+    for (const fraction of ['000000001', '123456789', '987654321', '999999999']) {
+      assert.equal(startedAt(`2026-03-01T10:20:30.${fraction}Z`), Number(exact + BigInt(fraction)), fraction);
+    }
+  });
+
+  test('follows the offset of the zone', () => {
+    assert.equal(startedAt('2026-03-01T05:50:30.25-04:30'), second + 250_000_000);
+  });
+
+  test('is 0 for the year 1 and for what is no time', () => {
+    const none = [
+      '0001-01-01T00:00:00Z',
+      '',
+      'yesterday',
+      '2026-03-01',
+      '2026-13-01T00:00:00Z',
+      undefined,
+      null,
+      5,
+      {},
+    ];
+    for (const time of none) assert.equal(startedAt(time), 0, JSON.stringify(time));
+    assert.equal(startedAt('2026-03-01T10:20:30.1234567890Z'), 0);
+    assert.equal(startedAt('x2026-03-01T10:20:30Z'), 0);
+    assert.equal(startedAt('2026-03-01T10:20:30Z\n'), 0);
+  });
+});

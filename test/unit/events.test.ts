@@ -1,0 +1,256 @@
+/** From the bytes of an event stream to what concerns discover. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { type ContainerEvent, ObjectSplitter, readEvent } from '../../src/docker/events.ts';
+
+const id = 'a1'.repeat(32);
+const network = 'b2'.repeat(32);
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}
+
+function split(chunks: readonly Buffer[], bytesMax?: number): { objects: string[]; oversize: number } {
+  const found = { objects: [] as string[], oversize: 0 };
+  const splitter = new ObjectSplitter(
+    (text) => found.objects.push(text),
+    () => found.oversize++,
+    bytesMax,
+  );
+  for (const chunk of chunks) splitter.push(chunk);
+  return found;
+}
+
+function recording(name: string): Buffer {
+  return readFileSync(new URL(`../fixtures/${name}.jsonl`, import.meta.url));
+}
+
+describe('ObjectSplitter', () => {
+  const objects = [
+    { a: 'größe 🚀', at: 1 },
+    { text: 'braces } { and "quotes" and \\ and \\"', nested: { deep: [{}, { b: '}' }] } },
+    {},
+    { end: 'é' },
+  ].map((object) => JSON.stringify(object));
+  const lines = Buffer.from(objects.map((object) => `${object}\n`).join(''));
+
+  test('finds the same objects wherever the stream is cut', () => {
+    for (let cut = 0; cut <= lines.length; cut++) {
+      assert.deepEqual(split([lines.subarray(0, cut), lines.subarray(cut)]).objects, objects, `cut at ${cut}`);
+    }
+  });
+
+  test('finds the same objects wherever the stream is cut twice', () => {
+    for (let first = 0; first <= lines.length; first++) {
+      for (let second = first; second <= lines.length; second += 3) {
+        const chunks = [lines.subarray(0, first), lines.subarray(first, second), lines.subarray(second)];
+        assert.deepEqual(split(chunks).objects, objects, `cut at ${first} and ${second}`);
+      }
+    }
+  });
+
+  test('finds the same objects byte by byte', () => {
+    assert.deepEqual(split([...lines].map((byte) => Buffer.of(byte))).objects, objects);
+  });
+
+  test('finds every event of a recording, whatever the size of the chunks', () => {
+    const bytes = recording('dockerd-20.10.24/events-life');
+    const expected = bytes.toString().trim().split('\n');
+    for (const size of [1, 7, 64, 1_000, 4_096, 1 << 20]) {
+      const chunks: Buffer[] = [];
+      for (let start = 0; start < bytes.length; start += size) chunks.push(bytes.subarray(start, start + size));
+      assert.deepEqual(split(chunks).objects, expected, `chunks of ${size}`);
+    }
+  });
+
+  test('tells objects apart that no newline separates', () => {
+    assert.deepEqual(split([Buffer.from(objects.join(''))]).objects, objects);
+  });
+
+  test('passes over record separators, blank lines and other bytes between objects', () => {
+    for (const between of ['\x1e', '\n\x1e', '\r\n', '\n\n\n', ' , ', 'null\n', '}', '"', ']\\']) {
+      const bytes = Buffer.from(objects.map((object) => between + object).join(''));
+      assert.deepEqual(split([bytes]).objects, objects, JSON.stringify(between));
+    }
+  });
+
+  test('hands out nothing of an object that is not finished', () => {
+    assert.deepEqual(split([lines.subarray(0, -2)]).objects, objects.slice(0, -1));
+  });
+
+  test('keeps an object of exactly the size that is allowed', () => {
+    const found = split([Buffer.from('{"a":123}')], 9);
+    assert.deepEqual(found, { objects: ['{"a":123}'], oversize: 0 });
+  });
+
+  test('skips and reports an object that is too large, wherever it is cut, and goes on with the next', () => {
+    const bytes = Buffer.from(`{"a":1}{"big":"${'x'.repeat(50)}"}{"b":2}`);
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const found = split([bytes.subarray(0, cut), bytes.subarray(cut)], 20);
+      assert.deepEqual(found, { objects: ['{"a":1}', '{"b":2}'], oversize: 1 }, `cut at ${cut}`);
+    }
+    const found = split(
+      [...bytes].map((byte) => Buffer.of(byte)),
+      20,
+    );
+    assert.deepEqual(found, { objects: ['{"a":1}', '{"b":2}'], oversize: 1 });
+  });
+
+  test('reports each of several objects that are too large', () => {
+    const big = `{"big":"${'x'.repeat(50)}"}`;
+    assert.deepEqual(split([Buffer.from(`${big}${big}{}`)], 20), { objects: ['{}'], oversize: 2 });
+  });
+
+  test('does not keep what it skips', async () => {
+    const splitter = new ObjectSplitter(assert.fail, () => {}, 1_000);
+    splitter.push(Buffer.from('{"big":"'));
+    const chunks: WeakRef<ArrayBufferLike>[] = [];
+    for (let n = 0; n < 20; n++) {
+      const chunk = Buffer.alloc(100_000, 'x');
+      chunks.push(new WeakRef(chunk.buffer));
+      splitter.push(chunk);
+    }
+    await turn();
+    collectGarbage();
+    assert.ok(chunks.filter((chunk) => chunk.deref() !== undefined).length <= 1);
+    splitter.push(Buffer.from('"'));
+  });
+});
+
+describe('readEvent', () => {
+  const at = 1_795_460_830_597_072_400;
+  const old = (action: string) => ({ status: action, id, from: 'app:1', Type: 'container', Action: action });
+  const actor = { ID: id, Attributes: { image: 'app:1', name: 'web' } };
+  const read = (event: unknown) => readEvent(JSON.stringify(event));
+  const shapes: [string, (action: string) => object][] = [
+    ['before API 1.22', (action) => ({ status: action, id, from: 'app:1', time: 5, timeNano: at })],
+    ['of API 1.41', (action) => ({ ...old(action), Actor: actor, scope: 'local', time: 5, timeNano: at })],
+    ['of API 1.52', (action) => ({ Type: 'container', Action: action, Actor: actor, time: 5, timeNano: at })],
+  ];
+
+  for (const [name, shape] of shapes) {
+    test(`reads the events ${name}`, () => {
+      assert.deepEqual(read(shape('start')), { kind: 'look', id, at });
+      assert.deepEqual(read(shape('restart')), { kind: 'look', id, at });
+      assert.deepEqual(read(shape('die')), { kind: 'died', id, at });
+      assert.deepEqual(read(shape('destroy')), { kind: 'died', id, at });
+    });
+
+    test(`has no interest in the other events ${name}`, () => {
+      for (const action of [
+        'create',
+        'kill',
+        'stop',
+        'pause',
+        'unpause',
+        'rename',
+        'exec_start: sh',
+        'health_status',
+      ]) {
+        assert.equal(read(shape(action)), undefined, action);
+      }
+    });
+  }
+
+  test("takes Podman's names for the end of a container", () => {
+    for (const action of ['died', 'remove']) {
+      assert.deepEqual(read({ Type: 'container', Action: action, Actor: actor, timeNano: at }), {
+        kind: 'died',
+        id,
+        at,
+      });
+    }
+  });
+
+  test('takes a network event for a move of the container it names, not of the network', () => {
+    for (const action of ['connect', 'disconnect']) {
+      const Attributes = { container: id, name: 'bridge', type: 'bridge' };
+      const event = { Type: 'network', Action: action, Actor: { ID: network, Attributes }, timeNano: at };
+      assert.deepEqual(read(event), { kind: 'moved', id, at });
+    }
+  });
+
+  test('has no interest in other events of networks', () => {
+    const Attributes = { container: id, name: 'bridge' };
+    for (const action of ['create', 'destroy', 'remove', 'start', 'die']) {
+      assert.equal(read({ Type: 'network', Action: action, Actor: { ID: network, Attributes } }), undefined, action);
+    }
+    assert.equal(read({ Type: 'network', Action: 'connect', Actor: { ID: network } }), undefined);
+    assert.equal(read({ Type: 'network', Action: 'connect' }), undefined);
+  });
+
+  test('has no interest in events of other things, whatever their id', () => {
+    for (const Type of ['image', 'volume', 'daemon', 'plugin', 'pod', '', null, 7]) {
+      assert.equal(read({ Type, Action: 'start', Actor: actor }), undefined, String(Type));
+      assert.equal(read({ Type, Action: 'remove', Actor: actor }), undefined, String(Type));
+    }
+  });
+
+  test('takes nothing but 64 lower-case digits for the id of a container', () => {
+    const wrong = [
+      undefined,
+      null,
+      7,
+      {},
+      '',
+      'web',
+      id.slice(0, 12),
+      id.slice(1),
+      `${id}0`,
+      id.toUpperCase(),
+      `${id}\n`,
+    ];
+    for (const ID of wrong) {
+      assert.equal(read({ Type: 'container', Action: 'start', Actor: { ID } }), undefined, String(ID));
+      const Attributes = { container: ID };
+      assert.equal(read({ Type: 'network', Action: 'connect', Actor: { ID: network, Attributes } }), undefined);
+    }
+  });
+
+  test('takes whole seconds where the engine says no more, and 0 where it says nothing', () => {
+    const event = { Type: 'container', Action: 'start', Actor: actor };
+    assert.deepEqual(read({ ...event, time: 1_795_460_830 }), { kind: 'look', id, at: 1_795_460_830e9 });
+    assert.deepEqual(read(event), { kind: 'look', id, at: 0 });
+    assert.deepEqual(read({ ...event, time: 'soon', timeNano: null }), { kind: 'look', id, at: 0 });
+  });
+
+  test('calls unreadable what is not JSON', () => {
+    for (const text of ['{', '{"a":}', "{'a':1}", '{\x00}', '{"Type":"container"', '']) {
+      assert.deepEqual(readEvent(text), { kind: 'unreadable' }, text);
+    }
+  });
+
+  test('has no interest in JSON that is no event', () => {
+    const others = [
+      null,
+      true,
+      7,
+      'start',
+      [],
+      [{}],
+      {},
+      { Type: 'container' },
+      { Actor: null },
+      { Actor: 'x', Action: 'start' },
+    ];
+    for (const other of others) assert.equal(read(other), undefined, JSON.stringify(other));
+    assert.equal(read({ Type: 'container', Action: { toString: 'start' }, Actor: actor }), undefined);
+    assert.equal(readEvent('{"__proto__":{"Type":"container","Action":"start"},"Actor":{}}'), undefined);
+  });
+
+  test('finds the same in recordings of both APIs', () => {
+    const eventsOf = (name: string): (ContainerEvent | undefined)[] =>
+      recording(name).toString().trim().split('\n').map(readEvent);
+    const life = eventsOf('dockerd-20.10.24/events-life');
+    assert.deepEqual(life, eventsOf('api-1.52-derived/events-life'));
+    assert.ok(life.some((event) => event?.kind === 'look'));
+    assert.ok(life.some((event) => event?.kind === 'moved'));
+    assert.ok(life.some((event) => event?.kind === 'died'));
+    for (const event of life) if (event && 'at' in event) assert.ok(event.at > 1.7e18);
+  });
+});

@@ -1,0 +1,319 @@
+/** The machine facts: which address and which id are found, on machines made of a few strings. */
+import assert from 'node:assert/strict';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, describe, test } from 'node:test';
+import { detectHost, type HostFacts, type Machine, type WantedHost } from '../../src/host.ts';
+
+interface Given {
+  /** By interface, its addresses. */
+  readonly interfaces?: Readonly<Record<string, readonly string[]>>;
+  readonly files?: Readonly<Record<string, string>>;
+  readonly hostname?: string;
+  readonly metadataUrl?: string;
+}
+
+function machineOf({
+  interfaces = { eth0: ['10.0.0.5'] },
+  files = {},
+  hostname = 'host-1',
+  metadataUrl,
+}: Given): Machine {
+  const described = (name: string, address: string) => {
+    const family = address.includes(':') ? { family: 'IPv6' as const, scopeid: 0 } : { family: 'IPv4' as const };
+    return { address, internal: name === 'lo', netmask: '', mac: '', cidr: null, ...family };
+  };
+  return {
+    cores: 2,
+    hostname,
+    // Nothing listens there; a test that gets so far without a server of its own fails.
+    metadataUrl: metadataUrl ?? 'http://127.0.0.1:1',
+    interfaces: () =>
+      Object.fromEntries(
+        Object.entries(interfaces).map(([name, list]) => [name, list.map((address) => described(name, address))]),
+      ),
+    read: (path) => files[path],
+  };
+}
+
+const detect = (given: Given, wanted: WantedHost = {}): Promise<HostFacts> => detectHost(wanted, machineOf(given));
+
+/** The one thing that is wrong. */
+async function refusal(given: Given, wanted: WantedHost = {}): Promise<string> {
+  const { problems } = await detect(given, wanted);
+  assert.equal(problems.length, 1);
+  return problems[0] ?? '';
+}
+
+/** /proc/net/route with a default route for each of these. */
+function routes(...defaults: [name: string, metric: number, flags?: string][]): Record<string, string> {
+  const rows = defaults.map(([name, metric, flags = '0003']) =>
+    [name, '00000000', '0100000A', flags, 0, 0, metric, '00000000', 0, 0, 0].join('\t'),
+  );
+  const header = 'Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT';
+  const local = 'ens9\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0';
+  return { '/proc/net/route': [header, local, ...rows, ''].join('\n') };
+}
+
+/** /proc/net/ipv6_route likewise; metric and flags in hexadecimal, as the kernel has them. */
+function routes6(...defaults: [name: string, metric: string, flags: string][]): Record<string, string> {
+  const zero = '0'.repeat(32);
+  const rows = defaults.map(
+    ([name, metric, flags]) =>
+      `${zero} 00 ${zero} 00 fe800000000000000000000000000001 ${metric} 00000001 00000000 ${flags}     ${name}`,
+  );
+  return { '/proc/net/ipv6_route': rows.join('\n') };
+}
+
+describe('the address', () => {
+  const cases: [name: string, given: Given, wanted: WantedHost, ip: string, origin: string][] = [
+    ['configured counts before all', {}, { ip: '10.9.9.9', interface: 'eth0' }, '10.9.9.9', 'configured'],
+    ['eth0', { interfaces: { ens5: ['10.0.0.7'], eth0: ['10.0.0.5'] } }, {}, '10.0.0.5', 'interface eth0'],
+    [
+      'eth0 counts before the default route',
+      { interfaces: { ens5: ['10.0.0.7'], eth0: ['10.0.0.5'] }, files: routes(['ens5', 0]) },
+      {},
+      '10.0.0.5',
+      'interface eth0',
+    ],
+    [
+      'the default route without eth0',
+      { interfaces: { ens4: ['10.0.0.6'], ens5: ['10.0.0.7'] }, files: routes(['ens5', 100]) },
+      {},
+      '10.0.0.7',
+      'interface ens5',
+    ],
+    [
+      'the default route of the lowest metric',
+      { interfaces: { ens4: ['10.0.0.6'], ens5: ['10.0.0.7'] }, files: routes(['ens4', 600], ['ens5', 100]) },
+      {},
+      '10.0.0.7',
+      'interface ens5',
+    ],
+    [
+      'a default route that is down or refuses is none',
+      {
+        interfaces: { a: ['10.0.0.1'], b: ['10.0.0.2'], c: ['10.0.0.3'] },
+        files: routes(['a', 0, '0002'], ['b', 1, '0201'], ['c', 2]),
+      },
+      {},
+      '10.0.0.3',
+      'interface c',
+    ],
+    [
+      'an eth0 that has only link-local addresses does not count',
+      { interfaces: { eth0: ['169.254.7.7', 'fe80::1'], ens5: ['10.0.0.7'] }, files: routes(['ens5', 0]) },
+      {},
+      '10.0.0.7',
+      'interface ens5',
+    ],
+    [
+      'the IPv4 address of a route counts before its IPv6 address',
+      {
+        interfaces: { ens5: ['2001:db8::5', '10.0.0.7'] },
+        files: { ...routes(['ens5', 0]), ...routes6(['ens5', '00000400', '00000003']) },
+      },
+      {},
+      '10.0.0.7',
+      'interface ens5',
+    ],
+    [
+      'IPv6 where there is no IPv4, never link-local',
+      { interfaces: { ens5: ['fe80::1', '2001:db8::5'] }, files: routes6(['ens5', '00000400', '00000003']) },
+      {},
+      '2001:db8::5',
+      'interface ens5',
+    ],
+    [
+      'the IPv6 route of the lowest metric, the unreachable one left out',
+      {
+        interfaces: { lo: ['::1'], a: ['2001:db8::a'], b: ['2001:db8::b'] },
+        files: routes6(['lo', 'ffffffff', '00200200'], ['a', '00000400', '00000003'], ['b', '00000064', '00000003']),
+      },
+      {},
+      '2001:db8::b',
+      'interface b',
+    ],
+    [
+      'a default route through a network of containers does not count',
+      { interfaces: { docker0: ['172.17.0.1'], ens5: ['10.0.0.7'] }, files: routes(['docker0', 0], ['ens5', 1]) },
+      {},
+      '10.0.0.7',
+      'interface ens5',
+    ],
+    [
+      'an interface that is named',
+      { interfaces: { eth0: ['10.0.0.5'], wg0: ['10.8.0.1'] } },
+      { interface: 'wg0' },
+      '10.8.0.1',
+      'interface wg0',
+    ],
+    [
+      'docker0 if it is named',
+      { interfaces: { docker0: ['172.17.0.1'] } },
+      { interface: 'docker0' },
+      '172.17.0.1',
+      'interface docker0',
+    ],
+    [
+      'the IPv6 address of a named interface',
+      { interfaces: { wg0: ['fd00::1'] } },
+      { interface: 'wg0' },
+      'fd00::1',
+      'interface wg0',
+    ],
+  ];
+  for (const [name, given, wanted, ip, origin] of cases) {
+    test(name, async () => {
+      const facts = await detect(given, wanted);
+      assert.deepEqual([facts.ip, facts.origins.ip], [ip, origin]);
+      assert.deepEqual(facts.warnings, []);
+    });
+  }
+
+  for (const ip of ['127.0.0.1', '127.1.2.3', '169.254.1.1', '::1', 'fe80::1', 'FEBF::1']) {
+    test(`${ip} is taken as configured, with one warning`, async () => {
+      const facts = await detect({}, { ip });
+      assert.equal(facts.ip, ip);
+      assert.deepEqual(facts.warnings, [`host.ip ${ip} cannot be reached from other machines`]);
+    });
+  }
+
+  test('is never guessed to be loopback: the error lists the candidates without those of containers', async () => {
+    const interfaces = {
+      lo: ['127.0.0.1', '::1'],
+      ens4: ['10.0.0.6', 'fe80::1'],
+      ens5: ['2001:db8::5'],
+      docker0: ['172.17.0.1'],
+      'br-0123456789ab': ['172.18.0.1'],
+      veth12: ['172.19.0.1'],
+      cni0: ['10.42.0.1'],
+    };
+    assert.match(
+      await refusal({ interfaces }),
+      /^host\.ip or host\.interface must be set: .*; there is: ens4 10\.0\.0\.6, ens5 2001:db8::5$/,
+    );
+  });
+
+  test('of a machine with loopback only is an error that says that there are no candidates', async () => {
+    assert.match(await refusal({ interfaces: { lo: ['127.0.0.1'] } }), /there is: none$/);
+  });
+
+  for (const name of ['ens9', 'lo']) {
+    test(`of ${name} is refused with the interfaces that there are`, async () => {
+      const given = { interfaces: { lo: ['127.0.0.1'], eth0: ['10.0.0.5'], docker0: ['172.17.0.1'] } };
+      const expected = new RegExp(
+        `^host\\.interface must be .*, got "${name}"; there is: eth0 10\\.0\\.0\\.5, docker0 172\\.17\\.0\\.1$`,
+      );
+      assert.match(await refusal(given, { interface: name }), expected);
+    });
+  }
+
+  test('that may be the address of a container earns a warning', async () => {
+    const inContainer = { hostname: '0123456789ab', files: { '/.dockerenv': '' } };
+    const facts = await detect(inContainer, { id: 'host-1' });
+    assert.match(facts.warnings.join(), /^host\.ip 10\.0\.0\.5 may be the address of a container/);
+    assert.deepEqual((await detect(inContainer, { id: 'host-1', ip: '10.0.0.5' })).warnings, []);
+  });
+});
+
+describe('the id', () => {
+  const dmi = (name: string): string => `/sys/class/dmi/id/${name}`;
+
+  test('configured counts before all', async () => {
+    const facts = await detect({ files: { [dmi('board_asset_tag')]: 'i-0123456789abcdef0\n' } }, { id: 'mine' });
+    assert.deepEqual([facts.id, facts.origins.id], ['mine', 'configured']);
+  });
+
+  for (const id of ['i-0123456789abcdef0', 'i-0123abcd']) {
+    test(`${id} is read from the firmware`, async () => {
+      const facts = await detect({
+        files: { [dmi('board_asset_tag')]: `${id}\n`, [dmi('sys_vendor')]: 'Amazon EC2\n' },
+      });
+      assert.deepEqual([facts.id, facts.origins.id], [id, 'EC2 instance id']);
+    });
+  }
+
+  test('of any other machine is its host name, and nobody is asked', async () => {
+    const files = {
+      [dmi('board_asset_tag')]: 'Not Specified\n',
+      [dmi('sys_vendor')]: 'QEMU\n',
+      [dmi('bios_version')]: '1.16\n',
+    };
+    const facts = await detect({ files });
+    assert.deepEqual([facts.id, facts.origins.id, facts.warnings], ['host-1', 'host name', []]);
+  });
+
+  for (const mark of ['/.dockerenv', '/run/.containerenv']) {
+    test(`is not the name of a container, known by ${mark}`, async () => {
+      const given = { hostname: '0123456789ab', files: { [mark]: '' } };
+      assert.match(await refusal(given), /^host\.id must be set: .*0123456789ab.* changes at each start$/);
+    });
+  }
+
+  test('may be 12 digits outside a container, and any other name inside one', async () => {
+    assert.equal((await detect({ hostname: '0123456789ab' })).id, '0123456789ab');
+    assert.equal((await detect({ hostname: 'web-host', files: { '/.dockerenv': '' } })).id, 'web-host');
+  });
+
+  describe('by the metadata service', () => {
+    const servers: Server[] = [];
+    after(() => {
+      for (const server of servers) {
+        server.closeAllConnections();
+        server.close();
+      }
+    });
+
+    async function serve(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+      const server = createServer(handler);
+      servers.push(server);
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    }
+
+    const signs: [file: string, content: string][] = [
+      ['sys_vendor', 'Amazon EC2\n'],
+      ['bios_vendor', 'Amazon EC2\n'],
+      ['bios_version', '4.11.amazon\n'],
+      ['product_uuid', 'EC2E1916-9099-7CAF-FD21-012345ABCDEF\n'],
+    ];
+    for (const [file, content] of signs) {
+      test(`is asked with a token where ${file} says EC2`, async () => {
+        const asked: string[] = [];
+        const metadataUrl = await serve((request, response) => {
+          asked.push(`${request.method} ${request.url}`);
+          if (request.method === 'PUT') {
+            assert.match(String(request.headers['x-aws-ec2-metadata-token-ttl-seconds']), /^\d+$/);
+            response.end('the-token');
+          } else {
+            assert.equal(request.headers['x-aws-ec2-metadata-token'], 'the-token');
+            response.end('i-0123456789abcdef0');
+          }
+        });
+        const facts = await detect({ metadataUrl, files: { [dmi(file)]: content } });
+        assert.deepEqual(asked, ['PUT /latest/api/token', 'GET /latest/meta-data/instance-id']);
+        assert.deepEqual([facts.id, facts.origins.id, facts.warnings], ['i-0123456789abcdef0', 'EC2 instance id', []]);
+      });
+    }
+
+    const failures: [
+      name: string,
+      handler: (request: IncomingMessage, response: ServerResponse) => void,
+      why: RegExp,
+    ][] = [
+      ['that refuses the token', (_, response) => response.writeHead(403).end(), /HTTP status 403 to PUT/],
+      ['that answers with a page', (_, response) => response.end('<html>'), /not an instance id/],
+      ['that redirects', (_, response) => response.writeHead(302, { location: '/elsewhere' }).end(), /host name/],
+      ['that never answers', () => {}, /timeout/],
+    ];
+    for (const [name, handler, why] of failures) {
+      test(`${name} is the host name, with a warning`, async () => {
+        const metadataUrl = await serve(handler);
+        const facts = await detect({ metadataUrl, files: { [dmi('sys_vendor')]: 'Amazon EC2' } });
+        assert.deepEqual([facts.id, facts.origins.id], ['host-1', 'host name']);
+        assert.match(facts.warnings.join(), why);
+      });
+    }
+  });
+});

@@ -1,0 +1,783 @@
+/** Who may write for a host: the claim, the hand-over, the doubts and the end of a tenure. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Ref } from '../../src/actor/actor.ts';
+import { FifoMailbox } from '../../src/actor/mailbox.ts';
+import { Supervisor } from '../../src/actor/supervisor.ts';
+import type { DiscoverError } from '../../src/errors.ts';
+import type { Log } from '../../src/log.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { keysOf, layoutOf } from '../../src/model/keys.ts';
+import { type Keys, Ledger } from '../../src/reconcile/ledger.ts';
+import { type Doubt, LeaseKeeper, type OwnerRecord } from '../../src/registry/lease-keeper.ts';
+import type { Fate } from '../../src/registry/process-identity.ts';
+import type { Tenure } from '../../src/registry/registry.ts';
+import type { Hold } from '../../src/registry/writer.ts';
+import { VirtualClock } from '../sim/clock.ts';
+import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
+
+const layout = layoutOf('/p', 'r', 'h');
+const shortOf = (n: number) => n.toString(16).padStart(12, '0');
+const keyOf = (n: number, name = 'web') => layout.serviceKey(name, shortOf(n));
+const hourMs = 3_600_000;
+
+interface Wanted {
+  readonly fate?: Fate;
+  readonly ttlSeconds?: number;
+  readonly onExit?: 'keep' | 'remove';
+  readonly fault?: (call: RegistryCall) => RegistryFault | undefined;
+}
+
+/** A lease keeper, with the least of a writer: what is unsettled is written once a tenure is held. */
+class Host {
+  readonly registry: MemoryRegistry;
+  readonly ledger = new Ledger();
+  readonly hold: Hold = { tenure: undefined };
+  readonly metrics = createMetrics();
+  readonly fatal: DiscoverError[] = [];
+  readonly warnings: string[] = [];
+  readonly asked: RegistryCall[] = [];
+  readonly supervisor: Supervisor;
+  readonly keeper: Ref<Doubt>;
+  readonly #desired = new Map<string, Keys>();
+  heldTimes = 0;
+  crash: (error: Error) => void = () => {};
+
+  constructor(clock: VirtualClock, store: MemoryStore, instance: string, wanted: Wanted = {}) {
+    const { ledger, hold, metrics } = this;
+    const registry = new MemoryRegistry(clock, store);
+    this.registry = registry;
+    this.fault(wanted.fault ?? (() => undefined));
+    const warn = (_fields: object, message: string) => void this.warnings.push(message);
+    const log: Log = { error: warn, warn, info() {}, debug() {}, child: () => log };
+    this.supervisor = new Supervisor(clock, log, assert.fail);
+    this.keeper = this.supervisor.start<Doubt>({
+      name: 'lease keeper',
+      mailbox: new FifoMailbox<Doubt>(),
+      concurrency: 4,
+      batchMax: 1,
+      stopTimeoutMs: 3_000,
+      start: (self, signal) => {
+        this.crash = (error) => self.crash(error);
+        const process = { boot: 'boot', pidNamespace: 'namespace', pid: 42, startTicks: '1' };
+        const parts = {
+          ...{ clock, log, registry, ledger, hold, metrics, layout },
+          ttlSeconds: wanted.ttlSeconds ?? 10,
+          onExit: wanted.onExit ?? ('keep' as const),
+          owner: { instance, started: '2026-01-01T00:00:00Z', version: '1.0.0', ip: '10.0.0.1', process },
+          fateOf: () => wanted.fate ?? 'unknown',
+          onHeld: () => {
+            this.heldTimes++;
+            // As the reconciler does: a ledger that was read anew may have to hear again what is not wanted.
+            for (const [short, keys] of this.#desired) ledger.desire(short, keys);
+            void this.write();
+          },
+          onFatal: (error: DiscoverError) => void this.fatal.push(error),
+        };
+        return new LeaseKeeper(parts, self, signal);
+      },
+    });
+  }
+
+  fault(fault: (call: RegistryCall) => RegistryFault | undefined): void {
+    this.registry.fault = (call) => {
+      this.asked.push(call);
+      return fault(call);
+    };
+  }
+
+  /** Writes what the ledger has to do; a failure is a doubt. */
+  async write(): Promise<void> {
+    const { tenure } = this.hold;
+    for (const short of [...this.ledger.unsettled()]) {
+      if (tenure === undefined) return;
+      const changes = this.ledger.begin(short);
+      try {
+        if (!(await this.registry.commit(layout.ownerKey, tenure, changes))) throw new Error('refused');
+        this.ledger.committed(short, changes);
+      } catch {
+        this.doubt(tenure);
+      } finally {
+        this.ledger.ended(short);
+      }
+    }
+  }
+
+  desire(n: number, ...names: string[]): void {
+    const services = names.map((name, index) => {
+      return { name, privatePort: 80, protocol: 'tcp' as const, url: `tcp://10.0.0.1:${n}${index}` };
+    });
+    this.#desired.set(shortOf(n), keysOf(layout, shortOf(n), services));
+    this.ledger.desire(shortOf(n), keysOf(layout, shortOf(n), services));
+  }
+
+  doubt(tenure: Tenure | undefined): void {
+    assert.ok(tenure);
+    this.hold.tenure = undefined;
+    this.keeper.tell({ kind: 'doubt', tenure, reason: 'test' });
+  }
+
+  /** Dead without a word: whatever it still asks, nobody hears. */
+  kill(): void {
+    this.fault(() => ({ kind: 'unavailable' }));
+  }
+
+  stop(): Promise<void> {
+    return this.supervisor.stop();
+  }
+}
+
+class Stage {
+  readonly clock = new VirtualClock();
+  readonly store = new MemoryStore(this.clock);
+
+  start(instance: string, wanted?: Wanted): Host {
+    return new Host(this.clock, this.store, instance, wanted);
+  }
+
+  /** A host that holds its tenure and has published these containers. */
+  async publishing(wanted?: Wanted, ...numbers: number[]): Promise<Host> {
+    const host = this.start('first', wanted);
+    for (const n of numbers) host.desire(n, 'web');
+    await this.clock.settle();
+    assert.ok(host.hold.tenure);
+    return host;
+  }
+
+  owner(): OwnerRecord {
+    return JSON.parse(this.store.keys.get(layout.ownerKey)?.value ?? '{}') as OwnerRecord;
+  }
+
+  since(length: number): Applied[] {
+    return this.store.history.slice(length);
+  }
+
+  /** What happened to keys of containers since then. */
+  touched(length: number): Applied[] {
+    return this.since(length).filter(({ key }) => key !== layout.ownerKey);
+  }
+}
+
+describe('LeaseKeeper begins and', () => {
+  test('claims an owner key that nobody holds, on a new lease', async () => {
+    const stage = new Stage();
+    const host = stage.start('first');
+    await stage.clock.settle();
+    assert.equal(host.heldTimes, 1);
+    const [claim, ...more] = stage.store.history;
+    assert.deepEqual(more, []);
+    assert.equal(claim?.key, '/p/owner/h');
+    assert.deepEqual(host.hold.tenure, { lease: claim?.lease, revision: String(claim?.revision) });
+    assert.equal(stage.store.leases.get(claim?.lease ?? '')?.grantedSeconds, 10);
+    assert.equal(host.metrics.claims, 1);
+  });
+
+  test('says in the owner key who it is', async () => {
+    const stage = new Stage();
+    await stage.publishing();
+    const { lease, ...record } = stage.owner();
+    assert.equal(lease, stage.store.keys.get(layout.ownerKey)?.lease);
+    assert.deepEqual(record, {
+      instance: 'first',
+      started: '2026-01-01T00:00:00Z',
+      version: '1.0.0',
+      ip: '10.0.0.1',
+      process: { boot: 'boot', pidNamespace: 'namespace', pid: 42, startTicks: '1' },
+      ttlSeconds: 10,
+      released: false,
+    });
+  });
+
+  test('follows an owner that released itself at once, on the same lease, and rewrites nothing', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1, 2);
+    const lease = first.hold.tenure?.lease;
+    await first.stop();
+    const before = stage.store.history.length;
+    const second = stage.start('second', { fate: 'unknown' });
+    for (const n of [1, 2]) second.desire(n, 'web');
+    await stage.clock.settle();
+    assert.equal(second.hold.tenure?.lease, lease);
+    assert.deepEqual(
+      stage.since(before).map(({ key }) => key),
+      [layout.ownerKey],
+    );
+    assert.equal(stage.owner().instance, 'second');
+    assert.deepEqual([...second.ledger.published()].sort(), [shortOf(1), shortOf(2)]);
+    assert.deepEqual([...second.ledger.unsettled()], []);
+  });
+
+  test('writes only the difference to what its predecessor published', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1, 2, 3);
+    await first.stop();
+    const before = stage.store.history.length;
+    const second = stage.start('second');
+    second.desire(1, 'web');
+    second.desire(2);
+    second.desire(3, 'web', 'api');
+    await stage.clock.settle();
+    const touched = new Set(stage.touched(before).map(({ key }) => key));
+    assert.deepEqual(
+      touched,
+      new Set([keyOf(2), layout.recordKey(shortOf(2)), keyOf(3, 'api'), layout.recordKey(shortOf(3))]),
+    );
+  });
+
+  test('follows an owner whose process is gone at once, on the same lease', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    const lease = first.hold.tenure?.lease;
+    first.kill();
+    const before = stage.store.history.length;
+    const second = stage.start('second', { fate: 'gone' });
+    second.desire(1, 'web');
+    await stage.clock.settle();
+    assert.equal(second.hold.tenure?.lease, lease);
+    assert.deepEqual(stage.touched(before), []);
+  });
+
+  test('stays out where the owner runs on this machine', async () => {
+    const stage = new Stage();
+    await stage.publishing({}, 1);
+    const before = stage.store.history.length;
+    const second = stage.start('second', { fate: 'alive' });
+    await stage.clock.settle();
+    assert.deepEqual(
+      second.fatal.map(({ code }) => code),
+      ['HOST_ID_TAKEN'],
+    );
+    assert.match(second.fatal[0]?.message ?? '', /instance first at 10\.0\.0\.1.*process 42/);
+    await stage.clock.advance(60_000);
+    assert.deepEqual(stage.since(before), []);
+    assert.equal(second.fatal.length, 1);
+    assert.equal(second.hold.tenure, undefined);
+  });
+
+  test('stays out where an owner it knows nothing of renews its lease', async () => {
+    const stage = new Stage();
+    await stage.publishing({}, 1);
+    await stage.clock.advance(700);
+    const before = stage.store.history.length;
+    const second = stage.start('second', { fate: 'unknown' });
+    await stage.clock.until(() => second.fatal.length > 0, 5_000);
+    assert.equal(second.fatal[0]?.code, 'HOST_ID_TAKEN');
+    assert.deepEqual(stage.since(before), []);
+  });
+
+  test('stays out whenever in the life of the lease it comes', async () => {
+    for (let offset = 0; offset < 2_000; offset += 130) {
+      const stage = new Stage();
+      await stage.publishing({}, 1);
+      await stage.clock.advance(20_000 + offset);
+      const second = stage.start('second', { fate: 'unknown' });
+      await stage.clock.advance(20_000);
+      assert.deepEqual(
+        second.fatal.map(({ code }) => code),
+        ['HOST_ID_TAKEN'],
+        `${offset} ms after a renewal`,
+      );
+    }
+  });
+
+  test('follows an owner it knows nothing of that does not renew its lease, before the keys are gone', async () => {
+    for (let offset = 0; offset < 2_000; offset += 130) {
+      const stage = new Stage();
+      const first = await stage.publishing({}, 1);
+      await stage.clock.advance(20_000 + offset);
+      const lease = first.hold.tenure?.lease;
+      first.kill();
+      const before = stage.store.history.length;
+      const second = stage.start('second', { fate: 'unknown' });
+      second.desire(1, 'web');
+      await stage.clock.until(() => second.hold.tenure !== undefined, 6_000);
+      assert.equal(second.hold.tenure?.lease, lease, `killed ${offset} ms after a renewal`);
+      await stage.clock.advance(20_000);
+      assert.deepEqual(stage.touched(before), []);
+    }
+  });
+
+  test('follows at once what says it is the owner but hangs on no lease', async () => {
+    for (const value of ['', 'not JSON', 'null', '"text"', '{}']) {
+      const stage = new Stage();
+      stage.store.apply([{ key: layout.ownerKey, value }]);
+      const host = stage.start('first');
+      await stage.clock.settle();
+      assert.ok(host.hold.tenure, value);
+      assert.ok(stage.store.leases.has(host.hold.tenure.lease));
+    }
+  });
+
+  test('lets only one of two that begin together hold the host', async () => {
+    const stage = new Stage();
+    const slow = (call: RegistryCall): RegistryFault | undefined =>
+      call === 'claim' ? { kind: 'slow', requestMs: 20, replyMs: 20 } : undefined;
+    const hosts = [stage.start('first', { fault: slow }), stage.start('second', { fault: slow })];
+    await stage.clock.advance(20_000);
+    assert.equal(hosts.filter(({ hold }) => hold.tenure !== undefined).length, 1);
+    assert.equal(hosts.filter(({ fatal }) => fatal[0]?.code === 'HOST_ID_TAKEN').length, 1);
+  });
+
+  test('claims again what it claimed without hearing the answer', async () => {
+    const stage = new Stage();
+    let claims = 0;
+    const fault = (call: RegistryCall): RegistryFault | undefined =>
+      call === 'claim' && claims++ === 0 ? { kind: 'ambiguous' } : undefined;
+    const host = stage.start('first', { fault });
+    await stage.clock.advance(1_000);
+    assert.equal(host.hold.tenure?.revision, String(stage.store.keys.get(layout.ownerKey)?.revision));
+    assert.equal(stage.store.leases.size, 1, 'and does not leave a lease behind');
+  });
+
+  test('moves the keys to a new lease when the TTL is another, without a delete', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({ ttlSeconds: 10 }, 1, 2);
+    const lease = first.hold.tenure?.lease;
+    await first.stop();
+    const before = stage.store.history.length;
+    const second = stage.start('second', { ttlSeconds: 30 });
+    for (const n of [1, 2]) second.desire(n, 'web');
+    await stage.clock.settle();
+    assert.notEqual(second.hold.tenure?.lease, lease);
+    await stage.clock.advance(60_000);
+    const touched = stage.touched(before);
+    assert.equal(touched.length, 4);
+    for (const change of touched) {
+      assert.equal(change.lease, second.hold.tenure?.lease);
+      assert.notEqual(change.value, undefined);
+    }
+    assert.equal(stage.store.keys.size, 5);
+    assert.equal(stage.store.leases.get(second.hold.tenure?.lease ?? '')?.grantedSeconds, 30);
+  });
+
+  test('finds what its predecessor published in another realm', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    const elsewhere = `/p/service/web/old-realm/h/${shortOf(1)}`;
+    stage.store.apply([{ key: elsewhere, value: 'tcp://10.0.0.1:1' }], first.hold.tenure?.lease);
+    await first.stop();
+    const second = stage.start('second');
+    second.desire(1, 'web');
+    await stage.clock.settle();
+    assert.equal(stage.store.keys.has(elsewhere), false);
+    assert.equal(stage.store.keys.has(keyOf(1)), true);
+  });
+
+  test('finds the further ports of a name', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    stage.store.apply([{ key: `${keyOf(1)}:443`, value: 'tcp://10.0.0.1:2' }], first.hold.tenure?.lease);
+    await first.stop();
+    const second = stage.start('second');
+    await stage.clock.settle();
+    assert.equal(second.ledger.observed(shortOf(1)).get(`${keyOf(1)}:443`), 'tcp://10.0.0.1:2');
+  });
+
+  test('never follows a path that stands in a record', async () => {
+    const stage = new Stage();
+    const foreign = `/p/service/web/r/other/${shortOf(1)}`;
+    stage.store.apply([
+      { key: foreign, value: 'tcp://10.9.9.9:1' },
+      {
+        key: layout.recordKey(shortOf(1)),
+        value: JSON.stringify({ 'web/r/other': foreign, web: foreign, '': foreign }),
+      },
+      { key: layout.recordKey(shortOf(2)), value: '"text"' },
+      { key: layout.recordKey(shortOf(3)), value: 'not JSON' },
+      { key: '/p/host/h/web', value: '{"web":"/"}' },
+    ]);
+    const before = stage.store.history.length;
+    const host = stage.start('first');
+    const asked: string[] = [];
+    const { readKeys } = host.registry;
+    host.registry.readKeys = (keys) => {
+      asked.push(...keys);
+      return readKeys(keys);
+    };
+    await stage.clock.settle();
+    assert.deepEqual(asked, [keyOf(1)]);
+    for (const n of [1, 2, 3]) host.desire(n);
+    await host.write();
+    assert.deepEqual(
+      stage.touched(before).map(({ key }) => key),
+      [1, 2, 3].map((n) => layout.recordKey(shortOf(n))),
+    );
+  });
+});
+
+describe('LeaseKeeper holds and', () => {
+  test('renews its lease without a write, five times in a TTL', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { revision } = stage.store;
+    host.asked.length = 0;
+    await stage.clock.advance(hourMs);
+    assert.equal(stage.store.revision, revision);
+    assert.equal(host.asked.length, 1_800);
+    assert.ok(host.asked.every((call) => call === 'keepAlive'));
+  });
+
+  test('keeps its lease through failures that are shorter than the TTL', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { tenure } = host.hold;
+    const { revision } = stage.store;
+    host.fault(() => ({ kind: 'unavailable' }));
+    await stage.clock.advance(7_500);
+    host.fault(() => undefined);
+    await stage.clock.advance(60_000);
+    assert.equal(host.hold.tenure, tenure);
+    assert.equal(stage.store.revision, revision);
+  });
+
+  test('keeps its lease through calls that hang', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { revision } = stage.store;
+    host.fault(() => ({ kind: 'hang' }));
+    await stage.clock.advance(6_000);
+    host.fault(() => undefined);
+    await stage.clock.advance(60_000);
+    assert.equal(stage.store.revision, revision);
+  });
+
+  test('takes a new lease when its own has ended, and has everything rewritten', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1, 2);
+    const lease = host.hold.tenure?.lease;
+    host.fault(() => ({ kind: 'unavailable' }));
+    await stage.clock.advance(15_000);
+    assert.equal(stage.store.keys.size, 0);
+    host.fault(() => undefined);
+    await stage.clock.advance(2_000);
+    assert.notEqual(host.hold.tenure?.lease, lease);
+    assert.equal(stage.store.keys.size, 5);
+    for (const { lease: on } of stage.store.keys.values()) assert.equal(on, host.hold.tenure?.lease);
+  });
+
+  test('notices with the next renewal that its lease was revoked', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    stage.store.revoke(host.hold.tenure?.lease ?? '');
+    assert.equal(stage.store.keys.size, 0);
+    await stage.clock.advance(2_100);
+    assert.equal(stage.store.keys.size, 3);
+  });
+
+  test('gives no tenure while it is in doubt', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault(() => ({ kind: 'unavailable' }));
+    const { tenure } = host.hold;
+    assert.ok(tenure);
+    host.keeper.tell({ kind: 'doubt', tenure, reason: 'test' });
+    await stage.clock.advance(1_000);
+    assert.equal(host.hold.tenure, undefined);
+  });
+
+  test('claims once for several doubts about one tenure', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { tenure } = host.hold;
+    for (let n = 0; n < 5; n++) host.doubt(tenure);
+    await stage.clock.advance(1_000);
+    assert.equal(host.metrics.claims, 2);
+    assert.ok(host.hold.tenure);
+  });
+
+  test('takes no notice of a doubt about a tenure long since replaced', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { tenure: old } = host.hold;
+    host.doubt(old);
+    await stage.clock.advance(1_000);
+    const { tenure } = host.hold;
+    assert.ok(old);
+    host.keeper.tell({ kind: 'doubt', tenure: old, reason: 'late' });
+    await stage.clock.advance(1_000);
+    assert.equal(host.hold.tenure, tenure);
+  });
+
+  test('keeps its lease and rewrites nothing when a doubt was unfounded', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const lease = host.hold.tenure?.lease;
+    const before = stage.store.history.length;
+    host.doubt(host.hold.tenure);
+    await stage.clock.advance(1_000);
+    assert.equal(host.hold.tenure?.lease, lease);
+    assert.deepEqual(
+      stage.since(before).map(({ key }) => key),
+      [layout.ownerKey],
+    );
+  });
+
+  test('fences off what a transaction without an answer would still do', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault((call) => (call === 'commit' ? { kind: 'late', ms: 500 } : undefined));
+    host.desire(2, 'web');
+    await host.write();
+    host.fault(() => undefined);
+    // The container dies before the keeper has claimed anew, so there is nothing left to write.
+    host.desire(2);
+    const before = stage.store.history.length;
+    await stage.clock.advance(10_000);
+    assert.ok(host.hold.tenure);
+    assert.deepEqual(stage.touched(before), []);
+    assert.equal(stage.store.keys.has(keyOf(2)), false);
+  });
+
+  test('finds what a transaction without an answer did before it was fenced off', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault((call) => {
+      if (call === 'commit') return { kind: 'late', ms: 20 };
+      return call === 'claim' ? { kind: 'slow', requestMs: 50, replyMs: 0 } : undefined;
+    });
+    host.desire(2, 'web');
+    await host.write();
+    host.fault((call) => (call === 'claim' ? { kind: 'slow', requestMs: 50, replyMs: 0 } : undefined));
+    host.desire(2);
+    await stage.clock.advance(10_000);
+    assert.deepEqual(stage.store.history.filter(({ key }) => key === keyOf(2)).length, 2, 'put late, then deleted');
+    assert.equal(stage.store.keys.has(keyOf(2)), false);
+  });
+
+  test('goes when somebody else has taken the host over and lives', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    first.fault(() => ({ kind: 'unavailable' }));
+    const second = stage.start('second', { fate: 'gone' });
+    await stage.clock.settle();
+    assert.ok(second.hold.tenure);
+    first.fault(() => undefined);
+    first.doubt(first.hold.tenure);
+    await stage.clock.advance(20_000);
+    assert.deepEqual(
+      first.fatal.map(({ code }) => code),
+      ['HOST_ID_TAKEN'],
+    );
+    assert.equal(first.hold.tenure, undefined);
+  });
+
+  test('begins again after a crash, as its own successor', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({ fate: 'alive' }, 1);
+    const lease = host.hold.tenure?.lease;
+    const before = stage.store.history.length;
+    host.crash(new Error('test'));
+    await stage.clock.advance(1_000);
+    assert.equal(host.hold.tenure?.lease, lease);
+    assert.deepEqual(stage.touched(before), []);
+    host.asked.length = 0;
+    await stage.clock.advance(20_000);
+    assert.equal(host.asked.length, 10, 'and only one of them renews');
+  });
+});
+
+describe('LeaseKeeper audits and', () => {
+  async function audit(stage: Stage, host: Host): Promise<void> {
+    host.keeper.tell({ kind: 'audit' });
+    await stage.clock.advance(1_000);
+  }
+
+  test('writes nothing, and asks once, where etcd holds what it should', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1, 2);
+    const { revision } = stage.store;
+    host.asked.length = 0;
+    await audit(stage, host);
+    assert.deepEqual(host.asked, ['lease']);
+    assert.equal(stage.store.revision, revision);
+  });
+
+  const drifts: [string, (lease: string) => [{ key: string; value: string | undefined }[], string?]][] = [
+    ['a service key that was deleted', () => [[{ key: keyOf(1), value: undefined }]]],
+    ['a record that was deleted', () => [[{ key: layout.recordKey(shortOf(1)), value: undefined }]]],
+    ['a key that was written without a lease', () => [[{ key: keyOf(1), value: 'tcp://10.9.9.9:1' }]]],
+    ['a key that is too many', (lease) => [[{ key: keyOf(1, 'api'), value: 'tcp://10.9.9.9:1' }], lease]],
+    ['an owner key that was deleted', () => [[{ key: layout.ownerKey, value: undefined }]]],
+    ['an owner key that was written without a lease', () => [[{ key: layout.ownerKey, value: '{}' }]]],
+  ];
+  for (const [name, drift] of drifts) {
+    test(`repairs ${name}`, async () => {
+      const stage = new Stage();
+      const host = await stage.publishing({}, 1, 2);
+      const values = () => new Map([...stage.store.keys].map(([key, { value }]) => [key, value]));
+      const right = values();
+      const { lease } = stage.owner();
+      stage.store.apply(...drift(lease));
+      await audit(stage, host);
+      right.set(layout.ownerKey, stage.store.keys.get(layout.ownerKey)?.value ?? '');
+      assert.deepEqual(values(), right);
+      for (const { lease: on } of stage.store.keys.values()) assert.equal(on, host.hold.tenure?.lease);
+      const { revision } = stage.store;
+      await audit(stage, host);
+      assert.equal(stage.store.revision, revision, 'and once is enough');
+    });
+  }
+
+  test('notices that its lease is gone', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    stage.store.revoke(host.hold.tenure?.lease ?? '');
+    await audit(stage, host);
+    assert.equal(stage.store.keys.size, 3);
+  });
+
+  test('takes no transaction that is under way for a change by somebody else', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault((call) => (call === 'commit' ? { kind: 'slow', requestMs: 10, replyMs: 100 } : undefined));
+    host.desire(2, 'web');
+    const write = host.write();
+    await stage.clock.advance(50);
+    await audit(stage, host);
+    await write;
+    assert.equal(host.metrics.claims, 1);
+    assert.deepEqual(host.warnings, []);
+  });
+
+  test('asks nothing while it seeks a tenure', async () => {
+    const stage = new Stage();
+    const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
+    await audit(stage, host);
+    assert.ok(host.asked.every((call) => call === 'owner'));
+  });
+
+  test('takes a question without an answer for no difference', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { tenure } = host.hold;
+    host.fault((call) => (call === 'lease' ? { kind: 'unavailable' } : undefined));
+    await audit(stage, host);
+    assert.equal(host.hold.tenure, tenure);
+  });
+});
+
+describe('LeaseKeeper is refused or hears nothing and', () => {
+  test('tries for ever, about every second, and holds soon after etcd is back', async () => {
+    const stage = new Stage();
+    const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
+    await stage.clock.advance(hourMs);
+    assert.ok(host.asked.length > 3_000 && host.asked.length < 8_000, `${host.asked.length} tries`);
+    assert.deepEqual(host.fatal, []);
+    host.fault(() => undefined);
+    await stage.clock.advance(1_000);
+    assert.ok(host.hold.tenure);
+  });
+
+  test('says so about once a minute', async () => {
+    const stage = new Stage();
+    const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
+    await stage.clock.advance(hourMs);
+    assert.ok(host.warnings.length >= 55 && host.warnings.length <= 61, `${host.warnings.length} lines`);
+  });
+
+  test('does not claim at full speed while claims succeed and every transaction fails', async () => {
+    const stage = new Stage();
+    const host = stage.start('first');
+    let commits = 0;
+    // Beyond any reason, it hangs: so a loop without a wait shows as a number and not as a test that never ends.
+    host.fault((call) => (call === 'commit' ? { kind: ++commits > 1_000 ? 'hang' : 'unavailable' } : undefined));
+    host.desire(1, 'web');
+    await stage.clock.advance(60_000);
+    assert.ok(host.metrics.claims < 200, `${host.metrics.claims} claims in a minute`);
+    host.fault(() => undefined);
+    await stage.clock.advance(5_000);
+    assert.ok(stage.store.keys.has(keyOf(1)));
+  });
+
+  test('tries for ever, ever so often, while etcd refuses', async () => {
+    const stage = new Stage();
+    const host = stage.start('first', { fault: () => ({ kind: 'refused' }) });
+    await stage.clock.advance(hourMs);
+    assert.ok(host.asked.length > 400 && host.asked.length < 1_500, `${host.asked.length} tries`);
+    host.fault(() => undefined);
+    await stage.clock.advance(11_000);
+    assert.ok(host.hold.tenure);
+  });
+
+  test('holds soon after calls hung at every step', async () => {
+    for (const step of ['owner', 'grant', 'claim', 'lease', 'readPrefix', 'readKeys'] as const) {
+      const stage = new Stage();
+      stage.store.apply([{ key: layout.recordKey(shortOf(1)), value: '{"web":"/"}' }]);
+      let hung = 0;
+      const fault = (call: RegistryCall): RegistryFault | undefined =>
+        call === step && hung++ < 3 ? { kind: 'hang' } : undefined;
+      const host = stage.start('first', { fault });
+      await stage.clock.advance(8_000);
+      assert.ok(host.hold.tenure, step);
+      assert.ok(hung >= 4, step);
+    }
+  });
+});
+
+describe('LeaseKeeper stops and', () => {
+  test('leaves the keys for a successor and says that it has gone', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({ onExit: 'keep' }, 1);
+    await stage.clock.advance(1_500);
+    const before = stage.store.history.length;
+    await host.stop();
+    assert.deepEqual(stage.touched(before), []);
+    assert.equal(stage.owner().released, true);
+    assert.equal(stage.owner().instance, 'first');
+    assert.equal(host.hold.tenure, undefined);
+    await stage.clock.advance(9_999);
+    assert.equal(stage.store.keys.size, 3, 'the successor has a whole TTL to come');
+    const { revision } = stage.store;
+    await stage.clock.advance(1);
+    assert.equal(stage.store.keys.size, 0);
+    assert.equal(stage.store.revision, revision + 1);
+  });
+
+  test('takes all keys away at once where it is to remove them', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({ onExit: 'remove' }, 1, 2);
+    const { revision } = stage.store;
+    await host.stop();
+    assert.equal(stage.store.keys.size, 0);
+    assert.equal(stage.store.revision, revision + 1);
+  });
+
+  test('asks nothing more afterwards', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    await host.stop();
+    host.asked.length = 0;
+    await stage.clock.advance(60_000);
+    assert.deepEqual(host.asked, []);
+  });
+
+  test('does not take back the host from one that has taken it over', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    const second = stage.start('second', { fate: 'gone' });
+    await stage.clock.settle();
+    await first.stop();
+    assert.equal(stage.owner().instance, 'second');
+    assert.equal(stage.owner().released, false);
+    assert.ok(second.hold.tenure);
+  });
+
+  test('ends in time while etcd says nothing', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault(() => ({ kind: 'hang' }));
+    const began = stage.clock.now();
+    const stop = host.stop();
+    await stage.clock.advance(3_000);
+    await stop;
+    assert.ok(stage.clock.now() - began <= 3_000);
+  });
+
+  test('ends at once while it seeks a tenure', async () => {
+    const stage = new Stage();
+    const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
+    await stage.clock.advance(10_000);
+    await host.stop();
+    assert.equal(stage.store.revision, 1);
+  });
+});

@@ -1,0 +1,602 @@
+/** What a look, a death, a list or a reading changes in what etcd should hold, and what it does not. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Log } from '../../src/log.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import type { ContainerId, Inspection, Refusal } from '../../src/model/container.ts';
+import { layoutOf } from '../../src/model/keys.ts';
+import type { Fact } from '../../src/model/messages.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
+import { Reconciler } from '../../src/reconcile/reconciler.ts';
+import { VirtualClock } from '../sim/clock.ts';
+import { idOf } from '../sim/docker.ts';
+
+const layout = layoutOf('/p', 'r', 'h');
+const [c1, c2] = [idOf(1), idOf(2)];
+
+function running(startedAt: number, port = 1_000, refusals: readonly Refusal[] = []): Inspection {
+  const services = [{ name: 'web', privatePort: 80, protocol: 'tcp' as const, url: `tcp://10.0.0.1:${port}` }];
+  return { kind: 'running', startedAt, services, refusals };
+}
+
+const offeringNothing: Inspection = { kind: 'running', startedAt: 5, services: [], refusals: [] };
+const failed: Inspection = { kind: 'failed', detail: 'timeout' };
+const down: Inspection = { kind: 'down' };
+
+class Stage {
+  readonly clock = new VirtualClock();
+  readonly ledger = new Ledger();
+  readonly metrics = createMetrics();
+  readonly lines: { readonly fields: object; readonly message: string }[] = [];
+  readonly looks: ContainerId[] = [];
+  readonly told: string[] = [];
+  readonly abort = new AbortController();
+  resyncs = 0;
+  lists = 0;
+  readonly reconciler: Reconciler;
+  #tick = 0;
+
+  constructor() {
+    const { clock, ledger, metrics, looks, told } = this;
+    const write = (fields: object, message: string) => void this.lines.push({ fields, message });
+    const log: Log = { error: write, warn: write, info() {}, debug() {}, child: () => log };
+    this.reconciler = new Reconciler(
+      {
+        ...{ clock, log, metrics, ledger, layout },
+        tick: () => this.tick(),
+        look: (id) => void looks.push(id),
+        writer: { name: 'writer', tell: (short) => void told.push(short) },
+        resync: () => void this.resyncs++,
+        onListed: () => void this.lists++,
+      },
+      this.abort.signal,
+    );
+  }
+
+  tick(): number {
+    return ++this.#tick;
+  }
+
+  tell(...facts: Fact[]): void {
+    this.reconciler.receive(facts);
+  }
+
+  looked(id: ContainerId, inspection: Inspection, began = this.tick()): void {
+    this.tell({ kind: 'looked', id, began, inspection });
+  }
+
+  died(id: ContainerId, at: number): void {
+    this.tell({ kind: 'died', id, at });
+  }
+
+  listed(
+    listed: readonly (ContainerId | [ContainerId, string])[],
+    { thorough = false, began = this.tick() } = {},
+  ): void {
+    const containers = listed.map((item) => {
+      const [id, fingerprint] = typeof item === 'string' ? [item, 'running'] : item;
+      return { id, fingerprint };
+    });
+    this.tell({ kind: 'listed', began, containers, thorough });
+  }
+
+  /** The writer has its way. */
+  commit(): void {
+    for (const short of [...this.ledger.unsettled()]) {
+      this.ledger.committed(short, this.ledger.begin(short));
+      this.ledger.ended(short);
+    }
+    this.told.length = 0;
+  }
+
+  /** What a predecessor has left in etcd. */
+  found(...ids: ContainerId[]): void {
+    const keysOfEach = ids.map((id): [string, Map<string, string | undefined>] => {
+      const short = id.slice(0, 12);
+      return [short, new Map([[layout.serviceKey('web', short), 'tcp://10.0.0.1:999']])];
+    });
+    this.ledger.load(new Map(keysOfEach));
+    this.tell({ kind: 'read' });
+  }
+
+  /** The ports that etcd should hold for a container. */
+  desired(id: ContainerId): string | undefined {
+    return this.ledger
+      .desired(id.slice(0, 12))
+      ?.get(layout.serviceKey('web', id.slice(0, 12)))
+      ?.split(':')
+      .at(-1);
+  }
+
+  /** The containers that etcd holds. */
+  published(): string[] {
+    return [...this.ledger.published()];
+  }
+
+  /** With a container that runs since 100 and is published. */
+  static publishing(id = c1): Stage {
+    const stage = new Stage();
+    stage.listed([id]);
+    stage.looked(id, running(100));
+    stage.commit();
+    stage.looks.length = 0;
+    return stage;
+  }
+}
+
+describe('Reconciler takes a look and', () => {
+  test('publishes what runs, and wakes the writer once', () => {
+    const stage = new Stage();
+    stage.looked(c1, running(100, 1_234));
+    assert.equal(stage.desired(c1), '1234');
+    assert.deepEqual(stage.told, ['000000000001']);
+  });
+
+  test('does not wake the writer when nothing has changed', () => {
+    const stage = Stage.publishing();
+    stage.looked(c1, running(100));
+    assert.deepEqual(stage.told, []);
+  });
+
+  test('publishes new ports', () => {
+    const stage = Stage.publishing();
+    stage.looked(c1, running(200, 2_000));
+    assert.equal(stage.desired(c1), '2000');
+    assert.deepEqual(stage.told, ['000000000001']);
+  });
+
+  test('removes what is down', () => {
+    const stage = Stage.publishing();
+    stage.looked(c1, down);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('removes what runs but offers nothing any more', () => {
+    const stage = Stage.publishing();
+    stage.looked(c1, offeringNothing);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('has nothing to write for what runs and offers nothing', () => {
+    const stage = new Stage();
+    stage.looked(c1, offeringNothing);
+    stage.looked(c2, down);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.ledger.size, 0);
+  });
+
+  test('changes nothing when it failed', () => {
+    const stage = Stage.publishing();
+    for (let n = 0; n < 100; n++) stage.looked(c1, failed);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.desired(c1), '1000');
+    assert.equal(stage.metrics.looksFailed, 100);
+  });
+
+  test('logs the refusals of a container once for each start', () => {
+    const refusal: Refusal = { code: 'name-invalid', entry: 'a/b:80', detail: 'no slash' };
+    const stage = new Stage();
+    stage.looked(c1, running(100, 1, [refusal]));
+    stage.looked(c1, running(100, 1, [refusal]));
+    assert.deepEqual(stage.lines, [
+      {
+        fields: { container: '000000000001', reason: 'name-invalid', entry: 'a/b:80', detail: 'no slash' },
+        message: 'advertisement refused',
+      },
+    ]);
+    stage.looked(c1, running(200, 1, [refusal]));
+    assert.equal(stage.lines.length, 2);
+    assert.equal(stage.metrics.refusals, 2);
+  });
+
+  test('logs no more than ten refusals and how many there were besides', () => {
+    const refusals = Array.from({ length: 100 }, (): Refusal => ({ code: 'port-invalid', entry: 'a:x', detail: '' }));
+    const stage = new Stage();
+    stage.looked(c1, running(100, 1, refusals));
+    assert.equal(stage.lines.length, 11);
+    assert.deepEqual(stage.lines.at(-1)?.fields, { container: '000000000001', refusals: 90 });
+  });
+});
+
+describe('Reconciler hears of a death and', () => {
+  test('removes the container at once, without a look', () => {
+    const stage = Stage.publishing();
+    stage.died(c1, 150);
+    assert.deepEqual(stage.told, ['000000000001']);
+    assert.deepEqual(stage.looks, []);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('removes it also when the engine does not say when', () => {
+    const stage = Stage.publishing();
+    stage.died(c1, 0);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('removes it when it ended in the moment it began', () => {
+    const stage = Stage.publishing();
+    stage.died(c1, 100);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('only asks for a look when it is older than the start that is published', () => {
+    const stage = Stage.publishing();
+    stage.died(c1, 99);
+    assert.deepEqual(stage.looks, [c1]);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('removes what a predecessor published', () => {
+    const stage = new Stage();
+    stage.found(c1);
+    stage.died(c1, 150);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('has nothing to write for a container it does not know', () => {
+    const stage = new Stage();
+    stage.died(c1, 150);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.ledger.size, 0);
+  });
+
+  test('has nothing to write when the start has not been written yet', () => {
+    const stage = new Stage();
+    stage.looked(c1, running(100));
+    stage.died(c1, 150);
+    assert.deepEqual([...stage.ledger.unsettled()], []);
+    assert.equal(stage.ledger.size, 0);
+  });
+
+  test('publishes the container again once a look sees the next start', () => {
+    const stage = Stage.publishing();
+    stage.died(c1, 150);
+    stage.looked(c1, running(200, 2_000));
+    assert.equal(stage.desired(c1), '2000');
+  });
+
+  test('hears the same death twice and removes nothing more', () => {
+    const stage = Stage.publishing();
+    stage.died(c1, 150);
+    stage.commit();
+    stage.died(c1, 150);
+    assert.deepEqual(stage.told, []);
+  });
+});
+
+describe('Reconciler hears of a move and', () => {
+  test('asks for a look at a container that it knows', () => {
+    const stage = Stage.publishing();
+    stage.tell({ kind: 'moved', id: c1 });
+    assert.deepEqual(stage.looks, [c1]);
+    assert.deepEqual(stage.told, []);
+  });
+
+  test('asks for no look at one that is not there yet or any more', () => {
+    const stage = Stage.publishing();
+    stage.tell({ kind: 'moved', id: c2 });
+    stage.died(c1, 150);
+    stage.tell({ kind: 'moved', id: c1 });
+    assert.deepEqual(stage.looks, []);
+  });
+});
+
+describe('Reconciler takes in a list and', () => {
+  test('says so', () => {
+    const stage = new Stage();
+    stage.listed([]);
+    assert.equal(stage.lists, 1);
+  });
+
+  test('removes what it does not show', () => {
+    const stage = Stage.publishing();
+    stage.listed([]);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('removes what a predecessor published and it does not show', () => {
+    const stage = new Stage();
+    stage.found(c1, c2);
+    stage.listed([c1]);
+    stage.commit();
+    assert.deepEqual(stage.published(), ['000000000001']);
+  });
+
+  test('keeps what a predecessor published and it shows, until a look says otherwise', () => {
+    const stage = new Stage();
+    stage.found(c1);
+    stage.listed([c1]);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.desired(c1), undefined);
+    stage.looked(c1, failed);
+    assert.deepEqual(stage.told, []);
+    stage.looked(c1, running(100, 2_000));
+    assert.equal(stage.desired(c1), '2000');
+  });
+
+  test('removes what was read from etcd only after the list and is not shown', () => {
+    const stage = new Stage();
+    stage.listed([c1]);
+    stage.found(c1, c2);
+    stage.commit();
+    assert.deepEqual(stage.published(), ['000000000001']);
+  });
+
+  test('removes what is read from etcd although the list showed it, when it has died since', () => {
+    const stage = new Stage();
+    stage.listed([c1, c2]);
+    stage.looked(c1, running(100));
+    stage.looked(c2, running(100));
+    // Both transactions had no answer; that they took effect shows only when etcd is read anew.
+    stage.died(c1, 150);
+    stage.looked(c2, down);
+    stage.found(c1, c2);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
+  test('removes nothing that was read from etcd before there is a list', () => {
+    const stage = new Stage();
+    stage.found(c1, c2);
+    assert.deepEqual(stage.told, []);
+    assert.deepEqual(stage.published().length, 2);
+  });
+
+  test('keeps a container that a look saw running after the list began', () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.looked(c1, running(100));
+    stage.commit();
+    stage.listed([], { began });
+    stage.found(c1);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('asks for a look at all that it shows when it is thorough', () => {
+    const stage = Stage.publishing();
+    stage.listed([c1, c2], { thorough: true });
+    assert.deepEqual(stage.looks, [c1, c2]);
+  });
+
+  test('asks for a look at what is new', () => {
+    const stage = Stage.publishing();
+    stage.listed([c1, c2]);
+    assert.deepEqual(stage.looks, [c2]);
+  });
+
+  test('asks for a look at what has changed its fingerprint', () => {
+    const stage = Stage.publishing();
+    stage.listed([[c1, 'other ports']]);
+    assert.deepEqual(stage.looks, [c1]);
+    stage.looks.length = 0;
+    stage.listed([[c1, 'other ports']]);
+    assert.deepEqual(stage.looks, []);
+  });
+
+  test('asks for a look at what an event showed and no list has yet', () => {
+    const stage = new Stage();
+    stage.listed([]);
+    stage.looked(c1, running(100));
+    stage.listed([c1]);
+    assert.deepEqual(stage.looks, [c1]);
+  });
+
+  test('asks for no look at what it has seen before and has not changed, services or not', () => {
+    const stage = new Stage();
+    stage.listed([c1, c2]);
+    stage.looked(c1, running(100));
+    stage.looked(c2, offeringNothing);
+    stage.looks.length = 0;
+    stage.listed([c1, c2]);
+    assert.deepEqual(stage.looks, []);
+  });
+});
+
+describe('Reconciler is overtaken and', () => {
+  test('believes no look that began before a list that does not show the container, but looks again', () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.listed([]);
+    stage.looked(c1, running(100), began);
+    assert.equal(stage.desired(c1), undefined);
+    assert.deepEqual(stage.looks, [c1]);
+    stage.looked(c1, running(100));
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('asks nothing more of a failed look that a list without the container has overtaken', () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.listed([]);
+    stage.looked(c1, failed, began);
+    stage.looked(c2, down, began);
+    assert.equal(stage.clock.pending, 0);
+    assert.deepEqual(stage.looks, []);
+  });
+
+  test('believes a look that began before a list that shows the container', () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.listed([c1]);
+    stage.looked(c1, running(100), began);
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('removes by no list what a look saw after the list began', () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.looked(c1, running(100));
+    stage.listed([], { began });
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('removes by the next list what the one before was too old to remove', () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.looked(c1, running(100));
+    stage.listed([], { began });
+    stage.listed([]);
+    assert.equal(stage.desired(c1), undefined);
+  });
+
+  test('goes on retrying a container that a list which began before the failed look does not show', async () => {
+    const stage = new Stage();
+    const began = stage.tick();
+    stage.looked(c1, failed);
+    stage.listed([], { began });
+    await stage.clock.advance(100);
+    assert.deepEqual(stage.looks, [c1]);
+  });
+
+  test('lets no list that arrives late override one that began after it', () => {
+    const stage = new Stage();
+    const [older, look, newer] = [stage.tick(), stage.tick(), stage.tick()];
+    stage.listed([], { began: newer });
+    stage.listed([c1], { began: older });
+    stage.looks.length = 0;
+    stage.looked(c1, running(100), look);
+    assert.equal(stage.desired(c1), undefined, 'the newer list did not show what the look saw');
+    assert.deepEqual(stage.looks, [c1]);
+  });
+});
+
+describe('Reconciler retries and', () => {
+  test('asks for a look again, ever more slowly, up to every thirty seconds', async () => {
+    const stage = new Stage();
+    stage.listed([c1]);
+    stage.looks.length = 0;
+    const waits: number[] = [];
+    for (let n = 0; n < 14; n++) {
+      const before = stage.clock.now();
+      stage.looked(c1, failed);
+      await stage.clock.until(() => stage.looks.length > n, 40_000);
+      waits.push(stage.clock.now() - before);
+    }
+    for (const [n, wait] of waits.entries()) {
+      const ceiling = Math.min(30_000, 100 * 2 ** n);
+      assert.ok(wait >= ceiling / 2 && wait <= ceiling, `wait ${n} took ${wait} ms`);
+    }
+  });
+
+  test('waits once for several failures in a row', async () => {
+    const stage = new Stage();
+    for (let n = 0; n < 5; n++) stage.looked(c1, failed);
+    await stage.clock.advance(60_000);
+    assert.deepEqual(stage.looks, [c1]);
+  });
+
+  test('says so with the fifth failure, once', () => {
+    const stage = new Stage();
+    for (let n = 0; n < 4; n++) stage.looked(c1, failed);
+    assert.deepEqual(stage.lines, []);
+    for (let n = 0; n < 10; n++) stage.looked(c1, failed);
+    assert.deepEqual(stage.lines, [
+      { fields: { container: c1, error: 'timeout' }, message: 'container cannot be inspected; retrying' },
+    ]);
+  });
+
+  for (const [name, end] of [
+    ['a look succeeds', (stage: Stage) => stage.looked(c1, running(100))],
+    ['a look finds it down', (stage: Stage) => stage.looked(c1, down)],
+    ['it has died', (stage: Stage) => stage.died(c1, 150)],
+    ['the list does not show it any more', (stage: Stage) => stage.listed([])],
+    ['its incarnation is over', (stage: Stage) => stage.abort.abort()],
+  ] as const) {
+    test(`ends when ${name}`, async () => {
+      const stage = new Stage();
+      stage.listed([c1]);
+      stage.looked(c1, failed);
+      end(stage);
+      stage.looks.length = 0;
+      assert.equal(stage.clock.pending, 0);
+      await stage.clock.advance(60_000);
+      assert.deepEqual(stage.looks, []);
+    });
+  }
+
+  test('goes on while the list shows the container', async () => {
+    const stage = new Stage();
+    stage.listed([c1]);
+    stage.looked(c1, failed);
+    stage.listed([c1]);
+    stage.looks.length = 0;
+    await stage.clock.advance(100);
+    assert.deepEqual(stage.looks, [c1]);
+  });
+
+  test('begins with a short wait after a success', async () => {
+    const stage = new Stage();
+    for (let n = 0; n < 10; n++) stage.looked(c1, failed);
+    stage.looked(c1, running(100));
+    stage.looked(c1, failed);
+    await stage.clock.advance(100);
+    assert.deepEqual(stage.looks, [c1]);
+  });
+});
+
+describe('Reconciler meets two containers with the same 12 digits and', () => {
+  const twin = (c1.slice(0, 12) + 'd'.repeat(52)) as ContainerId;
+
+  test('publishes the first and says why not the second', () => {
+    const stage = Stage.publishing();
+    stage.looked(twin, running(200, 2_000));
+    assert.equal(stage.desired(c1), '1000');
+    assert.deepEqual(stage.told, []);
+    assert.deepEqual(
+      stage.lines.map(({ fields }) => fields),
+      [{ container: twin, holder: c1 }],
+    );
+  });
+
+  test('keeps the first when the second dies, is down, or is not listed', () => {
+    const stage = Stage.publishing();
+    stage.looked(twin, running(200, 2_000));
+    stage.died(twin, 250);
+    stage.looked(twin, down);
+    stage.listed([c1]);
+    assert.equal(stage.desired(c1), '1000');
+    assert.deepEqual(stage.told, []);
+  });
+
+  test('publishes the second once the first is gone and it is looked at again', () => {
+    const stage = Stage.publishing();
+    stage.looked(twin, running(200, 2_000));
+    stage.died(c1, 300);
+    stage.listed([twin]);
+    assert.deepEqual(stage.looks, [twin]);
+    stage.looked(twin, running(200, 2_000));
+    assert.equal(stage.desired(c1), '2000');
+  });
+
+  test('gives the key to no one else when the first dies', () => {
+    const stage = Stage.publishing();
+    stage.looked(twin, running(200, 2_000));
+    stage.died(c1, 300);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+});
+
+describe('Reconciler begins and', () => {
+  test('asks for a thorough resync, for it has forgotten everything', () => {
+    assert.equal(new Stage().resyncs, 1);
+  });
+
+  test('takes away nothing that is published until a list does not show it', () => {
+    const stage = Stage.publishing();
+    const next = new Stage();
+    next.ledger.load(new Map(stage.published().map((short) => [short, new Map(stage.ledger.observed(short))])));
+    next.tell({ kind: 'read' });
+    next.tell({ kind: 'moved', id: c1 });
+    assert.deepEqual(next.told, []);
+  });
+});

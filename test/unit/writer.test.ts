@@ -1,0 +1,447 @@
+/** From the ledger to transactions, and what becomes of a transaction that fails. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { KeyedMailbox } from '../../src/actor/mailbox.ts';
+import { Supervisor } from '../../src/actor/supervisor.ts';
+import { silentLog } from '../../src/log.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { layoutOf } from '../../src/model/keys.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
+import type { Doubt } from '../../src/registry/lease-keeper.ts';
+import { bytesMax, operationsMax, type Tenure } from '../../src/registry/registry.ts';
+import { type Hold, type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { VirtualClock } from '../sim/clock.ts';
+import { MemoryRegistry, type RegistryFault } from '../sim/registry.ts';
+
+const layout = layoutOf('/p', 'r', 'h');
+const shortOf = (n: number) => n.toString(16).padStart(12, '0');
+const keyOf = (n: number, name = 'web') => layout.serviceKey(name, shortOf(n));
+
+function parcel(n: number, operations: number, bytesEach = 0): Parcel {
+  const changes = Array.from({ length: operations }, (_, index) => ({
+    key: `${n}/${index}`,
+    value: 'x'.repeat(bytesEach),
+  }));
+  return { short: shortOf(n), changes };
+}
+
+describe('pack', () => {
+  const sizes = (parcels: readonly Parcel[], operations?: number) =>
+    [...pack(parcels, operations)].map((batch) => batch.length);
+
+  test('puts what fits into one transaction', () => {
+    assert.deepEqual(sizes([parcel(1, 2), parcel(2, 2), parcel(3, 2)]), [3]);
+    assert.deepEqual(sizes([]), []);
+  });
+
+  test('begins a new transaction where the operations would be too many', () => {
+    const parcels = Array.from({ length: 10 }, (_, n) => parcel(n, 3));
+    assert.deepEqual(sizes(parcels, 9), [3, 3, 3, 1]);
+    assert.deepEqual(sizes(parcels, 10), [3, 3, 3, 1]);
+    assert.deepEqual(sizes(parcels, 12), [4, 4, 2]);
+  });
+
+  test('fills a transaction to exactly the operations that are allowed', () => {
+    const parcels = Array.from({ length: 2 * operationsMax }, (_, n) => parcel(n, 1));
+    assert.deepEqual(sizes(parcels), [operationsMax, operationsMax]);
+  });
+
+  test('begins a new transaction where the bytes would be too many, counting the widest UTF-8', () => {
+    const wide = (n: number): Parcel => ({
+      short: shortOf(n),
+      changes: [{ key: `${n}`, value: '\u20ac'.repeat(100_000) }],
+    });
+    const batches = [...pack(Array.from({ length: 10 }, (_, n) => wide(n)))];
+    for (const batch of batches) {
+      const bytes = batch
+        .flatMap(({ changes }) => changes)
+        .reduce((sum, { value = '' }) => sum + Buffer.byteLength(value), 0);
+      assert.ok(bytes <= bytesMax, `${bytes}`);
+    }
+    assert.deepEqual(
+      batches.map((batch) => batch.length),
+      [4, 4, 2],
+    );
+  });
+
+  test('never splits a parcel, and keeps their order', () => {
+    const parcels = [parcel(1, 100), parcel(2, 100), parcel(3, 20), parcel(4, 7)];
+    const batches = [...pack(parcels)];
+    assert.deepEqual(batches, [[parcels[0]], [parcels[1], parcels[2], parcels[3]]]);
+  });
+
+  test('sends a parcel alone that is too large by itself', () => {
+    assert.deepEqual(sizes([parcel(1, 1), parcel(2, 500), parcel(3, 1)]), [1, 1, 1]);
+    assert.deepEqual(sizes([parcel(1, 1), parcel(2, 1, bytesMax), parcel(3, 1)]), [1, 1, 1]);
+  });
+});
+
+class Stage {
+  readonly clock = new VirtualClock();
+  readonly registry = new MemoryRegistry(this.clock);
+  readonly ledger = new Ledger();
+  readonly hold: Hold = { tenure: undefined };
+  readonly doubts: Doubt[] = [];
+  readonly committed: string[] = [];
+  readonly metrics = createMetrics();
+  readonly supervisor = new Supervisor(this.clock, silentLog, assert.fail);
+  /** The containers of each call of commit, in their order, refused ones too. */
+  readonly tried: string[] = [];
+  readonly writer = this.supervisor.start<string>({
+    name: 'writer',
+    mailbox: new KeyedMailbox<string>((short) => short),
+    concurrency: 1,
+    batchMax: writeBatchMax,
+    stopTimeoutMs: 3_000,
+    start: (self, signal) => {
+      const { clock, registry, ledger, hold, doubts, committed, metrics } = this;
+      const keeper = { name: 'lease keeper', tell: (doubt: Doubt) => void doubts.push(doubt) };
+      const onCommitted = ({ short }: Parcel) => void committed.push(short);
+      const parts = { clock, registry, ledger, hold, metrics, layout, keeper, onCommitted, log: silentLog };
+      return new Writer(parts, self, signal);
+    },
+  });
+
+  /** With a tenure to write under. */
+  static async held(): Promise<Stage> {
+    const stage = new Stage();
+    stage.hold.tenure = await stage.claim();
+    const { commit } = stage.registry;
+    stage.registry.commit = (ownerKey, tenure, changes) => {
+      stage.tried.push(
+        [...new Set(changes.map(({ key }) => Number.parseInt(layout.containerOf(key) ?? '', 16)))].join(' '),
+      );
+      return commit(ownerKey, tenure, changes);
+    };
+    return stage;
+  }
+
+  async claim(): Promise<Tenure> {
+    const { registry } = this;
+    const lease = await registry.grant(3_600);
+    const before = await registry.owner(layout.ownerKey);
+    const tenure = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? '0');
+    assert.ok(tenure);
+    return tenure;
+  }
+
+  desire(n: number, ...names: string[]): void {
+    this.ledger.desire(shortOf(n), new Map(names.map((name) => [keyOf(n, name), `tcp://10.0.0.1:${n}`])));
+    this.writer.tell(shortOf(n));
+  }
+
+  /** Desires and lets it be written. */
+  async publish(...numbers: number[]): Promise<void> {
+    for (const n of numbers) this.desire(n, 'web');
+    await this.clock.settle();
+    this.tried.length = 0;
+    this.committed.length = 0;
+  }
+
+  /** The containers in etcd. */
+  held(): number[] {
+    const shorts = [...this.registry.store.keys.keys()].map((key) => layout.containerOf(key));
+    return [...new Set(shorts.filter((short) => short !== undefined).map((short) => Number.parseInt(short, 16)))].sort(
+      (a, b) => a - b,
+    );
+  }
+
+  faultNext(fault: RegistryFault): void {
+    this.registry.fault = () => {
+      this.registry.fault = () => undefined;
+      return fault;
+    };
+  }
+}
+
+describe('Writer', () => {
+  test('writes what is told together in one transaction', async () => {
+    const stage = await Stage.held();
+    const { revision } = stage.registry.store;
+    stage.desire(1, 'web', 'api');
+    stage.desire(2, 'web');
+    await stage.clock.settle();
+    assert.equal(stage.registry.store.revision, revision + 1);
+    assert.deepEqual(stage.held(), [1, 2]);
+    assert.deepEqual(stage.committed, [shortOf(1), shortOf(2)]);
+    assert.deepEqual([stage.metrics.transactions, stage.metrics.operations], [1, 3]);
+    assert.deepEqual([...stage.ledger.unsettled()], []);
+  });
+
+  test('puts all keys on the lease of its tenure', async () => {
+    const stage = await Stage.held();
+    await stage.publish(1);
+    assert.equal(stage.registry.store.keys.get(keyOf(1))?.lease, stage.hold.tenure?.lease);
+  });
+
+  test('makes no call for a container with nothing to write', async () => {
+    const stage = await Stage.held();
+    stage.writer.tell(shortOf(1));
+    stage.desire(2, 'web');
+    stage.desire(2);
+    await stage.clock.settle();
+    assert.deepEqual(stage.tried, []);
+  });
+
+  test('lets changes gather while a transaction is under way, the last of each container', async () => {
+    const stage = await Stage.held();
+    stage.faultNext({ kind: 'slow', requestMs: 10, replyMs: 10 });
+    stage.desire(1, 'web');
+    await stage.clock.advance(5);
+    for (const names of [['a'], [], ['b']]) stage.desire(2, ...names);
+    stage.desire(3, 'web');
+    stage.desire(3);
+    stage.desire(4, 'web');
+    await stage.clock.advance(5);
+    assert.deepEqual(stage.tried, ['1']);
+    await stage.clock.advance(10);
+    assert.deepEqual(stage.tried, ['1', '2 4']);
+    assert.equal(stage.registry.store.keys.has(keyOf(2, 'b')), true);
+    assert.equal(stage.registry.store.keys.has(keyOf(2, 'a')), false);
+  });
+
+  test('deletes what died while its put was under way', async () => {
+    const stage = await Stage.held();
+    stage.faultNext({ kind: 'slow', requestMs: 10, replyMs: 10 });
+    stage.desire(1, 'web');
+    await stage.clock.advance(5);
+    stage.desire(1);
+    await stage.clock.advance(15);
+    assert.deepEqual(stage.tried, ['1', '1']);
+    assert.deepEqual(stage.held(), []);
+    assert.equal(stage.ledger.size, 0);
+  });
+
+  test('writes what changed under way although nobody told it', async () => {
+    const stage = await Stage.held();
+    stage.faultNext({ kind: 'slow', requestMs: 10, replyMs: 10 });
+    stage.desire(1, 'web');
+    await stage.clock.advance(5);
+    stage.ledger.desire(shortOf(1), new Map());
+    await stage.clock.advance(15);
+    assert.deepEqual(stage.held(), []);
+  });
+
+  test('writes nothing without a tenure', async () => {
+    const stage = new Stage();
+    stage.desire(1, 'web');
+    await stage.clock.settle();
+    assert.deepEqual(stage.held(), []);
+    assert.deepEqual(stage.doubts, []);
+    assert.deepEqual([...stage.ledger.unsettled()], [shortOf(1)]);
+  });
+
+  test('makes a transaction of its own of what does not fit into one', async () => {
+    const stage = await Stage.held();
+    const names = Array.from({ length: 50 }, (_, index) => `s${index}`);
+    for (const n of [1, 2, 3]) stage.desire(n, ...names);
+    await stage.clock.settle();
+    assert.deepEqual(stage.tried, ['1 2', '3']);
+  });
+});
+
+describe('Writer meets a refusal and', () => {
+  test('halves the batch until the container that is refused stands alone', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = (key) => key === keyOf(6);
+    for (let n = 1; n <= 8; n++) stage.desire(n, 'web');
+    await stage.clock.settle();
+    assert.deepEqual(stage.tried, ['1 2 3 4 5 6 7 8', '1 2 3 4', '5 6 7 8', '5 6', '5', '6', '7 8']);
+    assert.deepEqual(stage.held(), [1, 2, 3, 4, 5, 7, 8]);
+    assert.equal(stage.metrics.parked, 1);
+    assert.deepEqual(stage.doubts, []);
+  });
+
+  test('lets removals pass when publications are refused', async () => {
+    const stage = await Stage.held();
+    await stage.publish(1, 2);
+    stage.registry.store.outOfSpace = true;
+    stage.desire(1);
+    stage.desire(3, 'web');
+    stage.desire(2);
+    stage.desire(4, 'web');
+    await stage.clock.settle();
+    assert.deepEqual(stage.tried.slice(0, 3), ['1 3 2 4', '1 2', '3 4']);
+    assert.deepEqual(stage.held(), []);
+    assert.deepEqual([...stage.ledger.unsettled()], [shortOf(3), shortOf(4)]);
+  });
+
+  test('takes away what is published of a container whose new keys are refused', async () => {
+    const stage = await Stage.held();
+    await stage.publish(1);
+    stage.registry.store.outOfSpace = true;
+    stage.desire(1, 'web', 'api');
+    await stage.clock.settle();
+    assert.deepEqual(stage.held(), []);
+    assert.deepEqual([...stage.ledger.unsettled()], [shortOf(1)]);
+  });
+
+  test('counts a container as parked also after it took away what was published of it', async () => {
+    const stage = await Stage.held();
+    await stage.publish(1);
+    stage.registry.store.outOfSpace = true;
+    stage.desire(1, 'web', 'api');
+    await stage.clock.settle();
+    assert.equal(stage.metrics.parked, 1);
+  });
+
+  test('tries a parked container again every five seconds until it is taken', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = (key) => key === keyOf(1);
+    stage.desire(1, 'web');
+    await stage.clock.advance(4_999);
+    assert.deepEqual(stage.tried, ['1']);
+    await stage.clock.advance(10_001);
+    assert.deepEqual(stage.tried, ['1', '1', '1', '1']);
+    stage.registry.store.denied = () => false;
+    await stage.clock.advance(5_000);
+    assert.deepEqual(stage.held(), [1]);
+    assert.equal(stage.metrics.parked, 0);
+    await stage.clock.advance(60_000);
+    assert.equal(stage.tried.length, 5, 'and not again');
+  });
+
+  test('tries a parked container again at once when something new is desired of it', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = (key) => key === keyOf(1, 'bad');
+    stage.desire(1, 'bad');
+    await stage.clock.settle();
+    stage.desire(1, 'good');
+    await stage.clock.settle();
+    assert.deepEqual(stage.held(), [1]);
+    assert.equal(stage.metrics.parked, 0);
+  });
+
+  test('forgets a parked container of which nothing is desired any more', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = (key) => key === keyOf(1);
+    stage.desire(1, 'web');
+    await stage.clock.settle();
+    stage.desire(1);
+    await stage.clock.settle();
+    assert.equal(stage.metrics.parked, 0);
+    assert.equal(stage.ledger.size, 0);
+    await stage.clock.advance(60_000);
+    assert.deepEqual(stage.tried, ['1']);
+  });
+
+  test('parks a container that has more operations than etcd takes, and holds up nobody', async () => {
+    const stage = await Stage.held();
+    stage.desire(1, ...Array.from({ length: 129 }, (_, index) => `s${index}`));
+    stage.desire(2, 'web');
+    await stage.clock.settle();
+    assert.deepEqual(stage.held(), [2]);
+    assert.equal(stage.metrics.parked, 1);
+  });
+
+  test('replaces in two steps what is too much for one', async () => {
+    const stage = await Stage.held();
+    const names = (letter: string) => Array.from({ length: 100 }, (_, index) => letter + index);
+    stage.desire(1, ...names('a'));
+    await stage.clock.settle();
+    stage.desire(1, ...names('b'));
+    await stage.clock.advance(5_000);
+    assert.deepEqual([...stage.ledger.unsettled()], []);
+    assert.equal([...stage.registry.store.keys.keys()].filter((key) => key.includes('/b')).length, 100);
+  });
+
+  test('leaves no timer when it is stopped', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = () => true;
+    stage.desire(1, 'web');
+    await stage.clock.settle();
+    const { pending } = stage.clock;
+    await stage.supervisor.stop();
+    assert.equal(stage.clock.pending, pending - 1);
+  });
+});
+
+describe('Writer is in doubt and', () => {
+  test('says so and writes no more when the owner key is not as it was written', async () => {
+    const stage = await Stage.held();
+    const { tenure } = stage.hold;
+    stage.registry.store.apply([{ key: layout.ownerKey, value: 'somebody else' }]);
+    stage.desire(1, 'web');
+    await stage.clock.settle();
+    assert.equal(stage.hold.tenure, undefined);
+    assert.deepEqual(
+      stage.doubts.map((doubt) => doubt.kind === 'doubt' && doubt.tenure),
+      [tenure],
+    );
+    stage.desire(2, 'web');
+    await stage.clock.settle();
+    assert.deepEqual(stage.tried, ['1']);
+    assert.deepEqual(stage.held(), []);
+  });
+
+  test('says so when the lease is gone', async () => {
+    const stage = await Stage.held();
+    const { tenure } = stage.hold;
+    stage.registry.store.leases.delete(tenure?.lease ?? '');
+    stage.desire(1, 'web');
+    await stage.clock.settle();
+    assert.equal(stage.hold.tenure, undefined);
+    assert.equal(stage.doubts.length, 1);
+  });
+
+  for (const fault of [{ kind: 'ambiguous' }, { kind: 'unavailable' }, { kind: 'late', ms: 50 }] as const) {
+    test(`assumes nothing of a transaction that was ${fault.kind}`, async () => {
+      const stage = await Stage.held();
+      stage.faultNext(fault);
+      stage.desire(1, 'web');
+      await stage.clock.settle();
+      assert.equal(stage.hold.tenure, undefined);
+      assert.equal(stage.doubts.length, 1);
+      assert.deepEqual(stage.committed, []);
+      assert.deepEqual([...stage.ledger.unsettled()], [shortOf(1)]);
+      assert.equal(stage.metrics.transactions, 0);
+    });
+  }
+
+  test('does not try the rest of what it was about to write', async () => {
+    const stage = await Stage.held();
+    const names = Array.from({ length: 100 }, (_, index) => `s${index}`);
+    stage.faultNext({ kind: 'unavailable' });
+    stage.desire(1, ...names);
+    stage.desire(2, ...names);
+    await stage.clock.settle();
+    assert.deepEqual(stage.tried, ['1']);
+    assert.equal(stage.doubts.length, 1);
+  });
+
+  test('writes what is left once there is a new tenure and it is told', async () => {
+    const stage = await Stage.held();
+    stage.faultNext({ kind: 'unavailable' });
+    stage.desire(1, 'web');
+    await stage.clock.settle();
+    stage.hold.tenure = await stage.claim();
+    for (const short of stage.ledger.unsettled()) stage.writer.tell(short);
+    await stage.clock.settle();
+    assert.deepEqual(stage.held(), [1]);
+  });
+
+  test('leaves a newer tenure alone when a transaction of an older one fails', async () => {
+    const stage = await Stage.held();
+    stage.faultNext({ kind: 'slow', requestMs: 100, replyMs: 0 });
+    stage.desire(1, 'web');
+    await stage.clock.advance(50);
+    const newer = await stage.claim();
+    stage.hold.tenure = newer;
+    await stage.clock.advance(50);
+    assert.deepEqual(stage.held(), [], 'the claim has fenced it off');
+    assert.equal(stage.hold.tenure, newer);
+  });
+
+  test('takes no note of a transaction that is answered when its tenure is over and etcd was read anew', async () => {
+    const stage = await Stage.held();
+    stage.faultNext({ kind: 'slow', requestMs: 0, replyMs: 100 });
+    stage.desire(1, 'web');
+    await stage.clock.advance(50);
+    stage.registry.store.revoke(stage.hold.tenure?.lease ?? '');
+    stage.hold.tenure = await stage.claim();
+    stage.ledger.load(new Map());
+    for (const short of stage.ledger.unsettled()) stage.writer.tell(short);
+    await stage.clock.advance(50);
+    assert.deepEqual(stage.held(), [1], 'what is not there is written');
+  });
+});
