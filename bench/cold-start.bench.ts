@@ -2,10 +2,10 @@
  * cold-start: with so many containers running, how long from the start of the process until all of
  * them are visible?
  *
- * From `spawn` on, so the start of Node and the loading of its modules are in it. Memory when all was
+ * From `spawn` on, so the start of Node and the loading of modules are in it. Memory when all was
  * visible, its peak, and what the engine was asked until then.
  */
-import { type Bench, exactColumn, exactFigures, type Figures, subjectOf, transactionFigures } from './lib/bench.ts';
+import { type Bench, exactFigures, transactionFigures } from './lib/bench.ts';
 import { usageOf } from './lib/measure.ts';
 import { openWorld } from './lib/world.ts';
 
@@ -17,28 +17,18 @@ export const coldStart: Bench = {
   axis: 'containers',
   points: [100, 1_000, 2_000, 10_000],
   seconds: 0,
-  columns: [
-    { figure: 'firstVisibleMs', heading: 'first ms', digits: 0 },
-    { figure: 'allVisibleMs', heading: 'all visible ms', digits: 0, ratio: true },
-    { figure: 'cpuMs', heading: 'CPU ms', digits: 0, ratio: true },
-    { figure: 'rssMb', heading: 'MB', digits: 0, ratio: true },
-    { figure: 'peakMb', heading: 'peak', digits: 0 },
-    { figure: 'requests', heading: 'requests', digits: 0 },
-    { figure: 'transactions', heading: 'txns', digits: 0 },
-    exactColumn,
-  ],
-  measure: async (subject, containers, { workers }): Promise<Figures> => {
-    await using world = await openWorld({ subject: subjectOf(subject), standing: containers, ready: false, workers });
+  columns: 'firstVisibleMs* allVisibleMs* cpuMs* rssMb* peakMb requests transactions exact',
+  measure: async (subject, containers, { workers }) => {
+    await using world = await openWorld({ subject, standing: containers, ready: false, workers });
     const settled = await world.settle(limitMs);
     const { spawnedMs } = world.subject;
     const { eventsLost, streams, ...requests } = await world.engine.counts();
-    const usage = usageOf(world.subject.pid);
     return {
       firstVisibleMs: (settled.changes[0]?.at ?? Number.NaN) - spawnedMs,
       allVisibleMs: (settled.exactAtMs ?? Number.NaN) - spawnedMs,
-      ...usage,
+      ...usageOf(world.subject.pid),
       requests: Object.values(requests).reduce((sum, count) => sum + count, 0),
-      ...transactionFigures(settled),
+      ...transactionFigures(settled.changes),
       ...exactFigures(settled),
     };
   },

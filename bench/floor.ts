@@ -3,176 +3,151 @@
  *
  *   node floor.js SOCKET ETCD-ENDPOINT HOST-ID HOST-IP
  *
- * Subscribe, then list; each start is inspected over one of 8 raw kept-alive connections, each death
- * takes its keys away; what gathers while a transaction is under way goes with the next. A look that
- * began before a death is worth nothing. That is all: no lease, no owner, no retry, no resync, no
- * other networks, no names to be checked, one thread. Anything that goes wrong ends it.
+ * Subscribe, then list; a start is inspected over one of 8 raw kept-alive connections, a death takes
+ * its keys away, what gathers while a transaction is under way goes with the next, and a look that a
+ * death has overtaken is worth nothing. That is all: no lease, owner, retry, resync, check of names,
+ * other network, second thread. Anything that goes wrong ends it.
  */
 import http from 'node:http';
 import http2 from 'node:http2';
 import { connect } from 'node:net';
 import { field, fields, Messages, open } from './lib/grpc.ts';
 
-const [socketPath = '', endpoint = '', hostId = '', hostIp = ''] = process.argv.slice(2);
-const connections = 8;
-const containersMax = 64; // two keys each: etcd's 128 operations
-
 interface Document {
   readonly State: { readonly Running: boolean; readonly Restarting: boolean };
   readonly Config: { readonly Env: readonly string[] | null };
   readonly NetworkSettings: { readonly Ports: Readonly<Record<string, readonly { HostPort: string }[] | null>> };
 }
+/** What to put, or undefined to delete, by key. */
+type Keys = ReadonlyMap<string, string | undefined>;
 
-/** By id: which of its starts is the one to be looked at. Absent once it has died. */
+const [socketPath = '', endpoint = '', hostId = '', hostIp = ''] = process.argv.slice(2);
+const connections = 8;
+const containersMax = 64; // two keys each: etcd's 128 operations
+/** By id: which of its starts is to be looked at. Absent once it has died. */
 const turns = new Map<string, number>();
-/** By id: its keys with what to put there, undefined to delete. */
-const pending = new Map<string, ReadonlyMap<string, string | undefined>>();
-/** By id: the keys that are, or are about to be, in etcd. */
-const written = new Map<string, readonly string[]>();
-const waiting: [id: string, turn: number][] = [];
-const idle: ((id: string, turn: number) => void)[] = [];
+/** By id: what etcd is to be told, and what it has been told and not to forget. */
+const pending = new Map<string, Keys>();
+const written = new Map<string, Keys>();
+const waiting: string[] = [];
+const idle: ((id: string) => void)[] = [];
+const etcd = http2.connect(endpoint);
 let counter = 0;
+let isCommitting = false;
 
 function started(id: string): void {
-  const turn = ++counter;
-  turns.set(id, turn);
+  turns.set(id, ++counter);
   const ask = idle.pop();
-  if (ask) ask(id, turn);
-  else waiting.push([id, turn]);
+  if (ask) ask(id);
+  else waiting.push(id);
 }
 
 function died(id: string): void {
   if (!turns.delete(id)) return;
   const keys = written.get(id);
-  if (keys) change(id, new Map(keys.map((key) => [key, undefined])));
+  if (keys) change(id, new Map([...keys.keys()].map((key) => [key, undefined])));
   else pending.delete(id);
 }
 
-function inspected(id: string, turn: number, body: string): void {
-  if (turns.get(id) !== turn) return;
+function inspected(id: string, body: string): void {
   const { Config, NetworkSettings, State } = JSON.parse(body) as Document;
   if (!State.Running || State.Restarting) return;
   const keys = new Map<string, string>();
   const record: Record<string, string> = {};
-  const short = id.slice(0, 12);
-  const declared = Config.Env?.find((entry) => entry.startsWith('DISCOVER='));
-  for (const entry of declared?.slice(9).split(',') ?? []) {
+  const declared = Config.Env?.find((entry) => entry.startsWith('DISCOVER='))?.slice('DISCOVER='.length);
+  for (const entry of declared?.split(',') ?? []) {
     const [name = '', port = ''] = entry.trim().split(':');
     const bound = NetworkSettings.Ports[`${port}/tcp`]?.[0];
     if (!bound) continue;
-    const key = `/discover/service/${name}/default/${hostId}/${short}`;
-    keys.set(key, `tcp://${hostIp}:${bound.HostPort}`);
-    record[name] = key;
+    record[name] = `/discover/service/${name}/default/${hostId}/${id.slice(0, 12)}`;
+    keys.set(record[name], `tcp://${hostIp}:${bound.HostPort}`);
   }
   if (keys.size === 0) return;
-  keys.set(`/discover/host/${hostId}/${short}`, JSON.stringify(record));
-  change(id, keys);
+  change(id, keys.set(`/discover/host/${hostId}/${id.slice(0, 12)}`, JSON.stringify(record)));
 }
 
-/** One raw connection: ask, read the length, take as many bytes, ask again. */
-function inspector(): void {
-  const socket = connect(socketPath);
-  let current: [id: string, turn: number] | undefined;
-  let parts: Buffer[] = [];
-  let bytes = 0;
-  let end = 0;
-  let start = 0;
-  let found = false;
-  const ask = (id: string, turn: number): void => {
-    current = [id, turn];
-    socket.write(`GET /containers/${id}/json HTTP/1.1\r\nHost: docker\r\n\r\n`);
-  };
-  socket.on('connect', () => idle.push(ask));
-  socket.on('data', (chunk) => {
-    parts.push(chunk);
-    bytes += chunk.length;
-    if (end === 0) {
-      const all = Buffer.concat(parts);
-      parts = [all];
-      const head = all.indexOf('\r\n\r\n');
-      if (head < 0) return;
-      const text = all.toString('latin1', 0, head);
-      const length = /\r\ncontent-length: *(\d+)/i.exec(text)?.[1];
-      if (length === undefined) throw new Error(`The floor knows only answers of a given length:\n${text}`);
-      found = text.startsWith('HTTP/1.1 200');
-      start = head + 4;
-      end = start + Number(length);
-    }
-    if (bytes < end || !current) return;
-    const body = found ? Buffer.concat(parts).toString('utf8', start, end) : '';
-    const [id, turn] = current;
-    [parts, bytes, end, current] = [[], 0, 0, undefined];
-    const next = waiting.shift();
-    if (next) ask(...next);
-    else idle.push(ask);
-    if (found) inspected(id, turn, body);
-  });
-}
-
-const etcd = http2.connect(endpoint);
-let committing = false;
-
-function change(id: string, keys: ReadonlyMap<string, string | undefined>): void {
+function change(id: string, keys: Keys): void {
   pending.set(id, keys);
-  if (!committing) commit();
+  if (!isCommitting) commit();
 }
 
 function commit(): void {
   const operations: Buffer[] = [];
-  let containers = 0;
-  for (const [id, keys] of pending) {
-    if (containers++ === containersMax) break;
+  for (const [id, keys] of [...pending].slice(0, containersMax)) {
     pending.delete(id);
-    const isRemoval = keys.values().next().value === undefined;
-    if (isRemoval) written.delete(id);
-    else written.set(id, [...keys.keys()]);
+    written.delete(id);
     for (const [key, value] of keys) {
-      // TxnRequest.success = 2: RequestOp.request_put = 2 or .request_delete_range = 3
-      const put = value === undefined ? field(3, field(1, key)) : field(2, concat(field(1, key), field(2, value)));
+      if (value !== undefined) written.set(id, keys);
+      // TxnRequest.success: RequestOp.request_delete_range, .request_put
+      const put =
+        value === undefined ? field(3, field(1, key)) : field(2, Buffer.concat([field(1, key), field(2, value)]));
       operations.push(field(2, put));
     }
   }
-  committing = operations.length > 0;
-  if (!committing) return;
-  const stream = open(etcd, 'KV/Txn', Buffer.concat(operations), true);
+  isCommitting = operations.length > 0;
+  if (!isCommitting) return;
   const messages = new Messages();
   let succeeded = false;
-  stream.on('data', (chunk: Buffer) => {
-    // TxnResponse.succeeded = 2
-    for (const message of messages.push(chunk))
-      for (const [name, value] of fields(message)) if (name === 2) succeeded ||= value === 1;
-  });
-  stream.on('end', () => {
-    if (!succeeded) throw new Error('The transaction has failed');
-    commit();
+  open(etcd, 'KV/Txn', Buffer.concat(operations), true)
+    .on('data', (chunk: Buffer) => {
+      // TxnResponse.succeeded
+      succeeded = messages
+        .push(chunk)
+        .some((answer) => [...fields(answer)].some(([name, value]) => name === 2 && value === 1));
+    })
+    .on('end', () => {
+      if (!succeeded) throw new Error('The transaction has failed');
+      commit();
+    });
+}
+
+/** One raw connection: ask, read the length, take as many bytes, ask again. */
+function openInspector(): void {
+  const socket = connect(socketPath, () => idle.push(ask));
+  let [id, turn] = ['', 0];
+  let answer: Buffer = Buffer.alloc(0);
+  const ask = (next: string): void => {
+    [id, turn] = [next, turns.get(next) ?? 0];
+    answer = Buffer.alloc(0);
+    socket.write(`GET /containers/${id}/json HTTP/1.1\r\nHost: docker\r\n\r\n`);
+  };
+  socket.on('data', (chunk) => {
+    answer = answer.length > 0 ? Buffer.concat([answer, chunk]) : chunk;
+    const bodyAt = answer.indexOf('\r\n\r\n') + 4;
+    if (bodyAt < 4) return;
+    const head = answer.toString('latin1', 0, bodyAt);
+    const end = bodyAt + Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1]);
+    if (Number.isNaN(end)) throw new Error(`The floor knows only answers of a given length:\n${head}`);
+    if (answer.length < end) return;
+    const [body, isOvertaken] = [answer.toString('utf8', bodyAt, end), turns.get(id) !== turn];
+    const asked = id;
+    let next = waiting.shift();
+    while (next && !turns.has(next)) next = waiting.shift();
+    if (next) ask(next);
+    else idle.push(ask);
+    if (!isOvertaken && head.startsWith('HTTP/1.1 200')) inspected(asked, body);
   });
 }
 
-function concat(...parts: readonly Buffer[]): Buffer {
-  return Buffer.concat(parts);
-}
-
-function follow(path: string, onText: (text: string) => void, onBegin = (): void => {}, onEnd = (): void => {}): void {
-  http.get({ socketPath, path }, (response) => {
-    response.setEncoding('utf8').on('data', onText).on('end', onEnd);
-    onBegin();
+function read(path: string, onText: (text: string) => void, onBegin?: () => void): http.ClientRequest {
+  return http.get({ socketPath, path }, (response) => {
+    response.setEncoding('utf8').on('data', onText);
+    onBegin?.();
   });
 }
 
 function list(): void {
   let text = '';
-  const add = (part: string): void => {
+  const request = read('/containers/json', (part) => {
     text += part;
-  };
-  follow('/containers/json', add, undefined, () => {
+  });
+  request.on('close', () => {
     for (const { Id } of JSON.parse(text) as { readonly Id: string }[]) if (!turns.has(Id)) started(Id);
   });
 }
 
-for (let count = 0; count < connections; count++) inspector();
-const filters = JSON.stringify({ type: ['container'], event: ['start', 'die'] });
 let rest = '';
-const onEvents = (text: string): void => {
+function onEvents(text: string): void {
   const lines = (rest + text).split('\n');
   rest = lines.pop() ?? '';
   for (const line of lines) {
@@ -180,5 +155,8 @@ const onEvents = (text: string): void => {
     if (Action === 'start') started(Actor.ID);
     else died(Actor.ID);
   }
-};
-follow(`/events?filters=${encodeURIComponent(filters)}`, onEvents, list, () => process.exit(1));
+}
+
+for (let count = 0; count < connections; count++) openInspector();
+const filters = encodeURIComponent(JSON.stringify({ type: ['container'], event: ['start', 'die'] }));
+read(`/events?filters=${filters}`, onEvents, list).on('close', () => process.exit(1));

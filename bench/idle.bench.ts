@@ -3,10 +3,10 @@
  * written to etcd (its revision says so), how much CPU, how much memory?
  *
  * The three run at the same time, each with an engine and an etcd of its own: none does much.
- * discover with `--workers 2`, whatever the machine, because that is what the budget is for.
+ * discover has two workers, whatever the machine, because that is what the budget is for.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Bench, exactColumn, exactFigures, subjectOf, withCpu } from './lib/bench.ts';
+import { type Bench, exactFigures } from './lib/bench.ts';
 import { usageOf } from './lib/measure.ts';
 import { openWorld } from './lib/world.ts';
 
@@ -19,31 +19,25 @@ export const idle: Bench = {
   points: [1_000],
   seconds: 60,
   together: true,
-  columns: [
-    { figure: 'revisions', heading: 'revisions', digits: 0 },
-    { figure: 'requests', heading: 'requests', digits: 0 },
-    { figure: 'cpuPercent', heading: 'CPU %', digits: 2 },
-    { figure: 'etcdCpuPercent', heading: 'of etcd', digits: 2 },
-    { figure: 'rssMb', heading: 'MB', digits: 0, ratio: true },
-    { figure: 'peakMb', heading: 'peak', digits: 0 },
-    exactColumn,
-  ],
+  columns: 'revisions requests cpuPercent etcdCpuPercent rssMb* peakMb exact',
   measure: async (subject, containers, { seconds, workers = 2 }) => {
-    await using world = await openWorld({ subject: subjectOf(subject), standing: containers, workers });
-    await sleep(calmDownMs);
-    const requests = async (): Promise<number> => {
-      const { events, inspect, list, ping, version } = await world.engine.counts();
-      return events + inspect + list + ping + version;
+    await using world = await openWorld({ subject, standing: containers, workers });
+    const look = async () => {
+      const { eventsLost, streams, ...requests } = await world.engine.counts();
+      const asked = Object.values(requests).reduce((sum, count) => sum + count, 0);
+      const [cpuMs = 0, etcdCpuMs = 0] = await world.cpuMs();
+      return { revision: await world.etcd.revision(), asked, cpuMs, etcdCpuMs };
     };
-    const [revision, asked] = [await world.etcd.revision(), await requests()];
-    const { figures } = await withCpu(world, () => sleep(seconds * 1000));
-    const { peakMb, rssMb } = usageOf(world.subject.pid);
+    await sleep(calmDownMs);
+    const before = await look();
+    await sleep(seconds * 1000);
+    const after = await look();
     return {
-      revisions: (await world.etcd.revision()) - revision,
-      requests: (await requests()) - asked,
-      ...figures(),
-      rssMb,
-      peakMb,
+      revisions: after.revision - before.revision,
+      requests: after.asked - before.asked,
+      cpuPercent: (after.cpuMs - before.cpuMs) / seconds / 10,
+      etcdCpuPercent: (after.etcdCpuMs - before.etcdCpuMs) / seconds / 10,
+      ...usageOf(world.subject.pid),
       ...exactFigures(await world.settle()),
     };
   },

@@ -1,46 +1,49 @@
 /**
- * storm: 5,000 events a second that concern nobody (a health probe is three of exec and one of
- * health): are events lost, is the engine held up, do the 50 containers a second that matter suffer?
+ * storm: 5,000 events a second that concern nobody (of a health probe: three of exec, one of health):
+ * are events lost, is the engine held up, do the 50 containers a second that matter suffer?
  *
- * The engine loses events for a reader that does not keep up, without a word. How long it takes to
- * answer a ping tells whether it is held up; `--points` 0 is the same without the storm.
+ * An engine drops events for a reader that does not keep up, without a word. How long it takes to
+ * answer a ping tells whether it is held up; `--points 0` is the same without the storm.
  */
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from './engine/churn.ts';
-import { type Bench, exactColumn, exactFigures, subjectOf, withCpu } from './lib/bench.ts';
+import type { EngineHandle } from './engine/client.ts';
+import { type Bench, exactFigures, startMeter } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
 import { percentile } from './lib/measure.ts';
-import { openWorld, type World } from './lib/world.ts';
+import { openWorld } from './lib/world.ts';
 
 const everyMs = 5;
 const pingEveryMs = 50;
 const actions = ['exec_create: probe', 'exec_start: probe', 'exec_die', 'health_status: healthy'];
+const attributes = { image: 'app:1', name: 'probed', execID: 'f'.repeat(64) };
 
 function ping(socketPath: string): Promise<number> {
   const begunMs = monotonicMs();
   return new Promise((resolve, reject) => {
-    const request = http.get({ socketPath, path: '/_ping' }, (response) => {
-      response.resume().once('end', () => resolve(monotonicMs() - begunMs));
-    });
-    request.once('error', reject);
+    const onAnswer = (answer: http.IncomingMessage) =>
+      answer.resume().once('end', () => resolve(monotonicMs() - begunMs));
+    http.get({ socketPath, path: '/_ping' }, onAnswer).once('error', reject);
   });
 }
 
-/** Says how many it has sent, which is what was due, late or not. */
-async function emitStorm(world: World, perSecond: number, seconds: number): Promise<number> {
-  const ids = (await world.engine.snapshot()).map(({ id }) => id);
+/** Sends what is due, late or not, and says how many that were. */
+async function emit(engine: EngineHandle, perSecond: number, seconds: number): Promise<number> {
+  const ids = (await engine.snapshot()).map(({ id }) => id);
   const begunMs = monotonicMs();
   for (let sent = 0; ; await sleep(everyMs)) {
-    const due = Math.floor((Math.min(monotonicMs() - begunMs, seconds * 1000) * perSecond) / 1000);
-    const events = Array.from({ length: due - sent }, (_, offset) => {
-      const number = sent + offset;
-      const attributes = { image: 'app:1', name: 'probed', execID: 'f'.repeat(64) };
-      return { type: 'container', action: actions[number % 4] ?? '', id: ids[number % ids.length] ?? '', attributes };
-    });
-    await world.engine.emit(events);
+    const passedMs = Math.min(monotonicMs() - begunMs, seconds * 1000);
+    const due = Math.floor((passedMs * perSecond) / 1000);
+    const numbers = Array.from({ length: due - sent }, (_, offset) => sent + offset);
+    await engine.emit(
+      numbers.map((number) => {
+        const [action = '', id = ''] = [actions[number % actions.length], ids[number % ids.length]];
+        return { type: 'container', action, id, attributes };
+      }),
+    );
     sent = due;
-    if (monotonicMs() - begunMs >= seconds * 1000) return sent;
+    if (passedMs === seconds * 1000) return sent;
   }
 }
 
@@ -50,40 +53,29 @@ export const storm: Bench = {
   axis: 'events/s',
   points: [5_000],
   seconds: 5,
-  columns: [
-    { figure: 'sent', heading: 'sent', digits: 0 },
-    { figure: 'eventsLost', heading: 'lost', digits: 0 },
-    { figure: 'pingP50Ms', heading: 'ping p50 ms', digits: 2, ratio: true },
-    { figure: 'pingP99Ms', heading: 'p99', digits: 1, ratio: true },
-    { figure: 'publishP50Ms', heading: 'publish p50 ms', digits: 1, ratio: true },
-    { figure: 'publishP99Ms', heading: 'p99', digits: 1, ratio: true },
-    { figure: 'cpuPercent', heading: 'CPU %', digits: 1, ratio: true },
-    { figure: 'engineCpuPercent', heading: 'engine CPU %', digits: 0 },
-    exactColumn,
-  ],
+  columns:
+    'sent eventsLost pingP50Ms* pingP99Ms* publishP50Ms* publishP99Ms* cpuPercent* engineCpuPercent loopP99Ms exact',
   measure: async (subject, perSecond, { seconds, workers }) => {
-    await using world = await openWorld({ subject: subjectOf(subject), workers });
+    await using world = await openWorld({ subject, workers });
     await world.warmUp(50);
+    const { engine } = world;
     const pings: number[] = [];
-    const { result, figures } = await withCpu(world, async () => {
-      const pinger = setInterval(() => void ping(world.engine.socketPath).then((ms) => pings.push(ms)), pingEveryMs);
-      try {
-        const churned = world.engine.churn({ rate: 50, seconds: seconds - 1, lifetimeMs: 500, survivors: 0.1 });
-        return { sent: await emitStorm(world, perSecond, seconds), ...(await churned) };
-      } finally {
-        clearInterval(pinger);
-      }
-    });
+    const meter = await startMeter(world);
+    const pinger = setInterval(() => void ping(engine.socketPath).then((ms) => pings.push(ms)), pingEveryMs);
+    const churning = engine.churn({ rate: 50, seconds: seconds - 0.5, lifetimeMs: 500, survivors: 0.1 });
+    const sent = await emit(engine, perSecond, seconds).finally(() => clearInterval(pinger));
+    const figures = await meter();
+    const { lifecycles } = await churning;
     const settled = await world.settle();
-    const { neverSeen, publishMs } = latenciesOf(result.lifecycles, settled.changes);
+    const { neverSeen, publishMs } = latenciesOf(lifecycles, settled.changes);
     return {
-      sent: result.sent,
-      eventsLost: (await world.engine.counts()).eventsLost,
+      sent,
+      eventsLost: (await engine.counts()).eventsLost,
       pingP50Ms: percentile(pings, 0.5),
       pingP99Ms: percentile(pings, 0.99),
       publishP50Ms: percentile(publishMs, 0.5),
       publishP99Ms: percentile(publishMs, 0.99),
-      ...figures(),
+      ...figures,
       ...exactFigures(settled, neverSeen),
     };
   },

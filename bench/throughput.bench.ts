@@ -3,20 +3,12 @@
  *
  * A closed loop of so many containers in flight, see `lib/closed-loop.ts`.
  */
-import { type Bench, type Column, exactColumn, subjectOf } from './lib/bench.ts';
+import type { Bench } from './lib/bench.ts';
 import { measureClosedLoop } from './lib/closed-loop.ts';
 
-export const closedLoopColumns: readonly Column[] = [
-  { figure: 'lifecyclesPerSecond', heading: 'lifecycles/s', digits: 0, ratio: true },
-  { figure: 'cpuPerLifecycleMs', heading: 'CPU ms each', digits: 3, ratio: true },
-  { figure: 'etcdCpuPerLifecycleMs', heading: 'of etcd', digits: 3, ratio: true },
-  { figure: 'keysPerTransaction', heading: 'keys/txn', digits: 1 },
-  { figure: 'loopDelayP99Ms', heading: 'loop p99 ms', digits: 1 },
-  { figure: 'engineCpuPercent', heading: 'engine CPU %', digits: 0 },
-  { figure: 'recorderCpuPercent', heading: 'rec. CPU %', digits: 0 },
-  { figure: 'stalled', heading: 'stalled', digits: 0 },
-  exactColumn,
-];
+export const closedLoopColumns =
+  'lifecyclesPerSecond* cpuMsEach* etcdCpuMsEach* keysPerTransaction largest loopP99Ms loopPercent ' +
+  'engineCpuPercent recorderCpuPercent stalled exact';
 
 export const throughput: Bench = {
   name: 'throughput',
@@ -25,6 +17,5 @@ export const throughput: Bench = {
   points: [16, 64, 256],
   seconds: 3,
   columns: closedLoopColumns,
-  measure: (subject, inFlight, { seconds, workers }) =>
-    measureClosedLoop(subjectOf(subject), inFlight, seconds, { workers }),
+  measure: (subject, inFlight, { seconds, workers }) => measureClosedLoop({ subject, workers }, inFlight, seconds),
 };

@@ -2,11 +2,10 @@
  * workers: what do the threads buy? The closed loop of `throughput` with 256 in flight and
  * `--workers` 0 (no thread: looks happen on the main one), 1, 2 and 4.
  *
- * naive and floor have no workers, and stand at the first point only.
+ * naive and floor have no workers; they are measured once, beside 0.
  */
-import { type Bench, subjectOf } from './lib/bench.ts';
+import { type Bench, subjectNames } from './lib/bench.ts';
 import { measureClosedLoop } from './lib/closed-loop.ts';
-import { subjectNames } from './lib/subject.ts';
 import { closedLoopColumns } from './throughput.bench.ts';
 
 export const workers: Bench = {
@@ -15,7 +14,7 @@ export const workers: Bench = {
   axis: 'workers',
   points: [0, 1, 2, 4],
   seconds: 3,
-  subjects: (index) => (index === 0 ? subjectNames : ['discover']),
+  subjects: (point) => (point === 0 ? subjectNames : ['discover']),
   columns: closedLoopColumns,
-  measure: (subject, count, { seconds }) => measureClosedLoop(subjectOf(subject), 256, seconds, { workers: count }),
+  measure: (subject, count, { seconds }) => measureClosedLoop({ subject, workers: count }, 256, seconds),
 };

@@ -265,18 +265,11 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 /** Builds an agent of real parts, except where `parts` brings its own. It is running when this returns. */
 export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
   const clock = parts.clock ?? systemClock;
-  const { serviceVariable, namePolicy } = config;
   return new Agent(config, {
     clock,
     log: parts.log ?? silentLog,
     docker: parts.docker ?? new DockerClient(config.docker.endpoint, config.docker.apiVersion, clock),
-    looks:
-      parts.looks ??
-      createLooks(
-        config.workers,
-        { endpoint: config.docker.endpoint, hostIp: config.host.ip, serviceVariable, namePolicy },
-        clock,
-      ),
+    looks: parts.looks ?? createLooks(config, clock),
     registry: parts.registry ?? new EtcdRegistry(config.etcd),
     process: parts.process ?? { self: ownIdentity(), fateOf },
     instance: parts.instance ?? randomUUID(),

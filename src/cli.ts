@@ -56,8 +56,11 @@ async function run({ config, warnings }: Resolved): Promise<void> {
   const { log } = sink;
   if (process.stdout.isTTY && config.log.file === undefined) process.stdout.write(`${banner}\n`);
   for (const warning of warnings) log.warn({}, warning);
+  // The threads start up while this one loads what it needs for Docker and etcd.
+  const { createLooks } = await import('./inspect/pool.ts');
+  const looks = createLooks(config);
   const { createAgent } = await import('./agent.ts');
-  const agent = createAgent(config, { log });
+  const agent = createAgent(config, { log, looks });
   agent.once('start', () => log.info({ host: config.host.id, published: agent.published }, 'started'));
   log.info(
     { version, host: config.host.id, realm: config.host.realm, ip: config.host.ip, prefix: config.etcd.prefix },

@@ -6,9 +6,11 @@
  * handed to a log at all.
  */
 
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { pino } from 'pino';
 import type { Clock } from './actor/clock.ts';
-import { messageOf } from './errors.ts';
+import { DiscoverError, messageOf } from './errors.ts';
 
 type Write = (fields: Record<string, unknown>, message: string) => void;
 
@@ -49,8 +51,9 @@ export async function openLog(options: {
     const log = pino(settings, pretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }));
     return { log, reopen() {}, flush() {} };
   }
+  if (options.file !== undefined) closeSync(openForAppending(options.file));
   // 4 MiB: a reader that stalls costs log lines, never memory. A closed pipe must not end the process.
-  const destination = pino.destination({ dest: options.file ?? 1, sync: false, mkdir: true, maxLength: 4 << 20 });
+  const destination = pino.destination({ dest: options.file ?? 1, sync: false, maxLength: 4 << 20 });
   destination.on('error', () => {});
   // A write of its own for each line costs a busy host more than making the line does.
   let lines = '';
@@ -81,6 +84,19 @@ export async function openLog(options: {
       }
     },
   };
+}
+
+/** A log that cannot be written is a mistake of configuration, and best known at once. */
+function openForAppending(file: string): number {
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    return openSync(file, 'a');
+  } catch (error) {
+    throw new DiscoverError(
+      'CONFIG_INVALID',
+      `log: must be a file that can be written, got "${file}": ${messageOf(error)}`,
+    );
+  }
 }
 
 /**

@@ -1,86 +1,61 @@
-/** The chart of the README: latency over rate, throughput over workers, drawn by echarts from a report. */
+/** The chart of the README: latency over rate and throughput over workers, drawn by echarts from a report. */
 import * as echarts from 'echarts';
+import { subjectNames } from './bench.ts';
 import { figuresOf, type Report } from './report.ts';
-import { subjectNames } from './subject.ts';
 
-const [width, height] = [960, 380];
 const colors: Readonly<Record<string, string>> = { discover: '#2563eb', naive: '#dc2626', floor: '#6b7280' };
 
 export function drawChart({ about, benches }: Report): string {
   const rowsOf = (name: string) => benches.find((bench) => bench.name === name)?.rows ?? [];
   const pointsOf = (name: string) => [...new Set(rowsOf(name).map(({ point }) => point))].sort((a, b) => a - b);
-  const number = (value: unknown): number | null => (typeof value === 'number' && value > 0 ? value : null);
-
+  const figure = (name: string, point: number, subject: string, which: string) =>
+    Number(figuresOf(rowsOf(name), point, subject)[which]) || null;
+  const [rates, threads] = [pointsOf('churn'), pointsOf('workers')];
+  const title = { top: 8, textStyle: { fontSize: 14 } };
+  const small = { fontSize: 10, fontWeight: 'normal', color: '#6b7280' } as const;
+  const axis = { nameLocation: 'middle', nameGap: 26 } as const;
   const latency = subjectNames.map((subject) => ({
-    name: subject,
-    type: 'line' as const,
-    data: pointsOf('churn').map((rate) => [rate, number(figuresOf(rowsOf('churn'), rate, subject)?.publishP99Ms)]),
-    itemStyle: { color: colors[subject] },
-    symbolSize: 6,
+    ...{ name: subject, type: 'line', symbolSize: 6, itemStyle: { color: colors[subject] } },
+    data: rates.map((rate) => [rate, figure('churn', rate, subject, 'publishP99Ms')]),
   }));
-  const workers = pointsOf('workers');
-  const perSecond = (point: number, subject: string) =>
-    number(figuresOf(rowsOf('workers'), point, subject)?.lifecyclesPerSecond);
-  const bars = {
-    type: 'bar' as const,
-    xAxisIndex: 1,
-    yAxisIndex: 1,
-    data: workers.map((point) => perSecond(point, 'discover')),
-    itemStyle: { color: colors.discover },
-    markLine: {
-      symbol: 'none',
-      data: ['naive', 'floor'].flatMap((subject) => {
-        const yAxis = perSecond(workers[0] ?? 0, subject);
-        const lineStyle = { color: colors[subject] };
-        return yAxis === null
-          ? []
-          : [{ yAxis, lineStyle, label: { formatter: subject, position: 'insideEndTop' as const } }];
-      }),
-    },
-  };
-  const rates = pointsOf('churn');
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
+  const levels = ['naive', 'floor'].flatMap((subject) => {
+    const yAxis = figure('workers', 0, subject, 'lifecyclesPerSecond');
+    const label = { formatter: subject, position: 'insideEndTop' };
+    return yAxis === null ? [] : [{ yAxis, label, lineStyle: { color: colors[subject] } }];
+  });
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 380 });
   chart.setOption({
     animation: false,
     backgroundColor: '#ffffff',
     title: [
-      { text: 'publish p99, ms', left: 40, top: 8, textStyle: { fontSize: 14 } },
-      { text: 'lifecycles/s, 256 in flight', left: 540, top: 8, textStyle: { fontSize: 14 } },
+      { text: 'publish p99, ms', left: 40, ...title },
+      { text: 'lifecycles/s, 256 in flight', left: 550, ...title },
       {
-        text: `${about.machine} · ${about.versions?.split(', ').slice(0, 3).join(', ')} · ${about.commit} · ${about.date?.slice(0, 10)}`,
+        text: `${about.machine} · ${about.versions?.split(', ').slice(0, 3).join(', ')}`,
         left: 40,
-        bottom: 6,
-        textStyle: { fontSize: 10, fontWeight: 'normal', color: '#6b7280' },
+        bottom: 18,
+        textStyle: small,
       },
+      { text: `commit ${about.commit} · ${about.date?.slice(0, 10)}`, left: 40, bottom: 4, textStyle: small },
     ],
-    legend: { left: 180, top: 10, data: [...subjectNames] },
+    legend: { left: 200, top: 10, data: [...subjectNames] },
     grid: [
-      { left: 50, top: 50, width: 400, height: 250 },
-      { left: 560, top: 50, width: 370, height: 250 },
+      { left: 55, top: 50, width: 400, height: 240 },
+      { left: 565, top: 50, width: 370, height: 240 },
     ],
     xAxis: [
+      { type: 'log', name: 'starts/s', ...axis, min: rates[0] ?? 1, max: rates.at(-1) ?? 10 },
+      { type: 'category', name: 'workers', ...axis, data: threads.map(String), gridIndex: 1 },
+    ],
+    yAxis: [{ type: 'log' }, { type: 'value', gridIndex: 1 }],
+    series: [
+      ...latency,
       {
-        type: 'log',
-        name: 'starts/s',
-        nameLocation: 'middle',
-        nameGap: 24,
-        min: rates[0] ?? 1,
-        max: rates.at(-1) ?? 10,
-      },
-      {
-        type: 'category',
-        name: 'workers',
-        nameLocation: 'middle',
-        nameGap: 24,
-        data: workers.map(String),
-        gridIndex: 1,
+        ...{ type: 'bar', xAxisIndex: 1, yAxisIndex: 1, itemStyle: { color: colors.discover } },
+        data: threads.map((count) => figure('workers', count, 'discover', 'lifecyclesPerSecond')),
+        markLine: { symbol: 'none', data: levels },
       },
     ],
-    yAxis: [
-      { type: 'log', min: 1 },
-      { type: 'value', gridIndex: 1 },
-    ],
-    series: [...latency, bars],
   });
   const svg = chart.renderToSVGString();
   chart.dispose();

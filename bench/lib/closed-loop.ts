@@ -24,11 +24,7 @@ interface Life {
   since: number;
 }
 
-export async function measureClosedLoop(
-  options: SubjectOptions,
-  inFlight: number,
-  seconds: number,
-): Promise<Figures> {
+export async function measureClosedLoop(options: SubjectOptions, inFlight: number, seconds: number): Promise<Figures> {
   /** In flight, by the 12 digits that end the key. */
   const lives = new Map<string, Life>();
   const visible = new Set<string>();
@@ -66,7 +62,7 @@ export async function measureClosedLoop(
       const life = lives.get(short);
       if (change.value !== undefined) {
         visible.add(short);
-        if (life && !life.stopped) stopping.push(life);
+        if (life?.stopped === false) stopping.push(Object.assign(life, { stopped: true }));
       } else {
         visible.delete(short);
         if (life?.stopped && lives.delete(short)) gone++;
@@ -93,7 +89,10 @@ export async function measureClosedLoop(
     const [meter, before, begunMs] = [await startMeter(world), completed, monotonicMs()];
     await sleep(seconds * 1000);
     const [count, tookMs] = [completed - before, monotonicMs() - begunMs];
-    const figures = { ...(await meter(count)), ...transactionFigures(changes.filter(({ key }) => !key.includes('/owner/'))) };
+    const figures = {
+      ...(await meter(count)),
+      ...transactionFigures(changes.filter(({ key }) => !key.includes('/owner/'))),
+    };
     open = false;
     while (asked.size > 0) await Promise.all(asked);
     stop([...lives.values()].filter((life) => !life.stopped));

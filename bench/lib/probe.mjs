@@ -1,28 +1,23 @@
 /**
- * Loaded before a subject: tells the runner how late its event loop is, and ends it with the runner.
- *
- * The same for discover, naive and floor, and none of them knows. Nothing is measured until asked.
- * Plain JavaScript, because a loader for TypeScript would be measured with the subject.
+ * Loaded before a subject: says how late its event loop is, and ends it with the runner. The same for
+ * all three, and none of them knows; nothing is measured until asked. Plain JavaScript, because a
+ * loader of TypeScript would be measured with the subject.
  */
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { isMainThread } from 'node:worker_threads';
 
-const resolution = 10;
-
 if (isMainThread && process.channel) {
+  const resolution = 10;
   const delay = monitorEventLoopDelay({ resolution });
-  let before = performance.eventLoopUtilization();
+  const ms = (nanoseconds) => Math.max(0, nanoseconds / 1e6 - resolution); // it holds the time between two ticks
+  let before;
   process.on('message', (ask) => {
     if (ask === 'begin') {
       delay.enable();
-      delay.reset();
       before = performance.eventLoopUtilization();
-    } else if (ask === 'read') {
-      delay.disable();
-      // The histogram holds the time from one tick to the next.
-      const ms = (nanoseconds) => Math.max(0, nanoseconds / 1e6 - resolution);
-      const { utilization } = performance.eventLoopUtilization(before);
-      process.send({ loopP99Ms: ms(delay.percentile(99)), loopMaxMs: ms(delay.max), loopPercent: utilization * 100 });
+    } else {
+      const loopPercent = performance.eventLoopUtilization(before).utilization * 100;
+      process.send({ loopP99Ms: ms(delay.percentile(99)), loopMaxMs: ms(delay.max), loopPercent });
     }
   });
   process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));

@@ -2,12 +2,10 @@
  * What is measured: discover, naive or floor, each a process of its own and started the same way.
  *
  * discover runs as built (dist/cli.js) and with its defaults; the other two are compiled first, so
- * that no loader of TypeScript is measured with them. All write their output to a file, as a service
- * manager would have it.
+ * that no loader of TypeScript is measured with them. What they log is written to nowhere.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { atExit, cleanEnvironment, exitOf } from '../../test/helpers/run.ts';
@@ -27,8 +25,8 @@ export interface SubjectOptions {
 export interface Subject extends AsyncDisposable {
   readonly pid: number;
   readonly spawnedMs: number;
-  /** How it ended and its last words, if it did: none is to. */
-  readonly ended: string | undefined;
+  /** None is to end by itself. */
+  readonly ended: boolean;
   /** Begins to watch the event loop of the main thread; `loop` says how late it has been since. */
   begin(): void;
   loop(): Promise<Figures>;
@@ -58,25 +56,17 @@ function commandOf({ operationsMax, subject, workers }: SubjectOptions, place: r
 }
 
 export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {
-  const directory = mkdtempSync(path.join(tmpdir(), 'discover-bench-'));
-  const log = path.join(directory, 'log');
-  const output = openSync(log, 'a');
   const command = commandOf(options, [socketPath, endpoint, host.id, host.ip]);
   const spawnedMs = monotonicMs();
   const child = spawn(process.execPath, ['--import', inBench('lib/probe.mjs'), ...command], {
-    stdio: ['ignore', output, output, 'ipc'],
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     env: cleanEnvironment(),
   });
-  closeSync(output);
-  const erase = (): void => {
-    child.kill('SIGKILL');
-    rmSync(directory, { recursive: true, force: true });
-  };
-  const forget = atExit(erase);
-  let ended: string | undefined;
-  child.once('exit', (code, signal) => {
-    const words = existsSync(log) ? readFileSync(log, 'utf8').slice(-500) : '';
-    ended = `${options.subject} has ended (${signal ?? code}): ${words}`;
+  const forget = atExit(() => child.kill('SIGKILL'));
+  const exit = exitOf(child);
+  let ended = false;
+  child.once('exit', () => {
+    ended = true;
   });
   return {
     pid: child.pid ?? 0,
@@ -93,8 +83,7 @@ export function startSubject(options: SubjectOptions, socketPath: string, endpoi
       }),
     [Symbol.asyncDispose]: async () => {
       child.kill('SIGKILL');
-      await exitOf(child);
-      erase();
+      await exit;
       forget();
     },
   };

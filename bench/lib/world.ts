@@ -53,13 +53,36 @@ const settleLimitMs = 10_000;
 const readyLimitMs = 60_000;
 
 export async function openWorld(options: WorldOptions): Promise<World> {
-  await using stack = new Stack();
-  const etcd = stack.use(await startEtcd());
+  const parts: AsyncDisposable[] = [];
+  const own: Own = (part) => {
+    parts.unshift(part);
+    return part;
+  };
+  const close = async (): Promise<void> => {
+    for (const part of parts.splice(0)) await part[Symbol.asyncDispose]();
+  };
+  try {
+    const world = await fill(options, own, close);
+    if (options.ready === false) return world;
+    const { missing, note } = await world.settle(readyLimitMs);
+    if (missing > 0) throw new Error(`${missing} keys are missing from the start. ${note}`);
+    await world.engine.setFaults(options.faults ?? {});
+    return world;
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+type Own = <Part extends AsyncDisposable>(part: Part) => Part;
+
+async function fill(options: WorldOptions, own: Own, close: () => Promise<void>): Promise<World> {
+  const etcd = own(await startEtcd());
   const opening = forkEngine({ api: '1.41', containers: options.standing ?? 20 });
-  stack.use({ [Symbol.asyncDispose]: async () => (await opening).close() });
-  const recorder = stack.use(await startRecorder(etcd.endpoint, options.follow));
+  own({ [Symbol.asyncDispose]: async () => (await opening).close() });
+  const recorder = own(await startRecorder(etcd.endpoint, options.follow));
   const engine = await opening;
-  const subject = stack.use(startSubject(options, engine.socketPath, etcd.endpoint));
+  const subject = own(startSubject(options, engine.socketPath, etcd.endpoint));
   const state = new Map<string, string>();
 
   const settle = async (limitMs = settleLimitMs): Promise<Settled> => {
@@ -81,7 +104,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     }
     // By what etcd says itself: the recorder is not asked whether it has seen everything.
     const deviation = deviationOf(expected, await etcd.get('/discover/'));
-    return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, note: subject.ended ?? '' };
+    return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, note: subject.ended ? 'has ended' : '' };
   };
   const warmUp = async (rate: number): Promise<void> => {
     await engine.churn({ rate, seconds: 1, lifetimeMs: 200 });
@@ -91,31 +114,5 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     const pids = [subject.pid, etcd.pids[0] ?? 0, engine.pid];
     return [...pids.map((pid) => usageOf(pid).cpuMs), await recorder.cpuMs()];
   };
-  if (options.ready !== false) {
-    const { missing, note } = await settle(readyLimitMs);
-    if (missing > 0) throw new Error(`${options.subject} has not begun: ${missing} keys are missing. ${note}`);
-    await engine.setFaults(options.faults ?? {});
-  }
-  const parts = stack.move();
-  return { engine, etcd, subject, settle, warmUp, cpuMs, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() };
-}
-
-/** What is to be closed, last first. Node 20 has no AsyncDisposableStack. */
-class Stack implements AsyncDisposable {
-  #parts: AsyncDisposable[] = [];
-
-  use<Part extends AsyncDisposable>(part: Part): Part {
-    this.#parts.unshift(part);
-    return part;
-  }
-
-  move(): Stack {
-    const other = new Stack();
-    other.#parts = this.#parts.splice(0);
-    return other;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const part of this.#parts.splice(0)) await part[Symbol.asyncDispose]();
-  }
+  return { engine, etcd, subject, settle, warmUp, cpuMs, [Symbol.asyncDispose]: close };
 }

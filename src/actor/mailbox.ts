@@ -9,8 +9,12 @@
  * Not here: retries. Who fails puts the key back, after its back-off.
  */
 
-import { Queue } from 'mnemonist';
+import { createRequire } from 'node:module';
+import type { Queue as QueueType } from 'mnemonist';
 import type { Mailbox } from './actor.ts';
+
+// By itself, because the whole of mnemonist takes 50 ms to load, and as an ES module there is only the whole.
+const Queue: typeof QueueType = createRequire(import.meta.url)('mnemonist/queue');
 
 /** First in, first out; every message is kept. For few messages, or many that each say something new. */
 export class FifoMailbox<Message> implements Mailbox<Message> {

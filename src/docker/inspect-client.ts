@@ -7,9 +7,14 @@
  * may be named like the first twelve digits of another.
  */
 
-import { type Dispatcher, Pool } from 'undici';
+import { createRequire } from 'node:module';
+import type { Dispatcher, Pool as PoolType } from 'undici';
 import type { ContainerId } from '../model/container.ts';
 import type { DockerEndpoint } from './docker.ts';
+
+// The pool without the rest of undici (fetch, WebSocket, …) is 8 MB and 40 ms less for each thread. The
+// path is undici's own affair, so its version is pinned in package.json.
+const Pool: typeof PoolType = createRequire(import.meta.url)('undici/lib/dispatcher/pool.js');
 
 export type InspectAnswer =
   | { readonly kind: 'document'; readonly body: string }
@@ -24,7 +29,7 @@ const documentBytesMax = 32 << 20;
 const connectionsMax = 32;
 
 export class InspectClient {
-  readonly #pool: Pool;
+  readonly #pool: PoolType;
 
   constructor(endpoint: DockerEndpoint) {
     const options = {

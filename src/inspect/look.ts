@@ -47,10 +47,12 @@ export type TaskResult =
 const lingerMs = 25;
 const freshMax = 8;
 
-export function createLooker(
-  options: LookOptions,
-  late: (task: number, report: Report) => void,
-): { run(task: Task): Promise<TaskResult>; close(): Promise<void> } {
+export interface Looker {
+  run(task: Task): Promise<TaskResult>;
+  close(): Promise<void>;
+}
+
+export function createLooker(options: LookOptions, late: (task: number, report: Report) => void): Looker {
   const client = new InspectClient(options.endpoint);
   const waiting: (() => void)[] = [];
   let fresh = 0;

@@ -9,9 +9,11 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
-import { type Clock, deadline } from '../actor/clock.ts';
+import { type Clock, deadline, systemClock } from '../actor/clock.ts';
+import type { DockerEndpoint } from '../docker/docker.ts';
 import type { ContainerId, Listed } from '../model/container.ts';
-import { createLooker, type LookOptions, type Report, type Task, type TaskResult } from './look.ts';
+import type { NamePolicy } from './advertise.ts';
+import type { Looker, LookOptions, Report, Task, TaskResult } from './look.ts';
 
 export interface Looks {
   /** Tasks that can be under way before one has to wait. */
@@ -34,7 +36,19 @@ const tasksPerThread = 2;
 const taskTimeoutMs = 15_000;
 const idleThreadMs = 30_000;
 
-export function createLooks(workers: number, options: LookOptions, clock: Clock): Looks {
+/** What of the configuration concerns looks. */
+export interface LooksConfig {
+  /** Threads at the most; 0 to look from this one. */
+  readonly workers: number;
+  readonly docker: { readonly endpoint: DockerEndpoint };
+  readonly host: { readonly ip: string };
+  readonly serviceVariable: string;
+  readonly namePolicy: NamePolicy;
+}
+
+export function createLooks(config: LooksConfig, clock = systemClock): Looks {
+  const { workers, docker, host, serviceVariable, namePolicy } = config;
+  const options: LookOptions = { endpoint: docker.endpoint, hostIp: host.ip, serviceVariable, namePolicy };
   return workers === 0 ? new LocalLooks(options) : new PooledLooks(workers, options, clock);
 }
 
@@ -110,22 +124,25 @@ class PooledLooks implements Looks {
 class LocalLooks implements Looks {
   readonly slots = tasksPerThread;
   onLate: (task: number, report: Report) => void = () => {};
-  readonly #looker: ReturnType<typeof createLooker>;
+  /** Loaded only here: with threads, this one has no use for an HTTP client. */
+  readonly #looker: Promise<Looker>;
 
   constructor(options: LookOptions) {
-    this.#looker = createLooker(options, (task, report) => this.onLate(task, report));
+    this.#looker = import('./look.ts').then((look) =>
+      look.createLooker(options, (task, report) => this.onLate(task, report)),
+    );
   }
 
   async look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    return reportsOf(await this.#looker.run({ kind: 'look', number, versionPrefix, ids }));
+    return reportsOf(await (await this.#looker).run({ kind: 'look', number, versionPrefix, ids }));
   }
 
   async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-    return containersOf(await this.#looker.run({ kind: 'list', body }));
+    return containersOf(await (await this.#looker).run({ kind: 'list', body }));
   }
 
-  close(): Promise<void> {
-    return this.#looker.close();
+  async close(): Promise<void> {
+    await (await this.#looker).close();
   }
 }
 

@@ -105,6 +105,10 @@ test('KeyedMailbox does what the model does', () => {
       walk(mailbox, walked, (model) => {
         assert.equal(mailbox.size, model.waiting.length);
         assert.equal(mailbox.inFlight, model.inFlight.length);
+        for (const name of ['a', 'b', 'c', 'd', '__proto__']) {
+          const isInFlight = model.inFlight.some(({ ask }) => ask.key === name);
+          assert.equal(mailbox.holds(name), isInFlight || model.waiting.some((ask) => ask.key === name));
+        }
         for (const { ask, recalledAt } of model.inFlight) assert.equal(mailbox.recalledAt(ask.key), recalledAt);
       });
     }),

@@ -1,9 +1,11 @@
 /** Configuration: where values come from, which one counts, and what is refused with which words. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { describeConfig, redacted } from '../../src/config/describe.ts';
 import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
 import { put, type Resolved, resolveConfig } from '../../src/config/resolve.ts';
@@ -790,6 +792,16 @@ describe('printing', () => {
     assert.ok(lines.some((line) => /^etcd\.endpoints +http:\/\/localhost:2379 +default$/.test(line)));
     assert.ok(lines.some((line) => /^host\.ip +10\.0\.0\.5 +interface eth0$/.test(line)));
     assert.ok(lines.some((line) => /^docker\.host +- +default$/.test(line)));
+  });
+
+  test('discover config has its warnings on standard error', () => {
+    const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+    const argv = ['--import', 'tsx', cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '10.0.0.5'];
+    const env = { PATH: process.env.PATH, DISCOVER_HOST_RELM: 'x' };
+    const { status, stdout, stderr } = spawnSync(process.execPath, argv, { env, encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    assert.equal((JSON.parse(stdout) as Record<string, { value: unknown }>)['host.id']?.value, 'h');
+    assert.match(stderr, /^discover: DISCOVER_HOST_RELM in the environment is ignored: .*\n$/);
   });
 
   test('JSON has value and origin by key', async () => {

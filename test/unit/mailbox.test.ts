@@ -198,6 +198,24 @@ describe('KeyedMailbox', () => {
     assert.equal(keysOf(mailbox.take(1)), 'a');
   });
 
+  test('holds a key that waits or is in flight, and no other', () => {
+    const mailbox = keyed();
+    assert.equal(mailbox.holds('a'), false);
+    mailbox.put(ask('a'));
+    assert.equal(mailbox.holds('a'), true);
+    mailbox.take(1);
+    assert.equal(mailbox.holds('a'), true);
+    mailbox.done(ask('a'));
+    assert.equal(mailbox.holds('a'), false);
+  });
+
+  test('does not hold a key whose only turn was recalled', () => {
+    const mailbox = keyed();
+    mailbox.put(ask('a'));
+    mailbox.recall('a', 5, always);
+    assert.equal(mailbox.holds('a'), false);
+  });
+
   test('takes __proto__ for a key like any other', () => {
     const mailbox = keyed();
     mailbox.put(ask('__proto__'));

@@ -343,6 +343,17 @@ describe('Reconciler takes in a list and', () => {
     assert.deepEqual(stage.published(), []);
   });
 
+  test('removes what is read from etcd of a container that runs and offers nothing any more', () => {
+    const stage = new Stage();
+    stage.listed([c1]);
+    stage.looked(c1, running(100));
+    // Its transaction had no answer; then its ports were taken away.
+    stage.looked(c1, offeringNothing);
+    stage.found(c1);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+  });
+
   test('removes nothing that was read from etcd before there is a list', () => {
     const stage = new Stage();
     stage.found(c1, c2);
@@ -507,7 +518,6 @@ describe('Reconciler retries and', () => {
   for (const [name, end] of [
     ['a look succeeds', (stage: Stage) => stage.looked(c1, running(100))],
     ['a look finds it down', (stage: Stage) => stage.looked(c1, down)],
-    ['it has died', (stage: Stage) => stage.died(c1, 150)],
     ['the list does not show it any more', (stage: Stage) => stage.listed([])],
     ['its incarnation is over', (stage: Stage) => stage.abort.abort()],
   ] as const) {
@@ -522,6 +532,18 @@ describe('Reconciler retries and', () => {
       assert.deepEqual(stage.looks, []);
     });
   }
+
+  test('goes on when the container has died: the look may be about a start that came after', async () => {
+    const stage = new Stage();
+    stage.listed([c1]);
+    stage.looked(c1, failed);
+    stage.looks.length = 0;
+    stage.died(c1, 150);
+    await stage.clock.advance(100);
+    assert.deepEqual(stage.looks, [c1]);
+    stage.looked(c1, down);
+    assert.equal(stage.clock.pending, 0);
+  });
 
   test('goes on while the list shows the container', async () => {
     const stage = new Stage();

@@ -231,6 +231,19 @@ describe('Watcher hears an event and', () => {
     assert.ok((stage.mailbox.recalledAt(c1) ?? 0) > look.at);
   });
 
+  test('asks for another look at what moves while it waits for one or is looked at', async () => {
+    const stage = await Stage.watching();
+    stage.engine.run(c1);
+    stage.engine.run(c2);
+    for (const look of stage.looks) stage.mailbox.put(look);
+    stage.mailbox.take(1);
+    stage.forget();
+    stage.engine.move(c1);
+    stage.engine.move(c2);
+    assert.deepEqual(new Set(stage.looks.map(({ id }) => id)), new Set([c1, c2]));
+    assert.deepEqual(stage.facts, []);
+  });
+
   test('takes back no look that a later start asked for', async () => {
     const stage = await Stage.watching();
     stage.engine.route = (action) => (action === 'die' ? [50] : [0]);
