@@ -47,6 +47,6 @@ export const churn: Bench = {
   seconds: 4,
   columns:
     'publishP50Ms* publishP99Ms* publishMaxMs unpublishP50Ms* unpublishP99Ms* unpublishMaxMs cpuMsEach* ' +
-    'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs recorderCpuPercent exact',
+    'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs engineLagMs recorderCpuPercent eventsLost exact',
   measure: measureChurn,
 };

@@ -95,6 +95,9 @@ function handleSignals(agent: Agent, sink: LogSink): void {
     log.info({}, 'log reopened');
   });
   process.on('SIGUSR2', () => log.info({ ...agent.metrics, memory: process.memoryUsage().rss }, 'state'));
+  // Node would write these to standard error, as text; TLS to an address rather than a name makes one.
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => log.debug({ warning: warning.message }, 'warning of the runtime'));
   // Without a listener Node would open a debugger port.
   process.on('SIGUSR1', () => {});
   const onBug = (error: unknown) => {

@@ -31,10 +31,10 @@ export interface Bench {
 }
 
 /** How far off etcd is in the end. */
-export function exactFigures({ missing, note, stale, wrong }: Settled, neverSeen = 0): Figures {
+export function exactFigures({ eventsLost, missing, note, stale, wrong }: Settled, neverSeen = 0): Figures {
   const parts = Object.entries({ missing, stale, wrong, 'never seen': neverSeen }).filter(([, count]) => count > 0);
   const exact = parts.map(([what, count]) => `${count} ${what}`).join(', ') || 'yes';
-  return { missing, stale, wrong, neverSeen, exact, ...(note && { note }) };
+  return { eventsLost, missing, stale, wrong, neverSeen, exact, ...(note && { note }) };
 }
 
 /** Transactions as etcd shows them: changes of one revision came in one. */

@@ -29,6 +29,8 @@ export interface Settled extends Deviation {
   readonly changes: readonly Change[];
   /** When etcd last came to hold what it must. */
   readonly exactAtMs: number | undefined;
+  /** By the engine, for a reader too slow, since it began. */
+  readonly eventsLost: number;
   /** Why nobody should believe the rest, or empty. */
   readonly note: string;
 }
@@ -48,7 +50,7 @@ export interface World extends AsyncDisposable {
 /** Exact for so long is exact: what is late would have come. */
 const calmMs = 400;
 /** Without a change for so long, what is not there will not come. */
-const stuckMs = 2_500;
+const stuckMs = 4_000;
 const settleLimitMs = 10_000;
 const readyLimitMs = 60_000;
 
@@ -104,7 +106,9 @@ async function fill(options: WorldOptions, own: Own, close: () => Promise<void>)
     }
     // By what etcd says itself: the recorder is not asked whether it has seen everything.
     const deviation = deviationOf(expected, await etcd.get('/discover/'));
-    return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, note: subject.ended ? 'has ended' : '' };
+    const { eventsLost } = await engine.counts();
+    const note = subject.ended ? 'has ended' : '';
+    return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, eventsLost, note };
   };
   const warmUp = async (rate: number): Promise<void> => {
     await engine.churn({ rate, seconds: 1, lifetimeMs: 200 });

@@ -10,7 +10,6 @@
 
 import type { DockerEndpoint } from '../docker/docker.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
-import { messageOf } from '../errors.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../model/container.ts';
 import type { NamePolicy } from './advertise.ts';
 import { readInspection } from './document.ts';
@@ -78,8 +77,9 @@ export function createLooker(options: LookOptions, late: (task: number, report: 
     if (answer.kind === 'failed') return answer;
     try {
       return readInspection(JSON.parse(answer.body), options);
-    } catch (error) {
-      return { kind: 'failed', detail: `inspect answer is not JSON: ${messageOf(error)}` };
+    } catch {
+      // The parser's message would quote the document, and with it somebody's environment.
+      return { kind: 'failed', detail: 'inspect answer is not JSON' };
     }
   }
 
@@ -125,8 +125,8 @@ export function readList(body: Uint8Array): TaskResult {
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
       containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${ports.join()}` });
     }
-  } catch (error) {
-    return { kind: 'malformed', detail: `list is not JSON: ${messageOf(error)}` };
+  } catch {
+    return { kind: 'malformed', detail: 'list is not JSON' };
   }
   return { kind: 'listed', containers };
 }

@@ -121,15 +121,18 @@ export class Ledger {
   }
 
   /**
-   * Whether etcd holds other keys than observed, for containers not touched since `version`: one that
-   * was, or is being, written may rightly differ from an answer that began before.
+   * Whether etcd holds anything else than observed, for containers not touched since `version`: one that
+   * was, or is being, written may rightly differ from an answer that began before. A key that is held
+   * with value undefined is compared by its name alone.
    */
-  differs(held: ReadonlyMap<string, ReadonlySet<string>>, version: number): boolean {
+  differs(held: ReadonlyMap<string, ReadonlyMap<string, string | undefined>>, version: number): boolean {
     for (const [short, entry] of this.#entries) {
       if (entry.version > version || entry.underWay) continue;
       const keys = held.get(short);
       if ((keys?.size ?? 0) !== entry.observed.size) return true;
-      for (const key of entry.observed.keys()) if (!keys?.has(key)) return true;
+      for (const [key, value] of entry.observed) {
+        if (!keys?.has(key) || (keys.get(key) ?? value) !== value) return true;
+      }
     }
     // Tidied away means deleted: only entries of a later version can have gone, so a stranger counts
     // as a difference only if nothing at all was written since.

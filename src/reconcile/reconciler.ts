@@ -152,11 +152,16 @@ export class Reconciler implements Actor<Fact> {
     this.#parts.onListed();
   }
 
-  /** What a predecessor published goes once a complete list does not show its container. */
+  /**
+   * What was found in etcd goes, once a complete list does not show its container, or a look found that it
+   * offers nothing.
+   */
   #dropUnlisted(): void {
+    const { ledger } = this.#parts;
     const listed = new Set([...this.#list.fingerprints.keys()].map(shortId));
-    for (const short of [...this.#parts.ledger.published()]) {
-      if (!listed.has(short) && !this.#holders.has(short)) this.#desire(short, noKeys);
+    for (const short of [...ledger.published()]) {
+      const isIdle = this.#holders.has(short) && ledger.desired(short) === undefined;
+      if (isIdle || !(listed.has(short) || this.#holders.has(short))) this.#desire(short, noKeys);
     }
   }
 

@@ -22,13 +22,13 @@ import type { Metrics } from '../metrics.ts';
 import type { Layout } from '../model/keys.ts';
 import type { Ledger } from '../reconcile/ledger.ts';
 import type { Fate, ProcessIdentity } from './process-identity.ts';
-import type { LeaseId, OwnerKey, Registry, Tenure } from './registry.ts';
+import { type LeaseId, type OwnerKey, operationsMax, type Registry, type Tenure } from './registry.ts';
 import type { Hold } from './writer.ts';
 
 export type Doubt =
   /** This tenure may be over. */
   | { readonly kind: 'doubt'; readonly tenure: Tenure; readonly reason: string }
-  /** Compare the keys on our lease with the ledger. */
+  /** Compare what this host has in etcd with the ledger. */
   | { readonly kind: 'audit' }
   /** Renew the lease; from the keeper's own timer. */
   | { readonly kind: 'renew' };
@@ -47,6 +47,8 @@ export interface OwnerRecord {
   readonly process?: ProcessIdentity | undefined;
 }
 
+/** Stands for the value of a key that is not on our lease; none of ours holds a control character. */
+const foreign = '\0';
 const retryFirstMs = 50;
 const retryCapMs = 1_000;
 /** What etcd has refused for a reason of its own (a role, a password) does not change by the second. */
@@ -83,6 +85,7 @@ export class LeaseKeeper implements Actor<Doubt> {
   readonly #trouble: Trouble;
   readonly #backoff: Backoff;
   #heldAt = Number.NEGATIVE_INFINITY;
+  #lastSampled = '';
   #lease: LeaseId | undefined;
   #cancelRenewal: () => void = () => {};
   /** There is no tenure, and the loop that seeks one runs. */
@@ -286,26 +289,45 @@ export class LeaseKeeper implements Actor<Doubt> {
     this.#cancelRenewal = clock.after(waitMs, () => this.#self.tell({ kind: 'renew' }));
   }
 
-  /** One call, whatever the size of the cluster. Only what nobody touched meanwhile is compared. */
+  /**
+   * Which keys hang on the lease, what the records say, and the values of some of the service keys, others
+   * each time: three calls, whatever the size of the cluster. Only what nobody touched meanwhile is compared.
+   */
   async #audit(tenure: Tenure): Promise<void> {
     const { layout, ledger, log, registry } = this.#parts;
     const { version } = ledger;
     try {
       const { ttlSeconds, keys } = await registry.lease(tenure.lease, true);
-      const held = new Map<string, Set<string>>();
-      for (const key of keys) {
+      const found = [
+        ...(await registry.readPrefix(layout.recordPrefix)),
+        ...(await registry.readKeys(this.#sample(keys))),
+      ];
+      const held = new Map<string, Map<string, string | undefined>>();
+      const note = (key: string, value: string | undefined) => {
         const short = layout.containerOf(key);
-        if (short !== undefined) held.set(short, (held.get(short) ?? new Set()).add(key));
-      }
+        if (short !== undefined) held.set(short, (held.get(short) ?? new Map()).set(key, value));
+      };
+      for (const key of keys) note(key, undefined);
+      for (const { key, value, lease } of found) note(key, lease === tenure.lease ? value : foreign);
       if (ttlSeconds <= 0) this.#doubt(tenure, 'the lease is gone');
       else if (!keys.includes(layout.ownerKey)) this.#doubt(tenure, 'the owner key is not on the lease');
       else if (ledger.differs(held, version)) {
         log.warn({ keys: keys.length }, 'etcd was changed by somebody else; repairing');
-        this.#doubt(tenure, 'the keys on the lease are not ours');
+        this.#doubt(tenure, 'what this host has in etcd is not what it wrote');
       }
     } catch (error) {
       this.#trouble.failed(error);
     }
+  }
+
+  /** The next service keys in turn, as many as one transaction reads. */
+  #sample(keys: readonly string[]): string[] {
+    const { layout } = this.#parts;
+    const services = keys.filter((key) => layout.nameOf(key) !== undefined).sort();
+    const next = services.findIndex((key) => key > this.#lastSampled);
+    const sample = services.slice(Math.max(0, next), Math.max(0, next) + operationsMax);
+    this.#lastSampled = sample.at(-1) ?? '';
+    return sample;
   }
 
   #record(lease: LeaseId, released: boolean): string {

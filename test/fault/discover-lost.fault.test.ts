@@ -1,17 +1,13 @@
 /** discover gone for good, or asleep for longer than its lease: what nobody vouches for goes, all at once. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
-const here = { skip: needs('etcd', 'etcdctl') };
-
-test(
-  'keys of a discover that is killed go within the TTL and 2 s, in one revision (simulated engine, real etcd)',
-  here,
-  async () => {
+describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
+  test('keys of a discover that is killed go within the TTL and 2 s, in one revision (simulated engine, real etcd)', async () => {
     const ttl = 3;
     await using engine = await forkEngine({ containers: 30 });
     await using host = await startHost({ source: fromEngine(engine), ttl });
@@ -31,13 +27,9 @@ test(
 
     await host.launch();
     await host.converged();
-  },
-);
+  });
 
-test(
-  'a discover that slept for two TTLs publishes all again when it wakes, and only what runs by then (simulated engine, real etcd)',
-  here,
-  async () => {
+  test('a discover that slept for two TTLs publishes all again when it wakes, and only what runs by then (simulated engine, real etcd)', async () => {
     const ttl = 2;
     await using engine = await forkEngine({ containers: 10 });
     await using host = await startHost({ source: fromEngine(engine), ttl });
@@ -54,5 +46,5 @@ test(
     const strays = (await host.changesSince(before)).filter(({ kind, key }) => kind === 'put' && !held.has(key));
     assert.deepEqual(strays, []);
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-  },
-);
+  });
+});

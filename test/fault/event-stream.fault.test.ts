@@ -45,8 +45,8 @@ const cases: readonly Case[] = [
 ];
 
 for (const api of ['1.41', '1.52'] as const) {
-  // Two at a time: most of it is waiting for the engine's clock.
-  describe(`API ${api}`, { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
+  // Three at a time: most of it is waiting for the engine's clock.
+  describe(`API ${api}`, { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
     for (const { name, faults = {}, args = noResync, rate = 100, meanwhile } of cases) {
       test(`etcd is exact after ${rate * 5} lives whose events come ${name} (simulated engine of API ${api}, real etcd)`, async () => {
         await using engine = await forkEngine({ api, portRange: [40_000, 40_300] });

@@ -1,18 +1,14 @@
 /** Containers whose inspection hangs or crawls: everybody else is published all the same. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { expected, fromEngine, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
-const here = { skip: needs('etcd', 'etcdctl') };
-
-for (const workers of ['0', '1', '4']) {
-  test(
-    `containers whose inspection hangs hold up nobody, and are published when it answers, with ${workers} workers (simulated engine, real etcd)`,
-    here,
-    async () => {
+describe('hanging inspections', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
+  for (const workers of ['0', '1', '4']) {
+    test(`containers whose inspection hangs hold up nobody, and are published when it answers, with ${workers} workers (simulated engine, real etcd)`, async () => {
       await using engine = await forkEngine({ containers: 10 });
       await using host = await startHost({ source: fromEngine(engine), args: ['--workers', workers], idle: true });
       const hanging = (await engine.snapshot()).slice(0, 3).map(({ id }) => id);
@@ -34,6 +30,6 @@ for (const workers of ['0', '1', '4']) {
       await engine.setFaults({ hangIds: [] });
       await host.converged();
       assert.equal((await host.held()).size, 2 * (9 + 30));
-    },
-  );
-}
+    });
+  }
+});

@@ -71,7 +71,10 @@ const runCleanups = (): void => {
     }
   }
 };
-const exitOnSignal = (signal: keyof typeof signals): void => process.exit(128 + signals[signal]);
+// Whoever listens as well ends the process in a way of their own.
+const exitOnSignal = (signal: keyof typeof signals): void => {
+  if (process.listenerCount(signal) === 1) process.exit(128 + signals[signal]);
+};
 
 /** Runs a synchronous clean-up when this process exits, unless the returned function is called first. */
 export function atExit(cleanup: () => void): () => void {

@@ -51,7 +51,7 @@ test('Ledger finds no changes between equals', () => {
       ledger.load(toColumns([['c1', same]]));
       ledger.desire('c1', toMap(same));
       assert.deepEqual(ledger.changes('c1'), []);
-      const onLease = new Map(ledger.size > 0 ? [['c1', new Set(Object.keys(same))]] : []);
+      const onLease = new Map(ledger.size > 0 ? [['c1', toMap(same)]] : []);
       assert.equal(ledger.differs(onLease, ledger.version), false);
     }),
   );
@@ -127,7 +127,9 @@ test('Ledger ends with etcd as desired, whatever was committed, refused, changed
       for (const [name, keysOfName] of desired) assert.deepEqual(sorted(held(name)), sorted(keysOfName), name);
       const remembered = [...etcd.values()].filter((column) => column.size > 0).length;
       assert.equal(ledger.size, remembered, 'nothing is remembered but what etcd holds');
-      const onLease = new Map([...etcd].map(([name, column]) => [name, new Set(column.keys())]));
+      const onLease = new Map(
+        [...etcd].map(([name, column]) => [name, new Map([...column.keys()].map((key) => [key, undefined]))]),
+      );
       for (const [name, column] of onLease) if (column.size === 0) onLease.delete(name);
       assert.equal(ledger.differs(onLease, ledger.version), false);
     }),

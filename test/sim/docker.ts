@@ -199,7 +199,7 @@ export class FakeEngine {
   }
 
   async #look(number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    await this.#ask('task', callTimeoutMs);
+    const { replyMs } = await this.#ask('task', callTimeoutMs);
     const reports: Report[] = [];
     let isHandedBack = false;
     const looks = ids.map(async (id) => {
@@ -211,6 +211,8 @@ export class FakeEngine {
     await Promise.race([Promise.all(looks), sleep(this.#clock, lingerMs, linger.signal)]);
     linger.abort();
     isHandedBack = true;
+    // What comes late has a way of its own, and may be there before its batch.
+    await this.#wait(replyMs);
     return reports;
   }
 

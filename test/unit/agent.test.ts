@@ -331,6 +331,30 @@ describe('Agent', () => {
     stage.assertExact();
   });
 
+  test('loses no look whose answer is there before that of its batch', async () => {
+    const stage = new Stage();
+    await publishing(stage, []);
+    stage.engine.fault = (call) => {
+      if (call === 'task') return { kind: 'slow', readMs: 0, replyMs: 100 };
+      return call === 'look' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined;
+    };
+    stage.engine.run(c1, 'web');
+    await stage.clock.advance(1_000);
+    stage.assertExact();
+  });
+
+  test('looks again at a container whose answers come late', async () => {
+    const stage = new Stage();
+    await publishing(stage, []);
+    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
+    stage.engine.run(c1, 'web');
+    for (let n = 0; n < 5; n++) {
+      await stage.clock.advance(100);
+      stage.assertExact();
+      stage.engine.restart(c1);
+    }
+  });
+
   test('publishes a container whose first look fails although a list that began before does not show it', async () => {
     const stage = new Stage();
     stage.engine.fault = (call) => (call === 'list' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
@@ -366,6 +390,37 @@ describe('Agent hears events late and', () => {
       await stage.clock.advance(1_000);
       stage.assertExact();
     }
+  });
+
+  test('believes a look that saw a start after the death by which it was overtaken', async () => {
+    const stage = new Stage();
+    await publishing(stage, [c1]);
+    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 20, replyMs: 20 } : undefined);
+    stage.engine.cut();
+    await stage.clock.until(() => stage.engine.calls.look > 1, 1_000);
+    stage.engine.route = (action) => (action === 'die' ? [0] : []);
+    stage.engine.restart(c1);
+    const lists = stage.engine.calls.list;
+    await stage.clock.advance(1_000);
+    stage.assertExact();
+    assert.equal(stage.engine.calls.list, lists, 'no list has helped');
+  });
+
+  test('is not kept from the look at a start by a death before it, though a list has asked for that look too', async () => {
+    const stage = new Stage();
+    await publishing(stage, [c1]);
+    stage.engine.fault = (call) => (call === 'list' ? { kind: 'slow', readMs: 1_000, replyMs: 0 } : undefined);
+    await stage.clock.until(() => stage.engine.calls.list > 1, 70_000);
+    // All threads are busy, so the look at c1 has to wait for its turn.
+    stage.engine.fault = (call) => (call === 'task' ? { kind: 'slow', readMs: 5_000, replyMs: 0 } : undefined);
+    for (let n = 11; n <= 14; n++) {
+      stage.engine.run(idOf(n), 'web');
+      await stage.clock.advance(1);
+    }
+    stage.engine.route = (action) => (action === 'die' ? [3_000] : [0]);
+    stage.engine.restart(c1);
+    await stage.clock.advance(15_000);
+    stage.assertExact();
   });
 
   test('is not misled by a death that it hears of twice', async () => {

@@ -318,6 +318,23 @@ describe('LeaseKeeper begins and', () => {
     assert.equal(hosts.filter(({ fatal }) => fatal[0]?.code === 'HOST_ID_TAKEN').length, 1);
   });
 
+  test('does not claim over somebody who was faster, whom it has not looked at', async () => {
+    const stage = new Stage();
+    const slow = (call: RegistryCall): RegistryFault | undefined =>
+      call === 'grant' ? { kind: 'slow', requestMs: 50, replyMs: 50 } : undefined;
+    const late = stage.start('late', { fault: slow });
+    await stage.clock.advance(20);
+    const first = await stage.publishing({}, 1);
+    const { tenure } = first.hold;
+    await stage.clock.advance(20_000);
+    assert.deepEqual(
+      late.fatal.map(({ code }) => code),
+      ['HOST_ID_TAKEN'],
+    );
+    assert.equal(first.hold.tenure, tenure);
+    assert.equal(stage.owner().instance, 'first');
+  });
+
   test('claims again what it claimed without hearing the answer', async () => {
     const stage = new Stage();
     let claims = 0;
@@ -582,13 +599,13 @@ describe('LeaseKeeper audits and', () => {
     await stage.clock.advance(1_000);
   }
 
-  test('writes nothing, and asks once, where etcd holds what it should', async () => {
+  test('writes nothing, and asks three times, where etcd holds what it should', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1, 2);
     const { revision } = stage.store;
     host.asked.length = 0;
     await audit(stage, host);
-    assert.deepEqual(host.asked, ['lease']);
+    assert.deepEqual(host.asked, ['lease', 'readPrefix', 'readKeys']);
     assert.equal(stage.store.revision, revision);
   });
 

@@ -16,8 +16,10 @@ function reading(
 }
 
 /** An answer about keys on a lease, as `differs` takes it. */
-function held(found: Record<string, string[]>): Map<string, Set<string>> {
-  return new Map(Object.entries(found).map(([short, names]) => [short, new Set(names)]));
+function held(found: Record<string, string[]>): Map<string, Map<string, string | undefined>> {
+  return new Map(
+    Object.entries(found).map(([short, names]) => [short, new Map(names.map((name) => [name, undefined]))]),
+  );
 }
 
 function commit(ledger: Ledger, short: string): Change[] {
@@ -246,6 +248,12 @@ describe('Ledger.differs', () => {
     const ledger = new Ledger();
     ledger.desire('c1', keys(['a', '1']));
     assert.equal(ledger.differs(held({}), ledger.version), false);
+  });
+
+  test('sees a value that is another, where values were read', () => {
+    const ledger = publishing(['a', '1']);
+    assert.equal(ledger.differs(new Map([['c1', new Map([['a', '1']])]]), ledger.version), false);
+    assert.equal(ledger.differs(new Map([['c1', new Map([['a', '2']])]]), ledger.version), true);
   });
 
   test('does not compare a container whose changes are under way: etcd may have them and we not know yet', () => {
