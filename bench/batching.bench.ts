@@ -3,8 +3,8 @@
  * transactions of at most 1, 8, 32 and 128 operations.
  *
  * A container's own keys are never split, so a transaction holds two operations at least. discover
- * has no option for this and is started as a part of another program, without a log; the table shows
- * the largest transaction that etcd has seen. naive and floor have no limit to set; they are measured once, beside 128.
+ * has no option for this and is started by `lib/agent.mjs`; the table shows the largest that etcd has
+ * seen. naive and floor have no limit to set; they are measured once, beside 128.
  */
 import { type Bench, subjectNames } from './lib/bench.ts';
 import { measureClosedLoop } from './lib/closed-loop.ts';

@@ -24,14 +24,14 @@ import { createLooks, type Looks } from './inspect/pool.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { layoutOf } from './model/keys.ts';
+import { Ledger } from './model/ledger.ts';
 import type { Fact, Look } from './model/messages.ts';
-import { Ledger } from './reconcile/ledger.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { EtcdRegistry } from './registry/etcd.ts';
 import { type Doubt, LeaseKeeper } from './registry/lease-keeper.ts';
 import { type Fate, fateOf, ownIdentity, type ProcessIdentity } from './registry/process-identity.ts';
-import type { Registry } from './registry/registry.ts';
-import { type Hold, type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
+import type { Hold, Registry } from './registry/registry.ts';
+import { type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
 import { version } from './version.ts';
 
 /** A container whose keys have changed in etcd. */

@@ -34,7 +34,6 @@ export interface Subject extends AsyncDisposable {
 
 const inBench = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
 const cli = inBench('../dist/cli.js');
-const index = new URL('../../dist/index.js', import.meta.url);
 /** Inside the package, so that its dependencies are found from there. */
 const compiled = inBench('../node_modules/.cache/discover-bench');
 
@@ -50,13 +49,7 @@ export function prepareSubjects(): void {
 
 function commandOf({ operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
-  if (operationsMax !== undefined) {
-    // No option of the command line can ask for this; the agent as a part of another program can.
-    const [socketPath, endpoint] = place;
-    const asked = JSON.stringify({ docker: { socketPath }, etcd: { endpoints: [endpoint] }, host });
-    const script = `import { startAgent } from '${index}'; await startAgent(${asked}, { operationsMax: ${operationsMax} });`;
-    return ['--input-type=module', '--eval', script];
-  }
+  if (operationsMax !== undefined) return [inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
   return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads];

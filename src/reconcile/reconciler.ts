@@ -18,8 +18,8 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { type ContainerId, type Inspection, type Listed, type Refusal, shortId } from '../model/container.ts';
 import { keysOf, type Layout } from '../model/keys.ts';
+import type { Keys, Ledger } from '../model/ledger.ts';
 import type { Fact } from '../model/messages.ts';
-import type { Keys, Ledger } from './ledger.ts';
 
 /** What is remembered of a container that is thought to run. */
 interface Known {

@@ -2,7 +2,7 @@
 
 import { Etcd3, type ICompare, type IRequestOp } from 'etcd3';
 import { DiscoverError, messageOf } from '../errors.ts';
-import type { Change } from '../reconcile/ledger.ts';
+import type { Change } from '../model/ledger.ts';
 import { GrpcCaller } from './grpc-call.ts';
 import {
   type FoundKey,

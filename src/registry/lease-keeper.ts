@@ -20,10 +20,11 @@ import { codeOf, DiscoverError, messageOf } from '../errors.ts';
 import { type Log, Trouble } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Layout } from '../model/keys.ts';
-import type { Ledger } from '../reconcile/ledger.ts';
+import type { Ledger } from '../model/ledger.ts';
+import { type OwnerRecord, parseOwner, taken } from './owner.ts';
 import type { Fate, ProcessIdentity } from './process-identity.ts';
-import { type LeaseId, type OwnerKey, operationsMax, type Registry, type Tenure } from './registry.ts';
-import type { Hold } from './writer.ts';
+import { readHost } from './reading.ts';
+import { type Hold, type LeaseId, type OwnerKey, operationsMax, type Registry, type Tenure } from './registry.ts';
 
 export type Doubt =
   /** This tenure may be over. */
@@ -32,20 +33,6 @@ export type Doubt =
   | { readonly kind: 'audit' }
   /** Renew the lease; from the keeper's own timer. */
   | { readonly kind: 'renew' };
-
-/** What the owner key says. */
-export interface OwnerRecord {
-  readonly instance: string;
-  /** RFC 3339. */
-  readonly started: string;
-  readonly version: string;
-  readonly ip: string;
-  readonly lease: LeaseId;
-  readonly ttlSeconds: number;
-  /** The owner has stopped in order: its lease is there to be taken. */
-  readonly released: boolean;
-  readonly process?: ProcessIdentity | undefined;
-}
 
 /** Stands for the value of a key that is not on our lease; none of ours holds a control character. */
 const foreign = '\0';
@@ -164,7 +151,7 @@ export class LeaseKeeper implements Actor<Doubt> {
       try {
         const tenure = await this.#claim();
         if (tenure !== undefined) {
-          await this.#read(tenure);
+          this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure));
           return tenure;
         }
       } catch (error) {
@@ -232,29 +219,6 @@ export class LeaseKeeper implements Actor<Doubt> {
       if (left > first - passedMs / 1000 + 1.2) throw taken(record, 'it renews its lease');
       if (passedMs > renewalMs * 1.5 + 1_500) return true;
     }
-  }
-
-  /** What this host has in etcd, by its lease and by its records, into the ledger. */
-  async #read(tenure: Tenure): Promise<void> {
-    const { layout, ledger, registry } = this.#parts;
-    const { keys } = await registry.lease(tenure.lease, true);
-    const records = await registry.readPrefix(layout.recordPrefix);
-    const wanted = new Set<string>();
-    for (const key of keys)
-      if (layout.containerOf(key) && !key.startsWith(layout.recordPrefix)) wanted.add(plainOf(key));
-    for (const { key, value } of records) {
-      const short = layout.containerOf(key);
-      // A path that stands in etcd is never followed: only names are taken from a record.
-      if (short !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, short));
-    }
-    const reading = new Map<string, Map<string, string | undefined>>();
-    for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
-      const short = layout.containerOf(key);
-      if (short === undefined) continue;
-      const observed = reading.get(short) ?? new Map<string, string | undefined>();
-      reading.set(short, observed.set(key, lease === tenure.lease ? value : undefined));
-    }
-    ledger.load(reading);
   }
 
   #held(tenure: Tenure): void {
@@ -334,34 +298,4 @@ export class LeaseKeeper implements Actor<Doubt> {
     const { owner, ttlSeconds } = this.#parts;
     return JSON.stringify({ ...owner, lease, ttlSeconds, released } satisfies OwnerRecord);
   }
-}
-
-function taken(record: OwnerRecord | undefined, proof: string): DiscoverError {
-  const who = record ? `instance ${record.instance} at ${record.ip}, started ${record.started}` : 'an unknown owner';
-  return new DiscoverError('HOST_ID_TAKEN', `host.id is in use by ${who}: ${proof}. Give each host an id of its own`);
-}
-
-function parseOwner(value: string): OwnerRecord | undefined {
-  try {
-    const record: unknown = JSON.parse(value);
-    return typeof record === 'object' && record !== null ? (record as OwnerRecord) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function namesIn(record: string): string[] {
-  try {
-    const names: unknown = JSON.parse(record);
-    if (typeof names !== 'object' || names === null) return [];
-    return Object.keys(names).filter((name) => name !== '' && !name.includes('/'));
-  } catch {
-    return [];
-  }
-}
-
-/** A service key without the port that further ports of a name carry. */
-function plainOf(key: string): string {
-  const end = key.indexOf(':', key.lastIndexOf('/'));
-  return end < 0 ? key : key.slice(0, end);
 }

@@ -8,7 +8,7 @@
  * anew raises it, and whatever is still under way from before is then refused.
  */
 
-import type { Change } from '../reconcile/ledger.ts';
+import type { Change } from '../model/ledger.ts';
 
 export interface RegistryConfig {
   readonly endpoints: readonly string[];
@@ -45,6 +45,11 @@ export interface Tenure {
   readonly lease: LeaseId;
   /** Modification revision of the owner key as we wrote it. */
   readonly revision: string;
+}
+
+/** The tenure that holds now, if one does: the lease keeper's to give, anybody's to doubt. */
+export interface Hold {
+  tenure: Tenure | undefined;
 }
 
 export interface Registry {

@@ -5,7 +5,7 @@
  * one comparison of a key's modification revision, puts with a lease, deletes of single keys.
  */
 
-import type { Change } from '../reconcile/ledger.ts';
+import type { Change } from '../model/ledger.ts';
 
 const varint = 0;
 const lengthDelimited = 2;

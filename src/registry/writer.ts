@@ -17,18 +17,13 @@ import { codeOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Layout } from '../model/keys.ts';
-import type { Change, Ledger } from '../reconcile/ledger.ts';
+import type { Change, Ledger } from '../model/ledger.ts';
 import type { Doubt } from './lease-keeper.ts';
-import { bytesMax, operationsMax, type Registry, type Tenure } from './registry.ts';
+import { bytesMax, type Hold, operationsMax, type Registry, type Tenure } from './registry.ts';
 
 /** Two operations, a service and its record, are the most common container. */
 export const writeBatchMax = 64;
 const parkedRetryMs = 5_000;
-
-/** The tenure that holds now, if one does: the lease keeper's to give, anybody's to doubt. */
-export interface Hold {
-  tenure: Tenure | undefined;
-}
 
 /** The changes of one container, which go together. */
 export interface Parcel {

@@ -34,103 +34,106 @@ function assertSteady(host: Host): void {
   );
 }
 
-describe('real dockerd', dockerHere, () => {
-  let dockerd: Dockerd;
-  before(async () => {
-    dockerd = await startDockerd();
-  });
-  beforeEach(() => removeAll(dockerd));
-  after(() => dockerd.close());
+// Two daemons and two simulated ones at a time: most of it is waiting for them.
+describe('docker away', { concurrency: 4 }, () => {
+  describe('real dockerd', dockerHere, () => {
+    let dockerd: Dockerd;
+    before(async () => {
+      dockerd = await startDockerd();
+    });
+    beforeEach(() => removeAll(dockerd));
+    after(() => dockerd.close());
 
-  test('keys go with the containers of a dockerd that is stopped, and come back with those it starts again (real dockerd, real etcd)', async () => {
-    await using host = await startHost({ source: fromDockerd(dockerd) });
-    const ids = [await dockerd.run(web(80)), await dockerd.run({ ...web(81), args: ['--restart=always'] })];
-    await host.converged();
-    await dockerd.stop();
-    await eventually(async () => assert.equal((await host.held()).size, 0));
-    await warned(host.discover);
-    await dockerd.restart();
-    await eventually(async () => assert.equal((await dockerd.inspect(ids[1] ?? '')).State.Running, true));
-    await host.converged();
-    assert.equal((await host.held()).size, 3);
-    await dockerd.docker('start', ids[0] ?? '');
-    await host.converged();
-    assertSteady(host);
-  });
-
-  test('keys stay while a killed dockerd is away, and are right when it is back (real dockerd, real etcd)', async () => {
-    await using host = await startHost({ source: fromDockerd(dockerd) });
-    await dockerd.run(web(80));
-    await dockerd.run({ ...web(81), args: ['--restart=always'] });
-    const stopped = await dockerd.run(web(82));
-    await dockerd.docker('stop', stopped);
-    await host.converged();
-    const count = host.recorder.changes.length;
-    await dockerd.kill();
-    await warned(host.discover);
-    assert.deepEqual(await host.changesSince(count), []);
-    await dockerd.restart();
-    await host.converged();
-    await dockerd.docker('start', stopped);
-    await host.converged();
-    assertSteady(host);
-  });
-});
-
-describe('real dockerd with live-restore', dockerHere, () => {
-  let dockerd: Dockerd;
-  before(async () => {
-    dockerd = await startDockerd({ liveRestore: true });
-  });
-  beforeEach(() => removeAll(dockerd));
-  after(() => dockerd.close());
-
-  for (const end of ['stop', 'kill'] as const) {
-    test(`only the container that died while dockerd was away (${end}) is deleted, without an event (real dockerd, real etcd)`, async () => {
+    test('keys go with the containers of a dockerd that is stopped, and come back with those it starts again (real dockerd, real etcd)', async () => {
       await using host = await startHost({ source: fromDockerd(dockerd) });
-      const [lives, dies] = [await dockerd.run(web(80)), await dockerd.run(web(81))];
+      const ids = [await dockerd.run(web(80)), await dockerd.run({ ...web(81), args: ['--restart=always'] })];
       await host.converged();
-      const { Pid } = (await dockerd.inspect(dies)).State;
-      const count = host.recorder.changes.length;
-      await dockerd[end]();
+      await dockerd.stop();
+      await eventually(async () => assert.equal((await host.held()).size, 0));
       await warned(host.discover);
-      process.kill(Pid, 'SIGKILL');
+      await dockerd.restart();
+      await eventually(async () => assert.equal((await dockerd.inspect(ids[1] ?? '')).State.Running, true));
+      await host.converged();
+      assert.equal((await host.held()).size, 3);
+      await dockerd.docker('start', ids[0] ?? '');
+      await host.converged();
+      assertSteady(host);
+    });
+
+    test('keys stay while a killed dockerd is away, and are right when it is back (real dockerd, real etcd)', async () => {
+      await using host = await startHost({ source: fromDockerd(dockerd) });
+      await dockerd.run(web(80));
+      await dockerd.run({ ...web(81), args: ['--restart=always'] });
+      const stopped = await dockerd.run(web(82));
+      await dockerd.docker('stop', stopped);
+      await host.converged();
+      const count = host.recorder.changes.length;
+      await dockerd.kill();
+      await warned(host.discover);
       assert.deepEqual(await host.changesSince(count), []);
       await dockerd.restart();
       await host.converged();
-      const changes = await host.changesSince(count);
-      assert.ok(changes.every(({ kind, key }) => kind === 'delete' && key.endsWith(dies.slice(0, 12))));
-      assert.equal(changes.length, 3);
-      assert.ok([...(await host.held()).keys()].some((key) => key.endsWith(lives.slice(0, 12))));
+      await dockerd.docker('start', stopped);
+      await host.converged();
       assertSteady(host);
     });
+  });
+
+  describe('real dockerd with live-restore', dockerHere, () => {
+    let dockerd: Dockerd;
+    before(async () => {
+      dockerd = await startDockerd({ liveRestore: true });
+    });
+    beforeEach(() => removeAll(dockerd));
+    after(() => dockerd.close());
+
+    for (const end of ['stop', 'kill'] as const) {
+      test(`only the container that died while dockerd was away (${end}) is deleted, without an event (real dockerd, real etcd)`, async () => {
+        await using host = await startHost({ source: fromDockerd(dockerd) });
+        const [lives, dies] = [await dockerd.run(web(80)), await dockerd.run(web(81))];
+        await host.converged();
+        const { Pid } = (await dockerd.inspect(dies)).State;
+        const count = host.recorder.changes.length;
+        await dockerd[end]();
+        await warned(host.discover);
+        process.kill(Pid, 'SIGKILL');
+        assert.deepEqual(await host.changesSince(count), []);
+        await dockerd.restart();
+        await host.converged();
+        const changes = await host.changesSince(count);
+        assert.ok(changes.every(({ kind, key }) => kind === 'delete' && key.endsWith(dies.slice(0, 12))));
+        assert.equal(changes.length, 3);
+        assert.ok([...(await host.held()).keys()].some((key) => key.endsWith(lives.slice(0, 12))));
+        assertSteady(host);
+      });
+    }
+  });
+
+  for (const as of ['missing', 'refusing'] as const) {
+    test(
+      `an engine that is away (${as}) again and again under load costs no key of what runs (simulated engine, real etcd)`,
+      etcdHere,
+      async () => {
+        await using engine = await forkEngine({ containers: 10 });
+        await using host = await startHost({ source: fromEngine(engine) });
+        await host.converged();
+        const first = knownOf(await engine.snapshot());
+        const [unseen = ''] = (await engine.snapshot()).map(({ id }) => id);
+        const lives = [];
+        for (let outage = 0; outage < 3; outage++) {
+          await engine.leave(as);
+          // What an engine that is being restarted does to containers nobody hears of.
+          const { lifecycles } = await engine.churn({ rate: 100, seconds: 1, lifetimeMs: 300, survivors: 0.1 });
+          lives.push(...lifecycles);
+          if (outage === 0) await engine.apply('dieUnseen', [unseen]);
+          await engine.comeBack({ remembering: outage === 1 });
+          lives.push(...(await engine.churn({ rate: 100, seconds: 1, lifetimeMs: 300, survivors: 0.1 })).lifecycles);
+        }
+        await host.converged(new Map([...first, ...knownOfLives(lives)]));
+        // Who is not among the lives has run all the time.
+        const dead = { id: unseen, env: [], ports: {}, startedMs: 0, endedMs: 0 };
+        assertOnlyDeadDeleted(host.recorder.changes, [...lives, dead]);
+      },
+    );
   }
 });
-
-for (const as of ['missing', 'refusing'] as const) {
-  test(
-    `an engine that is away (${as}) again and again under load costs no key of what runs (simulated engine, real etcd)`,
-    etcdHere,
-    async () => {
-      await using engine = await forkEngine({ containers: 10 });
-      await using host = await startHost({ source: fromEngine(engine) });
-      await host.converged();
-      const first = knownOf(await engine.snapshot());
-      const [unseen = ''] = (await engine.snapshot()).map(({ id }) => id);
-      const lives = [];
-      for (let outage = 0; outage < 3; outage++) {
-        await engine.leave(as);
-        // What an engine that is being restarted does to containers nobody hears of.
-        const { lifecycles } = await engine.churn({ rate: 100, seconds: 1, lifetimeMs: 300, survivors: 0.1 });
-        lives.push(...lifecycles);
-        if (outage === 0) await engine.apply('dieUnseen', [unseen]);
-        await engine.comeBack({ remembering: outage === 1 });
-        lives.push(...(await engine.churn({ rate: 100, seconds: 1, lifetimeMs: 300, survivors: 0.1 })).lifecycles);
-      }
-      await host.converged(new Map([...first, ...knownOfLives(lives)]));
-      // Who is not among the lives has run all the time.
-      const dead = { id: unseen, env: [], ports: {}, startedMs: 0, endedMs: 0 };
-      assertOnlyDeadDeleted(host.recorder.changes, [...lives, dead]);
-    },
-  );
-}

@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { after, before, describe, test } from 'node:test';
-import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { describe, test } from 'node:test';
+import { forkEngine } from '../../bench/engine/client.ts';
 import type { EtcdServer } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
@@ -51,14 +51,9 @@ function keepAlive(etcd: EtcdServer, lease: string): AsyncDisposable & { readonl
   };
 }
 
-describe('two of one host id', { skip: needs('etcd', 'etcdctl') }, () => {
-  let engine: EngineHandle;
-  before(async () => {
-    engine = await forkEngine({ containers: 5 });
-  });
-  after(() => engine.close());
-
+describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
   test('a second discover ends with 75, names the first on stderr and touches no key (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 5 });
     await using host = await startHost({ source: fromEngine(engine) });
     await host.converged();
     const first = host.discover;
@@ -78,6 +73,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl') }, () => {
 
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     test(`a discover that ended by ${signal} is followed on its own lease (simulated engine, real etcd)`, async () => {
+      await using engine = await forkEngine({ containers: 5 });
       await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
       await host.converged();
       const before = await ownerOf(host);
@@ -92,6 +88,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl') }, () => {
   }
 
   test('an owner on another machine that renews its lease is left alone, with 75 (simulated engine, real etcd, other owner by hand)', async () => {
+    await using engine = await forkEngine({ containers: 5 });
     await using host = await startHost({ source: fromEngine(engine), idle: true });
     const { lease, instance } = await putForeign(host.etcd, 5);
     await using alive = keepAlive(host.etcd, lease);
@@ -107,6 +104,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl') }, () => {
   });
 
   test('an owner on another machine that is silent is followed on its own lease (simulated engine, real etcd, other owner by hand)', async () => {
+    await using engine = await forkEngine({ containers: 5 });
     await using host = await startHost({ source: fromEngine(engine), idle: true, ttl: 20 });
     const { lease } = await putForeign(host.etcd, 20);
     await host.launch();
@@ -115,6 +113,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl') }, () => {
   });
 
   test('one that slept while another took its place goes when it wakes, and has written nothing (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 5 });
     await using host = await startHost({ source: fromEngine(engine), ttl: 2 });
     await host.converged();
     const first = host.discover;

@@ -9,7 +9,7 @@ import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
@@ -18,76 +18,76 @@ import { needs } from '../helpers/run.ts';
 
 const web = { env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] };
 
-test('what starts or ends after the list was taken and before it arrives is right in etcd (simulated engine, real etcd)', {
-  skip: needs('etcd', 'etcdctl'),
-}, async () => {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-list-'));
-  try {
-    await using engine = await forkEngine();
-    const socketPath = path.join(directory, 's');
-    await using proxy = await startProxy({ to: engine.socketPath, listen: socketPath });
-    const args = ['--resync', '86400'];
-    await using host = await startHost({ source: fromEngine(engine), socketPath, args, idle: true });
-    const [stays = '', ends = '', restarts = ''] = await engine.run([web, web, web]);
-
-    // The engine takes its list a moment after it was asked for, so that the proxy holds what it answers.
-    await engine.setFaults({ listDelayMs: 500 });
-    await host.launch([], { wait: false });
-    await eventually(() => assert.ok(proxy.log.some((seen) => seen.path.endsWith('/containers/json'))), { everyMs: 5 });
-    proxy.toClient.pause();
-    // Asked for later and answered: so was the other.
-    assert.match(await askFor('/containers/json', engine.socketPath), new RegExp(`${ends}.*${stays}`));
-    const [starts = ''] = await engine.run([web]);
-    await engine.apply('stop', [ends]);
-    await engine.apply('restart', [restarts]);
-    proxy.toClient.resume();
-
-    await host.converged();
-    const shorts = [...(await host.held()).keys()].map((key) => key.slice(-12));
-    assert.deepEqual(new Set(shorts), new Set([stays, restarts, starts].map((id) => id.slice(0, 12))));
-    const puts = (await host.changesSince(0)).filter(({ key }) => key.endsWith(ends.slice(0, 12)));
-    assert.deepEqual(puts, [], 'What had ended was published');
-    const { list } = await engine.counts();
-    assert.equal(list, 2, 'One list of discover and one of ours: no other has helped');
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-});
-
-for (const ends of ['without a port', 'with another port'] as const) {
-  test(`a change of network while its container is looked at for the first time is not missed, ${ends} (simulated engine, real etcd)`, {
-    skip: needs('etcd', 'etcdctl'),
-  }, async () => {
+describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
+  test('what starts or ends after the list was taken and before it arrives is right in etcd (simulated engine, real etcd)', async () => {
     const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-list-'));
     try {
       await using engine = await forkEngine();
       const socketPath = path.join(directory, 's');
       await using proxy = await startProxy({ to: engine.socketPath, listen: socketPath });
       const args = ['--resync', '86400'];
-      await using host = await startHost({ source: fromEngine(engine), socketPath, args });
-      await engine.setFaults({ inspectDelayMs: 500 });
-      const [id = ''] = await engine.run([web]);
-      const inspect = `/containers/${id}/json`;
-      await eventually(() => assert.ok(proxy.log.some((seen) => seen.path.endsWith(inspect))), { everyMs: 5 });
-      proxy.toClient.delayMs = 2000; // of what comes from now on, until it is set back
-      // Asked for later and answered: so was the other, which has seen the port.
-      assert.match(await askFor(inspect, engine.socketPath), /"HostPort":"32768"/);
-      const passed = proxy.toClient.bytes;
-      proxy.toClient.delayMs = 0;
-      await engine.setFaults({ inspectDelayMs: 0 });
-      await engine.apply('disconnect', [id]);
-      if (ends === 'with another port') await engine.apply('connect', [id]);
-      // An inspection is the only answer of this size: the old one is there.
-      await eventually(() => assert.ok(proxy.toClient.bytes > passed + 4000));
-      await engine.run([web]); // and by the time this one is published it was read
+      await using host = await startHost({ source: fromEngine(engine), socketPath, args, idle: true });
+      const [stays = '', ends = '', restarts = ''] = await engine.run([web, web, web]);
+
+      // The engine takes its list a moment after it was asked for, so that the proxy holds what it answers.
+      await engine.setFaults({ listDelayMs: 500 });
+      await host.launch([], { wait: false });
+      await eventually(() => assert.ok(proxy.log.some((seen) => seen.path.endsWith('/containers/json'))), {
+        everyMs: 5,
+      });
+      proxy.toClient.pause();
+      // Asked for later and answered: so was the other.
+      assert.match(await askFor('/containers/json', engine.socketPath), new RegExp(`${ends}.*${stays}`));
+      const [starts = ''] = await engine.run([web]);
+      await engine.apply('stop', [ends]);
+      await engine.apply('restart', [restarts]);
+      proxy.toClient.resume();
+
       await host.converged();
+      const shorts = [...(await host.held()).keys()].map((key) => key.slice(-12));
+      assert.deepEqual(new Set(shorts), new Set([stays, restarts, starts].map((id) => id.slice(0, 12))));
+      const puts = (await host.changesSince(0)).filter(({ key }) => key.endsWith(ends.slice(0, 12)));
+      assert.deepEqual(puts, [], 'What had ended was published');
       const { list } = await engine.counts();
-      assert.equal(list, 1, 'No second list has helped');
+      assert.equal(list, 2, 'One list of discover and one of ours: no other has helped');
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   });
-}
+
+  for (const ends of ['without a port', 'with another port'] as const) {
+    test(`a change of network while its container is looked at for the first time is not missed, ${ends} (simulated engine, real etcd)`, async () => {
+      const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-list-'));
+      try {
+        await using engine = await forkEngine();
+        const socketPath = path.join(directory, 's');
+        await using proxy = await startProxy({ to: engine.socketPath, listen: socketPath });
+        const args = ['--resync', '86400'];
+        await using host = await startHost({ source: fromEngine(engine), socketPath, args });
+        await engine.setFaults({ inspectDelayMs: 500 });
+        const [id = ''] = await engine.run([web]);
+        const inspect = `/containers/${id}/json`;
+        await eventually(() => assert.ok(proxy.log.some((seen) => seen.path.endsWith(inspect))), { everyMs: 5 });
+        proxy.toClient.delayMs = 2000; // of what comes from now on, until it is set back
+        // Asked for later and answered: so was the other, which has seen the port.
+        assert.match(await askFor(inspect, engine.socketPath), /"HostPort":"32768"/);
+        const passed = proxy.toClient.bytes;
+        proxy.toClient.delayMs = 0;
+        await engine.setFaults({ inspectDelayMs: 0 });
+        await engine.apply('disconnect', [id]);
+        if (ends === 'with another port') await engine.apply('connect', [id]);
+        // An inspection is the only answer of this size: the old one is there.
+        await eventually(() => assert.ok(proxy.toClient.bytes > passed + 4000));
+        await engine.run([web]); // and by the time this one is published it was read
+        await host.converged();
+        const { list } = await engine.counts();
+        assert.equal(list, 1, 'No second list has helped');
+      } finally {
+        rmSync(directory, { recursive: true, force: true });
+      }
+    });
+  }
+});
 
 async function askFor(path: string, socketPath: string): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Change, Ledger } from '../../src/reconcile/ledger.ts';
+import { type Change, Ledger } from '../../src/model/ledger.ts';
 
 const short = fc.constantFrom('c1', 'c2', 'c3');
 const keys = fc.dictionary(fc.constantFrom('a', 'b', 'c', '__proto__'), fc.constantFrom('1', '2'), { maxKeys: 4 });

@@ -12,7 +12,7 @@
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
 import { DiscoverError } from '../../src/errors.ts';
-import type { Change } from '../../src/reconcile/ledger.ts';
+import type { Change } from '../../src/model/ledger.ts';
 import type { FoundKey, LeaseId, LeaseState, OwnerKey, Registry, Tenure } from '../../src/registry/registry.ts';
 
 /** One put or, where `value` is undefined, delete as it took effect; `lease` is what the key hangs, or hung, on. */

@@ -8,11 +8,11 @@ import type { DiscoverError } from '../../src/errors.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { keysOf, layoutOf } from '../../src/model/keys.ts';
-import { type Keys, Ledger } from '../../src/reconcile/ledger.ts';
-import { type Doubt, LeaseKeeper, type OwnerRecord } from '../../src/registry/lease-keeper.ts';
+import { type Keys, Ledger } from '../../src/model/ledger.ts';
+import { type Doubt, LeaseKeeper } from '../../src/registry/lease-keeper.ts';
+import type { OwnerRecord } from '../../src/registry/owner.ts';
 import type { Fate } from '../../src/registry/process-identity.ts';
-import type { Tenure } from '../../src/registry/registry.ts';
-import type { Hold } from '../../src/registry/writer.ts';
+import type { Hold, Tenure } from '../../src/registry/registry.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 

@@ -1,7 +1,7 @@
 /** What is left to do between what etcd should hold and what it is known to hold. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Change, Ledger } from '../../src/reconcile/ledger.ts';
+import { type Change, Ledger } from '../../src/model/ledger.ts';
 
 const put = (key: string, value: string): Change => ({ key, value });
 const remove = (key: string): Change => ({ key, value: undefined });

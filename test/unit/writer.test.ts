@@ -6,10 +6,10 @@ import { Supervisor } from '../../src/actor/supervisor.ts';
 import { silentLog } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { layoutOf } from '../../src/model/keys.ts';
-import { Ledger } from '../../src/reconcile/ledger.ts';
+import { Ledger } from '../../src/model/ledger.ts';
 import type { Doubt } from '../../src/registry/lease-keeper.ts';
-import { bytesMax, operationsMax, type Tenure } from '../../src/registry/registry.ts';
-import { type Hold, type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { bytesMax, type Hold, operationsMax, type Tenure } from '../../src/registry/registry.ts';
+import { type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry, type RegistryFault } from '../sim/registry.ts';
 

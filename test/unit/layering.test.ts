@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const src = fileURLToPath(new URL('../../src', import.meta.url));
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+
+/** What a file imports: paths below `src` for its own, names for packages. */
+const importsOf = new Map(
+  files.map((file) => {
+    const text = readFileSync(join(src, file), 'utf8');
+    const specifiers = [...text.matchAll(/(?:from |import\(|createRequire\(import\.meta\.url\)\()'([^']+)'/g)].map(
+      (m) => m[1] ?? '',
+    );
+    const isOwn = (specifier: string) => specifier.startsWith('.');
+    const own = specifiers.filter(isOwn).map((specifier) => relative(src, join(src, dirname(file), specifier)));
+    const packages = specifiers.filter((specifier) => !isOwn(specifier) && !specifier.startsWith('node:'));
+    return [file, { own, packages: packages.map((name) => name.split('/', 1)[0] ?? '') }] as const;
+  }),
+);
+
+/** A stage, and what it may import beside itself and these, which everybody may: errors, log, metrics, model, actor. */
+const common = ['errors.ts', 'log.ts', 'metrics.ts', 'version.ts', 'model', 'actor'];
+const mayImport: Record<string, readonly string[]> = {
+  'errors.ts': [],
+  'version.ts': [],
+  'metrics.ts': [],
+  'log.ts': ['errors.ts', 'actor'],
+  model: [],
+  actor: ['errors.ts', 'log.ts'],
+  docker: common,
+  // The threads speak to the engine by themselves; advertisements are what they parse.
+  inspect: [...common, 'docker'],
+  reconcile: common,
+  registry: common,
+  'host.ts': ['errors.ts'],
+  config: ['errors.ts', 'host.ts', 'docker', 'inspect', 'registry'],
+  'arguments.ts': ['errors.ts', 'version.ts', 'config'],
+};
+
+test('imports run one way: a stage knows the model and the actors, and no other stage', () => {
+  for (const [file, { own }] of importsOf) {
+    const room = file.split('/', 1)[0] ?? '';
+    const allowed = mayImport[room];
+    if (allowed === undefined) {
+      assert.ok(['agent.ts', 'cli.ts', 'index.ts'].includes(file), `${file} is in no room that is known`);
+      continue;
+    }
+    for (const target of own) {
+      const other = target.split('/', 1)[0] ?? '';
+      assert.ok(other === room || allowed.includes(other), `${file} imports ${target}`);
+    }
+  }
+});
+
+test('no import leads back to where it came from', () => {
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    assert.ok(!path.includes(file), `circle: ${[...path, file].join(' -> ')}`);
+    if (done.has(file)) return;
+    for (const target of importsOf.get(file)?.own ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+});
+
+test('each package is imported by one file', () => {
+  const importers = new Map<string, Set<string>>();
+  for (const [file, { packages }] of importsOf) {
+    for (const name of packages) importers.set(name, (importers.get(name) ?? new Set()).add(file));
+  }
+  // Two for zod: the table of options, and where a value is checked against it.
+  const expected = {
+    dockerode: ['docker/docker.ts'],
+    etcd3: ['registry/etcd.ts'],
+    mnemonist: ['actor/mailbox.ts'],
+    pino: ['log.ts'],
+    'pino-pretty': ['log.ts'],
+    piscina: ['inspect/pool.ts'],
+    undici: ['docker/inspect-client.ts'],
+    yargs: ['arguments.ts'],
+  };
+  for (const [name, where] of Object.entries(expected)) {
+    assert.deepEqual([...(importers.get(name) ?? [])], where, name);
+  }
+  assert.deepEqual([...importers.keys()].filter((name) => !(name in expected)).sort(), ['zod']);
+});
