@@ -173,17 +173,19 @@ export class LeaseKeeper implements Actor<Doubt> {
     const { layout, metrics, registry } = this.#parts;
     const owner = await registry.owner(layout.ownerKey);
     if (owner !== undefined && !(await this.#mayFollow(owner))) return undefined;
-    const lease = await this.#usableLease(owner?.lease ?? this.#lease);
+    const lease = await this.#usableLease([owner?.lease, this.#lease]);
     this.#lease = lease;
     const tenure = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
     if (tenure !== undefined) metrics.claims++;
     return tenure;
   }
 
-  /** The lease at hand if it lives and has the TTL that is configured, else a new one. */
-  async #usableLease(lease: LeaseId | undefined): Promise<LeaseId> {
+  /** The first lease that lives and has the TTL that is configured, else a new one. */
+  async #usableLease(candidates: readonly (LeaseId | undefined)[]): Promise<LeaseId> {
     const { registry, ttlSeconds } = this.#parts;
-    if (lease !== undefined && lease !== '0' && (await registry.keepAlive(lease)) > 0) {
+    for (const lease of new Set(candidates)) {
+      // '0' is the lease of a key without one: of an owner key that somebody wrote by hand.
+      if (lease === undefined || lease === '0' || (await registry.keepAlive(lease)) <= 0) continue;
       const { ttlSeconds: left, grantedTtlSeconds } = await registry.lease(lease, false);
       if (left > 0 && grantedTtlSeconds === ttlSeconds) return lease;
     }
@@ -258,7 +260,7 @@ export class LeaseKeeper implements Actor<Doubt> {
    * each time: three calls, whatever the size of the cluster. Only what nobody touched meanwhile is compared.
    */
   async #audit(tenure: Tenure): Promise<void> {
-    const { layout, ledger, log, registry } = this.#parts;
+    const { hold, layout, ledger, log, registry } = this.#parts;
     const { version } = ledger;
     try {
       const { ttlSeconds, keys } = await registry.lease(tenure.lease, true);
@@ -266,6 +268,7 @@ export class LeaseKeeper implements Actor<Doubt> {
         ...(await registry.readPrefix(layout.recordPrefix)),
         ...(await registry.readKeys(this.#sample(keys))),
       ];
+      if (hold.tenure !== tenure) return;
       const held = new Map<string, Map<string, string | undefined>>();
       const note = (key: string, value: string | undefined) => {
         const short = layout.containerOf(key);

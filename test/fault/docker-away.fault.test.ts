@@ -36,7 +36,7 @@ function assertSteady(host: Host): void {
 
 // Two daemons and two simulated ones at a time: most of it is waiting for them.
 describe('docker away', { concurrency: 4 }, () => {
-  describe('real dockerd', dockerHere, () => {
+  describe('real dockerd', { ...dockerHere, concurrency: 1 }, () => {
     let dockerd: Dockerd;
     before(async () => {
       dockerd = await startDockerd();
@@ -79,7 +79,7 @@ describe('docker away', { concurrency: 4 }, () => {
     });
   });
 
-  describe('real dockerd with live-restore', dockerHere, () => {
+  describe('real dockerd with live-restore', { ...dockerHere, concurrency: 1 }, () => {
     let dockerd: Dockerd;
     before(async () => {
       dockerd = await startDockerd({ liveRestore: true });

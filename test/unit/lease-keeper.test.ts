@@ -656,6 +656,23 @@ describe('LeaseKeeper audits and', () => {
     assert.deepEqual(host.warnings, []);
   });
 
+  test('blames nobody for a transaction without an answer, which is in doubt already', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault((call) => {
+      if (call === 'lease') return { kind: 'slow', requestMs: 50, replyMs: 50 };
+      return call === 'commit' ? { kind: 'ambiguous' } : undefined;
+    });
+    host.keeper.tell({ kind: 'audit' });
+    await stage.clock.advance(20);
+    host.desire(2, 'web');
+    await host.write();
+    host.fault((call) => (call === 'owner' ? { kind: 'slow', requestMs: 200, replyMs: 0 } : undefined));
+    await stage.clock.advance(5_000);
+    assert.ok(host.hold.tenure);
+    assert.deepEqual(host.warnings, []);
+  });
+
   test('asks nothing while it seeks a tenure', async () => {
     const stage = new Stage();
     const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
