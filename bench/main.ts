@@ -39,10 +39,14 @@ ${all.map(({ name, question }) => `  ${name.padEnd(12)}${question}`).join('\n')}
   --from FILE       measure nothing: read what --json has written
   --help            this text`;
 
-class UsageError extends Error {}
+/** Says what is wrong with the command line. */
+function refuse(message: string): never {
+  console.error(`bench: ${message}`);
+  process.exit(64);
+}
 
 function check(isRight: boolean, message: string): void {
-  if (!isRight) throw new UsageError(message);
+  if (!isRight) refuse(message);
 }
 
 function readArguments() {
@@ -136,18 +140,18 @@ function readReport(file: string): Report {
   return report;
 }
 
-try {
-  const args = readArguments();
-  if (args.help) {
-    console.log(help);
-    process.exit(0);
+const args = (() => {
+  try {
+    return readArguments();
+  } catch (error) {
+    return refuse((error as Error).message);
   }
+})();
+if (args.help) {
+  console.log(help);
+} else {
   const report = args.from ? readReport(args.from) : await measureAll(args);
   console.log(goalsOf(report));
   if (args.chart) writeFileSync(args.chart, (await import('./lib/chart.ts')).drawChart(report));
   process.exitCode = inexactOf(report.benches.flatMap(({ rows }) => rows)) > 0 ? 1 : 0;
-} catch (error) {
-  const isUsage = error instanceof UsageError || /^ERR_PARSE_ARGS/.test(String((error as NodeJS.ErrnoException).code));
-  process.stderr.write(`\n${isUsage ? `bench: ${(error as Error).message}` : (error as Error).stack}\n`);
-  process.exitCode = isUsage ? 64 : 70;
 }

@@ -30,18 +30,14 @@ function ping(socketPath: string): Promise<number> {
 
 /** Sends what is due, late or not, and says how many that were. */
 async function emit(engine: EngineHandle, perSecond: number, seconds: number): Promise<number> {
-  const ids = (await engine.snapshot()).map(({ id }) => id);
+  const [{ id = '' } = {}] = await engine.snapshot();
   const begunMs = monotonicMs();
   for (let sent = 0; ; await sleep(everyMs)) {
     const passedMs = Math.min(monotonicMs() - begunMs, seconds * 1000);
     const due = Math.floor((passedMs * perSecond) / 1000);
-    const numbers = Array.from({ length: due - sent }, (_, offset) => sent + offset);
-    await engine.emit(
-      numbers.map((number) => {
-        const [action = '', id = ''] = [actions[number % actions.length], ids[number % ids.length]];
-        return { type: 'container', action, id, attributes };
-      }),
-    );
+    const actionOf = (offset: number): string => actions[(sent + offset) % actions.length] ?? '';
+    const event = { type: 'container', id, attributes };
+    await engine.emit(Array.from({ length: due - sent }, (_, offset) => ({ ...event, action: actionOf(offset) })));
     sent = due;
     if (passedMs === seconds * 1000) return sent;
   }

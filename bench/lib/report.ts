@@ -99,17 +99,10 @@ export function tableOf({ axis, columns, name, question }: Bench, rows: readonly
     }
   }
   const widths = headings.map((_, index) => Math.max(...lines.map((line) => line[index]?.length ?? 0)));
-  const text = lines.map((line) =>
-    line
-      .map((cell, index) => pad(cell, index, widths[index] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  const pad = (cell: string, index: number): string =>
+    index === 1 ? cell.padEnd(widths[index] ?? 0) : cell.padStart(widths[index] ?? 0);
+  const text = lines.map((line) => line.map(pad).join('  ').trimEnd());
   return [`${name}: ${question}`, '', ...text, ...notes, ''].join('\n');
-}
-
-function pad(cell: string, index: number, width: number): string {
-  return index === 1 ? cell.padEnd(width) : cell.padStart(width);
 }
 
 function textOf(value: number | string | undefined): string {

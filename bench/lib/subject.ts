@@ -64,15 +64,11 @@ export function startSubject(options: SubjectOptions, socketPath: string, endpoi
   });
   const forget = atExit(() => child.kill('SIGKILL'));
   const exit = exitOf(child);
-  let ended = false;
-  child.once('exit', () => {
-    ended = true;
-  });
   return {
     pid: child.pid ?? 0,
     spawnedMs,
     get ended() {
-      return ended;
+      return child.exitCode !== null || child.signalCode !== null;
     },
     begin: () => void (child.connected && child.send('begin')),
     loop: () =>

@@ -56,15 +56,11 @@ const readyLimitMs = 60_000;
 
 export async function openWorld(options: WorldOptions): Promise<World> {
   const parts: AsyncDisposable[] = [];
-  const own: Own = (part) => {
-    parts.unshift(part);
-    return part;
-  };
   const close = async (): Promise<void> => {
     for (const part of parts.splice(0)) await part[Symbol.asyncDispose]();
   };
   try {
-    const world = await fill(options, own, close);
+    const world = await fill(options, parts, close);
     if (options.ready === false) return world;
     const { missing, note } = await world.settle(readyLimitMs);
     if (missing > 0) throw new Error(`${missing} keys are missing from the start. ${note}`);
@@ -76,9 +72,12 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   }
 }
 
-type Own = <Part extends AsyncDisposable>(part: Part) => Part;
-
-async function fill(options: WorldOptions, own: Own, close: () => Promise<void>): Promise<World> {
+/** What is there to be closed stands in `parts`, last first. */
+async function fill(options: WorldOptions, parts: AsyncDisposable[], close: () => Promise<void>): Promise<World> {
+  const own = <Part extends AsyncDisposable>(part: Part): Part => {
+    parts.unshift(part);
+    return part;
+  };
   const etcd = own(await startEtcd());
   const opening = forkEngine({ api: '1.41', containers: options.standing ?? 20 });
   own({ [Symbol.asyncDispose]: async () => (await opening).close() });

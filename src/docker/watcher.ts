@@ -32,6 +32,11 @@ const streamLifeMs = 5 * 60_000;
 const stallMs = 2_000;
 const stallCheckMs = 1_000;
 
+/** An event that comes this much later than the promptest one came through a queue, of which engines drop what is too long. */
+const behindMs = 100;
+/** When a queue like that has passed, which takes a moment, a list tells what was dropped. */
+const behindResyncMs = 1_000;
+
 /** Do a complete list now. `thorough`: look at everything listed again. */
 export type Resync = 'thorough' | 'light';
 
@@ -57,17 +62,22 @@ export class Watcher implements Actor<Resync> {
   readonly #signal: AbortSignal;
   /** The newest event's time in nanoseconds by the engine's clock; 0 before the first. */
   #newest = 0;
+  /** The smallest difference so far between our clock and the time of an event, in milliseconds. */
+  #promptest = Number.POSITIVE_INFINITY;
+  #behind = false;
   #engine: EngineInfo | undefined;
   #closeStream: () => void = () => {};
   #stopped: Promise<void>;
   readonly #stop = new AbortController();
+  readonly #resync: () => void;
 
   constructor(parts: WatcherParts, self: Self<Resync>, signal: AbortSignal) {
     this.#parts = parts;
     this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#resync = () => self.tell('light');
     this.#stopped = this.#follow().catch((error: unknown) => self.crash(error));
     this.#watchForStalls();
-    this.#resyncRegularly(self);
+    this.#resyncRegularly();
   }
 
   async receive(requests: readonly Resync[]): Promise<void> {
@@ -114,6 +124,8 @@ export class Watcher implements Actor<Resync> {
   async #open(): Promise<EventStream> {
     const { docker, clock, metrics, onConnect } = this.#parts;
     const engine = await docker.negotiate();
+    // The first events of a stream may be old ones, repeated.
+    this.#promptest = Number.POSITIVE_INFINITY;
     const splitter = new ObjectSplitter(
       (text) => this.#event(text),
       () => this.#closeStream(),
@@ -155,7 +167,10 @@ export class Watcher implements Actor<Resync> {
       return;
     }
     metrics.events++;
-    if (event.at > this.#newest) this.#newest = event.at;
+    if (event.at > this.#newest) {
+      this.#newest = event.at;
+      this.#watchForQueue(event.at);
+    }
     const { kind, id } = event;
     if (kind === 'look' || (kind === 'moved' && inspectorMailbox.holds(id))) {
       inspector.tell({ id, at: event.at });
@@ -167,6 +182,20 @@ export class Watcher implements Actor<Resync> {
       inspectorMailbox.recall(id, at, (look) => look.at <= at);
       reconciler.tell({ kind, id, at: event.at });
     }
+  }
+
+  /** A slow reader is not told that it has missed something, only that what it gets is late. */
+  #watchForQueue(at: number): void {
+    const delay = this.#parts.clock.wall() - at / 1e6;
+    this.#promptest = Math.min(this.#promptest, delay);
+    if (this.#behind || delay - this.#promptest < behindMs) return;
+    this.#behind = true;
+    this.#after(behindResyncMs, () => {
+      this.#behind = false;
+      // Either clock may have been set: what counts as prompt is found out anew.
+      this.#promptest = Number.POSITIVE_INFINITY;
+      this.#resync();
+    });
   }
 
   /** The process was stopped, or something held the event loop: events may be lost without a sign. */
@@ -183,12 +212,12 @@ export class Watcher implements Actor<Resync> {
     });
   }
 
-  #resyncRegularly(self: Self<Resync>): void {
+  #resyncRegularly(): void {
     const { clock, resyncSeconds } = this.#parts;
     // A tenth either way, so that the hosts of a fleet do not list in step.
     this.#after(resyncSeconds * 1000 * (0.9 + clock.random() / 5), () => {
-      self.tell('light');
-      this.#resyncRegularly(self);
+      this.#resync();
+      this.#resyncRegularly();
     });
   }
 

@@ -532,3 +532,27 @@ describe('Watcher stops and', () => {
     assert.equal(stage.clock.pending, 0);
   });
 });
+
+describe('Watcher falls behind and', () => {
+  test('lists once events come late, since some of them may have been dropped', async () => {
+    const stage = await Stage.watching();
+    stage.engine.run(c1, 'web');
+    await stage.clock.advance(10);
+    stage.engine.route = () => [150];
+    stage.engine.run(c2, 'web');
+    await stage.clock.advance(500);
+    assert.deepEqual(stage.lists(), []);
+    await stage.clock.advance(1_000);
+    assert.deepEqual(stage.lists(), [{ ids: [c1, c2], thorough: false }]);
+  });
+
+  test('does not list for an engine whose clock is another', async () => {
+    const stage = await Stage.watching();
+    stage.engine.route = () => [90];
+    for (let n = 1; n <= 20; n++) {
+      stage.engine.run(idOf(n), 'web');
+      await stage.clock.advance(500);
+    }
+    assert.deepEqual(stage.lists(), []);
+  });
+});

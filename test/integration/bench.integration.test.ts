@@ -1,0 +1,108 @@
+/**
+ * The benchmark tells the truth: over a real etcd, what was lost, left or changed is reported, and
+ * the runner itself measures, reports and leaves nothing behind. Simulated engine.
+ */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { measureChurn } from '../../bench/churn.bench.ts';
+import type { Report } from '../../bench/lib/report.ts';
+import { prepareSubjects } from '../../bench/lib/subject.ts';
+import { openWorld } from '../../bench/lib/world.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { needs, runDiscover } from '../helpers/run.ts';
+
+const skip = needs('etcd', 'etcdctl');
+before(() => prepareSubjects());
+
+test('A floor that sees every event is reported as exact', { skip }, async () => {
+  const figures = await measureChurn('floor', 50, { seconds: 1 });
+  assert.equal(figures.exact, 'yes');
+  assert.equal(figures.lifecycles, 50);
+  assert.ok(Number(figures.publishP50Ms) > 0 && Number(figures.publishMaxMs) >= Number(figures.publishP99Ms));
+  assert.ok(Number(figures.transactions) > 0 && Number(figures.cpuPercent) > 0);
+});
+
+test('A floor that is made to lose events is reported as not exact', { skip }, async () => {
+  const figures = await measureChurn('floor', 100, { seconds: 1 }, { dropEvents: 0.3 });
+  assert.notEqual(figures.exact, 'yes');
+  assert.ok(Number(figures.stale) > 0 && Number(figures.neverSeen) > 0 && Number(figures.eventsLost) > 0);
+});
+
+test('Keys that were taken away, left over or changed in etcd are found', { skip }, async () => {
+  await using world = await openWorld({ subject: 'floor', standing: 5 });
+  const service = [...(await world.etcd.get('/discover/service/')).keys()];
+  await world.etcd.ctl('del', service[0] ?? '');
+  await world.etcd.ctl('put', service[1] ?? '', 'tcp://10.0.0.5:1');
+  await world.etcd.ctl('put', '/discover/service/ghost/default/h1/0123456789ab', 'tcp://10.0.0.5:2');
+  const { missing, stale, wrong } = await world.settle();
+  assert.deepEqual({ missing, stale, wrong }, { missing: 1, stale: 1, wrong: 1 });
+});
+
+/** Processes that were started, at whatever remove, with the mark in their environment. */
+function processesWith(mark: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'utf8').includes(mark);
+    } catch {
+      return false; // it has ended, or is not ours
+    }
+  });
+}
+
+const script = fileURLToPath(new URL('../../bench/main.ts', import.meta.url));
+const nodeArgs = ['--import', import.meta.resolve('tsx')];
+
+test('The runner prints a table, writes JSON and leaves no process', { skip, timeout: 120_000 }, async () => {
+  const mark = randomUUID();
+  const directory = mkdtempSync(path.join(tmpdir(), 'bench-test-'));
+  const json = path.join(directory, 'bench.json');
+  try {
+    const args = ['churn', '--points', '50', '--seconds', '2', '--subjects', 'discover,floor', '--json', json];
+    await using runner = runDiscover(args, { script, nodeArgs, env: { BENCH_TEST: mark } });
+    const { code } = await runner.exit;
+    assert.equal(code, 0, runner.output);
+    assert.match(runner.output, /50 +discover .* yes$/m);
+    assert.match(runner.output, /\/ floor +x\d/);
+    const { about, benches } = JSON.parse(readFileSync(json, 'utf8')) as Report;
+    assert.match(about.versions ?? '', /etcd \d/);
+    assert.deepEqual(
+      benches[0]?.rows.map(({ figures, point, subject }) => [point, subject, figures.exact, figures.lifecycles]),
+      [
+        [50, 'discover', 'yes', 100],
+        [50, 'floor', 'yes', 100],
+      ],
+    );
+    assert.deepEqual(processesWith(mark), []);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+  test(`A runner ended by ${signal} leaves no process of its own`, { skip, timeout: 60_000 }, async () => {
+    const mark = randomUUID();
+    const args = ['churn', '--points', '200', '--seconds', '30', '--subjects', 'floor'];
+    await using runner = runDiscover(args, { script, nodeArgs, env: { BENCH_TEST: mark } });
+    // The runner, the engine, etcd and the floor.
+    await eventually(() => assert.ok(processesWith(mark).length >= 4));
+    runner.signal(signal);
+    await runner.exit;
+    // Killed, it leaves its etcd to whoever starts the next one.
+    const leftMax = signal === 'SIGINT' ? 0 : 1;
+    await eventually(() => assert.ok(processesWith(mark).length <= leftMax));
+    for (const pid of processesWith(mark)) process.kill(Number(pid), 'SIGKILL');
+  });
+}
+
+test('The runner refuses what it does not know', async () => {
+  for (const args of [['chrun'], ['--points', '1'], ['churn', '--points', 'x'], ['--subjects', 'consul'], ['--fast']]) {
+    await using runner = runDiscover(args, { script, nodeArgs });
+    assert.equal((await runner.exit).code, 64, args.join(' '));
+    assert.match(runner.output, /^bench: /m);
+  }
+});

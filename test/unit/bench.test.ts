@@ -1,0 +1,156 @@
+/** What the benchmark's figures are made of: percentiles, exactness, latencies, medians and ratios. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { transactionFigures } from '../../bench/lib/bench.ts';
+import { deviationOf, expectedKeys, latenciesOf, Pursuit } from '../../bench/lib/exact.ts';
+import { field, fields, Messages, numberField } from '../../bench/lib/grpc.ts';
+import { cpuMsOf, percentile, usageOf } from '../../bench/lib/measure.ts';
+import { figuresOf, goalsOf, inexactOf, type Row, tableOf } from '../../bench/lib/report.ts';
+
+const host = { id: 'h1', ip: '10.0.0.5' };
+const id = (digit: string): string => digit.repeat(64);
+const short = (digit: string): string => digit.repeat(12);
+const serviceKey = (digit: string): string => `/discover/service/web/default/h1/${short(digit)}`;
+const recordKey = (digit: string): string => `/discover/host/h1/${short(digit)}`;
+
+test('percentile is the nearest rank, whatever the order', () => {
+  const values = Array.from({ length: 100 }, (_, index) => 100 - index);
+  assert.equal(percentile(values, 0.5), 50);
+  assert.equal(percentile(values, 0.99), 99);
+  assert.equal(percentile(values, 1), 100);
+  assert.equal(percentile(values, 0), 1);
+  assert.equal(percentile([10, 9], 0.5), 9);
+  assert.equal(percentile([7], 0.99), 7);
+  assert.ok(Number.isNaN(percentile([], 0.5)));
+});
+
+test('usageOf reads CPU and memory of a process, and zeros of one that is not', () => {
+  assert.equal(cpuMsOf('1 (a) b) S 1 1 1 0 -1 4194304 1 0 0 0 12 30 0 0 20 0 1 0'), 420);
+  const { peakMb, rssMb } = usageOf(process.pid);
+  assert.ok(rssMb > 10 && peakMb >= rssMb);
+  assert.deepEqual(usageOf(2 ** 30), { cpuMs: 0, rssMb: 0, peakMb: 0 });
+});
+
+test('expectedKeys holds a service and a record for each running container that has its port published', () => {
+  const container = { name: 'n', env: ['A=1', 'DISCOVER=web:80, api:81'], startedAt: '1' };
+  const ports = { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '4000' }], '81/tcp': null };
+  const keys = expectedKeys(
+    [
+      { ...container, id: id('a'), state: 'running', ports },
+      { ...container, id: id('b'), state: 'exited', ports },
+      { ...container, id: id('c'), state: 'running', ports: {} },
+    ],
+    host,
+  );
+  assert.deepEqual(
+    [...keys],
+    [
+      [serviceKey('a'), 'tcp://10.0.0.5:4000'],
+      [recordKey('a'), JSON.stringify({ web: serviceKey('a') })],
+    ],
+  );
+});
+
+test('deviationOf finds what is missing, stale and wrong, and passes over the owner key', () => {
+  const expected = new Map([
+    [serviceKey('a'), '1'],
+    [serviceKey('b'), '2'],
+    [serviceKey('c'), '3'],
+  ]);
+  const found = new Map([
+    [serviceKey('a'), '1'],
+    [serviceKey('b'), 'other'],
+    [recordKey('d'), '{}'],
+    ['/discover/owner/h1', '{}'],
+  ]);
+  assert.deepEqual(deviationOf(expected, found), { missing: 1, stale: 1, wrong: 1 });
+  assert.deepEqual(deviationOf(expected, expected), { missing: 0, stale: 0, wrong: 0 });
+});
+
+test('Pursuit notes when etcd last came to hold what it must', () => {
+  const pursuit = new Pursuit(new Map([[serviceKey('a'), '1']]), new Map([[serviceKey('b'), '2']]));
+  pursuit.apply({ at: 1, key: serviceKey('a'), value: '1' });
+  assert.equal(pursuit.isExact, false);
+  pursuit.apply({ at: 2, key: serviceKey('b'), value: undefined });
+  pursuit.apply({ at: 3, key: serviceKey('c'), value: '3' });
+  assert.equal(pursuit.isExact, false);
+  pursuit.apply({ at: 4, key: serviceKey('c'), value: undefined });
+  pursuit.apply({ at: 5, key: '/discover/owner/h1', value: '{}' });
+  assert.equal(pursuit.isExact, true);
+  assert.equal(pursuit.exactAtMs, 4);
+});
+
+test('latenciesOf times the first put and the last delete, and counts who was never seen', () => {
+  const life = { env: [], ports: {} };
+  const lives = [
+    { ...life, id: id('a'), startedMs: 10, endedMs: 20 },
+    { ...life, id: id('b'), startedMs: 10 },
+    { ...life, id: id('c'), startedMs: 10, endedMs: 11 },
+  ];
+  const found = latenciesOf(lives, [
+    { at: 12, key: serviceKey('a'), value: '1' },
+    { at: 13, key: recordKey('b'), value: '{}' },
+    { at: 15, key: serviceKey('b'), value: '1' },
+    { at: 16, key: serviceKey('b'), value: '2' },
+    { at: 24, key: serviceKey('a'), value: undefined },
+  ]);
+  assert.deepEqual(found, { publishMs: [2, 5], unpublishMs: [4], neverSeen: 1 });
+});
+
+test('transactionFigures takes the changes of one revision for one transaction', () => {
+  const changes = [2, 2, 2, 3].map((revision) => ({ at: 0, key: '', value: '', revision }));
+  assert.deepEqual(transactionFigures(changes), { transactions: 2, keysPerTransaction: 2, largest: 3 });
+});
+
+test('gRPC messages and protobuf fields come back as they were written, however they are cut', () => {
+  const message = Buffer.concat([
+    numberField(3, 2 ** 40 + 5),
+    field(5, 'ä'.repeat(100)),
+    field(2, numberField(1, 300)),
+  ]);
+  const framed = Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message]);
+  assert.ok(message.length < 256);
+  const messages = new Messages();
+  const whole = [...Buffer.concat([framed, framed])].flatMap((byte) => messages.push(Buffer.from([byte])));
+  assert.equal(whole.length, 2);
+  const read = [...fields(whole[1] ?? Buffer.alloc(0))];
+  assert.deepEqual(
+    read.map(([number]) => number),
+    [3, 5, 2],
+  );
+  assert.equal(read[0]?.[1], 2 ** 40 + 5);
+  assert.equal(read[1]?.[2].toString(), 'ä'.repeat(100));
+  assert.deepEqual([...fields(read[2]?.[2] ?? Buffer.alloc(0))][0]?.slice(0, 2), [1, 300]);
+});
+
+const row = (subject: string, value: number, exact = 'yes', point = 200): Row => ({
+  ...{ point, subject },
+  figures: { publishP99Ms: value, cpuMsEach: value, exact },
+});
+
+test('A table shows the median of the repeats and the ratios, and one inexact repeat is enough', () => {
+  const rows = [
+    row('discover', 6),
+    row('discover', 2, '3 stale'),
+    row('discover', 4),
+    row('naive', 8),
+    row('floor', 2),
+  ];
+  assert.deepEqual(figuresOf(rows, 200, 'discover'), { publishP99Ms: 4, cpuMsEach: 4, exact: '3 stale' });
+  const columns = 'publishP99Ms* cpuMsEach exact';
+  const bench = { name: 'n', question: 'q', axis: 'rate', points: [], seconds: 1, columns, measure: async () => ({}) };
+  const lines = tableOf(bench, rows).split('\n');
+  assert.ok(lines.some((line) => /200 +discover +4 +4 +3 stale/.test(line)));
+  assert.ok(lines.some((line) => /\/ naive +x0\.50$/.test(line)));
+  assert.ok(lines.some((line) => /\/ floor +x2$/.test(line)));
+  assert.equal(inexactOf(rows), 1);
+});
+
+test('A goal is met or missed, and one that was not measured is left out', () => {
+  const rows = [row('discover', 4), row('naive', 8), row('floor', 2)];
+  const text = goalsOf({ about: {}, benches: [{ name: 'churn', rows }] });
+  assert.match(text, /^met {5}churn 200 cpuMsEach \/ naive <= 0\.5: 0\.50$/m);
+  assert.match(text, /^MISSED {2}churn 200 publishP99Ms \/ floor <= 1\.5: 2$/m);
+  assert.match(text, /^met {5}no key missing/m);
+  assert.doesNotMatch(text, /idle/);
+});
