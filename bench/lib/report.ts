@@ -108,7 +108,7 @@ export function tableOf({ axis, columns, name, question }: Bench, rows: readonly
 function textOf(value: number | string | undefined): string {
   if (typeof value === 'string') return value;
   if (value === undefined || !Number.isFinite(value)) return '-';
-  return value.toFixed(Number.isInteger(value) || value >= 100 ? 0 : value >= 10 ? 1 : 2);
+  return value.toFixed(Number.isInteger(value) || value >= 100 ? 0 : value >= 10 ? 1 : value < 0.1 ? 3 : 2);
 }
 
 /** Benchmark, point, figure, whose it is divided by (nobody's: the figure itself), and the bound. */

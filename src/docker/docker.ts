@@ -117,13 +117,11 @@ export class DockerClient implements Docker {
       ? { type: ['container', 'network'] }
       : { type: ['container', 'network'], event: followed };
     const query = `since=${sinceSeconds}&filters=${encodeURIComponent(JSON.stringify(filters))}`;
-    const response = await this.#get(`/events?${query}`, callTimeoutMs, async (answer) => answer, engine);
-    const ended = new Promise<void>((resolve) => {
-      response.once('close', resolve);
-      response.once('error', () => resolve());
-    });
-    response.on('data', onChunk);
-    return { ended, close: () => response.destroy() };
+    const open = async (response: IncomingMessage, ended: Promise<void>): Promise<EventStream> => {
+      response.on('data', onChunk);
+      return { ended, close: () => response.destroy() };
+    };
+    return this.#get(`/events?${query}`, callTimeoutMs, open, engine);
   }
 
   /**
@@ -133,12 +131,12 @@ export class DockerClient implements Docker {
   #get<Taken>(
     path: string,
     timeoutMs: number,
-    take: (response: IncomingMessage) => Promise<Taken>,
+    take: (response: IncomingMessage, ended: Promise<void>) => Promise<Taken>,
     engine?: EngineInfo,
   ): Promise<Taken> {
     if (!allowedPath.test(path)) throw new Error(`Path is not one that discover may ask for: ${path}`);
     const abort = new AbortController();
-    const answer = new Promise<IncomingMessage>((resolve, reject) => {
+    const answer = new Promise<Taken>((resolve, reject) => {
       const request = {
         method: 'GET',
         // docker-modem takes the last character off a path with a query that has no parameters of its own.
@@ -151,10 +149,12 @@ export class DockerClient implements Docker {
         if (error || !response) return reject(unavailable(messageOf(error), error));
         // An error after the answer has begun shows as an early end; without a listener it would be thrown.
         response.on('error', () => {});
-        resolve(response);
+        // Listened for at once: an answer that is cut short can be over before a promise is heard of.
+        const ended = new Promise<void>((over) => response.once('close', over));
+        take(response, ended).then(resolve, reject);
       });
     });
-    return deadline(this.#clock, timeoutMs, answer.then(take), () => {
+    return deadline(this.#clock, timeoutMs, answer, () => {
       abort.abort();
       return unavailable(`no answer to ${path.split('?', 1)[0]} within ${timeoutMs} ms`);
     });

@@ -10,7 +10,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
-import { forkEngine } from '../../bench/engine/client.ts';
+import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -55,8 +55,17 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
     }
   });
 
-  for (const ends of ['without a port', 'with another port'] as const) {
-    test(`a change of network while its container is looked at for the first time is not missed, ${ends} (simulated engine, real etcd)`, async () => {
+  const changes: Readonly<Record<string, (engine: EngineHandle, id: string) => Promise<unknown>>> = {
+    'lost its port': (engine, id) => engine.apply('disconnect', [id]),
+    'got another port': async (engine, id) => {
+      await engine.apply('disconnect', [id]);
+      await engine.apply('connect', [id]);
+    },
+    'was restarted': (engine, id) => engine.apply('restart', [id]),
+    ended: (engine, id) => engine.apply('stop', [id]),
+  };
+  for (const [name, change] of Object.entries(changes)) {
+    test(`an inspection answered after its container ${name} does not have the last word (simulated engine, real etcd)`, async () => {
       const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-list-'));
       try {
         await using engine = await forkEngine();
@@ -74,12 +83,15 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
         const passed = proxy.toClient.bytes;
         proxy.toClient.delayMs = 0;
         await engine.setFaults({ inspectDelayMs: 0 });
-        await engine.apply('disconnect', [id]);
-        if (ends === 'with another port') await engine.apply('connect', [id]);
+        await change(engine, id);
         // An inspection is the only answer of this size: the old one is there.
         await eventually(() => assert.ok(proxy.toClient.bytes > passed + 4000));
         await engine.run([web]); // and by the time this one is published it was read
         await host.converged();
+        if (name === 'ended') {
+          const written = (await host.changesSince(0)).filter(({ key }) => key.endsWith(id.slice(0, 12)));
+          assert.deepEqual(written, [], 'What had ended was published');
+        }
         const { list } = await engine.counts();
         assert.equal(list, 1, 'No second list has helped');
       } finally {
