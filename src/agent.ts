@@ -65,6 +65,8 @@ export interface Parts {
   readonly process: { readonly self: ProcessIdentity | undefined; fateOf(other: ProcessIdentity | undefined): Fate };
   /** Names this process in the owner key. */
   readonly instance: string;
+  /** Operations in one transaction at the most, where that is to be less than etcd takes. */
+  readonly operationsMax?: number | undefined;
 }
 
 const stopTimeoutMs = 3_000;
@@ -150,6 +152,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         new Writer(
           {
             ...{ clock, log: log.child({ actor: 'writer' }), metrics, registry, layout, ledger, hold, keeper },
+            operationsMax: parts.operationsMax,
             onCommitted: (parcel) => this.#committed(parcel, layout.nameOf),
           },
           self,
@@ -273,5 +276,6 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     registry: parts.registry ?? new EtcdRegistry(config.etcd),
     process: parts.process ?? { self: ownIdentity(), fateOf },
     instance: parts.instance ?? randomUUID(),
+    operationsMax: parts.operationsMax,
   });
 }

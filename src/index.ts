@@ -19,7 +19,10 @@ export type { Log } from './log.ts';
  *     const agent = await startAgent({ host: { id: 'host-1', ip: '10.0.0.5' } });
  *     agent.on('publish', ({ id, services }) => console.log(id, services));
  */
-export async function startAgent(options: Options = {}, parts: Pick<Partial<Parts>, 'log'> = {}): Promise<Agent> {
+export async function startAgent(
+  options: Options = {},
+  parts: Pick<Partial<Parts>, 'log' | 'operationsMax'> = {},
+): Promise<Agent> {
   const { config, warnings } = await resolveConfig(readSources({ options }));
   for (const warning of warnings) parts.log?.warn({}, warning);
   return createAgent(config, parts);

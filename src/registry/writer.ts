@@ -39,7 +39,7 @@ export interface WriterParts {
   readonly layout: Layout;
   readonly ledger: Ledger;
   readonly hold: Hold;
-  readonly operationsMax?: number;
+  readonly operationsMax?: number | undefined;
   readonly keeper: Ref<Doubt>;
   /** The changes of one container are in etcd. */
   readonly onCommitted: (parcel: Parcel) => void;

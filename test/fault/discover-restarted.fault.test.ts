@@ -110,7 +110,7 @@ test(
     let kills = 0;
     while (!isOver) {
       const count = host.recorder.changes.length;
-      await eventually(() => assert.ok(host.recorder.changes.length > count + 20 || isOver));
+      await eventually(() => assert.ok(host.recorder.changes.length > count + 20 || isOver, 'Not yet'));
       host.discover.signal('SIGKILL');
       await host.discover.exit;
       kills++;

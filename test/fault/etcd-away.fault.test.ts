@@ -29,10 +29,15 @@ describe('etcd away', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => 
       await using host = await startHost({ source: fromEngine(engine), ttl: 5 });
       const first = knownOf(await engine.snapshot());
       const before = engine.churn({ ...churn, seconds: 2 });
-      await eventually(() => assert.ok(host.recorder.changes.length > 100));
+      await eventually(() => assert.ok(host.recorder.changes.length > 100, 'Not yet'));
       await host.etcd[end]();
       const away = engine.churn({ ...churn, seconds: 10 });
-      await eventually(() => assert.ok(host.discover.logs.some(({ msg }) => msg === 'etcd unavailable')));
+      await eventually(() =>
+        assert.ok(
+          host.discover.logs.some(({ msg }) => msg === 'etcd unavailable'),
+          'Not yet',
+        ),
+      );
       const lives = [...(await before).lifecycles, ...(await away).lifecycles];
       const after = engine.churn({ ...churn, seconds: 2 });
       await host.etcd.restart();
@@ -48,7 +53,7 @@ describe('etcd away', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => 
     await using host = await startHost({ source: fromEngine(engine), ttl: 2 });
     const first = knownOf(await engine.snapshot());
     const before = engine.churn({ ...churn, seconds: 2 });
-    await eventually(() => assert.ok(host.recorder.changes.length > 100));
+    await eventually(() => assert.ok(host.recorder.changes.length > 100, 'Not yet'));
     host.etcd.pause();
     const frozen = engine.churn({ ...churn, seconds: 6 });
     const lives = [...(await before).lifecycles, ...(await frozen).lifecycles];
@@ -73,7 +78,7 @@ describe('etcd away', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => 
     });
     for (let cuts = 0; !isOver; cuts++) {
       const count = recorder.changes.length;
-      await eventually(() => assert.ok(recorder.changes.length > count + 20 || isOver));
+      await eventually(() => assert.ok(recorder.changes.length > count + 20 || isOver, 'Not yet'));
       // In turn: the question gets through and its answer does not, and the other way round.
       const way = cuts % 2 === 0 ? proxy.toClient : proxy.toServer;
       way.cutAfter(1 + ((cuts * 37) % 200));

@@ -18,7 +18,7 @@ test('three members of etcd lose their leader by SIGKILL and by SIGSTOP under lo
   for (const fault of ['kill', 'pause'] as const) {
     const churned = engine.churn(load);
     const count = recorder.changes.length;
-    await eventually(() => assert.ok(recorder.changes.length > count + 20));
+    await eventually(() => assert.ok(recorder.changes.length > count + 20, 'Not yet'));
     const leader = await etcd.leader();
     await etcd[fault](leader);
     lives.push(...(await churned).lifecycles);

@@ -40,9 +40,9 @@ const cases: readonly Case[] = [
     meanwhile: async (engine, isOver) => {
       const random = new Random(1);
       while (!isOver()) {
-        await eventually(async () => assert.ok((await engine.counts()).streams > 0 || isOver()));
+        await eventually(async () => assert.ok((await engine.counts()).streams > 0 || isOver(), 'Not yet'));
         await engine.cutEvents(1 + random.below(3000));
-        await eventually(async () => assert.ok((await engine.counts()).streams === 0 || isOver()));
+        await eventually(async () => assert.ok((await engine.counts()).streams === 0 || isOver(), 'Not yet'));
       }
     },
   },

@@ -154,8 +154,16 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     await exit;
   };
   const docker = async (...args: readonly string[]): Promise<string> => {
-    const { stdout } = await runFile(client, ['-H', `unix://${socketPath}`, ...args], { env, maxBuffer: 1 << 28 });
-    return stdout.trimEnd();
+    const call = async () => runFile(client, ['-H', `unix://${socketPath}`, ...args], { env, maxBuffer: 1 << 28 });
+    // Another test's daemon hands out host ports from the same range, and may have been faster.
+    const isTaken = (error: unknown): boolean => /address already in use/.test(String(error));
+    for (let tries = 1; ; tries++) {
+      try {
+        return (await call()).stdout.trimEnd();
+      } catch (error) {
+        if (args[0] === 'run' || tries > 5 || !isTaken(error)) throw error;
+      }
+    }
   };
 
   const importImage = async (changes: readonly string[], name: string): Promise<string> => {

@@ -89,12 +89,12 @@ for (const signal of ['SIGINT', 'SIGKILL'] as const) {
     const args = ['churn', '--points', '200', '--seconds', '30', '--subjects', 'floor'];
     await using runner = runDiscover(args, { script, nodeArgs, env: { BENCH_TEST: mark } });
     // The runner, the engine, etcd and the floor.
-    await eventually(() => assert.ok(processesWith(mark).length >= 4));
+    await eventually(() => assert.ok(processesWith(mark).length >= 4, 'Not yet'));
     runner.signal(signal);
     await runner.exit;
     // Killed, it leaves its etcd to whoever starts the next one.
     const leftMax = signal === 'SIGINT' ? 0 : 1;
-    await eventually(() => assert.ok(processesWith(mark).length <= leftMax));
+    await eventually(() => assert.ok(processesWith(mark).length <= leftMax, 'Not yet'));
     for (const pid of processesWith(mark)) process.kill(Number(pid), 'SIGKILL');
   });
 }

@@ -85,8 +85,8 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     const left = async (): Promise<number> =>
       Number(/remaining\((\d+)s\)/.exec(await etcd.ctl(asRoot, 'lease', 'timetolive', lease))?.[1]);
     for (let renewals = 0; renewals < 2; renewals++) {
-      await eventually(async () => assert.ok((await left()) <= 17));
-      await eventually(async () => assert.ok((await left()) >= 19));
+      await eventually(async () => assert.ok((await left()) <= 17, 'Not yet'));
+      await eventually(async () => assert.ok((await left()) >= 19, 'Not yet'));
     }
     await engine.churn({ rate: 50, seconds: 1, lifetimeMs: 200, survivors: 0.1 });
     await host.converged();
@@ -127,7 +127,12 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     await host.converged();
     await etcd.ctl(asRoot, 'user', 'revoke-role', 'discover', 'publisher');
     await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
-    await eventually(() => assert.ok(host.discover.logs.some(({ error }) => /permission denied/i.test(String(error)))));
+    await eventually(() =>
+      assert.ok(
+        host.discover.logs.some(({ error }) => /permission denied/i.test(String(error))),
+        'Not yet',
+      ),
+    );
     await etcd.ctl(asRoot, 'user', 'grant-role', 'discover', 'publisher');
     await host.converged();
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });

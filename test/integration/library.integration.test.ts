@@ -134,7 +134,7 @@ test('a bad option rejects with CONFIG_INVALID, names itself and makes no connec
   let connections = 0;
   server.on('connection', () => connections++);
   try {
-    await eventually(() => assert.ok(server.address()));
+    await eventually(() => assert.ok(server.address(), 'Not yet'));
     const { port } = server.address() as net.AddressInfo;
     const bad: readonly Options[] = [
       { etcd: { ttl: 0 } },

@@ -32,9 +32,16 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
       // The engine takes its list a moment after it was asked for, so that the proxy holds what it answers.
       await engine.setFaults({ listDelayMs: 500 });
       await host.launch([], { wait: false });
-      await eventually(() => assert.ok(proxy.log.some((seen) => seen.path.endsWith('/containers/json'))), {
-        everyMs: 5,
-      });
+      await eventually(
+        () =>
+          assert.ok(
+            proxy.log.some((seen) => seen.path.endsWith('/containers/json')),
+            'Not yet',
+          ),
+        {
+          everyMs: 5,
+        },
+      );
       proxy.toClient.pause();
       // Asked for later and answered: so was the other.
       assert.match(await askFor('/containers/json', engine.socketPath), new RegExp(`${ends}.*${stays}`));
@@ -76,7 +83,14 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
         await engine.setFaults({ inspectDelayMs: 500 });
         const [id = ''] = await engine.run([web]);
         const inspect = `/containers/${id}/json`;
-        await eventually(() => assert.ok(proxy.log.some((seen) => seen.path.endsWith(inspect))), { everyMs: 5 });
+        await eventually(
+          () =>
+            assert.ok(
+              proxy.log.some((seen) => seen.path.endsWith(inspect)),
+              'Not yet',
+            ),
+          { everyMs: 5 },
+        );
         proxy.toClient.delayMs = 2000; // of what comes from now on, until it is set back
         // Asked for later and answered: so was the other, which has seen the port.
         assert.match(await askFor(inspect, engine.socketPath), /"HostPort":"32768"/);
@@ -85,7 +99,7 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
         await engine.setFaults({ inspectDelayMs: 0 });
         await change(engine, id);
         // An inspection is the only answer of this size: the old one is there.
-        await eventually(() => assert.ok(proxy.toClient.bytes > passed + 4000));
+        await eventually(() => assert.ok(proxy.toClient.bytes > passed + 4000, 'Not yet'));
         await engine.run([web]); // and by the time this one is published it was read
         await host.converged();
         if (name === 'ended') {

@@ -595,7 +595,7 @@ test('the simulated engine answers pipelined requests in order, wherever they ar
       socket.write(part);
       await new Promise(setImmediate);
     }
-    await eventually(() => assert.ok(answer.endsWith(bodies.at(-1) ?? '')), { everyMs: 1 });
+    await eventually(() => assert.ok(answer.endsWith(bodies.at(-1) ?? ''), 'Not yet'), { everyMs: 1 });
     socket.destroy();
     return answer;
   };
