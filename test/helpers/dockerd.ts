@@ -19,11 +19,13 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { eventually } from './eventually.ts';
 import {
@@ -239,19 +241,20 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     resume: () => {
       child?.kill('SIGCONT');
     },
-    restart: async () => {
-      if (!isRunning()) launch();
-      // After a SIGKILL with containers left, dockerd takes up to 11 s to clear them away before it answers.
-      const answered = await eventually(
-        async () => {
-          if (!isRunning()) return false;
-          await ping(socketPath);
-          return true;
-        },
-        { timeoutMs: 60_000, everyMs: 10 },
-      );
-      if (!answered) throw new Error(`dockerd has ended. Its log:\n${dockerd.log().slice(-3000)}`);
-    },
+    restart: () =>
+      withPortRange(subnet, async () => {
+        if (!isRunning()) launch();
+        // After a SIGKILL with containers left, dockerd takes up to 11 s to clear them away before it answers.
+        const answered = await eventually(
+          async () => {
+            if (!isRunning()) return false;
+            await ping(socketPath);
+            return true;
+          },
+          { timeoutMs: 60_000, everyMs: 10 },
+        );
+        if (!answered) throw new Error(`dockerd has ended. Its log:\n${dockerd.log().slice(-3000)}`);
+      }),
     log: () => readFileSync(logFile, 'utf8'),
     close: async () => {
       await end('SIGKILL');
@@ -268,6 +271,46 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     throw error;
   }
   return dockerd;
+}
+
+const portRange = '/proc/sys/net/ipv4/ip_local_port_range';
+const portLock = path.join(os.tmpdir(), 'dsc-port-range');
+
+/**
+ * Runs `start` while the machine's range of local ports is a thousand of our own. A daemon reads it when
+ * it starts and hands out host ports from it ever after; two with one range take each other's, and a
+ * container that should come back by itself then does not. One daemon at a time, over all processes.
+ */
+async function withPortRange(subnet: number, start: () => Promise<void>): Promise<void> {
+  for (;;) {
+    try {
+      mkdirSync(portLock);
+      break;
+    } catch {
+      // Left by a test that was killed: no start takes this long.
+      const age = Date.now() - (statSync(portLock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+      if (age > 90_000) {
+        writeFileSync(portRange, readFileSync(path.join(portLock, 'range'), 'utf8'));
+        rmSync(portLock, { recursive: true, force: true });
+      }
+      await sleep(20);
+    }
+  }
+  const range = readFileSync(portRange, 'utf8');
+  writeFileSync(path.join(portLock, 'range'), range);
+  const first = 32_768 + (subnet % 28) * 1_000;
+  const restore = (): void => {
+    writeFileSync(portRange, range);
+    rmSync(portLock, { recursive: true, force: true });
+  };
+  const forget = atExit(restore);
+  try {
+    writeFileSync(portRange, `${first} ${first + 999}`);
+    await start();
+  } finally {
+    restore();
+    forget();
+  }
 }
 
 function ping(socketPath: string): Promise<void> {
