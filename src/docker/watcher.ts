@@ -25,7 +25,7 @@ import { ObjectSplitter, readEvent } from './events.ts';
 
 const retryFirstMs = 50;
 /** Asking a local engine costs nothing, and it should not wait for us when it is back. */
-const retryCapMs = 500;
+const retryCapMs = 1_000;
 const streamSettledMs = 5_000;
 const streamLifeMs = 5 * 60_000;
 /** An event loop that stood still for this long may have cost us events: the engine drops after 100 ms. */
