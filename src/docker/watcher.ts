@@ -124,6 +124,8 @@ export class Watcher implements Actor<Resync> {
   async #open(): Promise<EventStream> {
     const { docker, clock, metrics, onConnect } = this.#parts;
     const engine = await docker.negotiate();
+    // Before the first event: what it asks for is asked in the version that was negotiated.
+    onConnect(engine);
     // The first events of a stream may be old ones, repeated.
     this.#promptest = Number.POSITIVE_INFINITY;
     const splitter = new ObjectSplitter(
@@ -138,7 +140,6 @@ export class Watcher implements Actor<Resync> {
     void stream.ended.then(cancelRenewal);
     this.#closeStream = stream.close;
     if (this.#signal.aborted) stream.close();
-    onConnect(engine);
     try {
       await this.#list(engine, true);
     } catch (error) {

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
+import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
-describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
+describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
   test('keys of a discover that is killed go within the TTL and 2 s, in one revision (simulated engine, real etcd)', async () => {
     const ttl = 3;
     await using engine = await forkEngine({ containers: 30 });
@@ -15,7 +15,7 @@ describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, ()
     const count = host.recorder.changes.length;
     host.discover.signal('SIGKILL');
     const killedAt = performance.now();
-    await host.discover.exit;
+    await ended(host.discover);
     await eventually(() => host.assertGone());
     const changes = await host.changesSince(count);
     assert.equal(changes.length, 60);
@@ -46,5 +46,16 @@ describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, ()
     const strays = (await host.changesSince(before)).filter(({ kind, key }) => kind === 'put' && !held.has(key));
     assert.deepEqual(strays, []);
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+  });
+
+  test('one that slept on a quiet host finds its lease gone by itself when it wakes (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 10 });
+    // Neither a change nor a resync tells it: only the renewal of the lease does.
+    await using host = await startHost({ source: fromEngine(engine), ttl: 2, args: ['--resync', '86400'] });
+    await host.converged();
+    host.discover.signal('SIGSTOP');
+    await eventually(() => host.assertGone());
+    host.discover.signal('SIGCONT');
+    await host.converged();
   });
 });

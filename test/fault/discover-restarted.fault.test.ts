@@ -11,7 +11,15 @@ import { fileURLToPath } from 'node:url';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { assertOnlyDeadDeleted, fromDockerd, fromEngine, knownOf, knownOfLives, startHost } from '../helpers/host.ts';
+import {
+  assertOnlyDeadDeleted,
+  ended,
+  fromDockerd,
+  fromEngine,
+  knownOf,
+  knownOfLives,
+  startHost,
+} from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
@@ -37,7 +45,7 @@ describe('with a real dockerd', {
       const { length: keys } = [...(await host.held())];
       assert.ok(keys > 0);
       host.discover.signal(signal);
-      const exit = await host.discover.exit;
+      const exit = await ended(host.discover);
       assert.deepEqual(exit, signal === 'SIGKILL' ? { code: null, signal } : { code: 0, signal: null });
       await host.launch();
       await host.converged();
@@ -73,7 +81,7 @@ describe('with a real dockerd', {
     await host.converged();
     const count = host.recorder.changes.length;
     host.discover.signal('SIGKILL');
-    await host.discover.exit;
+    await ended(host.discover);
     const begins = await dockerd.run({ env: { DISCOVER: 'begins:80' }, ports: [80] });
     await dockerd.docker('rm', '--force', ends);
     await dockerd.docker('restart', restarts);
@@ -112,7 +120,7 @@ test(
       const count = host.recorder.changes.length;
       await eventually(() => assert.ok(host.recorder.changes.length > count + 20 || isOver, 'Not yet'));
       host.discover.signal('SIGKILL');
-      await host.discover.exit;
+      await ended(host.discover);
       kills++;
       await host.launch();
     }

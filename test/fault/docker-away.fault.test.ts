@@ -93,6 +93,7 @@ describe('docker away', { concurrency: 4 }, () => {
         const [lives, dies] = [await dockerd.run(web(80)), await dockerd.run(web(81))];
         await host.converged();
         const { Pid } = (await dockerd.inspect(dies)).State;
+        assert.ok(Pid > 1); // to 0 the signal would be for ourselves
         const count = host.recorder.changes.length;
         await dockerd[end]();
         await warned(host.discover);

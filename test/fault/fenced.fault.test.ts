@@ -8,7 +8,7 @@ import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import type { EtcdServer } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromEngine, type Host, startHost } from '../helpers/host.ts';
+import { ended, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { atExit, exitOf, needs, requireCommand } from '../helpers/run.ts';
 
 interface Owner {
@@ -60,7 +60,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     const owner = await ownerOf(host);
     const revision = await host.etcd.revision();
     const second = await host.launch(['--host:ip', '10.0.0.6'], { wait: false });
-    assert.deepEqual(await second.exit, { code: 75, signal: null });
+    assert.deepEqual(await ended(second), { code: 75, signal: null });
     const said = second.output.split('\n').find((line) => line.startsWith('discover: ')) ?? '';
     for (const part of ['host.id', owner.instance, '10.0.0.5', String(first.pid)]) assert.ok(said.includes(part), said);
     assert.equal(await host.etcd.revision(), revision);
@@ -68,7 +68,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     await host.converged();
     assert.equal((await ownerOf(host)).instance, owner.instance);
     first.signal('SIGTERM');
-    assert.deepEqual(await first.exit, { code: 0, signal: null });
+    assert.deepEqual(await ended(first), { code: 0, signal: null });
   });
 
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
@@ -78,7 +78,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
       await host.converged();
       const before = await ownerOf(host);
       host.discover.signal(signal);
-      await host.discover.exit;
+      await ended(host.discover);
       await host.launch();
       await host.converged();
       const after = await ownerOf(host);
@@ -94,7 +94,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     await using alive = keepAlive(host.etcd, lease);
     const revision = await host.etcd.revision();
     const discover = await host.launch([], { wait: false });
-    assert.deepEqual(await discover.exit, { code: 75, signal: null });
+    assert.deepEqual(await ended(discover), { code: 75, signal: null });
     assert.match(discover.output, new RegExp(`^discover: .*${instance} at 192\\.0\\.2\\.7.*renews`, 'm'));
     assert.equal(await host.etcd.revision(), revision);
 
@@ -125,7 +125,7 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     await engine.apply('restart', [(await engine.snapshot())[0]?.id ?? '']);
     await host.converged();
     first.signal('SIGCONT');
-    assert.deepEqual(await first.exit, { code: 75, signal: null });
+    assert.deepEqual(await ended(first), { code: 75, signal: null });
     await host.converged();
     assert.deepEqual(await ownerOf(host), owner);
     assert.equal(owner.process.pid, second.pid);

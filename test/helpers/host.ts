@@ -334,7 +334,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     },
     terminate: async () => {
       current().signal('SIGTERM');
-      return current().exit;
+      return ended(current());
     },
     held: async () => heldOf((await read()).own),
     assertExact: async () => {
@@ -373,7 +373,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
         // In order, because a process that is killed writes no coverage; the limit is discover's own.
         running.signal('SIGCONT');
         running.signal('SIGTERM');
-        await eventually(async () => void (await running.exit), { timeoutMs: 15_000 }).catch(() => {});
+        await ended(running).catch(() => {});
         await running.close();
       }
       await recorder?.close();
@@ -407,6 +407,13 @@ function sorted(held: Held): [string, unknown][] {
 /** The revisions in which these changes happened, each once. */
 export function revisionsOf(changes: readonly Change[]): number[] {
   return [...new Set(changes.map(({ revision }) => revision))];
+}
+
+/** How it ended; a process that does not end fails the test with what it wrote, instead of holding it up for ever. */
+export async function ended(running: Running): Promise<Exit> {
+  const exit = await eventually(() => running.exit, { timeoutMs: 15_000 }).catch(() => undefined);
+  if (exit === undefined) throw new Error(`Process ${running.pid} does not end:\n${running.output.slice(-3000)}`);
+  return exit;
 }
 
 /** Removes every container, so that a shared dockerd serves the next test as a new one would. */

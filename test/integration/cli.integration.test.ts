@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
+import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, exitOf, needs, runDiscover } from '../helpers/run.ts';
 
 const here = { skip: needs('etcd', 'etcdctl') };
@@ -67,7 +67,7 @@ describe('mistakes', { concurrency: 3 }, () => {
       const right = [...socket, '--etcd:endpoints', `127.0.0.1:${port}`, '--host:ip', '10.0.0.5', '--host:id', 'h1'];
       const given = args.map((word) => word.replace('$', directory));
       await using running = runDiscover([...right, ...given], { env });
-      const exit = await running.exit;
+      const exit = await ended(running);
       assert.deepEqual(exit, { code: 78, signal: null }, running.output);
       assert.match(running.output, said);
       assert.match(running.output, /^discover: /);
@@ -122,7 +122,7 @@ describe('signals', here, () => {
       host.discover.signal(signal);
       await host.discover.waitForLog((line) => line.msg === 'stopping');
       host.discover.signal(signal);
-      assert.deepEqual(await host.discover.exit, { code, signal: null });
+      assert.deepEqual(await ended(host.discover), { code, signal: null });
       host.etcd.resume();
       await host.launch();
       await host.converged();
@@ -267,9 +267,9 @@ describe('log', here, () => {
     outputs.push(refused.output, readFileSync(`/proc/${refused.pid}/cmdline`, 'utf8'));
     await host.terminate();
     await using shown = runDiscover(['config', ...user], { env: { DISCOVER_ETCD_PASSWORD: secrets[0] ?? '' } });
-    await shown.exit;
+    await ended(shown);
     await using wrong = runDiscover(['--etcd:endpoints', `http://u:${secrets[0]}@localhost:1`, '--workers', 'x']);
-    assert.equal((await wrong.exit).code, 78);
+    assert.equal((await ended(wrong)).code, 78);
     outputs.push(refused.output, shown.output, wrong.output);
     assert.match(shown.output, /etcd\.password +\*\*\*/);
     for (const secret of secrets) assert.equal(outputs.join('\n').includes(secret), false, secret);
@@ -300,7 +300,7 @@ describe('log', here, () => {
       const warning = await discover.waitForLog((line) => line.container === id);
       assert.equal(JSON.stringify(warning).includes('canary'), false, JSON.stringify(warning));
       discover.signal('SIGTERM');
-      assert.deepEqual(await discover.exit, { code: 0, signal: null });
+      assert.deepEqual(await ended(discover), { code: 0, signal: null });
     } finally {
       server.closeAllConnections();
       server.close();

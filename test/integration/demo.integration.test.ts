@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '../helpers/eventually.ts';
+import { ended } from '../helpers/host.ts';
 import { needs, runDiscover } from '../helpers/run.ts';
 
 const mark = 'DSC_DEMO_MARK';
@@ -41,7 +42,7 @@ for (const end of ['by itself', 'by SIGINT'] as const) {
       await eventually(() => shows('-'));
       demo.signal('SIGINT');
     }
-    assert.deepEqual(await demo.exit, { code: 0, signal: null }, demo.output);
+    assert.deepEqual(await ended(demo), { code: 0, signal: null }, demo.output);
     shows('+');
     shows('-');
     assert.match(demo.output, /^Docker Engine: +simulated/m);
