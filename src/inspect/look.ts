@@ -2,10 +2,10 @@
  * One look at some containers: ask, parse, reduce to small records. Runs in a pool thread, or on
  * the main thread when there are no workers.
  *
- * A batch is handed back when all are read or after `lingerMs`, whichever is first; who has not
- * answered by then is reported one by one through `late`, so a container that the engine holds
- * locked delays nobody else. At most `freshMax` young requests are under way, which is what an
- * engine answers fastest; the stragglers are beside them.
+ * A batch is handed back when each is read, or has been asked for `lingerMs` ago; who has not answered
+ * by then is reported by itself through `late`, so a container that the engine holds locked delays
+ * nobody else. At most `freshMax` young requests are under way, which is what an engine answers
+ * fastest; the stragglers are beside them.
  */
 
 import type { DockerEndpoint } from '../docker/docker.ts';
@@ -62,17 +62,19 @@ export function createLooker(options: LookOptions, late: (task: number, report: 
     else fresh--;
   };
 
-  async function inspect(versionPrefix: string, id: ContainerId): Promise<Inspection> {
+  /** `straggles` is called if the answer is not there `lingerMs` after the request was made. */
+  async function inspect(versionPrefix: string, id: ContainerId, straggles: () => void): Promise<Inspection> {
     if (fresh < freshMax) fresh++;
     else await new Promise<void>((resolve) => waiting.push(resolve));
-    const lets = { go: false };
-    const straggler = setTimeout(() => {
-      lets.go = true;
+    let isFresh = true;
+    const timer = setTimeout(() => {
+      isFresh = false;
       release();
+      straggles();
     }, lingerMs);
     const answer = await client.inspect(versionPrefix, id);
-    clearTimeout(straggler);
-    if (!lets.go) release();
+    clearTimeout(timer);
+    if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
     try {
@@ -86,17 +88,17 @@ export function createLooker(options: LookOptions, late: (task: number, report: 
   async function look(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
     const reports: Report[] = [];
     let handedBack = false;
-    const looks = ids.map(async (id) => {
-      const report = { id, inspection: await inspect(versionPrefix, id) };
-      if (handedBack) late(task, report);
-      else reports.push(report);
-    });
-    let timer: NodeJS.Timeout | undefined;
-    const linger = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, lingerMs);
-    });
-    await Promise.race([Promise.all(looks), linger]);
-    clearTimeout(timer);
+    const answeredOrLate = ids.map(
+      (id) =>
+        new Promise<void>((settle) => {
+          void inspect(versionPrefix, id, settle).then((inspection) => {
+            if (handedBack) late(task, { id, inspection });
+            else reports.push({ id, inspection });
+            settle();
+          });
+        }),
+    );
+    await Promise.all(answeredOrLate);
     handedBack = true;
     return { kind: 'looked', reports };
   }
