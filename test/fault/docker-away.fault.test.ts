@@ -52,7 +52,13 @@ describe('docker away', { concurrency: 4 }, () => {
       await eventually(async () => assert.equal((await host.held()).size, 0));
       await warned(host.discover);
       await dockerd.restart();
-      await eventually(async () => assert.equal((await dockerd.inspect(ids[1] ?? '')).State.Running, true));
+      await eventually(async () => {
+        const id = ids[1] ?? '';
+        const error = await dockerd.docker('inspect', '--format={{.State.Error}}', id);
+        // Another daemon of the machine may have taken the port meanwhile; dockerd does not try twice.
+        if (/address already in use|port is already allocated/.test(error)) await dockerd.docker('start', id);
+        assert.equal((await dockerd.inspect(id)).State.Running, true);
+      });
       await host.converged();
       assert.equal((await host.held()).size, 3);
       await dockerd.docker('start', ids[0] ?? '');

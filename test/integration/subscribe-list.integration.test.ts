@@ -62,6 +62,27 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
     }
   });
 
+  test('what is told again at the start is looked at in the version that was agreed on (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine();
+    await using host = await startHost({ source: fromEngine(engine), idle: true });
+    await engine.record(true);
+    for (let starts = 0; starts < 5; starts++) {
+      // Events of the last second come in one piece with the beginning of the stream.
+      const running = (await engine.snapshot()).map(({ id }) => id);
+      if (running.length > 0) await engine.apply('remove', running);
+      await engine.run(Array.from({ length: 5 }, () => web));
+      await host.launch();
+      await host.converged();
+      await host.terminate();
+    }
+    const inspected = (await engine.record(false)).filter((request) => request.includes('/containers/'));
+    assert.ok(inspected.length >= 25);
+    assert.deepEqual(
+      inspected.filter((request) => !request.startsWith('GET /v1.41/containers/')),
+      [],
+    );
+  });
+
   const changes: Readonly<Record<string, (engine: EngineHandle, id: string) => Promise<unknown>>> = {
     'lost its port': (engine, id) => engine.apply('disconnect', [id]),
     'got another port': async (engine, id) => {
