@@ -29,7 +29,7 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
 
   test('a thousand containers that run already are published, kept over a restart, and go by the hundred (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 1000 });
-    await using host = await startHost({ source: fromEngine(engine), ttl: 30 });
+    await using host = await startHost({ source: fromEngine(engine), ttl: 30, args: ['--resync', '5'] });
     await host.converged();
     assert.equal((await host.held()).size, 2000);
     const count = host.recorder.changes.length;
@@ -41,7 +41,7 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
     const ids = (await engine.snapshot()).map(({ id }) => id);
     while (ids.length > 0) {
       // A stream holds as much as dockerd's: of a thousand ends at once it would lose a part.
-      await engine.apply('remove', ids.splice(0, 100));
+      await engine.apply('remove', ids.splice(0, 20));
       await host.converged();
     }
     assert.equal((await host.held()).size, 0);
