@@ -34,7 +34,7 @@ export function describeMachine(): Record<string, string> {
     >;
     return `${name} ${version}`;
   };
-  const packages = ['undici', 'piscina', 'etcd3', 'dockerode'].map((name) => versionOf(`node_modules/${name}`));
+  const packages = ['piscina', 'etcd3', 'dockerode'].map((name) => versionOf(`node_modules/${name}`));
   const etcd = firstLine(requireCommand('etcd'), '--version').replace(' Version:', '');
   return {
     date: new Date().toISOString(),
