@@ -1,19 +1,21 @@
 /**
- * A unary gRPC call over an HTTP/2 session of our own, lean.
+ * Unary gRPC calls over an HTTP/2 connection of our own, lean.
  *
  * A commit is the one call made for every change of a container. Through etcd3 and grpc-js it costs
- * about twice the CPU that it costs here, mostly in layers for load balancing, retries and
- * interception of which there are none; so this call alone has a client of its own, and etcd3 has
- * all others. The protocol: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+ * about four times the CPU that it costs here, and through node:http2 twice: layers for load
+ * balancing, retries and interception, and a stream object with its queues and events for a request
+ * of one piece and an answer of one piece. So this call alone has a client of its own, and etcd3 has
+ * all others. What is here is what such a call can need: frames, flow control in both directions,
+ * and the ways in which a server ends a stream or a connection.
+ *
+ * https://www.rfc-editor.org/rfc/rfc9113 and
+ * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
 
-import {
-  type ClientHttp2Session,
-  connect,
-  constants,
-  type IncomingHttpHeaders,
-  type SecureClientSessionOptions,
-} from 'node:http2';
+import type { Socket } from 'node:net';
+import { messageOf } from '../errors.ts';
+import { type Address, openSocket, type TlsOptions } from '../socket.ts';
+import { decodeHeaders, encodeHeaders } from './hpack.ts';
 
 /** What the server said no with: a status of gRPC and its text. */
 export class GrpcError extends Error {
@@ -28,82 +30,359 @@ export class GrpcError extends Error {
 
 const deadlineExceeded = 4;
 const unavailable = 14;
-const headerBytes = 5;
+
+const frameType = {
+  data: 0,
+  headers: 1,
+  reset: 3,
+  settings: 4,
+  pushPromise: 5,
+  ping: 6,
+  goAway: 7,
+  windowUpdate: 8,
+  continuation: 9,
+} as const;
+/** `end` on data and headers: the stream's last. On settings and ping the same bit acknowledges. */
+const flag = { end: 0x1, acknowledge: 0x1, endHeaders: 0x4, padded: 0x8, priority: 0x20 } as const;
+const setting = { headerTableSize: 1, enablePush: 2, initialWindowSize: 4, maxFrameSize: 5 } as const;
+
+const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+const frameHeaderBytes = 9;
+/** Until the other side says otherwise; on our side nothing else is asked for. */
+const defaultFrameBytes = 16_384;
+const defaultWindowBytes = 65_535;
+/** A commit's answer says a few words for each of at most 128 operations. */
+const answerBytesMax = 1 << 20;
+const connectionWindowBytes = 1 << 30;
+const messageHeaderBytes = 5;
+const streamIdMax = 0x7fff_ffff;
+const readBytes = 16 << 10;
 
 export class GrpcCaller {
-  readonly #endpoint: string;
-  readonly #options: SecureClientSessionOptions;
-  #session: ClientHttp2Session | undefined;
+  readonly #address: Address;
+  readonly #origin: { readonly scheme: string; readonly authority: string };
+  #connection: Connection | undefined;
+  /** The headers of the last call: they change with the token only. */
+  #headers: { readonly of: string; readonly block: Buffer } | undefined;
 
-  constructor(endpoint: string, tls: { ca?: Buffer; cert?: Buffer; key?: Buffer } | undefined) {
-    this.#endpoint = endpoint;
-    this.#options = { ...tls };
+  /** `endpoint` is an URL of http or https. */
+  constructor(endpoint: string, tls: TlsOptions | undefined) {
+    const { hostname, port, protocol, host } = new URL(endpoint);
+    const isSecure = protocol === 'https:';
+    this.#origin = { scheme: isSecure ? 'https' : 'http', authority: host };
+    this.#address = {
+      host: hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: Number(port) || (isSecure ? 443 : 80),
+      tls: isSecure ? { ...tls, ALPNProtocols: ['h2'] } : undefined,
+    };
   }
 
   /** Resolves with the response message. Rejects with a `GrpcError`, whatever went wrong. */
   call(path: string, message: Buffer, timeoutMs: number, token: string | undefined): Promise<Buffer> {
-    const session = this.#open();
-    return new Promise((resolve, reject) => {
-      const stream = session.request({
-        ':method': 'POST',
-        ':path': path,
-        'content-type': 'application/grpc',
-        te: 'trailers',
-        'grpc-timeout': `${timeoutMs}m`,
-        ...(token !== undefined && { token }),
-      });
-      const timer = setTimeout(() => {
-        fail(new GrpcError(deadlineExceeded, 'no answer in time'));
-        // A server that hangs may hang for all streams of the connection.
-        this.#drop(session);
-      }, timeoutMs);
-      const fail = (error: Error) => {
-        clearTimeout(timer);
-        reject(error);
-        stream.close(constants.NGHTTP2_CANCEL);
-      };
-      const chunks: Buffer[] = [];
-      let status: IncomingHttpHeaders = {};
-      stream.on('response', (headers) => {
-        status = headers;
-      });
-      stream.on('trailers', (headers) => {
-        status = headers;
-      });
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      stream.on('error', (error) => fail(new GrpcError(unavailable, error.message)));
-      stream.on('close', () => {
-        clearTimeout(timer);
-        const body = Buffer.concat(chunks);
-        const code = Number(status['grpc-status'] ?? unavailable);
-        if (code === 0 && body.length >= headerBytes) resolve(body.subarray(headerBytes));
-        else
-          reject(new GrpcError(code, decodeURIComponentSafely(String(status['grpc-message'] ?? 'connection closed'))));
-      });
-      const header = Buffer.alloc(headerBytes);
-      header.writeUInt32BE(message.length, 1);
-      stream.end(Buffer.concat([header, message]));
-    });
+    if (!this.#connection?.isOpen) this.#connection = new Connection(this.#address);
+    return this.#connection.call(this.#headersOf(path, timeoutMs, token), message, timeoutMs);
   }
 
   close(): void {
-    if (this.#session !== undefined) this.#drop(this.#session);
+    this.#connection?.fail(new GrpcError(unavailable, 'closed'));
   }
 
-  #open(): ClientHttp2Session {
-    if (this.#session !== undefined && !this.#session.closed && !this.#session.destroyed) return this.#session;
-    const session = connect(this.#endpoint, this.#options);
-    // Its streams report what happened; without a listener it would be thrown.
-    session.on('error', () => {});
-    session.on('goaway', () => this.#drop(session));
-    this.#session = session;
-    return session;
+  #headersOf(path: string, timeoutMs: number, token: string | undefined): Buffer {
+    const of = `${path} ${timeoutMs} ${token}`;
+    if (this.#headers?.of !== of) {
+      const block = encodeHeaders([
+        [':method', 'POST'],
+        [':scheme', this.#origin.scheme],
+        [':path', path],
+        [':authority', this.#origin.authority],
+        ['content-type', 'application/grpc'],
+        ['te', 'trailers'],
+        ['grpc-timeout', `${timeoutMs}m`],
+        ...(token === undefined ? [] : [['token', token] as const]),
+      ]);
+      this.#headers = { of, block };
+    }
+    return this.#headers.block;
+  }
+}
+
+interface Call {
+  readonly resolve: (message: Buffer) => void;
+  readonly reject: (error: GrpcError) => void;
+  readonly timer: NodeJS.Timeout;
+  readonly headers: Map<string, string>;
+  readonly answer: Buffer[];
+  /** Of the request, what the windows have not let through yet. */
+  unsent: Buffer | undefined;
+  sendWindow: number;
+}
+
+class Connection {
+  readonly #socket: Socket;
+  readonly #calls = new Map<number, Call>();
+  #isOpen = true;
+  #nextId = 1;
+  /** The beginning of a frame that is not complete yet. */
+  #held: Buffer | undefined;
+  /** A header block that goes on in the next frame. */
+  #block: { readonly id: number; readonly flags: number; readonly parts: Buffer[] } | undefined;
+  /** What the other side takes: on the connection, on a new stream, in a frame. */
+  #sendWindow = defaultWindowBytes;
+  #streamWindow = defaultWindowBytes;
+  #frameBytes = defaultFrameBytes;
+  /** Data taken since the other side's window was last opened anew. */
+  #taken = 0;
+
+  constructor(address: Address) {
+    this.#socket = openSocket(address, readBytes, (bytes) => this.#read(bytes));
+    this.#socket.on('error', (error) => this.fail(new GrpcError(unavailable, messageOf(error))));
+    this.#socket.on('close', () => this.fail(new GrpcError(unavailable, 'connection closed')));
+    const settings = Buffer.concat([
+      settingOf(setting.headerTableSize, 0),
+      settingOf(setting.enablePush, 0),
+      settingOf(setting.initialWindowSize, answerBytesMax),
+    ]);
+    this.#socket.write(
+      Buffer.concat([
+        Buffer.from(preface),
+        frame(frameType.settings, 0, 0, settings),
+        windowUpdate(connectionWindowBytes - defaultWindowBytes),
+      ]),
+    );
   }
 
-  #drop(session: ClientHttp2Session): void {
-    if (this.#session === session) this.#session = undefined;
-    session.destroy();
+  /** Whether it takes another call. */
+  get isOpen(): boolean {
+    return this.#isOpen && this.#nextId <= streamIdMax;
   }
+
+  call(headers: Buffer, message: Buffer, timeoutMs: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId;
+      this.#nextId += 2;
+      const timer = setTimeout(() => {
+        // A server that hangs may hang for all streams of the connection.
+        this.fail(new GrpcError(deadlineExceeded, 'no answer in time'));
+      }, timeoutMs);
+      const body = Buffer.allocUnsafe(messageHeaderBytes + message.length);
+      body[0] = 0;
+      body.writeUInt32BE(message.length, 1);
+      message.copy(body, messageHeaderBytes);
+      const call = { resolve, reject, timer, headers: new Map(), answer: [], unsent: body };
+      this.#calls.set(id, { ...call, sendWindow: this.#streamWindow });
+      this.#write(frame(frameType.headers, flag.endHeaders, id, headers), ...this.#dataOf(id));
+    });
+  }
+
+  /** Ends the connection and all calls on it. */
+  fail(error: GrpcError): void {
+    this.#isOpen = false;
+    this.#socket.destroy();
+    for (const id of [...this.#calls.keys()]) this.#take(id)?.reject(error);
+  }
+
+  /** As much of the request as the windows let through. */
+  #dataOf(id: number): Buffer[] {
+    const call = this.#calls.get(id);
+    const frames: Buffer[] = [];
+    while (call?.unsent !== undefined) {
+      const { unsent } = call;
+      const length = Math.min(unsent.length, this.#frameBytes, this.#sendWindow, call.sendWindow);
+      if (length <= 0) break;
+      const isLast = length === unsent.length;
+      frames.push(frame(frameType.data, isLast ? flag.end : 0, id, unsent.subarray(0, length)));
+      call.unsent = isLast ? undefined : unsent.subarray(length);
+      call.sendWindow -= length;
+      this.#sendWindow -= length;
+    }
+    return frames;
+  }
+
+  #sendUnsent(): void {
+    for (const id of this.#calls.keys()) this.#write(...this.#dataOf(id));
+  }
+
+  #write(...frames: Buffer[]): void {
+    if (frames.length > 0) this.#socket.write(frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames));
+  }
+
+  #read(bytes: Buffer): void {
+    const all = this.#held === undefined ? bytes : Buffer.concat([this.#held, bytes]);
+    let at = 0;
+    try {
+      while (all.length - at >= frameHeaderBytes) {
+        const length = all.readUIntBE(at, 3);
+        if (length > defaultFrameBytes)
+          throw new Error('answer is not HTTP/2, or has a frame larger than was asked for');
+        const end = at + frameHeaderBytes + length;
+        if (end > all.length) break;
+        const id = all.readUInt32BE(at + 5) & streamIdMax;
+        this.#frame(all[at + 3] as number, all[at + 4] as number, id, all.subarray(at + frameHeaderBytes, end));
+        at = end;
+      }
+    } catch (error) {
+      this.fail(new GrpcError(unavailable, messageOf(error)));
+      return;
+    }
+    // Copied: the buffer it lies in is filled anew.
+    this.#held = at < all.length ? Buffer.from(all.subarray(at)) : undefined;
+  }
+
+  #frame(type: number, flags: number, id: number, payload: Buffer): void {
+    if (this.#block !== undefined && (type !== frameType.continuation || id !== this.#block.id)) {
+      throw new Error('header block is not continued');
+    }
+    switch (type) {
+      case frameType.data:
+        this.#data(flags, id, payload);
+        break;
+      case frameType.headers:
+        this.#headers(flags, id, withoutPadding(flags, payload).subarray(flags & flag.priority ? 5 : 0));
+        break;
+      case frameType.continuation:
+        this.#headers(flags, id, payload);
+        break;
+      case frameType.reset:
+        this.#take(id)?.reject(new GrpcError(unavailable, `stream was reset (${payload.readUInt32BE(0)})`));
+        break;
+      case frameType.settings:
+        if ((flags & flag.acknowledge) === 0) this.#settings(payload);
+        break;
+      case frameType.ping:
+        if ((flags & flag.acknowledge) === 0) this.#write(frame(frameType.ping, flag.acknowledge, 0, payload));
+        break;
+      case frameType.goAway:
+        this.#goAway(payload.readUInt32BE(0) & streamIdMax);
+        break;
+      case frameType.windowUpdate:
+        this.#windowUpdate(id, payload.readUInt32BE(0) & streamIdMax);
+        break;
+      case frameType.pushPromise:
+        throw new Error('server pushes although it was told not to');
+      default:
+      // Priorities, and whatever may be invented.
+    }
+  }
+
+  #data(flags: number, id: number, payload: Buffer): void {
+    this.#taken += payload.length;
+    if (this.#taken > connectionWindowBytes / 2) {
+      this.#write(windowUpdate(this.#taken));
+      this.#taken = 0;
+    }
+    const call = this.#calls.get(id);
+    if (call === undefined) return;
+    const data = withoutPadding(flags, payload);
+    if (data.length > 0) call.answer.push(Buffer.from(data));
+    if (flags & flag.end) this.#end(id);
+  }
+
+  #headers(flags: number, id: number, part: Buffer): void {
+    const block = this.#block ?? { id, flags, parts: [] };
+    if ((flags & flag.endHeaders) === 0) {
+      block.parts.push(Buffer.from(part));
+      if (block.parts.length > 16) throw new Error('header block does not end');
+      this.#block = block;
+      return;
+    }
+    this.#block = undefined;
+    const whole = block.parts.length === 0 ? part : Buffer.concat([...block.parts, part]);
+    const call = this.#calls.get(id);
+    decodeHeaders(whole, call?.headers ?? new Map());
+    if (block.flags & flag.end) this.#end(id);
+  }
+
+  #settings(payload: Buffer): void {
+    for (let at = 0; at + 6 <= payload.length; at += 6) {
+      const value = payload.readUInt32BE(at + 2);
+      switch (payload.readUInt16BE(at)) {
+        case setting.initialWindowSize:
+          for (const call of this.#calls.values()) call.sendWindow += value - this.#streamWindow;
+          this.#streamWindow = value;
+          break;
+        case setting.maxFrameSize:
+          this.#frameBytes = value;
+          break;
+        default:
+        // How many streams it takes is no matter: there is one at a time.
+      }
+    }
+    this.#write(frame(frameType.settings, flag.acknowledge, 0, Buffer.alloc(0)));
+    this.#sendUnsent();
+  }
+
+  #windowUpdate(id: number, increment: number): void {
+    if (id === 0) this.#sendWindow += increment;
+    else {
+      const call = this.#calls.get(id);
+      if (call !== undefined) call.sendWindow += increment;
+    }
+    this.#sendUnsent();
+  }
+
+  /** The server takes no more; what it has taken, up to `lastId`, it still answers. */
+  #goAway(lastId: number): void {
+    this.#isOpen = false;
+    for (const id of [...this.#calls.keys()]) {
+      if (id > lastId) this.#take(id)?.reject(new GrpcError(unavailable, 'server is going away'));
+    }
+    if (this.#calls.size === 0) this.#socket.destroy();
+  }
+
+  #end(id: number): void {
+    const call = this.#take(id);
+    if (call === undefined) return;
+    const { answer, headers, reject, resolve } = call;
+    const body = answer.length === 1 ? (answer[0] as Buffer) : Buffer.concat(answer);
+    const code = Number(headers.get('grpc-status') ?? unavailable);
+    const isWhole = body.length >= messageHeaderBytes && body.readUInt32BE(1) === body.length - messageHeaderBytes;
+    if (code === 0 && isWhole && body[0] === 0) resolve(body.subarray(messageHeaderBytes));
+    else if (code === 0) reject(new GrpcError(unavailable, 'answer is not one whole message'));
+    else reject(new GrpcError(code, decodeURIComponentSafely(headers.get('grpc-message') ?? statusOf(headers))));
+    if (!this.#isOpen && this.#calls.size === 0) this.#socket.destroy();
+  }
+
+  /** The call is over: whoever takes it settles it. */
+  #take(id: number): Call | undefined {
+    const call = this.#calls.get(id);
+    clearTimeout(call?.timer);
+    this.#calls.delete(id);
+    return call;
+  }
+}
+
+function frame(type: number, flags: number, id: number, payload: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(frameHeaderBytes + payload.length);
+  bytes.writeUIntBE(payload.length, 0, 3);
+  bytes[3] = type;
+  bytes[4] = flags;
+  bytes.writeUInt32BE(id, 5);
+  payload.copy(bytes, frameHeaderBytes);
+  return bytes;
+}
+
+function windowUpdate(increment: number): Buffer {
+  const payload = Buffer.alloc(4);
+  payload.writeUInt32BE(increment);
+  return frame(frameType.windowUpdate, 0, 0, payload);
+}
+
+function settingOf(id: number, value: number): Buffer {
+  const bytes = Buffer.alloc(6);
+  bytes.writeUInt16BE(id);
+  bytes.writeUInt32BE(value, 2);
+  return bytes;
+}
+
+function withoutPadding(flags: number, payload: Buffer): Buffer {
+  if ((flags & flag.padded) === 0) return payload;
+  const padding = payload.readUInt8(0);
+  if (padding >= payload.length) throw new Error('frame has more padding than room');
+  return payload.subarray(1, payload.length - padding);
+}
+
+function statusOf(headers: ReadonlyMap<string, string>): string {
+  return `no status of gRPC, and of HTTP ${headers.get(':status') ?? 'none'}`;
 }
 
 function decodeURIComponentSafely(text: string): string {

@@ -13,10 +13,10 @@ const targetModRevision = 2;
 
 /** A TxnRequest that applies all changes if `guardKey` was last modified at `revision`. */
 export function encodeTxn(guardKey: string, revision: string, lease: string, changes: readonly Change[]): Buffer {
-  // An int64 below zero is written as the uint64 of the same bits.
-  const leaseId = BigInt.asUintN(64, BigInt(lease));
-  const compareSize = 2 + bytesSize(guardKey) + 1 + varintSize(BigInt(revision));
-  const operations = changes.map((change) => ({ change, size: operationSize(change, leaseId) }));
+  const revisionBytes = int64(revision);
+  const leaseBytes = int64(lease);
+  const compareSize = 2 + bytesSize(guardKey) + 1 + revisionBytes.length;
+  const operations = changes.map((change) => ({ change, size: operationSize(change, leaseBytes) }));
   const total = operations.reduce((sum, { size }) => sum + nestedSize(nestedSize(size)), nestedSize(compareSize));
   const out = new Writer(total);
   out.tag(1, lengthDelimited);
@@ -25,7 +25,7 @@ export function encodeTxn(guardKey: string, revision: string, lease: string, cha
   out.number(targetModRevision);
   out.bytes(3, guardKey);
   out.tag(6, varint);
-  out.bigint(BigInt(revision));
+  out.raw(revisionBytes);
   for (const { change, size } of operations) {
     out.tag(2, lengthDelimited);
     out.number(nestedSize(size));
@@ -35,7 +35,7 @@ export function encodeTxn(guardKey: string, revision: string, lease: string, cha
     if (change.value === undefined) continue;
     out.bytes(2, change.value);
     out.tag(3, varint);
-    out.bigint(leaseId);
+    out.raw(leaseBytes);
   }
   return out.buffer;
 }
@@ -83,10 +83,9 @@ class Writer {
     this.buffer[this.#offset++] = rest;
   }
 
-  bigint(value: bigint): void {
-    let rest = value;
-    for (; rest > 0x7fn; rest >>= 7n) this.buffer[this.#offset++] = Number(rest & 0x7fn) | 0x80;
-    this.buffer[this.#offset++] = Number(rest);
+  raw(bytes: Uint8Array): void {
+    this.buffer.set(bytes, this.#offset);
+    this.#offset += bytes.length;
   }
 
   bytes(field: number, text: string): void {
@@ -96,9 +95,9 @@ class Writer {
   }
 }
 
-function operationSize({ key, value }: Change, lease: bigint): number {
+function operationSize({ key, value }: Change, lease: Uint8Array): number {
   if (value === undefined) return bytesSize(key);
-  return bytesSize(key) + bytesSize(value) + 1 + varintSize(lease);
+  return bytesSize(key) + bytesSize(value) + 1 + lease.length;
 }
 
 function bytesSize(text: string): number {
@@ -107,11 +106,19 @@ function bytesSize(text: string): number {
 
 /** A length-delimited field of that many bytes, with its tag and length. */
 function nestedSize(size: number): number {
-  return 1 + varintSize(BigInt(size)) + size;
+  return 1 + varintSize(size) + size;
 }
 
-function varintSize(value: bigint): number {
+function varintSize(value: number): number {
   let size = 1;
-  for (let rest = value; rest > 0x7fn; rest >>= 7n) size++;
+  for (let rest = value; rest > 0x7f; rest >>>= 7) size++;
   return size;
+}
+
+/** A decimal number of 64 bits as a varint; below zero, the uint64 of the same bits. */
+function int64(decimal: string): Uint8Array {
+  const bytes: number[] = [];
+  let rest = BigInt.asUintN(64, BigInt(decimal));
+  for (; rest > 0x7fn; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  return Uint8Array.from([...bytes, Number(rest)]);
 }
