@@ -92,6 +92,8 @@ function readBinding(value: unknown): Binding | undefined {
 }
 
 function urlHost(address: string): string | undefined {
+  // Docker publishes on both wildcards: the one that needs a parser stands in most documents.
+  if (address === '::') return '[::]';
   if (address === '' || isIP(address) === 4) return address;
   // A zone (fe80::1%eth0) means something on this host only.
   if (isIP(address) !== 6 || address.includes('%')) return undefined;

@@ -35,6 +35,8 @@ const tasksPerThread = 2;
 /** A look hands back after tens of milliseconds; a thread this late is in a loop it will not leave. */
 const taskTimeoutMs = 15_000;
 const idleThreadMs = 30_000;
+/** What a look leaves behind is garbage at once: room for more of it costs memory and saves nothing. */
+const youngGenerationMb = 2;
 
 /** What of the configuration concerns looks. */
 export interface LooksConfig {
@@ -113,6 +115,7 @@ class PooledLooks implements Looks {
       // wakes a thread twice for each task.
       atomics: 'disabled',
       workerData: this.#options,
+      resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
     });
     pool.on('message', (late: { task: number; report: Report }) => this.onLate(late.task, late.report));
     // A thread lost without a task: the next task finds, or opens, another.

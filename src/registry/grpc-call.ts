@@ -57,6 +57,8 @@ const connectionWindowBytes = 1 << 30;
 const messageHeaderBytes = 5;
 const streamIdMax = 0x7fff_ffff;
 const readBytes = 16 << 10;
+/** Far below the 20 s that etcd waits for an answer to a ping of its keep-alive. */
+const pongDelayMs = 500;
 
 export class GrpcCaller {
   readonly #address: Address;
@@ -132,6 +134,9 @@ class Connection {
   #frameBytes = defaultFrameBytes;
   /** Data taken since the other side's window was last opened anew. */
   #taken = 0;
+  /** Answers to pings that wait for company. */
+  readonly #pongs: Buffer[] = [];
+  #pongTimer: NodeJS.Timeout | undefined;
 
   constructor(address: Address) {
     this.#socket = openSocket(address, readBytes, (bytes) => this.#read(bytes));
@@ -170,13 +175,18 @@ class Connection {
       message.copy(body, messageHeaderBytes);
       const call = { resolve, reject, timer, headers: new Map(), answer: [], unsent: body };
       this.#calls.set(id, { ...call, sendWindow: this.#streamWindow });
-      this.#write(frame(frameType.headers, flag.endHeaders, id, headers), ...this.#dataOf(id));
+      this.#write(
+        ...this.#pongs.splice(0),
+        frame(frameType.headers, flag.endHeaders, id, headers),
+        ...this.#dataOf(id),
+      );
     });
   }
 
   /** Ends the connection and all calls on it. */
   fail(error: GrpcError): void {
     this.#isOpen = false;
+    clearTimeout(this.#pongTimer);
     this.#socket.destroy();
     for (const id of [...this.#calls.keys()]) this.#take(id)?.reject(error);
   }
@@ -249,7 +259,7 @@ class Connection {
         if ((flags & flag.acknowledge) === 0) this.#settings(payload);
         break;
       case frameType.ping:
-        if ((flags & flag.acknowledge) === 0) this.#write(frame(frameType.ping, flag.acknowledge, 0, payload));
+        if ((flags & flag.acknowledge) === 0) this.#pong(frame(frameType.ping, flag.acknowledge, 0, payload));
         break;
       case frameType.goAway:
         this.#goAway(payload.readUInt32BE(0) & streamIdMax);
@@ -262,6 +272,18 @@ class Connection {
       default:
       // Priorities, and whatever may be invented.
     }
+  }
+
+  /**
+   * A server of gRPC pings with nearly every answer, to learn how wide the way is. Answered at once that
+   * is a second write for each call; it goes along with the next one instead.
+   */
+  #pong(pong: Buffer): void {
+    this.#pongs.push(pong);
+    this.#pongTimer ??= setTimeout(() => {
+      this.#pongTimer = undefined;
+      this.#write(...this.#pongs.splice(0));
+    }, pongDelayMs);
   }
 
   #data(flags: number, id: number, payload: Buffer): void {

@@ -115,10 +115,19 @@ function varintSize(value: number): number {
   return size;
 }
 
+/** The lease and the owner's revision are the same in each commit of a tenure. */
+const known = new Map<string, Uint8Array>();
+const knownMax = 16;
+
 /** A decimal number of 64 bits as a varint; below zero, the uint64 of the same bits. */
 function int64(decimal: string): Uint8Array {
+  const found = known.get(decimal);
+  if (found !== undefined) return found;
+  if (known.size >= knownMax) known.clear();
   const bytes: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(decimal));
   for (; rest > 0x7fn; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
-  return Uint8Array.from([...bytes, Number(rest)]);
+  const encoded = Uint8Array.from([...bytes, Number(rest)]);
+  known.set(decimal, encoded);
+  return encoded;
 }
