@@ -11,6 +11,9 @@ import { latenciesOf } from './lib/exact.ts';
 import { percentile } from './lib/measure.ts';
 import { openWorld } from './lib/world.ts';
 
+/** A process compiles its code in its first seconds; what a host pays all day is what comes after. */
+const warmUpSeconds = 4;
+
 /** `faults` are for the tests: a subject that is made to lose events must be found out. */
 export async function measureChurn(
   subject: string,
@@ -19,7 +22,7 @@ export async function measureChurn(
   faults?: Partial<FaultSettings>,
 ): Promise<Figures> {
   await using world = await openWorld({ subject, workers, faults });
-  await world.warmUp(Math.min(rate, 200));
+  await world.warmUp(Math.min(rate, 200), warmUpSeconds);
   const meter = await startMeter(world);
   const churned = await world.engine.churn({ rate, seconds, lifetimeMs: 1_000, survivors: 0.02 });
   const settled = await world.settle();

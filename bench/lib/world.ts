@@ -42,7 +42,7 @@ export interface World extends AsyncDisposable {
   /** Waits until etcd holds what runs, or `limitMs`, or until it clearly gets no nearer. The engine must be at rest. */
   settle(limitMs?: number): Promise<Settled>;
   /** Warms the subject up, and leaves nothing of it. */
-  warmUp(rate: number): Promise<void>;
+  warmUp(rate: number, seconds?: number): Promise<void>;
   /** Used until now by subject, etcd, engine and recorder. */
   cpuMs(): Promise<readonly number[]>;
 }
@@ -109,8 +109,8 @@ async function fill(options: WorldOptions, parts: AsyncDisposable[], close: () =
     const note = subject.ended ? 'has ended' : '';
     return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, eventsLost, note };
   };
-  const warmUp = async (rate: number): Promise<void> => {
-    await engine.churn({ rate, seconds: 1, lifetimeMs: 200 });
+  const warmUp = async (rate: number, seconds = 1): Promise<void> => {
+    await engine.churn({ rate, seconds, lifetimeMs: 200 });
     await settle();
   };
   const cpuMs = async (): Promise<number[]> => {

@@ -2,11 +2,14 @@
  * The looks that the inspector asks for, carried out by a Piscina pool or on this thread.
  *
  * `workers` is a ceiling: the pool begins with one thread and grows only while all are busy, because
- * on a calm host one thread with several tasks answers as fast as four and shares its connections.
+ * on a calm host one thread with several tasks answers as fast as four and shares its connections. It
+ * never grows beyond the cores that the main thread leaves: threads that wait for each other's core
+ * cost up to two thirds more CPU and answer later.
  * A thread that dies, or hangs and is ended, costs its tasks a retry.
  */
 
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
@@ -51,7 +54,8 @@ export interface LooksConfig {
 export function createLooks(config: LooksConfig, clock = systemClock): Looks {
   const { workers, docker, host, serviceVariable, namePolicy } = config;
   const options: LookOptions = { endpoint: docker.endpoint, hostIp: host.ip, serviceVariable, namePolicy };
-  return workers === 0 ? new LocalLooks(options) : new PooledLooks(workers, options, clock);
+  if (workers === 0) return new LocalLooks(options);
+  return new PooledLooks(Math.min(workers, Math.max(1, availableParallelism() - 1)), options, clock);
 }
 
 class PooledLooks implements Looks {
