@@ -201,13 +201,15 @@ export class LeaseKeeper implements Actor<Doubt> {
     throw taken(record, `its process ${record?.process?.pid} runs on this machine`);
   }
 
-  /** Waits as long as the owner would need to renew its lease. True: it did not. */
+  /** Waits as long as the owner would need to renew its lease, twice if it did once. True: it does not any more. */
   async #outlast(owner: OwnerKey, record: OwnerRecord | undefined): Promise<boolean> {
     const { clock, log, registry, ttlSeconds } = this.#parts;
     const renewalMs = ((record?.ttlSeconds ?? ttlSeconds) * 1000) / renewalsPerTtl;
-    const began = clock.now();
-    const { ttlSeconds: first } = await registry.lease(owner.lease, false);
+    let { ttlSeconds: first } = await registry.lease(owner.lease, false);
     if (first <= 0) return true;
+    // From the answer on: more time has passed since the lease was looked at, never less.
+    let began = clock.now();
+    let hasRenewed = false;
     log.info(
       { owner: record?.instance, waitMs: Math.round(renewalMs * 1.5 + 1_500) },
       'waiting whether the owner of this host id is alive',
@@ -217,9 +219,14 @@ export class LeaseKeeper implements Actor<Doubt> {
       if (this.#signal.aborted) return false;
       const passedMs = clock.now() - began;
       const { ttlSeconds: left } = await registry.lease(owner.lease, false);
+      if (left <= 0) return true;
       // Left alone, the time left goes down by the second; answers are whole seconds.
-      if (left > first - passedMs / 1000 + 1.2) throw taken(record, 'it renews its lease');
-      if (passedMs > renewalMs * 1.5 + 1_500) return true;
+      if (left > first - passedMs / 1000 + 1.2) {
+        if (hasRenewed) throw taken(record, 'it renews its lease');
+        // The last renewal of a process that is gone may have been under way for a while.
+        hasRenewed = true;
+        [first, began] = [left, clock.now()];
+      } else if (passedMs > renewalMs * 1.5 + 1_500) return true;
     }
   }
 

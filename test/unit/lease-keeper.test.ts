@@ -297,6 +297,30 @@ describe('LeaseKeeper begins and', () => {
     }
   });
 
+  test('follows an owner whose last renewal was still under way when it died', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    await stage.clock.advance(1_500);
+    const lease = first.hold.tenure?.lease ?? '';
+    first.kill();
+    const second = stage.start('second', { fate: 'unknown' });
+    await stage.clock.advance(300);
+    stage.store.keepAlive(lease);
+    await stage.clock.until(() => second.hold.tenure !== undefined, 9_500);
+    assert.deepEqual(second.fatal, []);
+    assert.equal(second.hold.tenure?.lease, lease);
+  });
+
+  test('follows an owner whose lease ends while it waits', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    first.kill();
+    await stage.clock.advance(7_500);
+    const second = stage.start('second', { fate: 'unknown' });
+    await stage.clock.until(() => second.hold.tenure !== undefined, 4_000);
+    assert.deepEqual(second.fatal, []);
+  });
+
   test('follows at once what says it is the owner but hangs on no lease', async () => {
     for (const value of ['', 'not JSON', 'null', '"text"', '{}']) {
       const stage = new Stage();
