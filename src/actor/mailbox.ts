@@ -127,7 +127,10 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     else this.#turns.delete(key);
   }
 
-  /** Takes back the waiting turn and marks the flight under way as overtaken, each where `isOlder` says so. */
+  /**
+   * Takes back the waiting turn and marks the flight under way as overtaken, each where `isOlder` says so. Of
+   * several times that overtook a flight the latest counts.
+   */
   recall(key: string, at: number, isOlder: (message: Message) => boolean): void {
     const turn = this.#turns.get(key);
     if (turn === undefined) return;
@@ -135,7 +138,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
       turn.waiting = undefined;
       this.#size--;
     }
-    if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = at;
+    if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = Math.max(turn.recalledAt ?? at, at);
   }
 
   /** Whether the key waits or is in flight. */

@@ -161,6 +161,14 @@ describe('KeyedMailbox', () => {
     assert.equal(mailbox.recalledAt('a'), undefined);
   });
 
+  test('keeps the latest of several recalls, in whatever order they come', () => {
+    const mailbox = keyed();
+    mailbox.put(ask('a', 1));
+    mailbox.take(1);
+    for (const at of [5, 9, 3]) mailbox.recall('a', at, () => true);
+    assert.equal(mailbox.recalledAt('a'), 9);
+  });
+
   test('does not mark a flight that is newer than the recall', () => {
     const mailbox = keyed();
     mailbox.put(ask('a', 7));
