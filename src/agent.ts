@@ -171,7 +171,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
           {
             ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, tick, writer },
             look: (id) => inspector.tell({ id, at: 0 }),
-            resync: () => watcher?.tell('thorough'),
+            resync: (kind) => watcher?.tell(kind),
             onListed: () => {
               onProgress('listed');
               keeper.tell({ kind: 'audit' });

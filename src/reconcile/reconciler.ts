@@ -6,9 +6,11 @@
  * not be found out changes nothing: the look is asked for again, ever more slowly, for as long as
  * the engine still lists the container.
  *
- * Order matters in two places. A death older than the start that was published is old news, and only
- * asks for a look. And a look that began before a list that does not show its container is overtaken
- * by the list.
+ * Order matters in four places. A death older than the start that was published is old news, and only
+ * asks for a look; so does a death of which it is not known whether it is older, because a predecessor
+ * published the container. A look that was over before a list began that does not show its container is
+ * overtaken by the list; where the two overlap, there is another look. And what a predecessor published
+ * is judged by a list that began after it was fenced off.
  */
 
 import type { Actor, Ref } from '../actor/actor.ts';
@@ -24,8 +26,9 @@ import type { Fact } from '../model/messages.ts';
 /** What is remembered of a container that is thought to run. */
 interface Known {
   startedAt: number;
-  /** The tick at which the look began that saw it run. */
-  seen: number;
+  /** The ticks between which a look saw it run. */
+  began: number;
+  ended: number;
 }
 
 interface Failing {
@@ -51,8 +54,8 @@ export interface ReconcilerParts {
   /** Asks for a look. */
   readonly look: (id: ContainerId) => void;
   readonly writer: Ref<string>;
-  /** Asks for a thorough resync: a restarted reconciler has forgotten what it knew. */
-  readonly resync: () => void;
+  /** Asks for a list. */
+  readonly resync: (kind: 'thorough' | 'light') => void;
   /** A complete list has been taken in. */
   readonly onListed: () => void;
 }
@@ -63,6 +66,8 @@ export class Reconciler implements Actor<Fact> {
   readonly #failing = new Map<ContainerId, Failing>();
   /** Whose 12 digits these are: two running containers cannot share them in a key. */
   readonly #holders = new Map<string, ContainerId>();
+  /** The tick at which it became known what etcd holds; 0 before the first. */
+  #readAt = 0;
   /** The newest complete list, less who is known to have gone since: ids and what it said of their ports. */
   #list: { began: number; fingerprints: Map<ContainerId, string> } = { began: 0, fingerprints: new Map() };
 
@@ -71,7 +76,8 @@ export class Reconciler implements Actor<Fact> {
     signal.addEventListener('abort', () => {
       for (const id of [...this.#failing.keys()]) this.#forgive(id);
     });
-    parts.resync();
+    // Started again, it has forgotten what it knew.
+    parts.resync('thorough');
   }
 
   receive(facts: readonly Fact[]): void {
@@ -90,6 +96,7 @@ export class Reconciler implements Actor<Fact> {
           this.#listed(fact.began, fact.containers, fact.thorough);
           break;
         case 'read':
+          this.#readAt = this.#parts.tick();
           if (this.#list.began > 0) this.#dropUnlisted();
           break;
       }
@@ -121,11 +128,19 @@ export class Reconciler implements Actor<Fact> {
     const { startedAt, services, refusals } = inspection;
     if (this.#known.get(id)?.startedAt !== startedAt) this.#complain(short, refusals);
     this.#holders.set(short, id);
-    this.#known.set(id, { startedAt, seen: began });
+    this.#known.set(id, { startedAt, began, ended: this.#parts.tick() });
     this.#desire(short, services.length > 0 ? keysOf(layout, short, services) : noKeys);
   }
 
   #died(id: ContainerId, at: number): void {
+    const { ledger } = this.#parts;
+    const short = shortId(id);
+    const mayBePublished = this.#readAt === 0 || ledger.observed(short).size > 0;
+    if (mayBePublished && !this.#known.has(id) && ledger.desired(short) === undefined) {
+      // A predecessor published it, and may have done so after this death, of which we hear again.
+      this.#parts.look(id);
+      return;
+    }
     const startedAt = this.#known.get(id)?.startedAt ?? 0;
     if (at !== 0 && at < startedAt) {
       this.#parts.look(id);
@@ -141,7 +156,12 @@ export class Reconciler implements Actor<Fact> {
     const before = this.#list.fingerprints;
     const fingerprints = new Map(containers.map(({ id, fingerprint }) => [id, fingerprint]));
     this.#list = { began, fingerprints };
-    for (const [id, { seen }] of this.#known) if (!fingerprints.has(id) && seen < began) this.#gone(id);
+    for (const [id, look] of this.#known) {
+      if (fingerprints.has(id) || look.began > began) continue;
+      if (look.ended < began) this.#gone(id);
+      // Either may have read the newer state of the two.
+      else this.#parts.look(id);
+    }
     for (const [id, failing] of this.#failing) {
       if (!fingerprints.has(id) && failing.began < began) this.#forgive(id);
     }
@@ -154,15 +174,21 @@ export class Reconciler implements Actor<Fact> {
 
   /**
    * What was found in etcd goes, once a complete list does not show its container, or a look found that it
-   * offers nothing.
+   * offers nothing. A list from before the reading says nothing about what a predecessor may have published
+   * after it, so another one is asked for.
    */
   #dropUnlisted(): void {
-    const { ledger } = this.#parts;
+    const { ledger, resync } = this.#parts;
+    const isNewer = this.#list.began > this.#readAt;
+    let isUnsure = false;
     const listed = new Set([...this.#list.fingerprints.keys()].map(shortId));
     for (const short of [...ledger.published()]) {
       const isIdle = this.#holders.has(short) && ledger.desired(short) === undefined;
-      if (isIdle || !(listed.has(short) || this.#holders.has(short))) this.#desire(short, noKeys);
+      const isListed = listed.has(short) || this.#holders.has(short);
+      if (isIdle || (!isListed && isNewer)) this.#desire(short, noKeys);
+      else if (!isListed && ledger.desired(short) === undefined) isUnsure = true;
     }
+    if (isUnsure) resync('light');
   }
 
   #gone(id: ContainerId): void {

@@ -232,12 +232,46 @@ describe('Reconciler hears of a death and', () => {
     assert.equal(stage.desired(c1), '1000');
   });
 
-  test('removes what a predecessor published', () => {
+  test('looks where a predecessor published, perhaps after this death: the event may be an old one, repeated', () => {
     const stage = new Stage();
     stage.found(c1);
     stage.died(c1, 150);
+    assert.deepEqual([stage.looks, stage.told], [[c1], []]);
+    stage.looked(c1, running(200));
+    stage.commit();
+    assert.deepEqual(stage.published(), ['000000000001']);
+  });
+
+  test('removes what a predecessor published when the look says so', () => {
+    const stage = new Stage();
+    stage.found(c1);
+    stage.died(c1, 150);
+    stage.looked(c1, down);
     stage.commit();
     assert.deepEqual(stage.published(), []);
+  });
+
+  test('looks as long as it is not known what a predecessor published', () => {
+    const stage = new Stage();
+    stage.died(c1, 150);
+    assert.deepEqual(stage.looks, [c1]);
+    stage.found(c1);
+    assert.deepEqual(stage.told, []);
+  });
+
+  test('does not look at what nobody has published', () => {
+    const stage = new Stage();
+    stage.found();
+    stage.died(c1, 150);
+    assert.deepEqual(stage.looks, []);
+  });
+
+  test('does not look again at what is being removed', () => {
+    const stage = Stage.publishing();
+    stage.found(c1);
+    stage.died(c1, 150);
+    stage.died(c1, 151);
+    assert.deepEqual(stage.looks, []);
   });
 
   test('has nothing to write for a container it does not know', () => {
@@ -322,12 +356,37 @@ describe('Reconciler takes in a list and', () => {
     assert.equal(stage.desired(c1), '2000');
   });
 
-  test('removes what was read from etcd only after the list and is not shown', () => {
+  test('keeps what was read from etcd after the list and is not shown: a predecessor may have published it since', () => {
     const stage = new Stage();
     stage.listed([c1]);
+    stage.resyncs = 0;
     stage.found(c1, c2);
+    assert.deepEqual(stage.told, []);
+    assert.equal(stage.resyncs, 1, 'another list is asked for');
+    stage.listed([c1]);
     stage.commit();
     assert.deepEqual(stage.published(), ['000000000001']);
+  });
+
+  test('asks for no list where it shows all that is read from etcd', () => {
+    const stage = new Stage();
+    stage.listed([c1, c2]);
+    stage.resyncs = 0;
+    stage.found(c1);
+    assert.equal(stage.resyncs, 0);
+  });
+
+  test('looks again where a look and a list that does not show the container overlap', () => {
+    const stage = new Stage();
+    const [look, list] = [stage.tick(), stage.tick()];
+    stage.looked(c1, running(100), look);
+    stage.commit();
+    stage.listed([], { began: list });
+    assert.deepEqual(stage.looks, [c1]);
+    assert.deepEqual(stage.published(), ['000000000001']);
+    stage.looked(c1, down);
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
   });
 
   test('removes what is read from etcd although the list showed it, when it has died since', () => {
@@ -338,7 +397,10 @@ describe('Reconciler takes in a list and', () => {
     // Both transactions had no answer; that they took effect shows only when etcd is read anew.
     stage.died(c1, 150);
     stage.looked(c2, down);
+    stage.resyncs = 0;
     stage.found(c1, c2);
+    assert.equal(stage.resyncs, 1, 'another list is asked for');
+    stage.listed([]);
     stage.commit();
     assert.deepEqual(stage.published(), []);
   });
@@ -535,6 +597,7 @@ describe('Reconciler retries and', () => {
 
   test('goes on when the container has died: the look may be about a start that came after', async () => {
     const stage = new Stage();
+    stage.found();
     stage.listed([c1]);
     stage.looked(c1, failed);
     stage.looks.length = 0;
