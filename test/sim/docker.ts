@@ -76,13 +76,19 @@ export class FakeEngine {
       list: () => this.#list(),
       events: (_engine, sinceSeconds, onChunk) => this.#events(sinceSeconds, onChunk),
     };
-    this.looks = {
+    this.looks = this.newLooks();
+  }
+
+  /** Looks of one more agent beside others: what comes late comes to the one that asked. */
+  newLooks(): Looks {
+    const looks: Looks = {
       slots: 4,
       onLate: () => {},
-      look: (number, _versionPrefix, ids) => this.#look(number, ids),
+      look: (number, _versionPrefix, ids) => this.#look(looks, number, ids),
       list: async (body) => containersOf(body),
       close: async () => {},
     };
+    return looks;
   }
 
   /** Runs a new container that advertises these services, each at a private port of its own from 80 on. */
@@ -198,13 +204,13 @@ export class FakeEngine {
     return { ended, close: subscriber.end };
   }
 
-  async #look(number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+  async #look(asked: Looks, number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
     const { replyMs } = await this.#ask('task', callTimeoutMs);
     const reports: Report[] = [];
     let isHandedBack = false;
     const looks = ids.map(async (id) => {
       const report = { id, inspection: await this.#inspect(id) };
-      if (isHandedBack) this.looks.onLate(number, report);
+      if (isHandedBack) asked.onLate(number, report);
       else reports.push(report);
     });
     const linger = new AbortController();

@@ -45,6 +45,10 @@ export class MemoryStore {
   denied: (key: string) => boolean = () => false;
   /** Puts and grants are refused; deletes, renewals and revocations are not. */
   outOfSpace = false;
+  /** Whose transaction was applied last, by the name of its connection. */
+  writer = '';
+  /** A lease is ending: what goes now goes with it. */
+  isRevoking = false;
   readonly #clock: Clock;
   #granted = 7_587_000_000_000_000;
 
@@ -82,7 +86,9 @@ export class MemoryStore {
     const lease = this.leases.get(id);
     if (lease === undefined) return;
     lease.cancel();
+    this.isRevoking = true;
     this.apply([...lease.keys].map((key) => ({ key, value: undefined })));
+    this.isRevoking = false;
     this.leases.delete(id);
   }
 
@@ -145,10 +151,12 @@ export class MemoryRegistry implements Registry {
   /** Asked at each call. */
   fault: (call: RegistryCall) => RegistryFault | undefined = () => undefined;
   readonly #clock: Clock;
+  readonly #name: string;
 
-  constructor(clock: Clock, store = new MemoryStore(clock)) {
+  constructor(clock: Clock, store = new MemoryStore(clock), name = '') {
     this.#clock = clock;
     this.store = store;
+    this.#name = name;
   }
 
   owner = (ownerKey: string): Promise<OwnerKey | undefined> =>
@@ -177,17 +185,21 @@ export class MemoryRegistry implements Registry {
 
   async #call<Result>(call: RegistryCall, apply: (store: MemoryStore) => Result): Promise<Result> {
     const fault = this.fault(call);
-    if (fault === undefined) return apply(this.store);
+    const take = (): Result => {
+      this.store.writer = this.#name;
+      return apply(this.store);
+    };
+    if (fault === undefined) return take();
     if (fault.kind === 'refused') throw refused(call);
     if (fault.kind === 'slow') {
       await sleep(this.#clock, fault.requestMs);
-      const result = apply(this.store);
+      const result = take();
       await sleep(this.#clock, fault.replyMs);
       return result;
     }
     const attempt = () => {
       try {
-        apply(this.store);
+        take();
       } catch {
         // Refused, but nobody listens any more.
       }

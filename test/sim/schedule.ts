@@ -1,0 +1,631 @@
+/**
+ * One schedule: what happens to containers, engine, etcd, network and processes in a stretch of
+ * virtual time, drawn from a seed, with the real agent in the middle of it.
+ *
+ * Everything between `Docker`, `Looks` and `Registry` is what production runs. The invariants are
+ * checked at every revision of etcd; that all is well in the end is checked when the faults are over.
+ * The steps are drawn before anything runs, so that a failing schedule can be shortened by leaving
+ * some of them out.
+ *
+ * Checked at each revision: S1 no key but this host's, S4 and S5 a container's keys and its record are
+ * those of one generation or none, S6 every key is on a lease, S7 nothing is written that is there
+ * already, S9 what was taken away does not come back, S10 nothing is taken away that is still true,
+ * S12 only the owner writes. In the end: strangers' keys are untouched, etcd holds what runs within a
+ * bound (L3), stays there without a write (S7), no drift was repaired that nobody made (L8), and what
+ * a dead process leaves is gone with its lease (L4).
+ */
+
+import { createHash } from 'node:crypto';
+import { Agent } from '../../src/agent.ts';
+import type { Config } from '../../src/config/options.ts';
+import type { Docker } from '../../src/docker/docker.ts';
+import type { DiscoverError } from '../../src/errors.ts';
+import type { Looks } from '../../src/inspect/pool.ts';
+import type { Log } from '../../src/log.ts';
+import type { ContainerId } from '../../src/model/container.ts';
+import { layoutOf } from '../../src/model/keys.ts';
+import type { ProcessIdentity } from '../../src/registry/process-identity.ts';
+import type { Registry } from '../../src/registry/registry.ts';
+import { VirtualClock } from './clock.ts';
+import { type EngineFault, FakeEngine, idOf } from './docker.ts';
+import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
+
+/** What goes wrong: nothing but time, the order of events, the engine, etcd, the process, several processes, or all. */
+export const faultClasses = ['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const;
+export type FaultClass = (typeof faultClasses)[number];
+
+export interface ScheduleOptions {
+  readonly seed: number;
+  readonly faultClass: FaultClass;
+  readonly steps?: number;
+  /** Steps that are left out. */
+  readonly without?: ReadonlySet<number>;
+  readonly onLine?: (line: string) => void;
+}
+
+export interface Outcome {
+  /** Each begins with the name of what was violated. */
+  readonly violations: readonly string[];
+  readonly virtualMs: number;
+  readonly revisions: number;
+  /** Of all that happened: the same for the same options. */
+  readonly hash: string;
+  readonly steps: readonly string[];
+}
+
+const layout = layoutOf('/discover', 'default', 'host-1');
+const ttlSeconds = 10;
+const containersMax = 6;
+const sampleMs = 100;
+/** Of what follows the faults. Without them repairs take seconds; a lost event waits for a list or a new stream. */
+const repairMs = 20_000;
+const renewalMs = 11 * 60_000;
+const resyncSeconds = 60;
+const never = 1_000_000_000;
+const violationsMax = 8;
+
+/** Keys that look like ours and are not. */
+const strangers = [
+  '/discover2/service/web/default/host-1/000000000001',
+  '/discover/service/web/default/host-10/000000000001',
+  '/discover/service/web/default/host/000000000001',
+  '/discover/service/web/default/host-1/not-a-container',
+  '/discover/service/web/default/host-1/000000000001/below',
+  '/discover/host/host-10/000000000001',
+  '/discover/host/host-1x/000000000001',
+  '/discover/owner/host-10',
+  '/discover/service/web',
+];
+
+interface Step {
+  readonly waitMs: number;
+  readonly action: string;
+  /** What the action draws from: the same whatever other steps do. */
+  readonly draws: readonly number[];
+}
+
+export async function runSchedule(options: ScheduleOptions): Promise<Outcome> {
+  const world = new World(options);
+  await world.run();
+  return world.outcome();
+}
+
+class World {
+  readonly #options: ScheduleOptions;
+  readonly #clock: VirtualClock;
+  readonly #engine: FakeEngine;
+  readonly #store: MemoryStore;
+  readonly #processes: Process[] = [];
+  readonly #violations: string[] = [];
+  readonly #hash = createHash('sha256');
+  readonly #said: string[] = [];
+  readonly #history = new History();
+  readonly #resyncSeconds: number;
+  readonly #isBlind: boolean;
+  #faults = true;
+
+  constructor(options: ScheduleOptions) {
+    this.#options = options;
+    this.#clock = new VirtualClock(options.seed * 7919 + faultClasses.indexOf(options.faultClass));
+    this.#engine = new FakeEngine(this.#clock);
+    this.#store = new MemoryStore(this.#clock);
+    this.#resyncSeconds = this.#clock.random() < 0.5 ? resyncSeconds : never;
+    // In containers of their own, processes cannot see whether another one lives.
+    this.#isBlind = this.#clock.random() < 0.5;
+  }
+
+  outcome(): Outcome {
+    return {
+      violations: this.#violations,
+      virtualMs: this.#clock.now(),
+      revisions: this.#store.revision,
+      hash: this.#hash.digest('hex'),
+      steps: this.#said,
+    };
+  }
+
+  async run(): Promise<void> {
+    const { without } = this.#options;
+    const steps = this.#draw();
+    this.#store.apply(strangers.map((key) => ({ key, value: 'not ours' })));
+    this.#store.onChange = (changes) => this.#changed(changes);
+    this.#engine.fault = (call) => this.#engineFault(call);
+    this.#engine.route = () => this.#route();
+    this.#boot();
+    for (const [index, step] of steps.entries()) {
+      if (without?.has(index)) continue;
+      this.#said.push(`${index}: ${await this.#take(step)}`);
+      this.#say(`step ${this.#said.at(-1)}`);
+      await this.#clock.advance(step.waitMs);
+      if (this.#violations.length >= violationsMax) break;
+    }
+    await this.#end();
+    for (const process of this.#processes) process.kill();
+  }
+
+  #draw(): Step[] {
+    const clock = this.#clock;
+    const lives = Array<string>(40).fill('life');
+    const actions: Record<FaultClass, string[]> = {
+      calm: lives,
+      order: lives,
+      engine: [...lives, 'cut', 'cut', 'forget', 'nonsense', 'engine away'],
+      etcd: [...lives, 'lease lost', 'no space', 'etcd away'],
+      restart: [...lives, 'stop', 'kill', 'kill', 'pause'],
+      rivals: [...lives, 'rival', 'rival', 'stop', 'kill', 'pause', 'pause'],
+      everything: [
+        ...lives,
+        ...['cut', 'forget', 'nonsense', 'engine away', 'lease lost', 'no space', 'etcd away'],
+        ...['stop', 'kill', 'rival', 'pause', 'clock set'],
+      ],
+    };
+    const choice = actions[this.#options.faultClass];
+    return Array.from({ length: this.#options.steps ?? 60 }, () => {
+      const waitMs = clock.random() < 0.1 ? clock.random() * 4_000 : clock.random() * 60;
+      const action = choice[Math.floor(clock.random() * choice.length)] as string;
+      return { waitMs, action, draws: [clock.random(), clock.random(), clock.random()] };
+    });
+  }
+
+  async #take({ action, draws: [first = 0, second = 0, third = 0] }: Step): Promise<string> {
+    const live = this.#processes.filter((process) => process.isAlive);
+    const process = live[Math.floor(first * live.length)];
+    switch (action) {
+      case 'life':
+        return this.#life(idOf(1 + Math.floor(first * containersMax)), second, third);
+      case 'cut':
+        this.#engine.cut();
+        return 'all event streams end';
+      case 'forget':
+        this.#engine.forget();
+        this.#engine.cut();
+        return 'the engine forgets its events, and all streams end';
+      case 'nonsense':
+        this.#engine.send('{"Type":"container","Action":"start"}{"no');
+        this.#engine.cut();
+        return 'a stream ends amid an event';
+      case 'engine away':
+        return this.#during(first * 12_000, 'the engine is away', (isAway) => {
+          this.#engineAway = isAway;
+          if (isAway) this.#engine.cut();
+        });
+      case 'etcd away':
+        return this.#during(first * 12_000, 'etcd is away', (isAway) => {
+          this.#etcdAway = isAway;
+        });
+      case 'no space':
+        return this.#during(first * 5_000, 'etcd has no space', (isFull) => {
+          this.#store.outOfSpace = isFull;
+        });
+      case 'lease lost':
+        for (const lease of [...this.#store.leases.keys()]) this.#store.revoke(lease);
+        return 'all leases are revoked';
+      case 'stop':
+        process?.stop();
+        if (process !== undefined) await this.#clock.until(() => !process.isAlive, 30_000);
+        this.#replace();
+        return `process ${process?.number} is stopped and another started`;
+      case 'kill':
+        process?.kill();
+        this.#clock.after(second < 0.5 ? 0 : second * 15_000, () => this.#replace());
+        return `process ${process?.number} is killed, and another started soon`;
+      case 'rival':
+        this.#boot();
+        return 'another process is started beside';
+      case 'pause':
+        process?.pause();
+        this.#clock.after(second * 25_000, () => process?.resume());
+        return `process ${process?.number} stands still for ${Math.round(second * 25_000)} ms`;
+      default:
+        process?.setClock((first - 0.5) * 7_200_000);
+        return `the clock of process ${process?.number} is set`;
+    }
+  }
+
+  #life(id: ContainerId, what: number, how: number): string {
+    const engine = this.#engine;
+    const number = Number.parseInt(id.slice(0, 12), 16);
+    const container = engine.containers.get(id);
+    const act = (verb: string, action: () => void): string => {
+      action();
+      this.#history.note(id, engine, this.#clock.now());
+      return `container ${number} ${verb}`;
+    };
+    if (container === undefined) {
+      const offers = [['web'], ['web', 'api'], ['web', 'web'], []][Math.floor(how * 4)] ?? [];
+      return act(`runs with ${offers.join()}`, () => engine.run(id, ...offers));
+    }
+    if (!container.running) {
+      if (what < 0.7) return act('starts', () => engine.start(id));
+      return act('is removed', () => engine.remove(id));
+    }
+    if (what < 0.35) return act('dies', () => engine.die(id));
+    if (what < 0.6) return act('restarts', () => engine.restart(id));
+    if (what < 0.75) return act('moves', () => engine.move(id));
+    if (what < 0.85) return act('is removed', () => engine.remove(id));
+    return `container ${number} is left alone`;
+  }
+
+  #during(ms: number, what: string, set: (on: boolean) => void): string {
+    set(true);
+    this.#clock.after(ms, () => set(false));
+    return `${what} for ${Math.round(ms)} ms`;
+  }
+
+  #replace(): void {
+    if (!this.#processes.some((process) => process.isAlive)) this.#boot();
+  }
+
+  #boot(): void {
+    const process = new Process(this.#processes.length + 1, {
+      clock: this.#clock,
+      engine: this.#engine,
+      store: this.#store,
+      resyncSeconds: this.#resyncSeconds,
+      registryFault: () => this.#registryFault(),
+      isAlive: (number) => (this.#isBlind ? undefined : this.#processes[number - 1]?.isAlive === true),
+      say: (line) => this.#say(line),
+      onEnd: (cause) => {
+        // Whoever finds another one that lives has to go; nobody else has a reason.
+        if (cause !== undefined && cause.code !== 'HOST_ID_TAKEN')
+          this.#violate(`ended ${cause.code} ${cause.message}`);
+        const hasRivals = ['rivals', 'everything'].includes(this.#options.faultClass);
+        if (cause?.code === 'HOST_ID_TAKEN' && !hasRivals) this.#violate(`ended without a rival: ${cause.message}`);
+      },
+    });
+    this.#processes.push(process);
+    this.#say(`process ${process.number} starts`);
+  }
+
+  // ---- faults ----
+
+  #engineAway = false;
+  #etcdAway = false;
+
+  #engineFault(call: string): EngineFault | undefined {
+    if (this.#engineAway) return { kind: 'fails' };
+    const draw = this.#clock.random();
+    const isFaulty = this.#faults && ['engine', 'everything'].includes(this.#options.faultClass);
+    if (isFaulty) {
+      if (draw < 0.05) return { kind: 'fails' };
+      if (draw < 0.06) return { kind: 'hangs' };
+      if (draw < 0.07 && call === 'look') return { kind: 'lost' };
+      if (draw < 0.09) return { kind: 'cut' };
+    }
+    const [readMs, replyMs] = [this.#clock.random(), this.#clock.random()];
+    if (draw < 0.5) return undefined;
+    const scale = this.#faults && this.#options.faultClass !== 'calm' ? 80 : 4;
+    return { kind: 'slow', readMs: readMs * scale, replyMs: replyMs * scale };
+  }
+
+  #route(): readonly number[] {
+    const { faultClass } = this.#options;
+    const [draw, first, second] = [this.#clock.random(), this.#clock.random(), this.#clock.random()];
+    if (!this.#faults) return [first * 2];
+    if (faultClass === 'order') return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
+    if (['engine', 'everything'].includes(faultClass)) {
+      if (draw < 0.05) return [];
+      return draw < 0.15 ? [first * 50, second * 500] : [first * 50];
+    }
+    return [first * 2];
+  }
+
+  #registryFault(): RegistryFault | undefined {
+    if (this.#etcdAway) return { kind: this.#clock.random() < 0.5 ? 'unavailable' : 'hang' };
+    const draw = this.#clock.random();
+    const [first, second] = [this.#clock.random(), this.#clock.random()];
+    const isFaulty = this.#faults && ['etcd', 'everything', 'rivals'].includes(this.#options.faultClass);
+    if (isFaulty) {
+      if (draw < 0.04) return { kind: 'ambiguous' };
+      if (draw < 0.07) return { kind: 'late', ms: first * 4_000 };
+      if (draw < 0.09) return { kind: 'unavailable' };
+      if (draw < 0.1) return { kind: 'hang' };
+    }
+    if (draw < 0.5) return undefined;
+    const scale = isFaulty ? 150 : 5;
+    return { kind: 'slow', requestMs: first * scale, replyMs: second * scale };
+  }
+
+  // ---- invariants ----
+
+  #losesEvents(): boolean {
+    return ['engine', 'everything'].includes(this.#options.faultClass);
+  }
+
+  #changed(changes: readonly Applied[]): void {
+    const store = this.#store;
+    const touched = new Set<string>();
+    for (const { key, value, lease } of changes) {
+      this.#say(`${value === undefined ? 'delete' : 'put'} ${key} ${value ?? ''} on ${lease} by ${store.writer}`);
+      if (key === layout.ownerKey) continue;
+      const short = layout.containerOf(key);
+      if (short === undefined || strangers.includes(key)) this.#violate(`S1 ${key} is not ours`);
+      else touched.add(short);
+      if (value !== undefined && lease === '0') this.#violate(`S6 ${key} is on no lease`);
+    }
+    for (const short of touched) this.#visible(short);
+    if (store.isRevoking) return;
+    const owner = store.keys.get(layout.ownerKey)?.value;
+    const instance = owner === undefined ? undefined : (JSON.parse(owner) as { instance: string }).instance;
+    if (instance !== store.writer) this.#violate(`S12 ${store.writer} has written while ${instance} owned the host`);
+  }
+
+  /** What etcd shows of a container now is all of one generation, or nothing. */
+  #visible(short: string): void {
+    const keys = [...this.#store.keys].filter(([key]) => layout.containerOf(key) === short);
+    const shown = textOf(keys.map(([key, { value }]) => [key, value]));
+    const { isRevoking } = this.#store;
+    const verdict = this.#history.show(short, shown, isRevoking, this.#clock.now());
+    if (verdict.kind === 'torn') this.#violate(`S4 ${short} shows what it never was: ${shown}`);
+    if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${short} was written as it was`);
+    if (verdict.kind === 'taken') this.#violate(`S10 ${short} was taken away while it was true`);
+    if (verdict.kind === 'back' && !this.#losesEvents()) this.#violate(`S9 ${short} came back: ${shown}`);
+  }
+
+  async #end(): Promise<void> {
+    const clock = this.#clock;
+    this.#faults = false;
+    for (const process of this.#processes) process.resume();
+    // What was begun with a delay comes to its end.
+    await clock.advance(26_000);
+    this.#replace();
+    this.#engineAway = false;
+    this.#etcdAway = false;
+    this.#store.outOfSpace = false;
+    const boundMs = this.#losesEvents() || this.#options.faultClass === 'everything' ? renewalMs : repairMs;
+    const began = clock.now();
+    const mayResync = this.#resyncSeconds === never ? boundMs : Math.min(boundMs, 75_000);
+    while (this.#difference() !== '' && clock.now() - began < mayResync) await clock.advance(sampleMs);
+    if (this.#difference() !== '') this.#violate(`L3 not exact after ${mayResync} ms: ${this.#difference()}`);
+    // Who follows without publishing anything has still to claim.
+    await clock.advance(repairMs);
+    const { revision } = this.#store;
+    await clock.advance(75_000);
+    if (this.#store.revision !== revision) this.#violate(`S7 ${this.#store.revision - revision} revisions while calm`);
+    if (this.#difference() !== '') this.#violate(`L3 not exact for good: ${this.#difference()}`);
+    for (const key of strangers) {
+      if (this.#store.keys.get(key)?.revision !== 2) this.#violate(`S1 ${key} was touched`);
+    }
+    for (const process of this.#processes) process.kill();
+    await clock.advance(ttlSeconds * 1000 + 2_000);
+    const left = [...this.#store.keys.keys()].filter((key) => !strangers.includes(key));
+    if (left.length > 0) this.#violate(`L4 ${left.join()} outlived the process`);
+  }
+
+  #difference(): string {
+    const held = [...this.#store.keys].filter(([key]) => key !== layout.ownerKey && !strangers.includes(key));
+    const shown = textOf(held.map(([key, { value }]) => [key, value]));
+    const wanted = textOf([...this.#engine.keys(layout)]);
+    return shown === wanted ? '' : `${shown} instead of ${wanted}`;
+  }
+
+  #violate(text: string): void {
+    if (this.#violations.length < violationsMax) this.#violations.push(text);
+    this.#say(`VIOLATION ${text}`);
+  }
+
+  #say(text: string): void {
+    const line = `${this.#clock.now().toFixed(3)} ${text}`;
+    this.#hash.update(line);
+    this.#options.onLine?.(line);
+    if (/actor crashed|message dropped/.test(text)) this.#violations.push(`crash ${text}`);
+    if (/changed by somebody else/.test(text) && !this.#mayDrift()) this.#violations.push(`L8 ${text}`);
+  }
+
+  /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
+  #mayDrift(): boolean {
+    return !['calm', 'order', 'engine'].includes(this.#options.faultClass);
+  }
+}
+
+function textOf(keys: readonly (readonly [string, string])[]): string {
+  return JSON.stringify([...keys].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const nothing = textOf([]);
+
+interface Generation {
+  readonly keys: string;
+  endedAt: number | undefined;
+  /** A transaction has taken it out of etcd, when it was over. */
+  isTaken: boolean;
+}
+
+type Verdict = { readonly kind: 'torn' | 'same' | 'taken' | 'back' | 'fine' };
+
+/** What each container ever was, and what of it etcd showed last. */
+class History {
+  readonly #generations = new Map<string, Generation[]>();
+  readonly #shown = new Map<string, string>();
+
+  /** Takes note of what the container is now. */
+  note(id: ContainerId, engine: FakeEngine, now: number): void {
+    const short = id.slice(0, 12);
+    const keys = textOf([...engine.keys(layout)].filter(([key]) => layout.containerOf(key) === short));
+    const all = this.#generations.get(short) ?? [];
+    const last = all.at(-1);
+    if (last?.keys === keys && last.endedAt === undefined) return;
+    if (last !== undefined) last.endedAt ??= now;
+    if (keys !== nothing) all.push({ keys, endedAt: undefined, isTaken: false });
+    this.#generations.set(short, all);
+  }
+
+  show(short: string, shown: string, isRevoking: boolean, now: number): Verdict {
+    const all = this.#generations.get(short) ?? [];
+    const before = this.#shown.get(short) ?? nothing;
+    this.#shown.set(short, shown);
+    const generation = all.find(({ keys }) => keys === shown);
+    if (shown !== nothing && generation === undefined) return { kind: 'torn' };
+    if (shown === before) return { kind: 'same' };
+    const gone = all.find(({ keys }) => keys === before);
+    if (gone !== undefined && !isRevoking) {
+      if (gone.endedAt === undefined || gone.endedAt > now) return { kind: 'taken' };
+      gone.isTaken = true;
+    }
+    return { kind: generation?.isTaken ? 'back' : 'fine' };
+  }
+}
+
+interface ProcessParts {
+  readonly clock: VirtualClock;
+  readonly engine: FakeEngine;
+  readonly store: MemoryStore;
+  readonly resyncSeconds: number;
+  readonly registryFault: () => RegistryFault | undefined;
+  /** Undefined: it cannot be seen from here. */
+  readonly isAlive: (number: number) => boolean | undefined;
+  readonly say: (line: string) => void;
+  readonly onEnd: (cause: DiscoverError | undefined) => void;
+}
+
+/** A process with an agent in it, that can stand still and be killed at any moment. */
+class Process {
+  readonly number: number;
+  readonly #agent: Agent;
+  #state: 'runs' | 'stands still' | 'over' = 'runs';
+  #held: (() => void)[] = [];
+  #clockMs = 0;
+
+  constructor(number: number, parts: ProcessParts) {
+    this.number = number;
+    const { clock, engine, store } = parts;
+    const name = `process-${number}`;
+    const registry = new MemoryRegistry(clock, store, name);
+    registry.fault = parts.registryFault;
+    this.#agent = new Agent(configOf(parts.resyncSeconds), {
+      clock: {
+        now: () => clock.now(),
+        wall: () => clock.wall() + this.#clockMs,
+        random: () => clock.random(),
+        after: (ms, action) => clock.after(ms, () => this.#when(action)),
+      },
+      log: logTo((line) => parts.say(`${name} ${line}`)),
+      docker: this.#dockerOf(engine),
+      looks: this.#looksOf(engine.newLooks()),
+      registry: this.#registryOf(registry),
+      process: {
+        self: identityOf(number),
+        fateOf: (other) => {
+          const isAlive = other === undefined ? undefined : parts.isAlive(other.pid);
+          return isAlive === undefined ? 'unknown' : isAlive ? 'alive' : 'gone';
+        },
+      },
+      instance: name,
+    });
+    void this.#agent.ended.then((cause) => {
+      if (this.#state === 'over') return;
+      this.#state = 'over';
+      parts.say(`${name} ends ${cause?.code ?? ''}`);
+      parts.onEnd(cause);
+    });
+  }
+
+  get isAlive(): boolean {
+    return this.#state !== 'over';
+  }
+
+  /** Asks it to end, which takes time. */
+  stop(): void {
+    this.resume();
+    void this.#agent.stop();
+  }
+
+  kill(): void {
+    this.#state = 'over';
+    this.#held = [];
+  }
+
+  pause(): void {
+    if (this.#state === 'runs') this.#state = 'stands still';
+  }
+
+  resume(): void {
+    if (this.#state !== 'stands still') return;
+    this.#state = 'runs';
+    for (const action of this.#held.splice(0)) this.#when(action);
+  }
+
+  setClock(ms: number): void {
+    this.#clockMs = ms;
+  }
+
+  /** Now if it runs, when it runs again if it stands still, never if it is over. */
+  #when(action: () => void): void {
+    if (this.#state === 'runs') action();
+    else if (this.#state === 'stands still') this.#held.push(action);
+  }
+
+  /** A call over the edge of the process: nobody calls, and nobody hears, who does not run. */
+  async #across<Result>(call: () => Promise<Result>): Promise<Result> {
+    if (this.#state === 'over') return new Promise(() => {});
+    const outcome = call();
+    return new Promise((resolve, reject) => {
+      outcome.then(
+        (result) => this.#when(() => resolve(result)),
+        (error: unknown) => this.#when(() => reject(error)),
+      );
+    });
+  }
+
+  #dockerOf({ docker }: FakeEngine): Docker {
+    return {
+      negotiate: () => this.#across(() => docker.negotiate()),
+      list: (engine) => this.#across(() => docker.list(engine)),
+      events: (engine, since, onChunk) =>
+        this.#across(async () => {
+          const stream = await docker.events(engine, since, (chunk) => this.#when(() => onChunk(chunk)));
+          return { ...stream, ended: this.#across(() => stream.ended) };
+        }),
+    };
+  }
+
+  #looksOf(looks: Looks): Looks {
+    const own: Looks = {
+      slots: looks.slots,
+      onLate: () => {},
+      look: (number, version, ids) => this.#across(() => looks.look(number, version, ids)),
+      list: (body) => this.#across(() => looks.list(body)),
+      close: async () => {},
+    };
+    looks.onLate = (task, report) => this.#when(() => own.onLate(task, report));
+    return own;
+  }
+
+  #registryOf(registry: MemoryRegistry): Registry {
+    return {
+      owner: (...given) => this.#across(() => registry.owner(...given)),
+      grant: (...given) => this.#across(() => registry.grant(...given)),
+      keepAlive: (...given) => this.#across(() => registry.keepAlive(...given)),
+      lease: (...given) => this.#across(() => registry.lease(...given)),
+      claim: (...given) => this.#across(() => registry.claim(...given)),
+      readPrefix: (...given) => this.#across(() => registry.readPrefix(...given)),
+      readKeys: (...given) => this.#across(() => registry.readKeys(...given)),
+      commit: (...given) => this.#across(() => registry.commit(...given)),
+      revoke: (...given) => this.#across(() => registry.revoke(...given)),
+      close() {},
+    };
+  }
+}
+
+function identityOf(pid: number): ProcessIdentity {
+  return { boot: 'boot', pidNamespace: 'pid:[1]', pid, startTicks: String(pid) };
+}
+
+function logTo(say: (line: string) => void): Log {
+  const write = (fields: Record<string, unknown>, message: string) => say(`${message} ${JSON.stringify(fields)}`);
+  const log: Log = { error: write, warn: write, info: write, debug: write, child: () => log };
+  return log;
+}
+
+function configOf(resync: number): Config {
+  return {
+    workers: 0,
+    resyncSeconds: resync,
+    serviceVariable: 'DISCOVER',
+    namePolicy: 'compat',
+    docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
+    etcd: { endpoints: ['http://nowhere'], prefix: '/discover', ttlSeconds },
+    host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },
+    log: { level: 'info' },
+  };
+}
