@@ -60,7 +60,9 @@ export function figuresOf(rows: readonly Row[], point: number, subject: string):
     // JSON writes NaN as null.
     const values = found.map((figures) => figures[name] ?? Number.NaN);
     const words = values.filter((value) => typeof value === 'string');
-    if (words.length > 0) return [name, words.find((word) => word !== 'yes') ?? 'yes'];
+    // Of several the worst: what is off, then what is not quite.
+    const worst = words.find((word) => !word.startsWith('yes')) ?? words.find((word) => word !== 'yes');
+    if (words.length > 0) return [name, worst ?? 'yes'];
     return [name, percentile(values.map(Number), 0.5)];
   });
   return Object.fromEntries(entries);
@@ -120,6 +122,8 @@ const goals: readonly (readonly [string, number, string, string, '<=' | '>=', nu
   ['churn', 1_000, 'publishP99Ms', 'floor', '<=', 1.5],
   ['throughput', 64, 'lifecyclesPerSecond', 'floor', '>=', 0.8],
   ['churn', 1_000, 'cpuMsEach', 'floor', '<=', 1.5],
+  ['churn', 1_000, 'neverSeen', '', '<=', 0],
+  ['churn', 2_000, 'neverSeen', '', '<=', 0],
   ['cold-start', 2_000, 'allVisibleMs', '', '<=', 1_000],
   ['idle', 1_000, 'rssMb', '', '<=', 120],
   ['idle', 1_000, 'revisions', '', '<=', 0],
@@ -136,11 +140,12 @@ export function goalsOf({ benches }: Report): string {
     return [`${isMet ? 'met   ' : 'MISSED'}  ${what} ${sign} ${bound}: ${textOf(value)}`];
   });
   const inexact = inexactOf(benches.flatMap(({ rows }) => rows));
-  const last = `${inexact === 0 ? 'met   ' : 'MISSED'}  no key missing, stale, wrong or never seen: ${inexact} times not so`;
+  const last = `${inexact === 0 ? 'met   ' : 'MISSED'}  no key missing, stale or wrong: ${inexact} times not so`;
   return ['goals', '', ...lines, last, ''].join('\n');
 }
 
 /** Measurements of discover after which etcd was not exact, or that could not be made. */
 export function inexactOf(rows: readonly Row[]): number {
-  return rows.filter(({ figures, subject }) => subject === 'discover' && figures.exact !== 'yes').length;
+  return rows.filter(({ figures, subject }) => subject === 'discover' && !String(figures.exact).startsWith('yes'))
+    .length;
 }
