@@ -16,6 +16,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type FaultClass, faultClasses, type Outcome, runSchedule, type ScheduleOptions } from './schedule.ts';
+import { seeds } from './seeds.ts';
 
 interface Failure {
   readonly seed: number;
@@ -38,6 +39,8 @@ const { values } = parseArgs({
     class: { type: 'string' },
     jobs: { type: 'string', default: String(availableParallelism()) },
     trace: { type: 'boolean', default: false },
+    /** Stop at the first violation, and do not shorten it. */
+    once: { type: 'boolean', default: false },
   },
 });
 const [schedules, firstSeed, jobs] = [Number(values.schedules), Number(values.seed), Number(values.jobs)];
@@ -68,15 +71,18 @@ async function shorten(options: ScheduleOptions, found: Outcome): Promise<Outcom
   return shortest;
 }
 
-async function runShare(numbers: Iterable<number>): Promise<Share> {
+async function runShare(all: Iterable<ScheduleOptions>): Promise<Share> {
   const share: Share = { schedules: 0, virtualMs: 0, revisions: 0, failures: [] };
-  for (const n of numbers) {
-    const options = scheduleOf(n);
+  for (const options of all) {
     const outcome = await runSchedule(values.trace ? { ...options, onLine: (line) => console.log(line) } : options);
     share.schedules++;
     share.virtualMs += outcome.virtualMs;
     share.revisions += outcome.revisions;
     if (outcome.violations.length === 0) continue;
+    if (values.once) {
+      share.failures.push({ ...options, ...outcome });
+      break;
+    }
     const again = await runSchedule(options);
     const differs = again.hash === outcome.hash ? [] : ['replay: the same seed told another story'];
     const { steps } = share.failures.length < 3 && !values.trace ? await shorten(options, outcome) : outcome;
@@ -100,8 +106,10 @@ async function runJob(job: number): Promise<Share> {
   return JSON.parse(last) as Share;
 }
 
-function* every(step: number, from: number): Generator<number> {
-  for (let n = from; n < schedules; n += step) yield n;
+function* every(step: number, from: number): Generator<ScheduleOptions> {
+  // What has found a fault once comes first.
+  if (from === 0 && values.class === undefined) yield* Object.values(seeds);
+  for (let n = from; n < schedules; n += step) yield scheduleOf(n);
 }
 
 const job = process.env.SIM_JOB;

@@ -30,8 +30,15 @@ import { VirtualClock } from './clock.ts';
 import { type EngineFault, FakeEngine, idOf } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
 
-/** What goes wrong: nothing but time, the order of events, the engine, etcd, the process, several processes, or all. */
-export const faultClasses = ['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const;
+/**
+ * What goes wrong: nothing but time; the order of events; the engine, with events lost; etcd; the process; several
+ * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else.
+ */
+export const faultClasses = [
+  ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
+  // Added later: a seed means the class by its place.
+  ...(['answers', 'loss'] as const),
+] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
 export interface ScheduleOptions {
@@ -59,7 +66,11 @@ const containersMax = 6;
 const sampleMs = 100;
 /** Of what follows the faults. Without them repairs take seconds; a lost event waits for a list or a new stream. */
 const repairMs = 20_000;
+/** Where no call fails nothing has to be asked for again. */
+const promptMs = 3_000;
 const renewalMs = 11 * 60_000;
+/** A container that could not be inspected for long is asked for twice a minute. */
+const retryMs = 45_000;
 const resyncSeconds = 60;
 const never = 1_000_000_000;
 const violationsMax = 8;
@@ -152,6 +163,8 @@ class World {
       engine: [...lives, 'cut', 'cut', 'forget', 'nonsense', 'engine away'],
       etcd: [...lives, 'lease lost', 'no space', 'etcd away'],
       restart: [...lives, 'stop', 'kill', 'kill', 'pause'],
+      answers: [...lives, 'cut', 'cut', 'engine away'],
+      loss: lives,
       rivals: [...lives, 'rival', 'rival', 'stop', 'kill', 'pause', 'pause'],
       everything: [
         ...lives,
@@ -285,7 +298,7 @@ class World {
   #engineFault(call: string): EngineFault | undefined {
     if (this.#engineAway) return { kind: 'fails' };
     const draw = this.#clock.random();
-    const isFaulty = this.#faults && ['engine', 'everything'].includes(this.#options.faultClass);
+    const isFaulty = this.#faults && ['engine', 'everything', 'answers'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.05) return { kind: 'fails' };
       if (draw < 0.06) return { kind: 'hangs' };
@@ -302,6 +315,7 @@ class World {
     const { faultClass } = this.#options;
     const [draw, first, second] = [this.#clock.random(), this.#clock.random(), this.#clock.random()];
     if (!this.#faults) return [first * 2];
+    if (faultClass === 'loss') return draw < 0.1 ? [] : [first * 2];
     if (faultClass === 'order') return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
     if (['engine', 'everything'].includes(faultClass)) {
       if (draw < 0.05) return [];
@@ -322,14 +336,16 @@ class World {
       if (draw < 0.1) return { kind: 'hang' };
     }
     if (draw < 0.5) return undefined;
-    const scale = isFaulty ? 150 : 5;
+    // The last request of a process that is killed may be under way for long.
+    const isSlow = this.#faults && this.#options.faultClass === 'restart' && draw > 0.85;
+    const scale = isFaulty ? 150 : isSlow ? 1_500 : 5;
     return { kind: 'slow', requestMs: first * scale, replyMs: second * scale };
   }
 
   // ---- invariants ----
 
   #losesEvents(): boolean {
-    return ['engine', 'everything'].includes(this.#options.faultClass);
+    return ['engine', 'everything', 'loss'].includes(this.#options.faultClass);
   }
 
   #changed(changes: readonly Applied[]): void {
@@ -367,12 +383,12 @@ class World {
     this.#faults = false;
     for (const process of this.#processes) process.resume();
     // What was begun with a delay comes to its end.
-    await clock.advance(26_000);
+    await clock.advance(this.#boundMs() === promptMs ? 500 : 26_000);
     this.#replace();
     this.#engineAway = false;
     this.#etcdAway = false;
     this.#store.outOfSpace = false;
-    const boundMs = this.#losesEvents() || this.#options.faultClass === 'everything' ? renewalMs : repairMs;
+    const boundMs = this.#losesEvents() ? renewalMs : this.#boundMs();
     const began = clock.now();
     const mayResync = this.#resyncSeconds === never ? boundMs : Math.min(boundMs, 75_000);
     while (this.#difference() !== '' && clock.now() - began < mayResync) await clock.advance(sampleMs);
@@ -383,6 +399,7 @@ class World {
     await clock.advance(75_000);
     if (this.#store.revision !== revision) this.#violate(`S7 ${this.#store.revision - revision} revisions while calm`);
     if (this.#difference() !== '') this.#violate(`L3 not exact for good: ${this.#difference()}`);
+    await this.#oneIsLeft();
     for (const key of strangers) {
       if (this.#store.keys.get(key)?.revision !== 2) this.#violate(`S1 ${key} was touched`);
     }
@@ -390,6 +407,29 @@ class World {
     await clock.advance(ttlSeconds * 1000 + 2_000);
     const left = [...this.#store.keys.keys()].filter((key) => !strangers.includes(key));
     if (left.length > 0) this.#violate(`L4 ${left.join()} outlived the process`);
+  }
+
+  #boundMs(): number {
+    switch (this.#options.faultClass) {
+      case 'answers':
+        return retryMs;
+      case 'calm':
+      case 'order':
+        return promptMs;
+      default:
+        return repairMs;
+    }
+  }
+
+  /** One more start shows every process that thinks it is the owner that it is not. */
+  async #oneIsLeft(): Promise<void> {
+    const id = idOf(containersMax + 1);
+    this.#engine.run(id, 'web');
+    this.#history.note(id, this.#engine, this.#clock.now());
+    await this.#clock.advance(retryMs);
+    const left = this.#processes.filter((process) => process.isAlive);
+    if (left.length !== 1) this.#violate(`S12 ${left.length} processes live on`);
+    if (this.#difference() !== '') this.#violate(`L3 not exact after one more start: ${this.#difference()}`);
   }
 
   #difference(): string {
@@ -414,7 +454,7 @@ class World {
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
   #mayDrift(): boolean {
-    return !['calm', 'order', 'engine'].includes(this.#options.faultClass);
+    return !['calm', 'order', 'engine', 'answers', 'loss'].includes(this.#options.faultClass);
   }
 }
 

@@ -1,0 +1,434 @@
+/**
+ * npm run sim:mutants: does the simulation see?
+ *
+ * Plants one fault after the other in a copy of `src`, lets the simulation run against it, and tells
+ * which it has found. A fault is a piece of text and what takes its place; one that does not fit the
+ * source any more is an error here. The status is 1 where one survives that is not known to be
+ * harmless.
+ */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+type Mutant = readonly [file: string, from: string, to: string];
+
+const mutants: Record<string, Mutant> = {
+  // The mailbox
+  'forget what was put during a flight': [
+    'actor/mailbox.ts',
+    'if (turn.waiting !== undefined) this.#enqueue(key, turn);\n    else this.#turns.delete(key);',
+    'this.#turns.delete(key);',
+  ],
+  'hand out what is in flight already': [
+    'actor/mailbox.ts',
+    'if (turn.inFlight === undefined) this.#enqueue(key, turn);',
+    'this.#enqueue(key, turn);',
+  ],
+  'recall no flight': [
+    'actor/mailbox.ts',
+    'if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = Math.max(turn.recalledAt ?? at, at);',
+    '',
+  ],
+  'let an older recall take the place of a newer': [
+    'actor/mailbox.ts',
+    'turn.recalledAt = Math.max(turn.recalledAt ?? at, at);',
+    'turn.recalledAt = at;',
+  ],
+  'recall every waiting turn': [
+    'actor/mailbox.ts',
+    'if (turn.waiting !== undefined && isOlder(turn.waiting)) {',
+    'if (turn.waiting !== undefined) {',
+  ],
+  'keep a turn recalled for ever': [
+    'actor/mailbox.ts',
+    '    turn.recalledAt = undefined;\n    this.#inFlight--;',
+    '    this.#inFlight--;',
+  ],
+  'lose a turn that waits': [
+    'actor/mailbox.ts',
+    '      batch.push(turn.waiting);',
+    '      if (batch.length < 2) batch.push(turn.waiting);',
+  ],
+
+  // The inspector
+  'report what was overtaken': [
+    'inspect/inspector.ts',
+    "if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;",
+    '',
+  ],
+  'report nothing that was overtaken, not even a later start': [
+    'inspect/inspector.ts',
+    "if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;",
+    'if (overtaken !== undefined) return;',
+  ],
+  'forget a task that was lost': [
+    'inspect/inspector.ts',
+    "for (const id of waiting.keys()) this.#report(id, began, { kind: 'failed', detail: messageOf(error) });",
+    '',
+  ],
+  'take a lost task for absence': [
+    'inspect/inspector.ts',
+    "for (const id of waiting.keys()) this.#report(id, began, { kind: 'failed', detail: messageOf(error) });",
+    "for (const id of waiting.keys()) this.#report(id, began, { kind: 'down' });",
+  ],
+  'take a lost thread for absence': [
+    'inspect/inspector.ts',
+    "inspection: { kind: 'failed', detail: 'pool thread lost' }",
+    "inspection: { kind: 'down' }",
+  ],
+  'forget what came before its batch': [
+    'inspect/inspector.ts',
+    'for (const [id, inspection] of early) if (waiting.delete(id)) this.#report(id, began, inspection);',
+    '',
+  ],
+  'wait for nobody who is late': [
+    'inspect/inspector.ts',
+    'for (const look of waiting.values()) this.#await(look, began);',
+    '',
+  ],
+  'never end a late flight': ['inspect/inspector.ts', 'this.#self.done(late.look);', ''],
+
+  // The reconciler
+  'believe a look that a list has overtaken': [
+    'reconcile/reconciler.ts',
+    'if (began < this.#list.began && !this.#list.fingerprints.has(id)) {',
+    'if (began < 0) {',
+  ],
+  'take an error for absence': [
+    'reconcile/reconciler.ts',
+    'this.#retry(id, began, inspection.detail);\n      return;',
+    'this.#gone(id);\n      return;',
+  ],
+  'ask once only': ['reconcile/reconciler.ts', 'this.#retry(id, began, inspection.detail);\n      return;', 'return;'],
+  'believe any death': ['reconcile/reconciler.ts', 'if (at !== 0 && at < startedAt) {', 'if (at < 0) {'],
+  'believe a death older than what a predecessor published': [
+    'reconcile/reconciler.ts',
+    'if (mayBePublished && !this.#known.has(id) && ledger.desired(short) === undefined) {',
+    'if (at < 0) {',
+  ],
+  'believe a death before anything was read': [
+    'reconcile/reconciler.ts',
+    'const mayBePublished = this.#readAt === 0 || ledger.observed(short).size > 0;',
+    'const mayBePublished = ledger.observed(short).size > 0;',
+  ],
+  'believe a list that overlaps with a look': [
+    'reconcile/reconciler.ts',
+    'if (look.ended < began) this.#gone(id);',
+    'if (look.began < began) this.#gone(id);',
+  ],
+  'let no list take anything away': [
+    'reconcile/reconciler.ts',
+    'if (fingerprints.has(id) || look.began > began) continue;',
+    'if (began > 0) continue;',
+  ],
+  'believe any list over any look': [
+    'reconcile/reconciler.ts',
+    'if (fingerprints.has(id) || look.began > began) continue;\n      if (look.ended < began) this.#gone(id);',
+    'if (fingerprints.has(id)) continue;\n      if (look.ended > 0) this.#gone(id);',
+  ],
+  'keep what a predecessor left': [
+    'reconcile/reconciler.ts',
+    '    this.#dropUnlisted();\n    for (const [id, fingerprint]',
+    '    for (const [id, fingerprint]',
+  ],
+  'look only at strangers': [
+    'reconcile/reconciler.ts',
+    'if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint)',
+    'if (!this.#known.has(id))',
+  ],
+  'look at no strangers': [
+    'reconcile/reconciler.ts',
+    'if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint)',
+    'if (this.#known.has(id))',
+  ],
+  'judge a predecessor by an old list': [
+    'reconcile/reconciler.ts',
+    'const isNewer = this.#list.began > this.#readAt;',
+    'const isNewer = this.#list.began > 0;',
+  ],
+  'ask for no newer list': ['reconcile/reconciler.ts', "if (isUnsure) resync('light');", ''],
+  'take in a list that was overtaken': ['reconcile/reconciler.ts', '    if (began < this.#list.began) return;\n', ''],
+  'remember the dead as listed': ['reconcile/reconciler.ts', '    this.#list.fingerprints.delete(id);\n', ''],
+  'pass over moves': ['reconcile/reconciler.ts', 'if (this.#known.has(fact.id)) this.#parts.look(fact.id);', ''],
+  'remember the dead as known': ['reconcile/reconciler.ts', '    this.#known.delete(id);\n', ''],
+  'tell the writer nothing': [
+    'reconcile/reconciler.ts',
+    'if (ledger.changes(short).length > 0) writer.tell(short);',
+    '',
+  ],
+  'never ask again': [
+    'reconcile/reconciler.ts',
+    'failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.look(id));',
+    '',
+  ],
+  'publish what has died': [
+    'reconcile/reconciler.ts',
+    '    this.#holders.delete(short);\n    this.#desire(short, noKeys);',
+    '    this.#holders.delete(short);',
+  ],
+
+  // The ledger
+  'delete nothing': ['model/ledger.ts', 'if (!entry.desired.has(key)) changes.push({ key, value: undefined });', ''],
+  'write what is there already': [
+    'model/ledger.ts',
+    'if (entry.observed.get(key) !== value) changes.push({ key, value });',
+    'changes.push({ key, value });',
+  ],
+  'take unknown for unwanted': [
+    'model/ledger.ts',
+    'if (entry?.desired === undefined) return [];',
+    'if (entry === undefined) return [];\n    entry.desired ??= new Map();',
+  ],
+  'remember what a reading does not show': [
+    'model/ledger.ts',
+    '      entry.observed = new Map();\n      entry.version',
+    '      entry.version',
+  ],
+  'compare what is being written': ['model/ledger.ts', 'if (entry.version > version || entry.underWay) continue;', ''],
+  'compare what was written since': ['model/ledger.ts', '    if (this.#version > version) return false;\n', ''],
+  'forget what is under way': ['model/ledger.ts', 'if (changes.length > 0) this.#entry(short).underWay = true;', ''],
+  'take note of no delete': [
+    'model/ledger.ts',
+    'if (value === undefined) entry.observed.delete(key);\n      else entry.observed.set(key, value);',
+    'if (value !== undefined) entry.observed.set(key, value);',
+  ],
+  'take note of no commit': ['model/ledger.ts', '      else entry.observed.set(key, value);', ''],
+
+  // The writer
+  'write without the guard': [
+    'registry/writer.ts',
+    'await registry.commit(layout.ownerKey, tenure, changes);',
+    "await registry.commit('/none', { ...tenure, revision: '0' }, changes);",
+  ],
+  'write without a lease': [
+    'registry/writer.ts',
+    'await registry.commit(layout.ownerKey, tenure, changes);',
+    "await registry.commit(layout.ownerKey, { ...tenure, lease: '0' }, changes);",
+  ],
+  'split a container over two transactions': [
+    'registry/writer.ts',
+    'const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
+    'await registry.commit(layout.ownerKey, tenure, changes.slice(0, 1));\n      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes.slice(1));',
+  ],
+  'write twice': [
+    'registry/writer.ts',
+    'const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
+    'await registry.commit(layout.ownerKey, tenure, changes);\n      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
+  ],
+  'pass over a failed guard': [
+    'registry/writer.ts',
+    "if (!isCommitted) return this.#doubt(tenure, 'the owner key is not as we wrote it');",
+    'if (!isCommitted) return;',
+  ],
+  'take a failed guard for success': [
+    'registry/writer.ts',
+    "if (!isCommitted) return this.#doubt(tenure, 'the owner key is not as we wrote it');",
+    'if (!isCommitted) metrics.transactions++;',
+  ],
+  'take no answer for a refusal that is over': [
+    'registry/writer.ts',
+    'return this.#doubt(tenure, messageOf(error));',
+    'return;',
+  ],
+  'take no answer for success': [
+    'registry/writer.ts',
+    'return this.#doubt(tenure, messageOf(error));',
+    'metrics.transactions++;',
+  ],
+  'take a refusal for a doubt': [
+    'registry/writer.ts',
+    "if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(tenure, batch, error);",
+    '',
+  ],
+  'never look back at what moved on': [
+    'registry/writer.ts',
+    'this.#self.tell(short);\n      }\n    }\n  }',
+    '{}\n      }\n    }\n  }',
+  ],
+  'never try a parked container again': [
+    'registry/writer.ts',
+    'for (const parked of this.#parked) this.#self.tell(parked);',
+    '',
+  ],
+  'doubt in silence': ['registry/writer.ts', "    this.#parts.keeper.tell({ kind: 'doubt', tenure, reason });\n", ''],
+
+  // The lease keeper
+  'claim and read nothing': [
+    'registry/lease-keeper.ts',
+    'this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure));',
+    'await readHost(this.#parts.registry, this.#parts.layout, tenure);',
+  ],
+  'read first and claim then': [
+    'registry/lease-keeper.ts',
+    'const tenure = await this.#claim();\n        if (tenure !== undefined) {\n          this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure));',
+    "const early = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? '', revision: '0' });\n        const tenure = await this.#claim();\n        if (tenure !== undefined) {\n          this.#parts.ledger.load(early);",
+  ],
+  'follow whoever cannot be seen': [
+    'registry/lease-keeper.ts',
+    "if (fate === 'unknown') return this.#outlast(owner, record);",
+    "if (fate === 'unknown') return true;",
+  ],
+  'follow whoever lives': [
+    'registry/lease-keeper.ts',
+    'throw taken(record, `its process',
+    'if (owner.revision) return true;\n    throw taken(record, `its process',
+  ],
+  'take an ended lease for a sign of life': [
+    'registry/lease-keeper.ts',
+    '      if (left <= 0) return true;\n      // Left',
+    '      // Left',
+  ],
+  'take one renewal for a sign of life': [
+    'registry/lease-keeper.ts',
+    'if (hasRenewed) throw taken',
+    'if (left > 0) throw taken',
+  ],
+  'pass over the end of the lease': [
+    'registry/lease-keeper.ts',
+    "if ((await this.#parts.registry.keepAlive(tenure.lease)) <= 0) return this.#doubt(tenure, 'the lease is gone');",
+    'await this.#parts.registry.keepAlive(tenure.lease);',
+  ],
+  'renew once': ['registry/lease-keeper.ts', 'if (this.#parts.hold.tenure === tenure) this.#renewLater();', ''],
+  'never renew': ['registry/lease-keeper.ts', '    this.#renewLater();\n    onHeld();', '    onHeld();'],
+  'go on writing in doubt': [
+    'registry/lease-keeper.ts',
+    '    hold.tenure = undefined;\n    this.#cancelRenewal();\n    log.debug',
+    '    this.#cancelRenewal();\n    log.debug',
+  ],
+  'give up seeking after one try': [
+    'registry/lease-keeper.ts',
+    '      await sleep(clock, this.#backoff.next(), this.#signal);\n    }\n    return undefined;',
+    '      break;\n    }\n    return undefined;',
+  ],
+  'release what is not ours': [
+    'registry/lease-keeper.ts',
+    'lease, owner?.revision ??',
+    'lease, (await registry.owner(layout.ownerKey))?.revision ??',
+  ],
+
+  // The agent and the watcher
+  'write nothing once the tenure is held': [
+    'agent.ts',
+    'for (const short of ledger.unsettled()) writer.tell(short);',
+    '',
+  ],
+  'do not tell of a reading': ['agent.ts', "              reconciler.tell({ kind: 'read' });\n", ''],
+  'subscribe and never list': ['docker/watcher.ts', '      await this.#list(engine, true);\n', ''],
+  'list before subscribing, not after': [
+    'docker/watcher.ts',
+    'const stream = await docker.events(',
+    'await this.#list(engine, true);\n    this.#list = async () => {};\n    const stream = await docker.events(',
+  ],
+  'look at strangers only after a gap': [
+    'docker/watcher.ts',
+    '      await this.#list(engine, true);\n',
+    '      await this.#list(engine, false);\n',
+  ],
+  'recall nothing at a death': ['docker/watcher.ts', 'inspectorMailbox.recall(id, at, (look) => look.at <= at);', ''],
+  'recall everything at a death': ['docker/watcher.ts', '(look) => look.at <= at);', '() => true);'],
+  'pass over deaths': ['docker/watcher.ts', '      reconciler.tell({ kind, id, at: event.at });\n', ''],
+  'pass over starts': ['docker/watcher.ts', "if (kind === 'look' || (kind === 'moved'", "if ((kind === 'moved'"],
+  'pass over moves during a look': [
+    'docker/watcher.ts',
+    "if (kind === 'look' || (kind === 'moved' && inspectorMailbox.holds(id))) {",
+    "if (kind === 'look') {",
+  ],
+  'never renew the stream': [
+    'docker/watcher.ts',
+    'clock.after(streamLifeMs * (1 + clock.random()), stream.close)',
+    '() => {}',
+  ],
+  'date a list by its answer': [
+    'docker/watcher.ts',
+    '    const began = tick();\n    const containers = await parseList(await docker.list(engine));',
+    '    const containers = await parseList(await docker.list(engine));\n    const began = tick();',
+  ],
+  'stay without a stream': [
+    'docker/watcher.ts',
+    '    while (!this.#signal.aborted) {\n      try {\n        const stream',
+    '    for (let turn = 0; turn < 1; turn++) {\n      try {\n        const stream',
+  ],
+};
+
+/** Survivors that are right to survive, and why. */
+const harmless: Record<string, string> = {
+  'report nothing that was overtaken, not even a later start': 'the start has an event of its own, and with it a look',
+  'remember the dead as known': 'whatever is asked about them is answered by a look',
+  'go on writing in doubt': 'the guard refuses what is written',
+  'look at strangers only after a gap': 'other ports show in the list',
+  'list before subscribing, not after': 'the stream begins a second before it was asked for',
+  'believe a look that a list has overtaken': 'the next list mends it',
+  'take in a list that was overtaken': 'the next list mends it',
+  'take a refusal for a doubt': 'costs a claim, and the refused container waits for one',
+};
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const { values } = parseArgs({
+  options: { schedules: { type: 'string', default: '1400' }, only: { type: 'string', default: '' } },
+});
+
+/** Which violation has found it; undefined where none has. */
+async function hunt([file, from, to]: Mutant): Promise<string | undefined> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'discover-mutant-'));
+  try {
+    for (const part of ['src', 'test/sim', 'package.json', 'tsconfig.json']) {
+      cpSync(path.join(root, part), path.join(folder, part), { recursive: true });
+    }
+    symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'));
+    const target = path.join(folder, 'src', file);
+    const text = readFileSync(target, 'utf8');
+    if (text.split(from).length !== 2) throw new Error(`${file} holds ${text.split(from).length - 1} times: ${from}`);
+    writeFileSync(
+      target,
+      text.replace(from, () => to),
+    );
+    const args = ['--import', 'tsx', 'test/sim/main.ts', '--schedules', values.schedules, '--jobs', '1', '--once'];
+    const child = spawn(process.execPath, args, {
+      cwd: folder,
+      env: { ...process.env, SIM_JOB: '0' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 120_000,
+    });
+    let out = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      out += chunk;
+    });
+    const [status] = await once(child, 'close');
+    if (status !== 0) return 'the simulation does not come to an end';
+    const { failures } = JSON.parse(out.trim().split('\n').at(-1) ?? '') as {
+      failures: { faultClass: string; seed: number; violations: string[] }[];
+    };
+    const [found] = failures;
+    return found && `${found.faultClass} ${found.seed}: ${found.violations[0]?.slice(0, 60)}`;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const waiting = Object.entries(mutants).filter(([name]) => name.includes(values.only));
+const survivors: string[] = [];
+let [killed, spared] = [0, 0];
+await Promise.all(
+  Array.from({ length: availableParallelism() }, async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [name, mutant] = next;
+      const found = await hunt(mutant);
+      if (found !== undefined) killed++;
+      else if (name in harmless) spared++;
+      else survivors.push(name);
+      const verdict = found !== undefined ? 'found   ' : name in harmless ? 'harmless' : 'SURVIVED';
+      console.log(`${verdict}  ${name}  (${found ?? harmless[name] ?? 'nothing was violated'})`);
+    }
+  }),
+);
+const total = killed + spared + survivors.length;
+console.log(
+  `${killed} of ${total} planted faults found in at most ${values.schedules} schedules each, ` +
+    `${spared} known to be harmless, ${survivors.length} survived`,
+);
+process.exitCode = survivors.length > 0 ? 1 : 0;
