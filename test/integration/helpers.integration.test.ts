@@ -218,9 +218,9 @@ test('a run collects log lines, knows how it ended and is not led elsewhere by t
   const script = path.join(directory, 'cli.mjs');
   writeFileSync(
     script,
-    `console.log('not JSON');
+    `process.on('SIGTERM', () => { console.log(JSON.stringify({ msg: 'bye' })); process.exit(7); });
+     console.log('not JSON');
      console.error(JSON.stringify({ msg: 'ready', args: process.argv.slice(2), env: Object.keys(process.env) }));
-     process.on('SIGTERM', () => { console.log(JSON.stringify({ msg: 'bye' })); process.exit(7); });
      setInterval(() => {}, 1000);`,
   );
   process.env.DISCOVER_ETCD_PREFIX = '/elsewhere';
