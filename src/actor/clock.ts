@@ -2,8 +2,8 @@
  * Time and chance, passed to every part that needs them.
  *
  * `now` never goes back and is what deadlines are made of; the wall clock is only for what people
- * read. Nothing under `src/` but this file and the pool threads touches the global timers, so a
- * test or a simulation can own both.
+ * read. Nothing under `src/` but this file, the pool threads and the clients of engine and etcd touches
+ * the global timers, so a test or a simulation can own both.
  */
 
 export interface Clock {
