@@ -3,7 +3,7 @@
  *
  * This is the call a busy host makes thousands of times a second, so this call alone has a client of
  * its own: kept-alive connections with a request each, and nothing that an inspection does not need.
- * It costs a fifth of what dockerode does. It runs in the pool threads. The id is always the full
+ * It costs a third of what dockerode does. It runs in the pool threads. The id is always the full
  * one: an engine also answers to a name, and any container may be named like the first twelve
  * digits of another.
  */

@@ -5,7 +5,8 @@ import http2, { type ServerHttp2Session, type ServerHttp2Stream } from 'node:htt
 import net, { type AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GrpcCaller, type GrpcError } from '../../src/registry/grpc-call.ts';
+import { GrpcCaller } from '../../src/registry/grpc-call.ts';
+import type { GrpcError } from '../../src/registry/grpc-connection.ts';
 
 const path = '/etcdserverpb.KV/Txn';
 
