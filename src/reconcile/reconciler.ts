@@ -135,8 +135,7 @@ export class Reconciler implements Actor<Fact> {
   #died(id: ContainerId, at: number): void {
     const { ledger } = this.#parts;
     const short = shortId(id);
-    const mayBePublished = this.#readAt === 0 || ledger.observed(short).size > 0;
-    if (mayBePublished && !this.#known.has(id) && ledger.desired(short) === undefined) {
+    if (ledger.observed(short).size > 0 && !this.#known.has(id) && ledger.desired(short) === undefined) {
       // A predecessor published it, and may have done so after this death, of which we hear again.
       this.#parts.look(id);
       return;

@@ -3,7 +3,7 @@
  * thread, `looks` for the pool.
  *
  * The model is what matters of containers: whether they run, since when, and at which ports they are
- * reached; a start and a move give new ones. Events are made as dockerd 20.10 makes them, network
+ * reached; a start and a move give new ones, or those that others gave back where they are few. Events are made as dockerd 20.10 makes them, network
  * events included, and remembered as it does: the last 256. Lists are read by the code that reads
  * real ones; looks are answered from the model, in batches with stragglers like those of `look.ts`.
  *
@@ -34,6 +34,8 @@ interface Container {
   running: boolean;
   startedAt: number;
   ports: readonly number[];
+  /** How often it was given ports. */
+  bindings: number;
 }
 
 interface Subscriber {
@@ -42,6 +44,7 @@ interface Subscriber {
 }
 
 const hostIp = '10.0.0.1';
+const portBase = 32_768;
 const eventsRemembered = 256;
 const callTimeoutMs = 5_000;
 const listTimeoutMs = 15_000;
@@ -61,16 +64,20 @@ export class FakeEngine {
   fault: (call: EngineCall, id?: ContainerId) => EngineFault | undefined = () => undefined;
   /** After how many milliseconds each copy of an event arrives; none: it is lost. */
   route: (action: string, id: ContainerId) => readonly number[] = () => [0];
+  /** Called whenever a container has got or given back ports. */
+  onPorts: () => void = () => {};
   readonly docker: Docker;
   readonly looks: Looks;
   readonly #clock: Clock;
   readonly #subscribers = new Set<Subscriber>();
   #remembered: { readonly at: number; readonly line: string }[] = [];
   #newest = 0;
-  #port = 32_768;
+  readonly #portsMax: number;
+  #port = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, portsMax = Number.POSITIVE_INFINITY) {
     this.#clock = clock;
+    this.#portsMax = portsMax;
     this.docker = {
       negotiate: () => this.#negotiate(),
       list: () => this.#list(),
@@ -94,7 +101,7 @@ export class FakeEngine {
   /** Runs a new container that advertises these services, each at a private port of its own from 80 on. */
   run(id: ContainerId, ...names: string[]): ContainerId {
     const offers = names.map((name, index) => ({ name, privatePort: 80 + index, protocol: 'tcp' as const }));
-    this.containers.set(id, { id, offers, running: false, startedAt: 0, ports: [] });
+    this.containers.set(id, { id, offers, running: false, startedAt: 0, ports: [], bindings: 0 });
     this.start(id);
     return id;
   }
@@ -103,7 +110,7 @@ export class FakeEngine {
     const container = this.#container(id);
     container.running = true;
     container.startedAt = this.#stamp();
-    container.ports = container.offers.map(() => ++this.#port);
+    this.#bind(container);
     this.#networkEvent('connect', id);
     this.#containerEvent('start', id);
   }
@@ -111,6 +118,7 @@ export class FakeEngine {
   /** The ports of a container that is over stay visible, as after a daemon was killed. */
   die(id: ContainerId): void {
     this.#container(id).running = false;
+    this.onPorts();
     this.#containerEvent('die', id);
     this.#networkEvent('disconnect', id);
   }
@@ -124,8 +132,14 @@ export class FakeEngine {
   move(id: ContainerId): void {
     const container = this.#container(id);
     this.#networkEvent('disconnect', id);
-    container.ports = container.offers.map(() => ++this.#port);
+    this.#bind(container);
     this.#networkEvent('connect', id);
+  }
+
+  /** Which container is reached at each port that is taken. */
+  holders(): Map<number, ContainerId> {
+    const running = [...this.containers.values()].filter((container) => container.running);
+    return new Map(running.flatMap(({ id, ports }) => ports.map((port) => [port, id] as const)));
   }
 
   remove(id: ContainerId): void {
@@ -157,6 +171,20 @@ export class FakeEngine {
       for (const [key, value] of keysOf(layout, container.id.slice(0, 12), servicesOf(container))) keys.set(key, value);
     }
     return keys;
+  }
+
+  /** One after the other, as dockerd gives them, and from the first again after the last. */
+  #bind(container: Container): void {
+    container.ports = [];
+    container.bindings++;
+    const taken = this.holders();
+    container.ports = container.offers.map(() => {
+      do this.#port = (this.#port % this.#portsMax) + 1;
+      while (taken.has(this.#port + portBase));
+      taken.set(this.#port + portBase, container.id);
+      return this.#port + portBase;
+    });
+    this.onPorts();
   }
 
   async #negotiate(): Promise<EngineInfo> {

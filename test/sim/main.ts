@@ -3,10 +3,11 @@
  *
  *   npm run sim -- --schedules 10000 --seed 1 --class etcd
  *   npm run sim -- --schedules 1 --seed 17 --class etcd --trace     one of them, told in full
+ *   npm run sim -- --schedules 1 --seed 17 --class etcd --repeat 1000   the same one, again and again
  *
  * Prints how many a second, how much time passed in them and what was violated; a schedule that fails
  * is run again, which must tell the same, and shortened to the steps that it needs. The status is 1
- * where anything was violated.
+ * where anything was violated, or a repetition told another story.
  */
 
 import { spawn } from 'node:child_process';
@@ -39,6 +40,7 @@ const { values } = parseArgs({
     class: { type: 'string' },
     jobs: { type: 'string', default: String(availableParallelism()) },
     trace: { type: 'boolean', default: false },
+    repeat: { type: 'string', default: '1' },
     /** Stop at the first violation, and do not shorten it. */
     once: { type: 'boolean', default: false },
   },
@@ -78,6 +80,11 @@ async function runShare(all: Iterable<ScheduleOptions>): Promise<Share> {
     share.schedules++;
     share.virtualMs += outcome.virtualMs;
     share.revisions += outcome.revisions;
+    for (let repetition = 1; repetition < Number(values.repeat); repetition++) {
+      const { hash } = await runSchedule(options);
+      share.schedules++;
+      if (hash !== outcome.hash) share.failures.push({ ...options, violations: [`replay: ${hash}`], steps: [] });
+    }
     if (outcome.violations.length === 0) continue;
     if (values.once) {
       share.failures.push({ ...options, ...outcome });

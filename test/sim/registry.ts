@@ -7,7 +7,8 @@
  * changes nothing leaves the revision where it is. `MemoryRegistry` is one client's connection to it,
  * and the place where calls go wrong; several may share a store.
  *
- * Not here: watches, compaction, users, and any delay that no fault asked for.
+ * Not here: watches and compaction (discover reads nothing of the past), users, and any delay that no
+ * fault asked for.
  */
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
@@ -90,6 +91,16 @@ export class MemoryStore {
     this.apply([...lease.keys].map((key) => ({ key, value: undefined })));
     this.isRevoking = false;
     this.leases.delete(id);
+  }
+
+  /** Without a leader no lease ends. */
+  stopLeases(): void {
+    for (const lease of this.leases.values()) lease.cancel();
+  }
+
+  /** A new leader gives every lease its whole time again. */
+  renewLeases(): void {
+    for (const id of this.leases.keys()) this.keepAlive(id);
   }
 
   /** Applies all changes if `guard` was last modified at `revision` ('0': if it is not there). */

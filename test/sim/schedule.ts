@@ -7,12 +7,14 @@
  * The steps are drawn before anything runs, so that a failing schedule can be shortened by leaving
  * some of them out.
  *
- * Checked at each revision: S1 no key but this host's, S4 and S5 a container's keys and its record are
- * those of one generation or none, S6 every key is on a lease, S7 nothing is written that is there
- * already, S9 what was taken away does not come back, S10 nothing is taken away that is still true,
- * S12 only the owner writes. In the end: strangers' keys are untouched, etcd holds what runs within a
- * bound (L3), stays there without a write (S7), no drift was repaired that nobody made (L8), and what
- * a dead process leaves is gone with its lease (L4).
+ * Checked at each revision: S1 no key but this host's, S2 what is written was read by who writes it,
+ * S4 and S5 a container's keys and its record are those of one generation or none, S6 every key is on a
+ * lease, S7 nothing is written that is there already, S9 what was taken away does not come back, S10
+ * nothing is taken away that is still true, S12 only the owner writes. At each revision and each change of
+ * a port: S3 no key leads to another container for longer than a bound. Where a process says that it has
+ * started: S17 it has listed and claimed. In the end: strangers' keys are untouched, etcd holds what runs
+ * within a bound (L3), stays there without a write (S7), no drift was repaired that nobody made (L8), and
+ * what a dead process leaves is gone with its lease (L4).
  */
 
 import { createHash } from 'node:crypto';
@@ -20,10 +22,11 @@ import { Agent } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import type { Docker } from '../../src/docker/docker.ts';
 import type { DiscoverError } from '../../src/errors.ts';
+import type { Report } from '../../src/inspect/look.ts';
 import type { Looks } from '../../src/inspect/pool.ts';
 import type { Log } from '../../src/log.ts';
 import type { ContainerId } from '../../src/model/container.ts';
-import { layoutOf } from '../../src/model/keys.ts';
+import { keysOf, layoutOf } from '../../src/model/keys.ts';
 import type { ProcessIdentity } from '../../src/registry/process-identity.ts';
 import type { Registry } from '../../src/registry/registry.ts';
 import { VirtualClock } from './clock.ts';
@@ -32,12 +35,14 @@ import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from '.
 
 /**
  * What goes wrong: nothing but time; the order of events; the engine, with events lost; etcd; the process; several
- * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else.
+ * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else; the order of
+ * events, with few ports for many containers; etcd's leader; a process that ends just after a container was
+ * restarted; one container that can never be read and one that etcd never takes, for ever.
  */
 export const faultClasses = [
   ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
   // Added later: a seed means the class by its place.
-  ...(['answers', 'loss'] as const),
+  ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck'] as const),
 ] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -71,6 +76,8 @@ const promptMs = 3_000;
 const renewalMs = 11 * 60_000;
 /** A container that could not be inspected for long is asked for twice a minute. */
 const retryMs = 45_000;
+/** Ports of the engine where they are few: as many as containers can hold, and two. */
+const portsMax = 2 * 6 + 2;
 const resyncSeconds = 60;
 const never = 1_000_000_000;
 const violationsMax = 8;
@@ -111,6 +118,7 @@ class World {
   readonly #hash = createHash('sha256');
   readonly #said: string[] = [];
   readonly #history = new History();
+  readonly #misdirection: Misdirection;
   readonly #resyncSeconds: number;
   readonly #isBlind: boolean;
   #faults = true;
@@ -118,8 +126,12 @@ class World {
   constructor(options: ScheduleOptions) {
     this.#options = options;
     this.#clock = new VirtualClock(options.seed * 7919 + faultClasses.indexOf(options.faultClass));
-    this.#engine = new FakeEngine(this.#clock);
+    const { faultClass } = options;
+    const hasFewPorts = ['ports', 'leader', 'handover', 'stuck'].includes(faultClass);
+    this.#engine = new FakeEngine(this.#clock, hasFewPorts ? portsMax : Number.POSITIVE_INFINITY);
     this.#store = new MemoryStore(this.#clock);
+    if (faultClass === 'stuck') this.#store.denied = (key) => layout.containerOf(key) === idOf(2).slice(0, 12);
+    this.#misdirection = new Misdirection(this.#engine, this.#store, this.#misdirectedMaxMs());
     this.#resyncSeconds = this.#clock.random() < 0.5 ? resyncSeconds : never;
     // In containers of their own, processes cannot see whether another one lives.
     this.#isBlind = this.#clock.random() < 0.5;
@@ -140,8 +152,9 @@ class World {
     const steps = this.#draw();
     this.#store.apply(strangers.map((key) => ({ key, value: 'not ours' })));
     this.#store.onChange = (changes) => this.#changed(changes);
-    this.#engine.fault = (call) => this.#engineFault(call);
+    this.#engine.fault = (call, id) => this.#engineFault(call, id);
     this.#engine.route = () => this.#route();
+    this.#engine.onPorts = () => this.#misdirected();
     this.#boot();
     for (const [index, step] of steps.entries()) {
       if (without?.has(index)) continue;
@@ -165,6 +178,10 @@ class World {
       restart: [...lives, 'stop', 'kill', 'kill', 'pause'],
       answers: [...lives, 'cut', 'cut', 'engine away'],
       loss: lives,
+      ports: lives,
+      leader: [...lives, 'leader lost', 'leader lost'],
+      handover: [...lives, ...Array<string>(8).fill('handover')],
+      stuck: lives,
       rivals: [...lives, 'rival', 'rival', 'stop', 'kill', 'pause', 'pause'],
       everything: [
         ...lives,
@@ -210,6 +227,22 @@ class World {
         return this.#during(first * 5_000, 'etcd has no space', (isFull) => {
           this.#store.outOfSpace = isFull;
         });
+      case 'leader lost':
+        return this.#during(500 + first * 3_000, 'etcd has no leader', (isElecting) => {
+          this.#etcdAway = isElecting;
+          if (isElecting) this.#store.stopLeases();
+          else this.#store.renewLeases();
+        });
+      case 'handover': {
+        const id = idOf(1 + Math.floor(third * containersMax));
+        const said = this.#life(id, 0.5, first);
+        // The engine repeats the events of the last second to whoever follows.
+        this.#clock.after(second * 700, () => {
+          for (const other of this.#processes) other.kill();
+          this.#replace();
+        });
+        return `${said}; ${Math.round(second * 700)} ms later the process is killed and another started`;
+      }
       case 'lease lost':
         for (const lease of [...this.#store.leases.keys()]) this.#store.revoke(lease);
         return 'all leases are revoked';
@@ -278,6 +311,9 @@ class World {
       registryFault: () => this.#registryFault(),
       isAlive: (number) => (this.#isBlind ? undefined : this.#processes[number - 1]?.isAlive === true),
       say: (line) => this.#say(line),
+      onStart: (wasReady) => {
+        if (!wasReady) this.#violate('S17 a process says that it has started, and has not listed and claimed');
+      },
       onEnd: (cause) => {
         // Whoever finds another one that lives has to go; nobody else has a reason.
         if (cause !== undefined && cause.code !== 'HOST_ID_TAKEN')
@@ -295,8 +331,9 @@ class World {
   #engineAway = false;
   #etcdAway = false;
 
-  #engineFault(call: string): EngineFault | undefined {
+  #engineFault(call: string, id: ContainerId | undefined): EngineFault | undefined {
     if (this.#engineAway) return { kind: 'fails' };
+    if (this.#options.faultClass === 'stuck' && call === 'look' && id === idOf(1)) return { kind: 'hangs' };
     const draw = this.#clock.random();
     const isFaulty = this.#faults && ['engine', 'everything', 'answers'].includes(this.#options.faultClass);
     if (isFaulty) {
@@ -307,7 +344,10 @@ class World {
     }
     const [readMs, replyMs] = [this.#clock.random(), this.#clock.random()];
     if (draw < 0.5) return undefined;
-    const scale = this.#faults && this.#options.faultClass !== 'calm' ? 80 : 4;
+    const { faultClass } = this.#options;
+    const isCalm =
+      !this.#faults || faultClass === 'calm' || (faultClass === 'handover' && !['task', 'look'].includes(call));
+    const scale = isCalm ? 4 : faultClass === 'handover' ? 400 : 80;
     return { kind: 'slow', readMs: readMs * scale, replyMs: replyMs * scale };
   }
 
@@ -316,7 +356,7 @@ class World {
     const [draw, first, second] = [this.#clock.random(), this.#clock.random(), this.#clock.random()];
     if (!this.#faults) return [first * 2];
     if (faultClass === 'loss') return draw < 0.1 ? [] : [first * 2];
-    if (faultClass === 'order') return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
+    if (['order', 'ports', 'stuck'].includes(faultClass)) return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
     if (['engine', 'everything'].includes(faultClass)) {
       if (draw < 0.05) return [];
       return draw < 0.15 ? [first * 50, second * 500] : [first * 50];
@@ -338,7 +378,8 @@ class World {
     if (draw < 0.5) return undefined;
     // The last request of a process that is killed may be under way for long.
     const isSlow = this.#faults && this.#options.faultClass === 'restart' && draw > 0.85;
-    const scale = isFaulty ? 150 : isSlow ? 1_500 : 5;
+    const isHandover = this.#faults && this.#options.faultClass === 'handover';
+    const scale = isFaulty ? 150 : isSlow ? 1_500 : isHandover ? 200 : 5;
     return { kind: 'slow', requestMs: first * scale, replyMs: second * scale };
   }
 
@@ -360,6 +401,7 @@ class World {
       if (value !== undefined && lease === '0') this.#violate(`S6 ${key} is on no lease`);
     }
     for (const short of touched) this.#visible(short);
+    this.#misdirected();
     if (store.isRevoking) return;
     const owner = store.keys.get(layout.ownerKey)?.value;
     const instance = owner === undefined ? undefined : (JSON.parse(owner) as { instance: string }).instance;
@@ -372,6 +414,9 @@ class World {
     const shown = textOf(keys.map(([key, { value }]) => [key, value]));
     const { isRevoking } = this.#store;
     const verdict = this.#history.show(short, shown, isRevoking, this.#clock.now());
+    const writer = this.#processes.find(({ name }) => name === this.#store.writer);
+    const wasWritten = verdict.kind !== 'same' && shown !== nothing && !isRevoking;
+    if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${short} was written, but never read: ${shown}`);
     if (verdict.kind === 'torn') this.#violate(`S4 ${short} shows what it never was: ${shown}`);
     if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${short} was written as it was`);
     if (verdict.kind === 'taken') this.#violate(`S10 ${short} was taken away while it was true`);
@@ -415,10 +460,21 @@ class World {
         return retryMs;
       case 'calm':
       case 'order':
+      case 'ports':
+      case 'stuck':
         return promptMs;
       default:
         return repairMs;
     }
+  }
+
+  /** A second where nothing fails; where something does, until that is over and mended. */
+  #misdirectedMaxMs(): number {
+    return this.#boundMs() === promptMs ? 1_000 : repairMs + 12_000;
+  }
+
+  #misdirected(): void {
+    for (const text of this.#misdirection.check(this.#clock.now())) this.#violate(`S3 ${text}`);
   }
 
   /** One more start shows every process that thinks it is the owner that it is not. */
@@ -435,7 +491,9 @@ class World {
   #difference(): string {
     const held = [...this.#store.keys].filter(([key]) => key !== layout.ownerKey && !strangers.includes(key));
     const shown = textOf(held.map(([key, { value }]) => [key, value]));
-    const wanted = textOf([...this.#engine.keys(layout)]);
+    const isStuck = (key: string) => [1, 2].some((n) => layout.containerOf(key) === idOf(n).slice(0, 12));
+    const isWanted = (key: string) => this.#options.faultClass !== 'stuck' || !isStuck(key);
+    const wanted = textOf([...this.#engine.keys(layout)].filter(([key]) => isWanted(key)));
     return shown === wanted ? '' : `${shown} instead of ${wanted}`;
   }
 
@@ -454,7 +512,7 @@ class World {
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
   #mayDrift(): boolean {
-    return !['calm', 'order', 'engine', 'answers', 'loss'].includes(this.#options.faultClass);
+    return !['calm', 'order', 'engine', 'answers', 'loss', 'ports', 'stuck'].includes(this.#options.faultClass);
   }
 }
 
@@ -464,8 +522,43 @@ function textOf(keys: readonly (readonly [string, string])[]): string {
 
 const nothing = textOf([]);
 
+/** Since when keys have led to a port that another container holds. */
+class Misdirection {
+  readonly #engine: FakeEngine;
+  readonly #store: MemoryStore;
+  readonly #maxMs: number;
+  /** By key, its value and the container it leads to. */
+  #since = new Map<string, number>();
+
+  constructor(engine: FakeEngine, store: MemoryStore, maxMs: number) {
+    this.#engine = engine;
+    this.#store = store;
+    this.#maxMs = maxMs;
+  }
+
+  /** To be called at each change of etcd and of the engine's ports. What has lasted too long by now is told once. */
+  check(now: number): string[] {
+    const holders = this.#engine.holders();
+    const since = new Map<string, number>();
+    for (const [key, { value }] of this.#store.keys) {
+      const id = layout.nameOf(key) === undefined ? undefined : layout.containerOf(key);
+      const holder = holders.get(Number(/:(\d+)$/.exec(value)?.[1]));
+      if (id === undefined || holder === undefined || holder.startsWith(id)) continue;
+      const name = `${key} ${value} leads to ${holder.slice(0, 12)}`;
+      since.set(name, this.#since.get(name) ?? now);
+    }
+    const late = [...this.#since].filter(([, at]) => now - at > this.#maxMs);
+    // What is still so counts anew.
+    for (const [name] of late) if (since.has(name)) since.set(name, now);
+    this.#since = since;
+    return late.map(([name, at]) => `${name} for ${Math.round(now - at)} ms`);
+  }
+}
+
 interface Generation {
   readonly keys: string;
+  /** How often its container had been given ports. */
+  readonly bindings: number;
   endedAt: number | undefined;
   /** A transaction has taken it out of etcd, when it was over. */
   isTaken: boolean;
@@ -484,9 +577,10 @@ class History {
     const keys = textOf([...engine.keys(layout)].filter(([key]) => layout.containerOf(key) === short));
     const all = this.#generations.get(short) ?? [];
     const last = all.at(-1);
-    if (last?.keys === keys && last.endedAt === undefined) return;
+    const bindings = engine.containers.get(id)?.bindings ?? 0;
+    if (last?.keys === keys && last.bindings === bindings && last.endedAt === undefined) return;
     if (last !== undefined) last.endedAt ??= now;
-    if (keys !== nothing) all.push({ keys, endedAt: undefined, isTaken: false });
+    if (keys !== nothing) all.push({ keys, bindings, endedAt: undefined, isTaken: false });
     this.#generations.set(short, all);
   }
 
@@ -494,15 +588,17 @@ class History {
     const all = this.#generations.get(short) ?? [];
     const before = this.#shown.get(short) ?? nothing;
     this.#shown.set(short, shown);
-    const generation = all.find(({ keys }) => keys === shown);
-    if (shown !== nothing && generation === undefined) return { kind: 'torn' };
+    // Where ports are few, a container may be what it was before: any of those generations will do.
+    const generations = all.filter(({ keys }) => keys === shown);
+    if (shown !== nothing && generations.length === 0) return { kind: 'torn' };
     if (shown === before) return { kind: 'same' };
-    const gone = all.find(({ keys }) => keys === before);
-    if (gone !== undefined && !isRevoking) {
-      if (gone.endedAt === undefined || gone.endedAt > now) return { kind: 'taken' };
-      gone.isTaken = true;
+    const gone = all.filter(({ keys, isTaken }) => keys === before && !isTaken);
+    if (gone.length > 0 && !isRevoking) {
+      const over = gone.filter(({ endedAt }) => endedAt !== undefined && endedAt <= now);
+      if (over.length === 0) return { kind: 'taken' };
+      for (const generation of over) generation.isTaken = true;
     }
-    return { kind: generation?.isTaken ? 'back' : 'fine' };
+    return { kind: generations.length > 0 && generations.every(({ isTaken }) => isTaken) ? 'back' : 'fine' };
   }
 }
 
@@ -515,13 +611,19 @@ interface ProcessParts {
   /** Undefined: it cannot be seen from here. */
   readonly isAlive: (number: number) => boolean | undefined;
   readonly say: (line: string) => void;
+  readonly onStart: (wasReady: boolean) => void;
   readonly onEnd: (cause: DiscoverError | undefined) => void;
 }
 
 /** A process with an agent in it, that can stand still and be killed at any moment. */
 class Process {
   readonly number: number;
+  readonly name: string;
+  /** What its looks have found, as it would stand in etcd. */
+  readonly reads = new Set<string>();
   readonly #agent: Agent;
+  #hasListed = false;
+  #hasClaimed = false;
   #state: 'runs' | 'stands still' | 'over' = 'runs';
   #held: (() => void)[] = [];
   #clockMs = 0;
@@ -530,6 +632,7 @@ class Process {
     this.number = number;
     const { clock, engine, store } = parts;
     const name = `process-${number}`;
+    this.name = name;
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
     this.#agent = new Agent(configOf(parts.resyncSeconds), {
@@ -552,6 +655,7 @@ class Process {
       },
       instance: name,
     });
+    this.#agent.once('start', () => parts.onStart(this.#hasListed && this.#hasClaimed));
     void this.#agent.ended.then((cause) => {
       if (this.#state === 'over') return;
       this.#state = 'over';
@@ -610,7 +714,11 @@ class Process {
   #dockerOf({ docker }: FakeEngine): Docker {
     return {
       negotiate: () => this.#across(() => docker.negotiate()),
-      list: (engine) => this.#across(() => docker.list(engine)),
+      list: async (engine) => {
+        const body = await this.#across(() => docker.list(engine));
+        this.#hasListed = true;
+        return body;
+      },
       events: (engine, since, onChunk) =>
         this.#across(async () => {
           const stream = await docker.events(engine, since, (chunk) => this.#when(() => onChunk(chunk)));
@@ -623,12 +731,25 @@ class Process {
     const own: Looks = {
       slots: looks.slots,
       onLate: () => {},
-      look: (number, version, ids) => this.#across(() => looks.look(number, version, ids)),
+      look: async (number, version, ids) => {
+        const reports = await this.#across(() => looks.look(number, version, ids));
+        for (const report of reports) this.#read(report);
+        return reports;
+      },
       list: (body) => this.#across(() => looks.list(body)),
       close: async () => {},
     };
-    looks.onLate = (task, report) => this.#when(() => own.onLate(task, report));
+    looks.onLate = (task, report) =>
+      this.#when(() => {
+        this.#read(report);
+        own.onLate(task, report);
+      });
     return own;
+  }
+
+  #read({ id, inspection }: Report): void {
+    if (inspection.kind !== 'running') return;
+    this.reads.add(textOf([...keysOf(layout, id.slice(0, 12), inspection.services)]));
   }
 
   #registryOf(registry: MemoryRegistry): Registry {
@@ -637,7 +758,11 @@ class Process {
       grant: (...given) => this.#across(() => registry.grant(...given)),
       keepAlive: (...given) => this.#across(() => registry.keepAlive(...given)),
       lease: (...given) => this.#across(() => registry.lease(...given)),
-      claim: (...given) => this.#across(() => registry.claim(...given)),
+      claim: async (...given) => {
+        const tenure = await this.#across(() => registry.claim(...given));
+        if (tenure !== undefined) this.#hasClaimed = true;
+        return tenure;
+      },
       readPrefix: (...given) => this.#across(() => registry.readPrefix(...given)),
       readKeys: (...given) => this.#across(() => registry.readKeys(...given)),
       commit: (...given) => this.#across(() => registry.commit(...given)),
