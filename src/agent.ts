@@ -33,6 +33,7 @@ import { type Fate, fateOf, ownIdentity, type ProcessIdentity } from './registry
 import type { Hold, Registry } from './registry/registry.ts';
 import { type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
 import { version } from './version.ts';
+import { recogniser, viewsOf } from './views/views.ts';
 
 /** A container whose keys have changed in etcd. */
 export interface Publication {
@@ -96,7 +97,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const supervisor = new Supervisor(clock, log, onFatal);
     this.#supervisor = supervisor;
 
-    const layout = layoutOf(config.etcd.prefix, config.host.realm, config.host.id);
+    const { id, realm } = config.host;
+    const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
     const hold: Hold = { tenure: undefined };
     const started = { listed: false, held: false };
     const onProgress = (what: 'listed' | 'held') => {
@@ -130,6 +132,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
               process: parts.process.self,
             },
             fateOf: parts.process.fateOf,
+            recogniser: (templates) => recogniser(templates, id),
             onHeld: () => {
               reconciler.tell({ kind: 'read' });
               for (const short of ledger.unsettled()) writer.tell(short);

@@ -11,6 +11,7 @@ import * as z from 'zod/mini';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import type { AdvertisementOptions } from '../inspect/advertise.ts';
 import type { RegistryConfig } from '../registry/registry.ts';
+import type { Rule as ViewRule } from '../views/views.ts';
 
 /** What the agent runs on. */
 export interface Config extends AdvertisementOptions {
@@ -23,6 +24,8 @@ export interface Config extends AdvertisementOptions {
     readonly apiVersion: string | undefined;
   };
   /** The endpoints are `http://host:port`, or every one of them https. */
+  /** Beside the native keys: see `views/`. */
+  readonly views: readonly ViewRule[];
   readonly etcd: RegistryConfig & {
     /** One leading slash, no trailing one. */
     readonly prefix: string;
@@ -41,7 +44,7 @@ export interface Config extends AdvertisementOptions {
 export interface OptionRow {
   /** As in `docker.tls.ca`. */
   readonly path: string;
-  readonly type: 'string' | 'string or false' | 'integer' | 'boolean' | 'list';
+  readonly type: 'string' | 'string or false' | 'integer' | 'boolean' | 'list' | 'lines';
   /** What may follow "must be". */
   readonly allowed: string;
   readonly choices?: readonly string[];
@@ -88,6 +91,12 @@ const socket = rule('string or false', 'the absolute path of a socket, or false'
 const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLength(1));
 const endpoints = rule('list', 'a list of host:port, http://host:port or https://host:port', members);
 const port = integer(1, 65_535);
+const zonePattern = /^[a-z\d](?:[a-z\d-]*[a-z\d])?(?:\.[a-z\d](?:[a-z\d-]*[a-z\d])?)*$/i;
+const zone = string('a DNS zone such as "discover.local"', zonePattern, isShort);
+const rootPattern = /^\/?[^/\s\p{Cc}\p{Cs}{}]+(?:\/[^/\s\p{Cc}\p{Cs}{}]+)*$/u;
+const root = string('a path such as "/lookup", without a slash at its end', rootPattern, isShort);
+const template = z.string().check(z.regex(/^\S+\s+=\s+.*\S\s*$/));
+const templates = rule('lines', 'a list of "<key template> = <value template>"', z.array(template));
 
 const facts = new Map<unknown, Omit<OptionRow, 'path'>>();
 
@@ -146,6 +155,13 @@ export const schema = z.strictObject({
     username: maybe(name, 'User of etcd'),
     password: maybe(secret, 'Password of that user, refused on the command line'),
     passwordFile: maybe(file, 'File that holds the password'),
+  }),
+  views: group({
+    skydns: maybe(zone, 'Zone in which CoreDNS finds the services as well, below /skydns'),
+    grpc: maybe(root, "Target below which etcd's gRPC naming finds them, such as discover/grpc"),
+    registrator: maybe(root, 'Path below which they stand as registrator writes them, such as /services'),
+    traefik: maybe(root, 'Root key below which Traefik finds their servers, such as traefik'),
+    custom: maybe(templates, 'Further layouts, each "<key template> = <value template>"'),
   }),
   host: group({
     ip: maybe(ip, 'Address to publish (that of eth0, else of the default route)'),

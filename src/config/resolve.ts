@@ -8,6 +8,8 @@ import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
 import { DiscoverError, messageOf } from '../errors.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
+import { operationsMax } from '../registry/registry.ts';
+import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../views/views.ts';
 import { type Config, endpointPattern, optionRows, schema, shown, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
 
@@ -26,6 +28,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const { workers = machine.cores <= 2 ? 1 : 2, log, ...values } = choice.values;
   const docker = dockerOf(choice);
   const etcd = etcdOf(choice);
+  const views = viewsOf(choice, etcd.prefix);
   const host = await hostOf(choice, machine);
   // What a value that is refused was meant to spare the machine is no problem of its own.
   const isRefused = choice.problems.some((problem) => /^host\.(ip|interface|id) /.test(problem));
@@ -38,6 +41,8 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     workers,
     resyncSeconds: values.resync,
     ...values.discover,
+    ...(views.length > 0 && { entriesMax: Math.floor((operationsMax - 1) / (1 + keysPerInstance(views))) }),
+    views,
     docker,
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
@@ -164,6 +169,28 @@ function etcdOf(choice: Choice): Config['etcd'] {
     ...(tls && { tls }),
     ...(username && password && { username, password }),
   };
+}
+
+function viewsOf(choice: Choice, prefix: string): Rule[] {
+  const { custom = [], ...roots } = choice.values.views;
+  const rules: Rule[] = [];
+  const add = (path: string, given: string, make: () => Rule[]) => {
+    try {
+      for (const rule of make()) {
+        checkRule(rule, prefix);
+        if (rules.some(({ key }) => key === rule.key)) throw new Error('must be unlike the keys of other views');
+        rules.push(rule);
+      }
+    } catch (error) {
+      choice.problems.push(`${path} (${choice.origin(path)}) ${messageOf(error)}, got ${JSON.stringify(given)}`);
+    }
+  };
+  for (const [name, preset] of Object.entries(presets)) {
+    const root = roots[name as keyof typeof presets];
+    if (root !== undefined) add(`views.${name}`, root, () => preset(root));
+  }
+  for (const text of custom) add('views.custom', text, () => [customRule(text)]);
+  return rules;
 }
 
 function passwordOf(choice: Choice): string | undefined {

@@ -149,6 +149,7 @@ export function environmentNames(path: string): string[] {
 function fromText({ type }: OptionRow, value: unknown): unknown {
   if (typeof value !== 'string') return value;
   if (type === 'integer' && /^-?\d+$/.test(value)) return Number(value);
+  if (type === 'lines') return value.split('\n').filter((line) => line.trim() !== '');
   if (type === 'list') return value.split(',').map((item) => item.trim());
   if (type === 'boolean' && /^(true|false|1|0)$/.test(value)) return value === 'true' || value === '1';
   return type === 'string or false' && value === 'false' ? false : value;

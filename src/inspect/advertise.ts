@@ -17,6 +17,8 @@ export interface AdvertisementOptions {
   /** The environment variable to read, `DISCOVER` unless configured. */
   readonly serviceVariable: string;
   readonly namePolicy: NamePolicy;
+  /** Fewer than the 100 that are taken otherwise, where each has more than one key. */
+  readonly entriesMax?: number | undefined;
 }
 
 /** One thing offered: under this name, at this port of the container. */
@@ -64,6 +66,7 @@ const NAMES: Record<NamePolicy, { readonly passes: (name: string) => boolean; re
 
 /** Reads every occurrence of the variable, in order. An entry advertised twice is given once. */
 export function parseAdvertisement(env: readonly string[], options: AdvertisementOptions): Advertisement {
+  const { entriesMax = ENTRIES_MAX } = options;
   const refusals: Refusal[] = [];
   let unlisted = 0;
   const refuse = (refused: Refusal): void => {
@@ -80,7 +83,7 @@ export function parseAdvertisement(env: readonly string[], options: Advertisemen
     if ('code' in entry) refuse(entry);
     else if (!seen.has(textOf(entry))) {
       seen.add(textOf(entry));
-      if (seen.size <= ENTRIES_MAX) entries.push(entry);
+      if (seen.size <= entriesMax) entries.push(entry);
       else firstLeftOut ??= item;
     }
   }
@@ -90,7 +93,7 @@ export function parseAdvertisement(env: readonly string[], options: Advertisemen
     refusals.push(refusal('too-long', dropped, `Only the first ${BYTES_MAX} bytes are read, to the last whole entry`));
   }
   if (firstLeftOut !== undefined) {
-    refusals.push(refusal('too-many', firstLeftOut, `The first ${ENTRIES_MAX} of ${seen.size} entries are taken`));
+    refusals.push(refusal('too-many', firstLeftOut, `The first ${entriesMax} of ${seen.size} entries are taken`));
   }
   return { entries, refusals };
 }

@@ -20,6 +20,7 @@ export interface LookOptions {
   readonly hostIp: string;
   readonly serviceVariable: string;
   readonly namePolicy: NamePolicy;
+  readonly entriesMax?: number | undefined;
 }
 
 /** What crosses the thread boundary, there and back: plain data. */

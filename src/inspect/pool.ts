@@ -49,11 +49,12 @@ export interface LooksConfig {
   readonly host: { readonly ip: string };
   readonly serviceVariable: string;
   readonly namePolicy: NamePolicy;
+  readonly entriesMax?: number | undefined;
 }
 
 export function createLooks(config: LooksConfig, clock = systemClock): Looks {
-  const { workers, docker, host, serviceVariable, namePolicy } = config;
-  const options: LookOptions = { endpoint: docker.endpoint, hostIp: host.ip, serviceVariable, namePolicy };
+  const { workers, docker, host, serviceVariable, namePolicy, entriesMax } = config;
+  const options: LookOptions = { endpoint: docker.endpoint, hostIp: host.ip, serviceVariable, namePolicy, entriesMax };
   if (workers === 0) return new LocalLooks(options);
   return new PooledLooks(Math.min(workers, Math.max(1, availableParallelism() - 1)), options, clock);
 }

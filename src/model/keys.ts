@@ -6,30 +6,45 @@
  *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
  *     P/owner/<host>                                              who may write for this host
  *
+ * and, where views are on, the same instances in the layouts of other readers, of which only the templates
+ * are known here.
+ *
  * P has one leading slash and none at its end. Names, realms and hosts hold no slash, which is what
  * keeps every key of a container below its own host and id, whatever it advertises.
  */
 
 import type { Service } from './container.ts';
 
+/** Another layout of the same instances: see `views/`. */
+export interface View {
+  /** Of its keys. */
+  readonly template: string;
+  /** Key and value of a service; `place` counts those of its name. Undefined: it has none here. */
+  entryOf(service: Service, short: string, place: number): readonly [key: string, value: string] | undefined;
+  /** The 12 digits of the container of this host that a key belongs to. */
+  containerOf(key: string): string | undefined;
+}
+
 export interface Layout {
   readonly ownerKey: string;
+  readonly views: readonly View[];
   /** All records of this host lie below. */
   readonly recordPrefix: string;
   recordKey(short: string): string;
   serviceKey(name: string, short: string): string;
-  /** The service that a key of `serviceKey` names; undefined for a record. */
+  /** The service that a key of `serviceKey` names; undefined for a record or a key of a view. */
   nameOf(key: string): string | undefined;
   /** The 12 digits of the container that a key of this host belongs to, in any realm; else undefined. */
   containerOf(key: string): string | undefined;
 }
 
-export function layoutOf(prefix: string, realm: string, host: string): Layout {
+export function layoutOf(prefix: string, realm: string, host: string, views: readonly View[] = []): Layout {
   const recordPrefix = `${prefix}/host/${host}/`;
   const servicePrefix = `${prefix}/service/`;
   const tail = /^[^/]+\/[^/]+\/([^/]+)\/([0-9a-f]{12})(?::[0-9]{1,5}(?::[a-z]+)?)?$/;
   return {
     ownerKey: `${prefix}/owner/${host}`,
+    views,
     recordPrefix,
     recordKey: (short) => recordPrefix + short,
     serviceKey: (name, short) => `${servicePrefix}${name}/${realm}/${host}/${short}`,
@@ -39,7 +54,13 @@ export function layoutOf(prefix: string, realm: string, host: string): Layout {
         const short = key.slice(recordPrefix.length);
         return /^[0-9a-f]{12}$/.test(short) ? short : undefined;
       }
-      if (!key.startsWith(servicePrefix)) return undefined;
+      if (!key.startsWith(servicePrefix)) {
+        for (const view of views) {
+          const short = view.containerOf(key);
+          if (short !== undefined) return short;
+        }
+        return undefined;
+      }
       const match = tail.exec(key.slice(servicePrefix.length));
       return match?.[1] === host ? match[2] : undefined;
     },
@@ -53,7 +74,16 @@ export function layoutOf(prefix: string, realm: string, host: string): Layout {
 export function keysOf(layout: Layout, short: string, services: readonly Service[]): Map<string, string> {
   const keys = new Map<string, string>();
   const names = new Map<string, string>();
-  for (const { name, privatePort, protocol, url } of services) {
+  const places = new Map<string, number>();
+  for (const service of services) {
+    const { name, privatePort, protocol, url } = service;
+    const place = places.get(name) ?? 0;
+    places.set(name, place + 1);
+    for (const view of layout.views) {
+      const entry = view.entryOf(service, short, place);
+      // Where a template does not tell two ports of a container apart, the first has the key.
+      if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
+    }
     const plain = layout.serviceKey(name, short);
     if (names.has(name)) {
       keys.set(`${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`, url);

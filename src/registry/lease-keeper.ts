@@ -23,7 +23,7 @@ import type { Layout } from '../model/keys.ts';
 import type { Ledger } from '../model/ledger.ts';
 import { type OwnerRecord, parseOwner, taken } from './owner.ts';
 import type { Fate, ProcessIdentity } from './process-identity.ts';
-import { readHost } from './reading.ts';
+import { type Left, readHost } from './reading.ts';
 import { type Hold, type LeaseId, type OwnerKey, operationsMax, type Registry, type Tenure } from './registry.ts';
 
 export type Doubt =
@@ -57,8 +57,10 @@ export interface LeaseKeeperParts {
   readonly ttlSeconds: number;
   readonly onExit: 'keep' | 'remove';
   /** This process; `lease` and `released` are filled in as they come. */
-  readonly owner: Omit<OwnerRecord, 'lease' | 'released' | 'ttlSeconds'>;
+  readonly owner: Omit<OwnerRecord, 'lease' | 'released' | 'ttlSeconds' | 'views'>;
   readonly fateOf: (process: ProcessIdentity | undefined) => Fate;
+  /** Tells whose the keys of such templates are, of the containers of this host. */
+  readonly recogniser: (templates: readonly string[]) => Left['containerOf'];
   /** A tenure is held and the ledger read: what is unsettled can be written now. */
   readonly onHeld: () => void;
   readonly onFatal: (error: DiscoverError) => void;
@@ -74,6 +76,9 @@ export class LeaseKeeper implements Actor<Doubt> {
   #heldAt = Number.NEGATIVE_INFINITY;
   #lastSampled = '';
   #lease: LeaseId | undefined;
+  /** What may stand on the lease beside the native keys, and on the lease of the predecessor. */
+  #views: readonly string[] = [];
+  #left: Left;
   #cancelRenewal: () => void = () => {};
   /** There is no tenure, and the loop that seeks one runs. */
   #seeking: Promise<void> | undefined;
@@ -83,6 +88,7 @@ export class LeaseKeeper implements Actor<Doubt> {
     this.#self = self;
     this.#signal = AbortSignal.any([signal, this.#stop.signal]);
     this.#backoff = new Backoff(parts.clock, retryFirstMs, retryCapMs);
+    this.#left = { leases: [], containerOf: parts.layout.containerOf };
     this.#trouble = new Trouble(parts.clock, parts.log, 'etcd unavailable');
     signal.addEventListener('abort', () => this.#cancelRenewal());
     parts.hold.tenure = undefined;
@@ -151,7 +157,7 @@ export class LeaseKeeper implements Actor<Doubt> {
       try {
         const tenure = await this.#claim();
         if (tenure !== undefined) {
-          this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure));
+          this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure, this.#left));
           return tenure;
         }
       } catch (error) {
@@ -175,9 +181,24 @@ export class LeaseKeeper implements Actor<Doubt> {
     if (owner !== undefined && !(await this.#mayFollow(owner))) return undefined;
     const lease = await this.#usableLease([owner?.lease, this.#lease]);
     this.#lease = lease;
+    this.#succeed(owner, lease);
     const tenure = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
     if (tenure !== undefined) metrics.claims++;
     return tenure;
+  }
+
+  /** What a predecessor wrote in views that are off now is found, and goes with whatever else is not wanted. */
+  #succeed(owner: OwnerKey | undefined, lease: LeaseId): void {
+    const { layout, recogniser } = this.#parts;
+    const own = layout.views.map(({ template }) => template);
+    const before = parseOwner(owner?.value ?? '')?.views ?? [];
+    const templates = Array.isArray(before) ? before.filter((template) => typeof template === 'string') : [];
+    const former = recogniser(templates.filter((template) => !own.includes(template)));
+    this.#left = {
+      leases: owner === undefined || owner.lease === '0' ? [] : [owner.lease],
+      containerOf: (key) => layout.containerOf(key) ?? former(key),
+    };
+    this.#views = owner?.lease === lease ? [...new Set([...own, ...templates])] : own;
   }
 
   /** The first lease that lives and has the TTL that is configured, else a new one. */
@@ -278,7 +299,7 @@ export class LeaseKeeper implements Actor<Doubt> {
       if (hold.tenure !== tenure) return;
       const held = new Map<string, Map<string, string | undefined>>();
       const note = (key: string, value: string | undefined) => {
-        const short = layout.containerOf(key);
+        const short = this.#left.containerOf(key);
         if (short !== undefined) held.set(short, (held.get(short) ?? new Map()).set(key, value));
       };
       for (const key of keys) note(key, undefined);
@@ -306,6 +327,13 @@ export class LeaseKeeper implements Actor<Doubt> {
 
   #record(lease: LeaseId, released: boolean): string {
     const { owner, ttlSeconds } = this.#parts;
-    return JSON.stringify({ ...owner, lease, ttlSeconds, released } satisfies OwnerRecord);
+    const views = this.#views;
+    return JSON.stringify({
+      ...owner,
+      lease,
+      ttlSeconds,
+      released,
+      ...(views.length > 0 && { views }),
+    } satisfies OwnerRecord);
   }
 }

@@ -16,6 +16,8 @@ export interface OwnerRecord {
   /** The owner has stopped in order: its lease is there to be taken. */
   readonly released: boolean;
   readonly process?: ProcessIdentity | undefined;
+  /** Key templates of the views in which anything may stand on the lease. */
+  readonly views?: readonly string[];
 }
 
 /** The error of a process that has to give way. */

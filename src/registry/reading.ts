@@ -1,21 +1,33 @@
 /**
- * What a host has in etcd, found without reading anybody else's: the keys on its lease, the records below
- * its own prefix, and the service keys that these two name.
+ * What a host has in etcd, found without reading anybody else's: the keys on its lease and that of its
+ * predecessor, the records below its own prefix, and the service keys that these name.
  */
 
 import type { Layout } from '../model/keys.ts';
-import type { Registry, Tenure } from './registry.ts';
+import type { LeaseId, Registry, Tenure } from './registry.ts';
+
+export interface Left {
+  readonly leases: readonly LeaseId[];
+  /** As `Layout.containerOf`, and for keys of views that are no longer on. */
+  readonly containerOf: (key: string) => string | undefined;
+}
 
 /** By the 12 digits of a container: its keys, each with its value, or undefined where it is not on our lease. */
 export async function readHost(
   registry: Registry,
   layout: Layout,
   tenure: Tenure,
+  /** What a predecessor may have left: the leases to look at beside ours, and whose a key is. */
+  left: Left,
 ): Promise<Map<string, Map<string, string | undefined>>> {
-  const { keys } = await registry.lease(tenure.lease, true);
+  const keys: string[] = [];
+  for (const lease of new Set([tenure.lease, ...left.leases])) keys.push(...(await registry.lease(lease, true)).keys);
   const records = await registry.readPrefix(layout.recordPrefix);
   const wanted = new Set<string>();
-  for (const key of keys) if (layout.containerOf(key) && layout.nameOf(key)) wanted.add(plainOf(key));
+  for (const key of keys) {
+    if (left.containerOf(key) === undefined || key.startsWith(layout.recordPrefix)) continue;
+    wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));
+  }
   for (const { key, value } of records) {
     const short = layout.containerOf(key);
     // A path that stands in etcd is never followed: only names are taken from a record.
@@ -23,7 +35,7 @@ export async function readHost(
   }
   const reading = new Map<string, Map<string, string | undefined>>();
   for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
-    const short = layout.containerOf(key);
+    const short = left.containerOf(key);
     if (short === undefined) continue;
     const observed = reading.get(short) ?? new Map<string, string | undefined>();
     reading.set(short, observed.set(key, lease === tenure.lease ? value : undefined));

@@ -64,7 +64,10 @@ export class Writer implements Actor<string> {
     if (tenure === undefined) return;
     const parcels: Parcel[] = [];
     for (const short of shorts) {
-      const changes = ledger.begin(short);
+      const all = ledger.begin(short);
+      // Only where other views are on than before is it more than one transaction takes: what went, then the rest.
+      const removed = all.length > operationsMax ? all.filter(({ value }) => value === undefined) : [];
+      const changes = removed.length > 0 ? removed : all;
       if (changes.length > 0) parcels.push({ short, changes });
       else this.#unpark(short);
     }

@@ -60,7 +60,8 @@ class Model {
   recall(recalled: string, now: number): void {
     this.waiting = this.waiting.filter((ask) => ask.key !== recalled || ask.at > now);
     for (const flight of this.inFlight) {
-      if (flight.ask.key === recalled && flight.ask.at <= now) flight.recalledAt = now;
+      if (flight.ask.key !== recalled || flight.ask.at > now) continue;
+      flight.recalledAt = Math.max(flight.recalledAt ?? now, now);
     }
   }
 

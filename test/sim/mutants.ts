@@ -263,6 +263,26 @@ const mutants: Record<string, Mutant> = {
     'const tenure = await this.#claim();\n        if (tenure !== undefined) {\n          this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure));',
     "const early = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? '', revision: '0' });\n        const tenure = await this.#claim();\n        if (tenure !== undefined) {\n          this.#parts.ledger.load(early);",
   ],
+  'pass over what other views have left': [
+    'registry/lease-keeper.ts',
+    'containerOf: (key) => layout.containerOf(key) ?? former(key),',
+    'containerOf: layout.containerOf,',
+  ],
+  'forget which views were on before': [
+    'registry/lease-keeper.ts',
+    'this.#views = owner?.lease === lease ? [...new Set([...own, ...templates])] : own;',
+    'this.#views = [];',
+  ],
+  'read no keys of views': [
+    'registry/reading.ts',
+    'wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));',
+    'if (layout.nameOf(key) !== undefined) wanted.add(plainOf(key));',
+  ],
+  'write views in a transaction of their own': [
+    'registry/writer.ts',
+    'const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
+    'const isNative = (c: Change) => layout.nameOf(c.key) !== undefined || c.key.startsWith(layout.recordPrefix);\n      if (!(await registry.commit(layout.ownerKey, tenure, changes.filter(isNative)))) return;\n      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes.filter((c) => !isNative(c)));',
+  ],
   'follow whoever cannot be seen': [
     'registry/lease-keeper.ts',
     "if (fate === 'unknown') return this.#outlast(owner, record);",

@@ -29,6 +29,7 @@ import type { ContainerId } from '../../src/model/container.ts';
 import { keysOf, layoutOf } from '../../src/model/keys.ts';
 import type { ProcessIdentity } from '../../src/registry/process-identity.ts';
 import type { Registry } from '../../src/registry/registry.ts';
+import { presets, viewsOf } from '../../src/views/views.ts';
 import { VirtualClock } from './clock.ts';
 import { type EngineFault, FakeEngine, idOf } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
@@ -65,7 +66,15 @@ export interface Outcome {
   readonly steps: readonly string[];
 }
 
-const layout = layoutOf('/discover', 'default', 'host-1');
+const rules = [
+  ...presets.skydns('discover.local'),
+  ...presets.grpc('discover/grpc'),
+  ...presets.registrator('/services'),
+  ...presets.traefik('traefik'),
+];
+const plain = layoutOf('/discover', 'default', 'host-1');
+/** Whose a key is, it says of the keys of both. */
+const layout = layoutOf('/discover', 'default', 'host-1', viewsOf(rules, 'default', 'host-1'));
 const ttlSeconds = 10;
 const containersMax = 6;
 const sampleMs = 100;
@@ -302,12 +311,20 @@ class World {
     if (!this.#processes.some((process) => process.isAlive)) this.#boot();
   }
 
+  /** With views throughout, or on and off from one process to the next. */
+  #hasViews(number: number): boolean {
+    const { faultClass, seed } = this.#options;
+    if (faultClass === 'handover') return number % 2 === seed % 2;
+    return ['ports', 'leader', 'stuck'].includes(faultClass);
+  }
+
   #boot(): void {
     const process = new Process(this.#processes.length + 1, {
       clock: this.#clock,
       engine: this.#engine,
       store: this.#store,
       resyncSeconds: this.#resyncSeconds,
+      hasViews: this.#hasViews(this.#processes.length + 1),
       registryFault: () => this.#registryFault(),
       isAlive: (number) => (this.#isBlind ? undefined : this.#processes[number - 1]?.isAlive === true),
       say: (line) => this.#say(line),
@@ -491,9 +508,10 @@ class World {
   #difference(): string {
     const held = [...this.#store.keys].filter(([key]) => key !== layout.ownerKey && !strangers.includes(key));
     const shown = textOf(held.map(([key, { value }]) => [key, value]));
+    const last = this.#processes.at(-1);
     const isStuck = (key: string) => [1, 2].some((n) => layout.containerOf(key) === idOf(n).slice(0, 12));
     const isWanted = (key: string) => this.#options.faultClass !== 'stuck' || !isStuck(key);
-    const wanted = textOf([...this.#engine.keys(layout)].filter(([key]) => isWanted(key)));
+    const wanted = textOf([...this.#engine.keys(last?.hasViews ? layout : plain)].filter(([key]) => isWanted(key)));
     return shown === wanted ? '' : `${shown} instead of ${wanted}`;
   }
 
@@ -556,7 +574,9 @@ class Misdirection {
 }
 
 interface Generation {
+  /** The native ones, and with them those of all views. */
   readonly keys: string;
+  readonly viewed: string;
   /** How often its container had been given ports. */
   readonly bindings: number;
   endedAt: number | undefined;
@@ -574,13 +594,16 @@ class History {
   /** Takes note of what the container is now. */
   note(id: ContainerId, engine: FakeEngine, now: number): void {
     const short = id.slice(0, 12);
-    const keys = textOf([...engine.keys(layout)].filter(([key]) => layout.containerOf(key) === short));
+    // A process with views and one without may follow each other.
+    const [keys = '', viewed = ''] = [plain, layout].map((each) =>
+      textOf([...engine.keys(each)].filter(([key]) => layout.containerOf(key) === short)),
+    );
     const all = this.#generations.get(short) ?? [];
     const last = all.at(-1);
     const bindings = engine.containers.get(id)?.bindings ?? 0;
     if (last?.keys === keys && last.bindings === bindings && last.endedAt === undefined) return;
     if (last !== undefined) last.endedAt ??= now;
-    if (keys !== nothing) all.push({ keys, bindings, endedAt: undefined, isTaken: false });
+    if (keys !== nothing) all.push({ keys, viewed, bindings, endedAt: undefined, isTaken: false });
     this.#generations.set(short, all);
   }
 
@@ -589,11 +612,12 @@ class History {
     const before = this.#shown.get(short) ?? nothing;
     this.#shown.set(short, shown);
     // Where ports are few, a container may be what it was before: any of those generations will do.
-    const generations = all.filter(({ keys }) => keys === shown);
+    const generations = all.filter(({ keys, viewed }) => keys === shown || viewed === shown);
     if (shown !== nothing && generations.length === 0) return { kind: 'torn' };
     if (shown === before) return { kind: 'same' };
-    const gone = all.filter(({ keys, isTaken }) => keys === before && !isTaken);
-    if (gone.length > 0 && !isRevoking) {
+    const gone = all.filter(({ keys, viewed, isTaken }) => (keys === before || viewed === before) && !isTaken);
+    const isOtherView = gone.some((generation) => generations.includes(generation));
+    if (gone.length > 0 && !isOtherView && !isRevoking) {
       const over = gone.filter(({ endedAt }) => endedAt !== undefined && endedAt <= now);
       if (over.length === 0) return { kind: 'taken' };
       for (const generation of over) generation.isTaken = true;
@@ -607,6 +631,7 @@ interface ProcessParts {
   readonly engine: FakeEngine;
   readonly store: MemoryStore;
   readonly resyncSeconds: number;
+  readonly hasViews: boolean;
   readonly registryFault: () => RegistryFault | undefined;
   /** Undefined: it cannot be seen from here. */
   readonly isAlive: (number: number) => boolean | undefined;
@@ -619,6 +644,7 @@ interface ProcessParts {
 class Process {
   readonly number: number;
   readonly name: string;
+  readonly hasViews: boolean;
   /** What its looks have found, as it would stand in etcd. */
   readonly reads = new Set<string>();
   readonly #agent: Agent;
@@ -633,9 +659,10 @@ class Process {
     const { clock, engine, store } = parts;
     const name = `process-${number}`;
     this.name = name;
+    this.hasViews = parts.hasViews;
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
-    this.#agent = new Agent(configOf(parts.resyncSeconds), {
+    this.#agent = new Agent(configOf(parts.resyncSeconds, parts.hasViews), {
       clock: {
         now: () => clock.now(),
         wall: () => clock.wall() + this.#clockMs,
@@ -749,7 +776,7 @@ class Process {
 
   #read({ id, inspection }: Report): void {
     if (inspection.kind !== 'running') return;
-    this.reads.add(textOf([...keysOf(layout, id.slice(0, 12), inspection.services)]));
+    for (const each of [plain, layout]) this.reads.add(textOf([...keysOf(each, id.slice(0, 12), inspection.services)]));
   }
 
   #registryOf(registry: MemoryRegistry): Registry {
@@ -782,12 +809,13 @@ function logTo(say: (line: string) => void): Log {
   return log;
 }
 
-function configOf(resync: number): Config {
+function configOf(resync: number, hasViews: boolean): Config {
   return {
     workers: 0,
     resyncSeconds: resync,
     serviceVariable: 'DISCOVER',
     namePolicy: 'compat',
+    views: hasViews ? rules : [],
     docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
     etcd: { endpoints: ['http://nowhere'], prefix: '/discover', ttlSeconds },
     host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },

@@ -20,6 +20,7 @@ const config: Config = {
   resyncSeconds: 60,
   serviceVariable: 'DISCOVER',
   namePolicy: 'compat',
+  views: [],
   docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
   etcd: { endpoints: ['http://127.0.0.1:1'], prefix: '/discover', ttlSeconds: 10 },
   host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },

@@ -76,6 +76,7 @@ describe('without any configuration', () => {
       resyncSeconds: 60,
       serviceVariable: 'DISCOVER',
       namePolicy: 'compat',
+      views: [],
       docker: { endpoint: { kind: 'socket', path: '/var/run/docker.sock' }, apiVersion: undefined },
       etcd: { endpoints: ['http://localhost:2379'], prefix: '/discover', ttlSeconds: 30 },
       host: { id: 'host-1', ip: '10.0.0.5', realm: 'default', onExit: 'keep' },
@@ -265,6 +266,7 @@ describe('the environment', () => {
       resyncSeconds: 60,
       serviceVariable: 'SVC',
       namePolicy: 'compat',
+      views: [],
       docker: { endpoint: { kind: 'tcp', host: 'engine', port: 2375 }, apiVersion: '1.41' },
       etcd: { endpoints: ['http://etcd:4001'], prefix: '/old', ttlSeconds: 30 },
       host: { id: 'h', ip: '10.1.1.1', realm: 'r', onExit: 'keep' },
@@ -283,6 +285,43 @@ describe('the environment', () => {
     const env = { ETCDCTL_ENDPOINTS: '', ETCDCTL_USER: '', DOCKER_HOST: '', DOCKER_TLS_VERIFY: '', host_id: '' };
     assert.deepEqual(await configOf({ env }), await configOf());
   });
+});
+
+describe('views', () => {
+  test('each has the root that is configured, and makes room in the transaction', async () => {
+    const { views, entriesMax } = await configOf({
+      options: { views: { grpc: 'g', skydns: 'a.b', custom: ['/x/{{id}} = {{url}}'] } },
+    });
+    assert.deepEqual(
+      views.map(({ key }) => key.replace(/\/?\{\{.*/, '')),
+      ['/skydns/b/a', '/skydns/b/a', 'g', '/x'],
+    );
+    assert.equal(entriesMax, 31);
+    assert.equal((await configOf()).entriesMax, undefined);
+  });
+
+  test('of the environment, custom ones stand a line each', async () => {
+    const env = { DISCOVER_VIEWS_CUSTOM: '/x/{{id}} = {"a":1,"b":2}\n/y/{{id}} = {{url}}\n' };
+    assert.deepEqual((await configOf({ env })).views, [
+      { key: '/x/{{id}}', value: '{"a":1,"b":2}' },
+      { key: '/y/{{id}}', value: '{{url}}' },
+    ]);
+  });
+
+  const wrong: [views: object, message: RegExp][] = [
+    [{ skydns: 'a b' }, /^views\.skydns .*must be a DNS zone such as "discover\.local", got "a b"$/],
+    [{ grpc: 'g/' }, /^views\.grpc .*must be a path such as "\/lookup", without a slash at its end, got "g\/"$/],
+    [{ registrator: '/discover/service' }, /^views\.registrator .*must begin with a text of its own.*got "\/discover/],
+    [{ custom: ['/x/{{id}}'] }, /^views\.custom .*must be a list of "<key template> = <value template>"/],
+    [{ custom: ['/x/{{name}} = a'] }, /^views\.custom .*must name the container by .*got "\/x\/\{\{name\}\} = a"$/],
+    [{ custom: ['/x/{{id}} = a', '/x/{{id}} = b'] }, /^views\.custom .*must be unlike the keys of other views/],
+    [{ custom: ['/x/{{id}} = {"a": {{ip}}}'] }, /^views\.custom .*JSON/],
+  ];
+  for (const [views, message] of wrong) {
+    test(`such as ${JSON.stringify(views)} are refused`, async () => {
+      assert.deepEqual((await problemsOf({ options: { views } })).filter((problem) => message.test(problem)).length, 1);
+    });
+  }
 });
 
 describe('log levels', () => {

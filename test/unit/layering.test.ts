@@ -36,8 +36,9 @@ const mayImport: Record<string, readonly string[]> = {
   inspect: [...common, 'docker'],
   reconcile: common,
   registry: common,
+  views: ['model'],
   'host.ts': ['errors.ts'],
-  config: ['errors.ts', 'host.ts', 'docker', 'inspect', 'registry'],
+  config: ['errors.ts', 'host.ts', 'docker', 'inspect', 'registry', 'views'],
   'arguments.ts': ['errors.ts', 'version.ts', 'config'],
 };
 

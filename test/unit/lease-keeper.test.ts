@@ -1,4 +1,5 @@
 /** Who may write for a host: the claim, the hand-over, the doubts and the end of a tenure. */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Ref } from '../../src/actor/actor.ts';
@@ -13,6 +14,7 @@ import { type Doubt, LeaseKeeper } from '../../src/registry/lease-keeper.ts';
 import type { OwnerRecord } from '../../src/registry/owner.ts';
 import type { Fate } from '../../src/registry/process-identity.ts';
 import type { Hold, Tenure } from '../../src/registry/registry.ts';
+import { recogniser } from '../../src/views/views.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 
@@ -65,6 +67,7 @@ class Host {
           ttlSeconds: wanted.ttlSeconds ?? 10,
           onExit: wanted.onExit ?? ('keep' as const),
           owner: { instance, started: '2026-01-01T00:00:00Z', version: '1.0.0', ip: '10.0.0.1', process },
+          recogniser: (templates: readonly string[]) => recogniser(templates, 'host-1'),
           fateOf: () => wanted.fate ?? 'unknown',
           onHeld: () => {
             this.heldTimes++;

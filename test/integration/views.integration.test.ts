@@ -1,0 +1,155 @@
+/** Views beside the native keys: one transaction, one lease, and switched on and off without a trace elsewhere. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { forkEngine } from '../../bench/engine/client.ts';
+import type { Entry } from '../helpers/etcd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromEngine, type Host, startHost } from '../helpers/host.ts';
+import { needs } from '../helpers/run.ts';
+
+const roots = ['/skydns/', 'discover/grpc/', '/services/', 'traefik/', '/custom/'];
+const all = [
+  ...['--views.skydns', 'discover.local', '--views.grpc', 'discover/grpc', '--views.registrator', '/services'],
+  ...['--views.traefik', 'traefik', '--views.custom', '/custom/{{name}}/{{id}}-{{privatePort}} = {{address}}'],
+];
+const container = {
+  env: ['DISCOVER=web:80, dns:53/udp'],
+  ports: [{ container: '80/tcp' }, { container: '53/udp' }],
+};
+/** Per root: web is tcp, and dns is udp, of which gRPC knows nothing. */
+const entriesOf = [2, 1, 2, 2, 2];
+
+const isView = (key: string): boolean => roots.some((root) => key.startsWith(root));
+const isNative = (key: string): boolean =>
+  /^\/discover\/(service|host)\/.*\/[0-9a-f]{12}$/.test(key) && !/\/h1x\//.test(key);
+
+async function written(host: Host): Promise<{ views: Entry[]; natives: Entry[] }> {
+  const entries = (await host.etcd.entries('')).filter(({ key }) => !key.startsWith('/discoverx/'));
+  return { views: entries.filter(({ key }) => isView(key)), natives: entries.filter(({ key }) => isNative(key)) };
+}
+
+const counts = (entries: readonly Entry[]): number[] =>
+  roots.map((root) => entries.filter(({ key }) => key.startsWith(root)).length);
+
+const restarted = async (host: Host, args: readonly string[]): Promise<void> => {
+  await host.terminate();
+  await host.launch(args);
+};
+
+describe('With views on, discover (simulated engine, real etcd)', { skip: needs('etcd', 'etcdctl') }, () => {
+  test('writes a container to all of them in one revision, and takes it out of all in one', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startHost({ source: fromEngine(engine), args: all });
+    await using everything = await host.etcd.record('');
+    const ids = await engine.run([container]);
+    const { views, natives } = await eventually(async () => {
+      const found = await written(host);
+      assert.deepEqual(counts(found.views), entriesOf);
+      return found;
+    });
+    assert.equal(natives.length, 3);
+    const [first] = natives;
+    for (const { key, modRevision, lease } of [...views, ...natives]) {
+      assert.deepEqual({ key, modRevision, lease }, { key, modRevision: first?.modRevision, lease: first?.lease });
+    }
+    await engine.apply('kill', ids);
+    await eventually(async () => assert.deepEqual(await written(host), { views: [], natives: [] }));
+    await everything.settled();
+    const deletes = everything.changes.filter(({ kind, key }) => kind === 'delete' && (isView(key) || isNative(key)));
+    assert.equal(deletes.length, views.length + natives.length);
+    assert.equal(new Set(deletes.map(({ revision }) => revision)).size, 1);
+  });
+
+  test('switches each on and off at a restart, and leaves the native keys and the other views alone', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startHost({ source: fromEngine(engine) });
+    await engine.run([container, container]);
+    const native = await eventually(async () => {
+      const { views, natives } = await written(host);
+      assert.deepEqual([views.length, natives.length], [0, 6]);
+      return natives;
+    });
+    const grpc = ['--views.grpc', 'discover/grpc'];
+    await restarted(host, grpc);
+    const first = await eventually(async () => {
+      const { views, natives } = await written(host);
+      assert.deepEqual(counts(views), [0, 2, 0, 0, 0]);
+      assert.deepEqual(natives, native);
+      return views;
+    });
+    await restarted(host, all);
+    await eventually(async () => {
+      const { views, natives } = await written(host);
+      assert.deepEqual(
+        counts(views),
+        entriesOf.map((count) => 2 * count),
+      );
+      assert.deepEqual(
+        views.filter(({ key }) => key.startsWith('discover/grpc/')),
+        first,
+      );
+      assert.deepEqual(natives, native);
+    });
+    await restarted(host, grpc);
+    await eventually(async () => assert.deepEqual(await written(host), { views: first, natives: native }));
+    await restarted(host, []);
+    await eventually(async () => assert.deepEqual(await written(host), { views: [], natives: native }));
+  });
+
+  test('takes away what stood in them of containers that ended while it was away, and heals what was deleted', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startHost({ source: fromEngine(engine), args: [...all, '--resync', '1'] });
+    const [gone = '', stays = ''] = await engine.run([container, container]);
+    const each = entriesOf.map((count) => 2 * count);
+    await eventually(async () => assert.deepEqual(counts((await written(host)).views), each));
+    await host.terminate();
+    await engine.apply('kill', [gone]);
+    // Another TTL means another lease; what hangs on the old one is found all the same.
+    await host.launch(['--etcd:ttl', '8']);
+    await eventually(async () => {
+      const { views, natives } = await written(host);
+      assert.deepEqual(counts(views), entriesOf);
+      assert.equal(new Set([...views, ...natives].map(({ lease }) => lease)).size, 1);
+    });
+    const { views } = await written(host);
+    await host.etcd.ctl('del', '--prefix', '/skydns/');
+    await eventually(async () => {
+      const found = (await written(host)).views;
+      assert.deepEqual(
+        found.map(({ key }) => key),
+        views.map(({ key }) => key),
+      );
+    });
+    assert.ok(views.some(({ key }) => key.includes(stays.slice(0, 12))));
+  });
+
+  test('counts their keys among those that fit into a transaction', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startHost({ source: fromEngine(engine), idle: true });
+    await host.launch(all);
+    const ports = Array.from({ length: 60 }, (_, index) => 1000 + index);
+    const env = [`DISCOVER=${ports.map((port) => `s${port}:${port}`).join()}`];
+    await engine.run([{ env, ports: ports.map((port) => ({ container: `${port}/tcp` })) }]);
+    // One native key and five others each, and the record: 21 times six are 126.
+    await eventually(async () => {
+      const { views, natives } = await written(host);
+      assert.deepEqual([views.length, natives.length], [105, 22]);
+      assert.equal(new Set([...views, ...natives].map(({ modRevision }) => modRevision)).size, 1);
+    });
+    // Without views it has its sixty, with them 21 again: more changes than one transaction takes.
+    await restarted(host, []);
+    await eventually(async () =>
+      assert.deepEqual(
+        Object.values(await written(host)).map(({ length }) => length),
+        [0, 61],
+      ),
+    );
+    await restarted(host, all);
+    await eventually(async () =>
+      assert.deepEqual(
+        Object.values(await written(host)).map(({ length }) => length),
+        [105, 22],
+      ),
+    );
+  });
+});

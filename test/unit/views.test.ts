@@ -1,0 +1,149 @@
+/** Views: templates there and back, the layouts that are known by name, and what may not be configured. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Service } from '../../src/model/container.ts';
+import { keysOf, layoutOf } from '../../src/model/keys.ts';
+import { parseKey, parseValue } from '../../src/views/template.ts';
+import {
+  checkRule,
+  customRule,
+  keysPerInstance,
+  presets,
+  type Rule,
+  recogniser,
+  viewsOf,
+} from '../../src/views/views.ts';
+
+const short = '0123456789ab';
+const tcp: Service = { name: 'web_A', privatePort: 80, protocol: 'tcp', url: 'tcp://10.0.0.5:49153' };
+const udp: Service = { name: 'web_A', privatePort: 53, protocol: 'udp', url: 'udp://[2001:db8::5]:49154' };
+
+function written(rules: readonly Rule[], ...services: Service[]): Record<string, string> {
+  const layout = layoutOf('/discover', 'prod', 'h1', viewsOf(rules, 'prod', 'h1'));
+  const keys = keysOf(layout, short, services);
+  for (const key of keys.keys()) assert.equal(layout.containerOf(key), short, key);
+  const isNative = (key: string) => key.startsWith('/discover/service/') || key.startsWith('/discover/host/');
+  return Object.fromEntries([...keys].filter(([key]) => !isNative(key)));
+}
+
+describe('A view is written as its readers expect it:', () => {
+  test('skydns, with a label for each port and numbers as numbers', () => {
+    assert.deepEqual(written(presets.skydns('Discover.local'), tcp, udp), {
+      '/skydns/local/discover/prod/web-a/0123456789ab-80': '{"host":"10.0.0.5","port":49153,"ttl":10}',
+      '/skydns/local/discover/prod/web-a/0123456789ab-53-udp': '{"host":"2001:db8::5","port":49154,"ttl":10}',
+    });
+  });
+
+  test('grpc, with what can be dialled', () => {
+    const v6: Service = { ...tcp, url: 'tcp://[2001:db8::5]:49153' };
+    assert.deepEqual(written(presets.grpc('discover/grpc'), v6, udp), {
+      'discover/grpc/prod/web_A/0123456789ab-80': '{"Op":0,"Addr":"[2001:db8::5]:49153","Metadata":null}',
+    });
+  });
+
+  test('registrator, with the protocol where it is not tcp', () => {
+    assert.deepEqual(written(presets.registrator('/services'), tcp, udp), {
+      '/services/web_A/h1:0123456789ab:80': '10.0.0.5:49153',
+      '/services/web_A/h1:0123456789ab:53:udp': '[2001:db8::5]:49154',
+    });
+  });
+
+  test('traefik, with a number for each server', () => {
+    const { id, second } = { id: BigInt(`0x${short}`) * 100n, second: BigInt(`0x${short}`) * 100n + 1n };
+    assert.deepEqual(written(presets.traefik('traefik'), tcp, udp), {
+      [`traefik/http/services/prod-web-a/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
+      [`traefik/udp/services/prod-web-a/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
+    });
+  });
+
+  test('custom, by its templates', () => {
+    const rule = customRule('/b/{{host:dns}}/{{name}}/{{id}}:{{protocol}} = {"at": "{{url}}", "p": {{privatePort}}}');
+    assert.deepEqual(written([rule], tcp), {
+      [`/b/h1/web_A/${short}:tcp`]: '{"at": "tcp://10.0.0.5:49153", "p": 80}',
+    });
+  });
+
+  test('the first of two ports has the key that does not tell them apart', () => {
+    assert.deepEqual(written([customRule('/b/{{name}}/{{id}} = {{port}}')], tcp, { ...tcp, privatePort: 81 }), {
+      [`/b/web_A/${short}`]: '49153',
+    });
+  });
+});
+
+describe('A key template', () => {
+  test('is read backwards for this host and no other', () => {
+    const template = parseKey('/x/{{host}}/{{name}}/{{id}}');
+    assert.equal(template.containerOf(`/x/h1/web/${short}`, 'h1'), short);
+    for (const key of [`/x/h2/web/${short}`, `/x/h1/web/${short}/y`, `/x/h1/a/b/${short}`, '/x/h1/web/0123456789aB']) {
+      assert.equal(template.containerOf(key, 'h1'), undefined, key);
+    }
+    assert.equal(template.containerOf(`/x/h1/web/${short}`, 'h.'), undefined);
+  });
+
+  test('gives the id of an index back, and none of a number that is none', () => {
+    const template = parseKey('/x/{{index}}');
+    const index = BigInt('0xffffffffffff') * 100n + 99n;
+    assert.equal(template.containerOf(`/x/${index}`, 'h1'), 'ffffffffffff');
+    assert.equal(template.containerOf('/x/99999999999999999', 'h1'), undefined);
+    assert.equal(template.containerOf('/x/5', 'h1'), '000000000000');
+  });
+
+  test('leaves no name a way to pass for the id of another', () => {
+    const [layout, other] = [
+      layoutOf('/discover', 'prod', 'h1', viewsOf([customRule('/x/{{id}}-{{name}} = a')], 'r', 'h1')),
+      'ba9876543210',
+    ];
+    const [key = ''] = [...keysOf(layout, short, [{ ...tcp, name: `${other}-web` }]).keys()];
+    assert.equal(layout.containerOf(key), short);
+    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\} or \{\{realm\}\} before/);
+    assert.throws(() => parseKey('/x/{{name:dns}}{{index}}'), /no \{\{name\}\} or \{\{realm\}\} before/);
+  });
+
+  const wrong: [template: string, message: RegExp][] = [
+    ['/x/{{name}}', /must name the container by \{\{id\}\} or \{\{index\}\}/],
+    ['/x/{{id}}/{{port}}', /must use name, realm, host, id, index, privatePort, protocol.* got \{\{port\}\}/],
+    ['/x/{{id}}/{{nmae}}', /got \{\{nmae\}\}/],
+    ['/x/{{id}}/{{name:upper}}', /got \{\{name:upper\}\}/],
+    ['/x y/{{id}}', /white space/],
+  ];
+  for (const [template, message] of wrong) {
+    test(`such as ${template} is refused`, () => assert.throws(() => parseKey(template), message));
+  }
+});
+
+describe('A value template', () => {
+  const instance = { name: 'a"\\', realm: 'r', host: 'h', id: short, ip: '::1', port: 1, privatePort: 2 };
+  const whole = { ...instance, protocol: 'tcp', url: 'tcp://[::1]:1', place: 0 };
+
+  test('that is JSON escapes what is filled in, and another does not', () => {
+    assert.deepEqual(JSON.parse(parseValue('{"n":"{{name}}","p":{{port}}}')(whole)), { n: 'a"\\', p: 1 });
+    assert.equal(parseValue('{{name}}@{{address}}')(whole), 'a"\\@[::1]:1');
+  });
+
+  test('that is no JSON although it begins so is refused', () => {
+    assert.throws(() => parseValue('{"p":{{ip}}}'), /JSON/);
+  });
+});
+
+describe('A rule of a view', () => {
+  test('cannot write where the native keys are', () => {
+    const heads = ['/discover/service/', '/discover/host/h1/', '/discover/owner/', '/discover/', '/disc', '/', ''];
+    for (const head of heads) {
+      assert.throws(() => checkRule({ key: `${head}{{id}}`, value: 'x' }, '/discover'), /text of its own/, head);
+    }
+    checkRule({ key: '/discover/views/{{id}}', value: 'x' }, '/discover');
+    checkRule({ key: 'discover/{{id}}', value: 'x' }, '/discover');
+  });
+
+  test('counts for the protocols it names', () => {
+    assert.equal(keysPerInstance([]), 0);
+    assert.equal(keysPerInstance(presets.skydns('a')), 1);
+    assert.equal(keysPerInstance([...presets.skydns('a'), ...presets.grpc('g'), customRule('/x/{{id}} = y')]), 3);
+  });
+});
+
+test('Templates of a predecessor that make no sense recognise nothing', () => {
+  const containerOf = recogniser(['/x/{{id', '/y/{{name}}', '/z/{{id}}'], 'h1');
+  assert.equal(containerOf(`/z/${short}`), short);
+  assert.equal(containerOf(`/x/${short}`), undefined);
+});
