@@ -1,36 +1,32 @@
 /**
- * The command line. Node's parseArgs reads it; yargs, of which this is the only import, writes help and
- * completion and is loaded for these alone, because that takes it 60 ms.
+ * The command line, read by Node's parseArgs; `help.ts` writes what there is to print about it.
  *
  * Every option of the table is here, as `--host:realm` (so it was in the original) and as
- * `--host.realm`. Of an option given twice the last counts. Values stay the text they are, so that
- * `--host:id 0123` keeps its zero; `config/` reads and checks them.
+ * `--host.realm`, for every command; behind the name of a command come its own. Of an option given twice
+ * the last counts. Values of the configuration stay the text they are, so that `--host:id 0123` keeps its
+ * zero; `config/` reads and checks them.
  */
 import { parseArgs } from 'node:util';
-import type { Argv } from 'yargs';
-import { jsonSchema, optionTable } from './config/options.ts';
+import type { Command, CommandOption } from './commands/command.ts';
+import { commandTable } from './commands/table.ts';
+import { optionTable } from './config/options.ts';
 import { didYouMean, hint, nearest } from './config/sources.ts';
 import { DiscoverError } from './errors.ts';
 import { version } from './version.ts';
 
-const commands = {
-  run: 'Publish the services of this host, which is the default',
-  config: 'Print the configuration, and where each value comes from',
-  completion: 'Print a completion script for bash or zsh, whichever $SHELL names',
-  help: 'Print this text',
-  version: 'Print the version',
-} as const;
-
-type Command = keyof typeof commands;
+const names = ['run', ...Object.keys(commandTable), 'completion', 'help', 'version'];
 type Value = string | boolean;
+type Flag = string | boolean | number | readonly string[];
 
 export interface Arguments {
-  readonly command: Command;
+  readonly name: string;
   /** By path, the values as they were typed; `--debug` is true, `--no-debug` false. */
   readonly options: Readonly<Record<string, Value>>;
   readonly configFile?: string;
-  /** How `discover config` prints. */
-  readonly output: 'table' | 'json';
+  /** What to do instead of running the agent, and what it was told for itself. */
+  readonly command?: Command;
+  readonly flags: Readonly<Record<string, Flag>>;
+  readonly words: readonly string[];
   /** What to print instead of doing anything else. */
   readonly text?: string;
 }
@@ -40,70 +36,142 @@ const refused = 'etcd.password';
 const refusal =
   '--etcd:password is refused, other users could read it: use --etcd:passwordFile or DISCOVER_ETCD_PASSWORD';
 
-const general = { config: 'string', help: 'boolean', version: 'boolean', schema: 'boolean', output: 'string' } as const;
-const types = new Map<string, 'string' | 'boolean'>(Object.entries(general));
-for (const { path, type } of optionTable) types.set(path, type === 'boolean' ? type : 'string');
-const shorts = new Map([
-  ['-c', '--config'],
-  ['-h', '--help'],
-  ['-o', '--output'],
-]);
+const general = { config: 'string', help: 'boolean', version: 'boolean' } as const;
+type TokenType = 'string' | 'boolean';
+const configTypes = new Map<string, TokenType>(Object.entries(general));
+for (const { path, type } of optionTable) configTypes.set(path, type === 'boolean' ? type : 'string');
+const shorts: Readonly<Record<string, string>> = { '-c': '--config', '-h': '--help' };
 const colons = (path: string): string => path.replaceAll('.', ':');
 const dots = (name: string): string => name.replaceAll(':', '.');
 
 /** Reads the arguments after the program's name. Throws `CONFIG_INVALID` for what it does not know. */
 export async function parseArguments(argv: readonly string[]): Promise<Arguments> {
-  if (argv.includes('--get-yargs-completions')) return textOf('completion', await printed(argv));
-  const { words, given } = read(argv);
-  const isOn = (name: string): boolean => /^(true|1)$/.test(String(given.get(name)));
-  const [command = 'run', ...stray] = words;
-  if (command === 'help' || isOn('help')) return textOf('help', await (await forReading(':')).getHelp());
-  if (command === 'version' || isOn('version')) return textOf('version', version);
+  if (argv.includes('--get-yargs-completions')) {
+    const named = await commandOf(argv.find((word) => Object.hasOwn(commandTable, word)));
+    return textOf('completion', await (await import('./help.ts')).completion(argv, named));
+  }
+  const first = read(argv, configTypes, shorts);
+  const isOn = (path: string): boolean => /^(true|1)$/.test(String(first.given.get(path)?.at(-1)));
+  const [name = 'run', next] = first.words;
+  if (name === 'help' || isOn('help')) {
+    const about = name === 'help' ? next : name;
+    return textOf('help', await (await import('./help.ts')).help(about, await commandOf(about)));
+  }
+  if (name === 'version' || isOn('version')) return textOf('version', version);
+
+  // Which options there are depends on the command, so a command's line is read again for its own.
+  const command = await commandOf(name);
+  const own = command?.options ?? {};
+  const all = new Map([
+    ...configTypes,
+    ...Object.entries(own).map(([path, { type }]) => [path, tokenType(type)] as const),
+  ]);
+  const { words, given } = command ? read(argv, all, { ...shorts, ...command.aliases }) : first;
 
   const problems: string[] = [];
-  if (!isCommand(command)) problems.push(`${command} is not a command${hint(nearest(command, Object.keys(commands)))}`);
-  for (const word of stray) problems.push(`${word} is one word too many after ${command}`);
+  if (!names.includes(name)) problems.push(`${name} is not a command${hint(nearest(name, names))}`);
+  problems.push(...problemsOf(words.slice(1), name, command));
   const options: Record<string, Value> = {};
-  for (const [path, value] of given) {
+  const flags: Record<string, Flag> = {};
+  for (const [path, values] of given) {
+    const value = values.at(-1) as Value;
+    const option = Object.hasOwn(own, path) ? own[path] : undefined;
     if (path === refused) problems.push(refusal);
-    else if (!types.has(path)) problems.push(`--${colons(path)} is not an option${hint(meant(path))}`);
+    else if (option) {
+      const flag = flagOf(option, values);
+      if (flag === undefined) problems.push(`--${path} must be ${allowed(option)}, got ${JSON.stringify(value)}`);
+      else flags[path] = flag;
+    } else if (!configTypes.has(path)) problems.push(await unknown(path, own));
     else if (!Object.hasOwn(general, path)) options[path] = value;
   }
-  const config = given.get('config');
-  const output = given.get('output') ?? 'table';
+  const config = given.get('config')?.at(-1);
   if (config === '' || config === false) problems.push('--config must be the path of a file');
-  if (output !== 'table' && output !== 'json') problems.push(`--output must be table or json, got "${output}"`);
-  if (command !== 'config' && (given.has('schema') || given.has('output')))
-    problems.push('--schema and --output are for discover config');
-  if (problems.length > 0 || !isCommand(command)) {
+  if (problems.length > 0) {
     throw new DiscoverError('CONFIG_INVALID', ['Cannot use the command line:', ...problems].join('\n  '));
   }
-  if (isOn('schema')) return textOf(command, JSON.stringify(jsonSchema(), undefined, 2));
-  if (command === 'completion') return textOf(command, await printed([command]));
+  if (name === 'completion') return textOf(name, await (await import('./help.ts')).completion([name]));
   const file = typeof config === 'string' ? { configFile: config } : {};
-  return { command, options, output: output === 'json' ? 'json' : 'table', ...file };
+  return { name, options, flags, words: words.slice(1), ...file, ...(command && { command }) };
 }
 
-const textOf = (command: Command, text: string): Arguments => ({ command, options: {}, output: 'table', text });
-const isCommand = (word: string): word is Command => Object.hasOwn(commands, word);
+const textOf = (name: string, text: string): Arguments => ({ name, options: {}, flags: {}, words: [], text });
 
-/** The words that are no options, and by path the options, known or not. */
-function read(argv: readonly string[]): { words: string[]; given: Map<string, Value> } {
+async function commandOf(name: string | undefined): Promise<Command | undefined> {
+  return name !== undefined && Object.hasOwn(commandTable, name) ? commandTable[name]?.load() : undefined;
+}
+
+const tokenType = (type: CommandOption['type']): TokenType => (type === 'boolean' ? type : 'string');
+
+/** What is wrong with the words behind the command's name. */
+function problemsOf(words: readonly string[], name: string, command: Command | undefined): string[] {
+  const takes = command?.words ?? [];
+  const missing = takes.slice(words.length).filter((word) => word.startsWith('<'));
+  return [
+    ...words.slice(takes.length).map((word) => `${word} is one word too many after ${name}`),
+    ...missing.map((word) => `${name} needs ${word}`),
+  ];
+}
+
+/** The value of a command's own option; undefined where it will not do. */
+function flagOf(option: CommandOption, values: readonly Value[]): Flag | undefined {
+  const value = String(values.at(-1));
+  switch (option.type) {
+    case 'boolean':
+      return /^(true|false|1|0)$/.test(value) ? /^(true|1)$/.test(value) : undefined;
+    case 'integer':
+      return /^\d{1,9}$/.test(value) && Number(value) <= (option.max ?? Infinity) ? Number(value) : undefined;
+    case 'list': {
+      const items = values.flatMap((one) => String(one).split(',')).map((item) => item.trim());
+      return items.every((item) => item !== '') && !values.includes(false) ? items : undefined;
+    }
+    case 'string':
+      return (option.choices?.includes(value) ?? value !== '') && !values.includes(false) ? value : undefined;
+  }
+}
+
+function allowed({ type, choices, max }: CommandOption): string {
+  if (choices) return choices.join(' or ');
+  if (type === 'integer') return max === undefined ? 'an integer' : `an integer from 0 to ${max}`;
+  return type === 'boolean' ? 'true or false' : 'text that is not empty';
+}
+
+/** What to say of an option that is neither the configuration's nor the command's. */
+async function unknown(path: string, own: object): Promise<string> {
+  const users: string[] = [];
+  for (const [name, { load }] of Object.entries(commandTable)) {
+    if (Object.hasOwn((await load()).options, path)) users.push(name);
+  }
+  if (users.length > 0) return `--${path} has its place behind discover ${users.join(' or ')}`;
+  const near = nearest(path, [...Object.keys(general), ...Object.keys(own)]) ?? didYouMean(path);
+  const isOption = near !== undefined && (configTypes.has(near) || Object.hasOwn(own, near));
+  return `--${colons(path)} is not an option${hint(isOption ? `--${colons(near)}` : undefined)}`;
+}
+
+/** The words that are no options, and by path what options were given, known or not. */
+function read(
+  argv: readonly string[],
+  types: ReadonlyMap<string, TokenType>,
+  aliases: Readonly<Record<string, string>>,
+): { words: string[]; given: Map<string, Value[]> } {
+  const spelt = argv.map((word) => {
+    const [, name = '', rest = ''] = /^([^=]*)(.*)$/s.exec(word) ?? [];
+    return Object.hasOwn(aliases, name) ? `${aliases[name]}${rest}` : word;
+  });
   // A text option takes what follows, except another option: parseArgs would take that too.
-  const args = argv.map((given, index) => {
-    const word = shorts.get(given) ?? given;
+  const args = spelt.map((word, index) => {
     const isText = word.startsWith('--') && types.get(dots(word.slice(2))) === 'string';
-    return isText && /^-(?!\d)/.test(argv[index + 1] ?? '-') ? `${word}=` : word;
+    return isText && /^-(?!\d)/.test(spelt[index + 1] ?? '-') ? `${word}=` : word;
   });
   const both = [...types].flatMap(([path, type]) => [path, colons(path)].map((name) => [name, { type }]));
   const { tokens } = parseArgs({ args, options: Object.fromEntries(both), strict: false, tokens: true });
   const words: string[] = [];
-  const given = new Map<string, Value>();
+  const given = new Map<string, Value[]>();
   let flag: string | undefined;
   for (const token of tokens) {
     if (token.kind === 'positional') {
       // `--debug false`, or what was meant for the value of an option that is none.
-      if (flag !== undefined && (!types.has(flag) || /^(true|false)$/.test(token.value))) given.set(flag, token.value);
+      const isValue = flag !== undefined && (!types.has(flag) || /^(true|false)$/.test(token.value));
+      if (isValue) given.get(flag as string)?.splice(-1, 1, token.value);
       else words.push(token.value);
     }
     flag = undefined;
@@ -111,61 +179,8 @@ function read(argv: readonly string[]): { words: string[]; given: Map<string, Va
     const { name, value } = token;
     const isNo = value === undefined && name.startsWith('no-');
     const path = dots(isNo ? name.slice('no-'.length) : name);
-    given.set(path, value ?? !isNo);
+    given.set(path, [...(given.get(path) ?? []), value ?? !isNo]);
     if (value === undefined && !isNo) flag = path;
   }
   return { words, given };
-}
-
-function meant(path: string): string | undefined {
-  const near = nearest(path, Object.keys(general)) ?? didYouMean(path);
-  return near && types.has(near) ? `--${colons(near)}` : undefined;
-}
-
-/** What the completion script is, or is answered. With dots: bash takes words apart at each colon. */
-async function printed(argv: readonly string[]): Promise<string> {
-  let text = '';
-  const keep = (_error: unknown, _given: unknown, output: string): void => {
-    text = output;
-  };
-  void (await forReading('.')).parse(argv, keep);
-  return text;
-}
-
-const headings: Readonly<Record<string, string>> = { discover: 'Services:', docker: 'Docker Engine:', host: 'Host:' };
-
-async function forReading(separator: ':' | '.'): Promise<Argv> {
-  const { default: yargs } = await import('yargs');
-  const parser = yargs()
-    .scriptName('discover')
-    .locale('en')
-    .wrap(Math.min(120, process.stdout.columns ?? 120))
-    .parserConfiguration({ 'dot-notation': false, 'camel-case-expansion': false })
-    .usage('$0 [command] [options]')
-    .completion('completion', false)
-    .help(false)
-    .version(false)
-    .option('config', { type: 'string', alias: 'c', group: 'General:', describe: 'JSON file that holds options' })
-    .option('help', { type: 'boolean', alias: 'h', group: 'General:', describe: commands.help })
-    .option('version', { type: 'boolean', group: 'General:', describe: commands.version })
-    .option('schema', { type: 'boolean', group: 'discover config:', describe: 'Print the JSON Schema of the file' })
-    .option('output', { type: 'string', alias: 'o', group: 'discover config:', describe: 'table or json' })
-    .example('$0', 'Engine at /var/run/docker.sock, etcd at localhost:2379')
-    .example('$0 --etcd:endpoints a:2379,b:2379 --host:realm blue', 'A cluster, and a realm of its own')
-    .example('$0 --config discover.json --debug', 'Options from a file, and a line for each container')
-    .example('DISCOVER_HOST_IP=10.0.0.5 $0 config', 'Which value holds, and where it comes from')
-    .epilogue('--host.realm is the same as --host:realm. Of an option given twice the last counts.');
-  for (const [name, description] of Object.entries(commands)) parser.command(name, description);
-  for (const { path, type, choices, default: value, description } of optionTable) {
-    if (path === refused) continue;
-    const [group = ''] = path.includes('.') ? path.split('.') : ['General'];
-    parser.option(path.replaceAll('.', separator), {
-      type: type === 'boolean' ? 'boolean' : type === 'integer' ? 'number' : 'string',
-      group: headings[group] ?? `${group}:`,
-      describe: description,
-      ...(choices && { choices }),
-      ...(value !== null && value !== false && { default: value }),
-    });
-  }
-  return parser;
 }

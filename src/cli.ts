@@ -4,6 +4,7 @@
  * exit codes. The codes are sysexits(3) where it has one.
  *
  *     0    stopped as asked, or the command has printed what it was asked for
+ *     69   a command got no answer from etcd, or a refusal; the agent waits instead
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration cannot be used
@@ -13,14 +14,19 @@
 import { constants } from 'node:os';
 import type { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
-import { describeConfig } from './config/describe.ts';
+import type { Io } from './commands/command.ts';
 import { type Resolved, resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
 import { codeOf, type ErrorCode, messageOf } from './errors.ts';
 import { type LogSink, openLog } from './log.ts';
 import { version } from './version.ts';
 
-const exitCodes: Partial<Record<ErrorCode, number>> = { CONFIG_INVALID: 78, HOST_ID_TAKEN: 75 };
+const exitCodes: Partial<Record<ErrorCode, number>> = {
+  CONFIG_INVALID: 78,
+  HOST_ID_TAKEN: 75,
+  ETCD_UNAVAILABLE: 69,
+  ETCD_REFUSED: 69,
+};
 const exitUnexpected = 70;
 /** Stages have time limits of their own; this is for what those did not foresee. */
 const stopTimeoutMs = 9_500;
@@ -33,6 +39,16 @@ const banner = String.raw`
  \__,_|_|___/\___\___/ \_/ \___|_|
 `;
 
+const io: Io = {
+  stdin: process.stdin,
+  write(text) {
+    process.stdout.write(text);
+  },
+  warn(text) {
+    process.stderr.write(`discover: ${text}\n`);
+  },
+};
+
 async function main(): Promise<void> {
   try {
     const given = await parseArguments(process.argv.slice(2));
@@ -41,10 +57,11 @@ async function main(): Promise<void> {
       return;
     }
     const sources = { argv: given.options, env: process.env, file: given.configFile };
-    const resolved = await resolveConfig(readSources(sources));
-    if (given.command !== 'config') return await run(resolved);
-    for (const warning of resolved.warnings) process.stderr.write(`discover: ${warning}\n`);
-    process.stdout.write(`${describeConfig(resolved, given.output)}\n`);
+    const { command, flags, words } = given;
+    if (command === undefined) return await run(await resolveConfig(readSources(sources)));
+    // What a command has begun it ends, whether or not the reader of a pipe stays that long.
+    process.stdout.on('error', () => {});
+    process.exitCode = await command.run({ flags, words, sources }, io);
   } catch (error) {
     process.stderr.write(`discover: ${codeOf(error) ? (error as Error).message : String((error as Error).stack)}\n`);
     process.exitCode = exitCodes[codeOf(error) ?? 'RESTARTS_EXCEEDED'] ?? exitUnexpected;

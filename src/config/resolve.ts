@@ -32,10 +32,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const host = await hostOf(choice, machine);
   // What a value that is refused was meant to spare the machine is no problem of its own.
   const isRefused = choice.problems.some((problem) => /^host\.(ip|interface|id) /.test(problem));
-  const problems = [...choice.problems, ...(isRefused ? [] : host.problems)];
-  if (problems.length > 0) {
-    throw new DiscoverError('CONFIG_INVALID', ['Cannot use the configuration:', ...problems].join('\n  '));
-  }
+  refuseAny([...choice.problems, ...(isRefused ? [] : host.problems)]);
   const isDebug = values.debug || values.verbose;
   const config: Config = {
     workers,
@@ -61,6 +58,22 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
   const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
   return { config, origins, warnings: [...choice.warnings, ...host.warnings], effective };
+}
+
+/**
+ * Where etcd is and what its keys begin with, for commands that want nothing else: this machine is asked nothing
+ * and need not have an address that anybody can reach. What is wrong elsewhere is an error all the same.
+ */
+export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; readonly warnings: readonly string[] } {
+  const choice = new Choice(layers);
+  const etcd = etcdOf(choice);
+  refuseAny(choice.problems);
+  return { etcd, warnings: choice.warnings };
+}
+
+function refuseAny(problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  throw new DiscoverError('CONFIG_INVALID', ['Cannot use the configuration:', ...problems].join('\n  '));
 }
 
 /** The options as they are once nulls, which mean unset, are left out. */

@@ -4,7 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { type Arguments, parseArguments } from '../../src/arguments.ts';
-import { jsonSchema, optionTable } from '../../src/config/options.ts';
+import { commandTable } from '../../src/commands/table.ts';
+import { optionTable } from '../../src/config/options.ts';
 import { readSources } from '../../src/config/sources.ts';
 import { codeOf } from '../../src/errors.ts';
 
@@ -58,7 +59,7 @@ describe('options', () => {
   ];
   for (const [argv, options] of cases) {
     test(`${argv.join(' ') || 'nothing'} gives ${JSON.stringify(options)}`, async () =>
-      assert.deepEqual(await parseArguments(argv), { command: 'run', options, output: 'table' } satisfies Arguments));
+      assert.deepEqual(await parseArguments(argv), { name: 'run', options, flags: {}, words: [] } satisfies Arguments));
   }
 
   test('every option of the table but the password is one of the command line, in both ways of writing', async () => {
@@ -76,6 +77,29 @@ describe('options', () => {
   for (const argv of [['--config', 'f'], ['--config=f'], ['-c', 'f']]) {
     test(`${argv.join(' ')} names the file`, async () => assert.equal((await parseArguments(argv)).configFile, 'f'));
   }
+});
+
+describe('commands', () => {
+  test('config has options of its own, behind its name, and takes those of the configuration', async () => {
+    const given = await parseArguments(['--debug', 'config', '--host:realm', 'x', '-c', 'f', '-o', 'json', '--schema']);
+    const { name, options, flags, words, configFile } = given;
+    assert.deepEqual(
+      { name, options, words, configFile },
+      {
+        name: 'config',
+        options: { debug: true, 'host.realm': 'x' },
+        words: [],
+        configFile: 'f',
+      },
+    );
+    assert.deepEqual(flags, { output: 'json', schema: true });
+    assert.equal(given.command, await commandTable.config?.load());
+  });
+
+  test('what is not given is absent, and --no- is false', async () => {
+    assert.deepEqual((await parseArguments(['config'])).flags, {});
+    assert.deepEqual((await parseArguments(['config', '--no-schema'])).flags, { schema: false });
+  });
 });
 
 describe('mistakes', () => {
@@ -99,8 +123,11 @@ describe('mistakes', () => {
     [['toString'], /^toString is not a command/],
     [['--config'], /^--config must be the path of a file$/],
     [['--config', '--debug'], /^--config must be the path of a file$/],
-    [['--schema'], /^--schema and --output are for discover config$/],
-    [['-o', 'json'], /^--schema and --output are for discover config$/],
+    [['--schema'], /^--schema has its place behind discover config$/],
+    [['--output', 'json'], /^--output has its place behind discover config/],
+    [['config', '--schemas'], /^--schemas is not an option, did you mean --schema\?$/],
+    [['config', '--schema=x'], /^--schema must be true or false, got "x"$/],
+    [['config', '-o'], /^--output must be table or json, got ""$/],
     [['config', '-o', 'yaml'], /^--output must be table or json, got "yaml"$/],
     [['--foo', '1', '--bar', '2'], /^--foo /, /^--bar /],
   ];
@@ -129,9 +156,9 @@ describe('mistakes', () => {
 
 describe('texts', () => {
   test('help names every option but the password, the commands and four examples, in groups', async () => {
-    for (const argv of [['--help'], ['-h'], ['help'], ['config', '--help'], ['--help', '--foo']]) {
-      const { command, text = '' } = await parseArguments(argv);
-      assert.equal(command, 'help');
+    for (const argv of [['--help'], ['-h'], ['help'], ['run', '--help'], ['--help', '--foo']]) {
+      const { name, text = '' } = await parseArguments(argv);
+      assert.equal(name, 'help');
       for (const { path } of optionTable) {
         assert.equal(text.includes(` --${path.replaceAll('.', ':')} `), path !== 'etcd.password', path);
       }
@@ -145,30 +172,31 @@ describe('texts', () => {
   test('version is that of package.json', async () => {
     const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
     for (const argv of [['--version'], ['version']]) {
-      const { command, text } = await parseArguments(argv);
-      assert.deepEqual([command, text], ['version', (manifest as { version: string }).version]);
+      const { name, text } = await parseArguments(argv);
+      assert.deepEqual([name, text], ['version', (manifest as { version: string }).version]);
     }
   });
 
-  test('config prints a table unless told otherwise, and takes all options', async () => {
-    const given = await parseArguments(['config', '--host:realm', 'x', '-c', 'f']);
-    assert.deepEqual(given, { command: 'config', options: { 'host.realm': 'x' }, output: 'table', configFile: 'f' });
-    for (const argv of [
-      ['config', '-o', 'json'],
-      ['config', '--output=json'],
-    ]) {
-      assert.equal((await parseArguments(argv)).output, 'json');
-    }
-  });
-
-  test('config --schema is the JSON Schema', async () => {
-    const { text = '' } = await parseArguments(['config', '--schema']);
-    assert.deepEqual(JSON.parse(text), JSON.parse(JSON.stringify(jsonSchema())));
-  });
+  for (const [name, { description, load }] of Object.entries(commandTable)) {
+    test(`help of ${name} says what it is for and names its options, and its alone`, async () => {
+      const { options } = await load();
+      for (const argv of [
+        [name, '--help'],
+        ['help', name],
+        ['-h', name],
+      ]) {
+        const { text = '' } = await parseArguments(argv);
+        assert.match(text, new RegExp(`^discover ${name} `));
+        assert.ok(text.includes(description), text);
+        for (const option of Object.keys(options)) assert.ok(text.includes(` --${option} `), option);
+        assert.doesNotMatch(text, /--host:realm|--docker:/);
+      }
+    });
+  }
 
   test('completion is a script that bash can read', async () => {
-    const { command, text = '' } = await parseArguments(['completion']);
-    assert.equal(command, 'completion');
+    const { name, text = '' } = await parseArguments(['completion']);
+    assert.equal(name, 'completion');
     assert.match(text, /discover --get-yargs-completions/);
     execFileSync('bash', ['-n'], { input: text });
   });
@@ -183,12 +211,14 @@ describe('texts', () => {
   });
 
   test('what the script asks for is answered with options written with dots', async () => {
-    const { command, text = '' } = await parseArguments(['--get-yargs-completions', 'discover', '--ho']);
+    const { name, text = '' } = await parseArguments(['--get-yargs-completions', 'discover', '--ho']);
     const words = text.split('\n');
-    assert.equal(command, 'completion');
+    assert.equal(name, 'completion');
     assert.ok(words.includes('--host.realm'));
     assert.ok(!words.includes('--etcd.password'));
     const choices = await parseArguments(['--get-yargs-completions', 'discover', '--host.onExit', '']);
     assert.equal(choices.text, 'keep\nremove');
+    const own = await parseArguments(['--get-yargs-completions', 'discover', 'config', '--sch']);
+    assert.ok(own.text?.split('\n').includes('--schema'), own.text);
   });
 });

@@ -8,7 +8,7 @@ import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { describeConfig, redacted } from '../../src/config/describe.ts';
 import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
-import { put, type Resolved, resolveConfig } from '../../src/config/resolve.ts';
+import { put, type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
 import { codeOf } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
@@ -509,6 +509,22 @@ describe('etcd', () => {
     const login = { username: 'u', passwordFile: secretFile };
     const { warnings } = await resolve({ argv: { etcd: { ...login, endpoints: 'db:2379' } } });
     assert.match(warnings.join(), /unencrypted/);
+  });
+});
+
+describe('etcd alone, for commands that want nothing else', () => {
+  test('is what it is in the whole, though this machine has no address to publish', async () => {
+    const given = { argv: { 'etcd.endpoints': 'a:1,b:2', 'etcd.prefix': 'x/' }, env: { DISCOVER_ETCD_TTL: '9' } };
+    const { etcd, warnings } = resolveEtcd(readSources(given));
+    assert.deepEqual(etcd, (await configOf(given)).etcd);
+    assert.deepEqual(warnings, []);
+  });
+
+  test('is refused for what is wrong anywhere', () => {
+    assert.throws(
+      () => resolveEtcd(readSources({ argv: { 'etcd.ttl': '1', 'host.realm': '..' } })),
+      (error: Error) => codeOf(error) === 'CONFIG_INVALID' && /etcd\.ttl .*\n {2}host\.realm /.test(error.message),
+    );
   });
 });
 

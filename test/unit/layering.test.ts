@@ -39,7 +39,10 @@ const mayImport: Record<string, readonly string[]> = {
   views: ['model'],
   'host.ts': ['errors.ts'],
   config: ['errors.ts', 'host.ts', 'docker', 'inspect', 'registry', 'views'],
-  'arguments.ts': ['errors.ts', 'version.ts', 'config'],
+  // One file per command; what they need of the stages they import as they run.
+  commands: [...common, 'config', 'docker', 'registry'],
+  'help.ts': ['commands', 'config'],
+  'arguments.ts': ['errors.ts', 'version.ts', 'help.ts', 'commands', 'config'],
 };
 
 test('imports run one way: a stage knows the model and the actors, and no other stage', () => {
@@ -81,10 +84,40 @@ test('each package is imported by one file', () => {
     pino: ['log.ts'],
     'pino-pretty': ['log.ts'],
     piscina: ['inspect/pool.ts'],
-    yargs: ['arguments.ts'],
+    yargs: ['help.ts'],
   };
   for (const [name, where] of Object.entries(expected)) {
     assert.deepEqual([...(importers.get(name) ?? [])], where, name);
   }
   assert.deepEqual([...importers.keys()].filter((name) => !(name in expected)).sort(), ['zod']);
+});
+
+/** What a file imports at once, as opposed to when it comes to it, and whatever that imports. */
+function loadedBy(file: string, found = new Set<string>()): Set<string> {
+  const text = readFileSync(join(src, file), 'utf8');
+  for (const [, specifier = ''] of text.matchAll(/^(?:import|export) (?!type )[^;]*?'(\.[^']+)';/gms)) {
+    const target = relative(src, join(src, dirname(file), specifier));
+    if (!found.has(target)) loadedBy(target, found.add(target));
+  }
+  return found;
+}
+
+test('to start the agent no command is loaded, nor the help', () => {
+  const loaded = loadedBy('cli.ts');
+  assert.ok(loaded.has('commands/table.ts') && loaded.has('config/options.ts'));
+  assert.deepEqual(
+    [...loaded].filter((file) => file.startsWith('commands/')),
+    ['commands/table.ts'],
+  );
+  assert.ok(!loaded.has('help.ts'));
+});
+
+test('to name a command, or to print help, the clients of Docker and etcd are not loaded', () => {
+  const commands = files.filter((file) => file.startsWith('commands/'));
+  for (const file of ['help.ts', ...commands]) {
+    const loaded = loadedBy(file);
+    for (const client of ['docker/docker.ts', 'registry/etcd.ts', 'agent.ts']) {
+      assert.ok(!loaded.has(client), `${file} loads ${client} before it runs`);
+    }
+  }
 });

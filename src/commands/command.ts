@@ -1,0 +1,74 @@
+/**
+ * What a command is: its own options, the words it takes and what it does. Each has a file here and a line
+ * in `table.ts`; what is in the file is loaded only when the command is named, or for its help.
+ *
+ * Help and completion load the file as well, so what takes time to load (the clients of Docker and etcd) is
+ * imported inside `run`. A command ends by returning its exit code, never by itself; what it throws
+ * becomes a message and a code as everywhere. Configuration is read from `sources` by whoever needs it, since
+ * a command that only reads etcd should not fail for want of a host address.
+ */
+import type { Readable } from 'node:stream';
+import type { Sources } from '../config/sources.ts';
+
+/** One option that belongs to a command alone, written `--<name>`. */
+export interface CommandOption {
+  /** A list may be given several times, or with commas. */
+  readonly type: 'string' | 'boolean' | 'integer' | 'list';
+  /** Says as well what holds where the option is left out. */
+  readonly description: string;
+  readonly choices?: readonly string[];
+  /** For an integer, whose least value is 0. */
+  readonly max?: number;
+}
+
+export type CommandOptions = Readonly<Record<string, CommandOption>>;
+
+interface Values {
+  readonly string: string;
+  readonly boolean: boolean;
+  readonly integer: number;
+  readonly list: readonly string[];
+}
+
+/** What was given of the options, checked; those that were not given are absent. */
+export type Flags<Options extends CommandOptions> = {
+  readonly [Name in keyof Options]?: Options[Name] extends { readonly choices: readonly (infer Choice)[] }
+    ? Choice
+    : Values[Options[Name]['type']];
+};
+
+export interface Given<Options extends CommandOptions> {
+  readonly flags: Flags<Options>;
+  /** Those behind the name, as many as `Command.words` allows. */
+  readonly words: readonly string[];
+  /** For `readSources`: the command line, the environment and the file. */
+  readonly sources: Sources;
+}
+
+export interface Io {
+  readonly stdin: Readable;
+  /** Standard output. */
+  write(text: string): void;
+  /** One line on standard error. */
+  warn(text: string): void;
+}
+
+export interface Command<Options extends CommandOptions = CommandOptions> {
+  readonly options: Options;
+  /** Other ways to write an option, of the command or of the configuration: `{ '-o': '--output' }`. */
+  readonly aliases?: Readonly<Record<string, string>>;
+  /** The words it takes, as in help: `<service>` has to be given, `[service]` may be. */
+  readonly words?: readonly string[];
+  /** Resolves to the exit code. */
+  run(given: Given<Options>, io: Io): Promise<number>;
+}
+
+/** Keeps the types of the options for `run`. */
+export const command = <const Options extends CommandOptions>(of: Command<Options>): Command<Options> => of;
+
+/** For commands that print something to read. */
+export const output = {
+  type: 'string',
+  choices: ['table', 'json'],
+  description: 'table or json (table)',
+} as const;
