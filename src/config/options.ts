@@ -23,9 +23,9 @@ export interface Config extends AdvertisementOptions {
     /** Such as `1.41`, without a v; undefined to negotiate. */
     readonly apiVersion: string | undefined;
   };
-  /** The endpoints are `http://host:port`, or every one of them https. */
   /** Beside the native keys: see `views/`. */
   readonly views: readonly ViewRule[];
+  /** The endpoints are `http://host:port`, or every one of them https. */
   readonly etcd: RegistryConfig & {
     /** One leading slash, no trailing one. */
     readonly prefix: string;
