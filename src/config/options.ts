@@ -9,8 +9,8 @@
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
 import type { DockerEndpoint } from '../docker/docker.ts';
+import type { EtcdAccess } from '../etcd.ts';
 import type { AdvertisementOptions } from '../inspect/advertise.ts';
-import type { RegistryConfig } from '../registry/registry.ts';
 import type { Rule as ViewRule } from '../views/views.ts';
 
 /** What the agent runs on. */
@@ -26,7 +26,7 @@ export interface Config extends AdvertisementOptions {
   /** Beside the native keys: see `views/`. */
   readonly views: readonly ViewRule[];
   /** The endpoints are `http://host:port`, or every one of them https. */
-  readonly etcd: RegistryConfig & {
+  readonly etcd: EtcdAccess & {
     /** One leading slash, no trailing one. */
     readonly prefix: string;
     readonly ttlSeconds: number;

@@ -1,7 +1,7 @@
-/** The registry over etcd v3, by way of etcd3 (whose only importer this is) and, for commits, a leaner call. */
+/** The registry over etcd v3, by way of etcd3 and, for commits, a leaner call. */
 
-import { Etcd3, type ICompare, type IRequestOp } from 'etcd3';
-import { DiscoverError, messageOf } from '../errors.ts';
+import type { Etcd3, ICompare, IRequestOp } from 'etcd3';
+import { after, callTimeoutMs, connectEtcd, type EtcdAccess, etcdError } from '../etcd.ts';
 import type { Change } from '../model/ledger.ts';
 import { GrpcCaller } from './grpc-call.ts';
 import {
@@ -11,16 +11,9 @@ import {
   type OwnerKey,
   operationsMax,
   type Registry,
-  type RegistryConfig,
   type Tenure,
 } from './registry.ts';
 import { decodeSucceeded, encodeTxn } from './txn-message.ts';
-
-/** Above a leader election (about 2 s at etcd's defaults a call may have to wait out half of one). */
-const callTimeoutMs = 2_000;
-
-/** Neither retries nor breakers: see `registry.ts`. */
-const noPolicy = { execute: async <Result>(call: (context: object) => Result) => call({}) };
 
 export class EtcdRegistry implements Registry {
   /**
@@ -30,7 +23,7 @@ export class EtcdRegistry implements Registry {
   readonly #members: readonly Member[];
   #current = 0;
 
-  constructor(config: RegistryConfig) {
+  constructor(config: EtcdAccess) {
     this.#members = config.endpoints.map((endpoint) => new Member(endpoint, config));
   }
 
@@ -127,7 +120,7 @@ export class EtcdRegistry implements Registry {
     try {
       return await request(this.#members[index] as Member);
     } catch (error) {
-      const failure = classify(name, error);
+      const failure = etcdError(name, error);
       if (failure.code === 'ETCD_UNAVAILABLE' && this.#current % this.#members.length === index) this.#current++;
       throw failure;
     }
@@ -141,10 +134,10 @@ class Member {
   readonly #login: { readonly name: string; readonly password: string } | undefined;
   #token: string | undefined;
 
-  constructor(endpoint: string, config: RegistryConfig) {
+  constructor(endpoint: string, config: EtcdAccess) {
     const { username, password, tls } = config;
     const isSecure = tls !== undefined || endpoint.startsWith('https:');
-    this.etcd = connect(endpoint, config);
+    this.etcd = connectEtcd(endpoint, config);
     this.#caller = new GrpcCaller(endpoint.replace(/^(https?:\/\/)?/, isSecure ? 'https://' : 'http://'), tls);
     this.#login = username === undefined ? undefined : { name: username, password: password ?? '' };
   }
@@ -168,32 +161,6 @@ class Member {
   }
 }
 
-function connect(endpoint: string, { tls, username, password }: RegistryConfig): Etcd3 {
-  return new Etcd3({
-    hosts: endpoint,
-    ...(tls && {
-      credentials: {
-        ...(tls.ca && { rootCertificate: tls.ca }),
-        ...(tls.key && { privateKey: tls.key }),
-        ...(tls.cert && { certChain: tls.cert }),
-      } as { rootCertificate: Buffer },
-    }),
-    ...(username !== undefined && { auth: { username, password: password ?? '' } }),
-    // A fixed deadline would have passed by the second call.
-    defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + callTimeoutMs }),
-    faultHandling: { host: () => noPolicy as never, global: noPolicy as never },
-    grpcOptions: {
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1_000,
-      'grpc.keepalive_time_ms': 10_000,
-      'grpc.keepalive_timeout_ms': 3_000,
-      // A reading of a host with 100,000 keys is larger than gRPC's default of 4 MiB.
-      'grpc.max_receive_message_length': 64 << 20,
-    },
-  });
-}
-
 function unchanged(key: string, revision: string): ICompare {
   return { key: Buffer.from(key), target: 'Mod', result: 'Equal', mod_revision: revision };
 }
@@ -204,33 +171,4 @@ function put(key: string, value: string, lease: LeaseId): IRequestOp {
 
 function found(kv: { key: Buffer; value: Buffer; lease: string }): FoundKey {
   return { key: kv.key.toString(), value: kv.value.toString(), lease: kv.lease };
-}
-
-/** The first key behind all that begin with the prefix. Prefixes here end in a slash, never in 0xff. */
-function after(prefix: Buffer): Buffer {
-  const end = Buffer.from(prefix);
-  end[end.length - 1] = (end.at(-1) as number) + 1;
-  return end;
-}
-
-/** gRPC's codes by which etcd says that asking again in the same way is no use. */
-const refusals = new Set([
-  3, // INVALID_ARGUMENT: too many operations, too large, a key twice
-  7, // PERMISSION_DENIED
-  8, // RESOURCE_EXHAUSTED: out of space, or larger than gRPC takes
-  9, // FAILED_PRECONDITION: authentication is off or on, against what we assume
-  11, // OUT_OF_RANGE
-  16, // UNAUTHENTICATED
-]);
-
-function classify(call: string, error: unknown): DiscoverError {
-  // etcd3 turns what it knows into classes of its own, and the text is all that stays of gRPC's code.
-  const text = error instanceof Error ? error.message : String(error);
-  const code = Number((error as { code?: unknown }).code ?? /\b(\d+) [A-Z_]+:/.exec(text)?.[1]);
-  const kind = /requested lease not found/.test(text)
-    ? 'LEASE_LOST'
-    : refusals.has(code)
-      ? 'ETCD_REFUSED'
-      : 'ETCD_UNAVAILABLE';
-  return new DiscoverError(kind, `etcd ${call}: ${messageOf(error)}`, { cause: error });
 }

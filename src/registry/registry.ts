@@ -1,21 +1,13 @@
 /**
  * etcd as discover uses it: owner key, lease, readings, guarded commits.
  *
- * This is the only layer that knows gRPC codes, and it does not retry: etcd3's own retries sit behind
- * a breaker that would refuse every call for five seconds after one failure, so both are switched off.
- * Each call has a deadline. What a failed call has done is unknown (etcd may apply it long after the
- * deadline), which is why every write is guarded by the owner key's modification revision: claiming
- * anew raises it, and whatever is still under way from before is then refused.
+ * It does not retry (`etcd.ts` says why). Each call has a deadline. What a failed call has done is
+ * unknown (etcd may apply it long after the deadline), which is why every write is guarded by the owner
+ * key's modification revision: claiming anew raises it, and whatever is still under way from before is
+ * then refused.
  */
 
 import type { Change } from '../model/ledger.ts';
-
-export interface RegistryConfig {
-  readonly endpoints: readonly string[];
-  readonly username?: string;
-  readonly password?: string;
-  readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
-}
 
 /** A lease id: a 64-bit number in decimal. */
 export type LeaseId = string;
