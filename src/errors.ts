@@ -20,7 +20,11 @@ export type ErrorCode =
   /** etcd has answered that it will not do this. Bisected, then parked. */
   | 'ETCD_REFUSED'
   /** The lease is gone, or the owner key is no longer ours. Claimed again. */
-  | 'LEASE_LOST';
+  | 'LEASE_LOST'
+  /** What was asked for cannot be the name of a service or of a realm. */
+  | 'NAME_INVALID'
+  /** The client that was asked is closed. */
+  | 'CLIENT_CLOSED';
 
 export class DiscoverError extends Error {
   readonly code: ErrorCode;

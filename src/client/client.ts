@@ -1,0 +1,175 @@
+/**
+ * The client: what services there are, from etcd, for programs that call them.
+ *
+ * The first question about a service reads it and follows it from then on; every later one is answered
+ * from memory. While etcd is away the answers are the last that it gave, and `stale` tells how old they
+ * are. A service nobody has asked about for ten minutes is followed no more, so that a program may ask
+ * for any names it is given.
+ *
+ *     const client = new DiscoverClient({ endpoints: ['etcd-1:2379'] });
+ *     const instance = await client.pick('web', { realm: 'production' });
+ */
+
+import { DiscoverError } from '../errors.ts';
+import { type Instance, servicePrefix } from '../model/instance.ts';
+import { type Difference, differenceOf, type Selector } from './catalogue.ts';
+import { EtcdReader } from './etcd.ts';
+import { Feed, type Stale } from './feed.ts';
+import { accessOf, type ClientOptions } from './options.ts';
+
+/** How long an instance that was reported is passed over. */
+const passedOverMs = 10_000;
+const unusedMs = 600_000;
+const sweepMs = 60_000;
+
+export interface Question extends Selector {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A set, and how it differs from the one the same iteration gave before. */
+export interface Update extends Difference {
+  readonly instances: readonly Instance[];
+}
+
+export class DiscoverClient implements AsyncDisposable {
+  readonly #below: string;
+  readonly #reader: EtcdReader;
+  readonly #feeds = new Map<string, Feed>();
+  readonly #sweeper: NodeJS.Timeout;
+  /** Whose turn it is in a set. */
+  readonly #turns = new WeakMap<readonly Instance[], number>();
+  /** URLs that were reported, and until when they are passed over. */
+  readonly #failed = new Map<string, number>();
+  #isClosed = false;
+
+  /** Throws a `DiscoverError` of code `CONFIG_INVALID`. No connection is made before the first question. */
+  constructor(options: ClientOptions = {}) {
+    const { prefix, ...access } = accessOf(options);
+    this.#below = servicePrefix(prefix);
+    this.#reader = new EtcdReader(access);
+    this.#sweeper = setInterval(() => this.#sweep(), sweepMs).unref();
+  }
+
+  /** Keys among those followed that are no instances, whoever wrote them. */
+  get skipped(): number {
+    return [...this.#feeds.values()].reduce((sum, { catalogue }) => sum + catalogue.skipped, 0);
+  }
+
+  /** While etcd cannot be followed: how old the oldest answers are, and why. */
+  get stale(): Stale | undefined {
+    const all = [...this.#feeds.values()].flatMap(({ stale }) => stale ?? []);
+    return all.sort((one, other) => other.ageMs - one.ageMs)[0];
+  }
+
+  /**
+   * The instances of a service, in no order; empty where there are none. Rejects where nothing is known yet
+   * and etcd refuses (`ETCD_REFUSED`) or has not answered for ten seconds (`ETCD_UNAVAILABLE`).
+   */
+  async resolve(name: string, { signal, ...selector }: Question = {}): Promise<readonly Instance[]> {
+    signal?.throwIfAborted();
+    const feed = this.#feedOf(name, selector.realm);
+    await feed.known(signal);
+    return feed.catalogue.select(name, selector);
+  }
+
+  /**
+   * The set, once it is known, and again whenever it has changed. Who is slow gets the latest set, with all
+   * that has changed since the last one. Ends when the signal is aborted or the client closed; throws only
+   * where nothing is known yet and etcd refuses.
+   */
+  watch(name: string, { signal, ...selector }: Question = {}): AsyncGenerator<Update, void, undefined> {
+    return this.#updates(this.#feedOf(name, selector.realm), name, selector, signal);
+  }
+
+  /** One instance, each in turn; passes over those reported lately unless all are. Undefined: there is none. */
+  async pick(name: string, question: Question = {}): Promise<Instance | undefined> {
+    const instances = await this.resolve(name, question);
+    if (instances.length === 0) return undefined;
+    // At first somewhere, lest all clients begin with the same one.
+    const turn = this.#turns.get(instances) ?? Math.floor(Math.random() * instances.length);
+    const nowMs = performance.now();
+    const inTurn = (index: number) => instances[(turn + index) % instances.length] as Instance;
+    let chosen = 0;
+    while (chosen < instances.length && (this.#failed.get(inTurn(chosen).url) ?? 0) > nowMs) chosen++;
+    this.#turns.set(instances, (turn + chosen + 1) % instances.length);
+    // All of them failed: then it is the turn of the first as if none had.
+    return inTurn(chosen);
+  }
+
+  /** Has `pick` pass over an instance for ten seconds: it did not answer, or not as it should. */
+  reportFailed({ url }: Instance): void {
+    this.#failed.set(url, performance.now() + passedOverMs);
+  }
+
+  /** The names of all services, with the number of instances. Once asked, it follows everything there is. */
+  async services({ signal, ...selector }: Question = {}): Promise<ReadonlyMap<string, number>> {
+    signal?.throwIfAborted();
+    const feed = this.#feedOf();
+    await feed.known(signal);
+    return feed.catalogue.counts(selector);
+  }
+
+  /** Ends all iterations and connections. What is being asked rejects with `CLIENT_CLOSED`. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#sweeper);
+    for (const feed of this.#feeds.values()) feed.close();
+    this.#reader.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async *#updates(feed: Feed, name: string, selector: Selector, signal: AbortSignal | undefined) {
+    let last: readonly Instance[] | undefined;
+    feed.watchers++;
+    try {
+      while (!feed.isClosed && !signal?.aborted) {
+        const instances = feed.isKnown ? feed.catalogue.select(name, selector) : undefined;
+        if (instances !== undefined && instances !== last) {
+          const difference = differenceOf(last ?? [], instances);
+          const isNews = last === undefined || Object.values(difference).some((part) => part.length > 0);
+          last = instances;
+          if (isNews) yield { instances, ...difference };
+        } else {
+          if (!feed.isKnown && feed.isRefused) throw feed.failure;
+          await feed.next(signal);
+        }
+      }
+    } finally {
+      feed.watchers--;
+      feed.usedAt = performance.now();
+    }
+  }
+
+  /** The narrowest feed that answers, or a wider one that is there already. */
+  #feedOf(name?: string, realm?: string): Feed {
+    if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
+    const prefixes = [this.#below];
+    for (const segment of [name, realm]) {
+      if (segment === undefined) break;
+      if (segment === '' || segment.includes('/')) {
+        throw new DiscoverError('NAME_INVALID', `A service or realm has a name without slash, got "${segment}"`);
+      }
+      prefixes.push(`${prefixes.at(-1)}${segment}/`);
+    }
+    const narrowest = prefixes.at(-1) as string;
+    const wider = prefixes.map((prefix) => this.#feeds.get(prefix)).find((feed) => feed?.isKnown);
+    const feed = wider ?? this.#feeds.get(narrowest) ?? new Feed(this.#reader, this.#below, narrowest);
+    if (wider === undefined) this.#feeds.set(narrowest, feed);
+    feed.usedAt = performance.now();
+    return feed;
+  }
+
+  /** Forgets what is of no use any more. */
+  #sweep(): void {
+    const nowMs = performance.now();
+    for (const [prefix, feed] of this.#feeds) {
+      if (feed.watchers > 0 || nowMs - feed.usedAt < unusedMs) continue;
+      feed.close();
+      this.#feeds.delete(prefix);
+    }
+    for (const [url, untilMs] of this.#failed) if (untilMs <= nowMs) this.#failed.delete(url);
+  }
+}
