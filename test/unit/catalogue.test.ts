@@ -1,0 +1,157 @@
+/** What a reader makes of keys and values: instances, sets, differences. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Catalogue, differenceOf } from '../../src/client/catalogue.ts';
+import type { Service } from '../../src/model/container.ts';
+import { parseInstance, servicePrefix } from '../../src/model/instance.ts';
+import { keysOf, layoutOf } from '../../src/model/keys.ts';
+
+const below = servicePrefix('/discover');
+const key = (tail: string): string => below + tail;
+const put = (tail: string, value = 'tcp://10.0.0.5:80') => ({ key: key(tail), value });
+const gone = (tail: string) => ({ key: key(tail), value: undefined });
+const [a, b] = ['web/prod/h1/aaaaaaaaaaaa', 'web/prod/h1/bbbbbbbbbbbb'];
+
+test('parseInstance takes apart every key that the agent makes, and no record', () => {
+  const offer = (name: string, privatePort: number, protocol: Service['protocol'], url: string): Service => {
+    return { name, privatePort, protocol, url };
+  };
+  const offers = [
+    offer('web', 80, 'tcp', 'tcp://10.0.0.5:32768'),
+    offer('web', 81, 'tcp', 'tcp://[2001:db8::5]:32769'),
+    offer('web', 82, 'udp', 'udp://10.0.0.5:32770'),
+    offer('a%20b', 80, 'sctp', 'sctp://10.0.0.5:1'),
+  ];
+  const keys = keysOf(layoutOf('/discover', 'prod', 'h1'), 'aaaaaaaaaaaa', offers);
+  const read = [...keys].flatMap(([name, value]) => parseInstance(below, name, value) ?? []);
+  const common = { realm: 'prod', host: 'h1', containerId: 'aaaaaaaaaaaa' };
+  const plain = key('web/prod/h1/aaaaaaaaaaaa');
+  assert.deepEqual(read, [
+    { ...common, name: 'web', protocol: 'tcp', address: '10.0.0.5', port: 32_768, url: offers[0]?.url, key: plain },
+    {
+      ...common,
+      name: 'web',
+      protocol: 'tcp',
+      address: '2001:db8::5',
+      port: 32_769,
+      url: offers[1]?.url,
+      key: `${plain}:81`,
+    },
+    {
+      ...common,
+      name: 'web',
+      protocol: 'udp',
+      address: '10.0.0.5',
+      port: 32_770,
+      url: offers[2]?.url,
+      key: `${plain}:82:udp`,
+    },
+    {
+      ...common,
+      name: 'a%20b',
+      protocol: 'sctp',
+      address: '10.0.0.5',
+      port: 1,
+      url: offers[3]?.url,
+      key: key('a%20b/prod/h1/aaaaaaaaaaaa'),
+    },
+  ]);
+});
+
+test('parseInstance takes nothing else for an instance', () => {
+  const good = 'tcp://10.0.0.5:80';
+  const keys = [
+    ...['', 'web', 'web/prod', 'web/prod/h1', 'web/prod/h1/', '/prod/h1/aaaaaaaaaaaa', 'web//h1/aaaaaaaaaaaa'],
+    ...['web/prod/h1/aaaaaaaaaaa', 'web/prod/h1/aaaaaaaaaaaaa', 'web/prod/h1/AAAAAAAAAAAA', 'web/prod/h1/gggggggggggg'],
+    ...[`${a}/more`, `${a}:`, `${a}:0`, `${a}:123456`, `${a}:80:`, `${a}:80:UDP`, `${a}:80:udp:x`, `${a}\n`],
+  ];
+  for (const tail of keys) assert.equal(parseInstance(below, key(tail), good), undefined, tail);
+  const values = [
+    ...['', '10.0.0.5:80', 'tcp://10.0.0.5', 'tcp://10.0.0.5:0', 'tcp://10.0.0.5:65536', 'tcp://10.0.0.5:080'],
+    ...['tcp://2001:db8::5:80', 'tcp://[10.0.0.5]:80', 'tcp://[2001:db8::]', 'tcp://10.0.0:80', 'tcp://host:80'],
+    ...['http://10.0.0.5:80', 'tcp://10.0.0.5:80/', 'tcp://10.0.0.5:80\n', '{"Op":0}', ' tcp://10.0.0.5:80'],
+  ];
+  for (const value of values) assert.equal(parseInstance(below, key(a), value), undefined, value);
+  assert.equal(parseInstance(servicePrefix('/other'), key(a), good), undefined);
+});
+
+test('Catalogue gives the same set until its service changes, and never one that can be altered', () => {
+  const catalogue = new Catalogue(below);
+  catalogue.apply([put(a), put(b), put('db/prod/h1/aaaaaaaaaaaa')]);
+  const set = catalogue.select('web', {});
+  assert.deepEqual(
+    set.map((one) => one.key),
+    [key(a), key(b)],
+  );
+  catalogue.apply([put(a), put('db/prod/h1/bbbbbbbbbbbb'), gone('db/prod/h1/aaaaaaaaaaaa')]);
+  assert.equal(catalogue.select('web', {}), set);
+  assert.throws(() => (set as unknown[]).pop(), TypeError);
+  catalogue.apply([gone(a)]);
+  assert.deepEqual(
+    catalogue.select('web', {}).map((one) => one.key),
+    [key(b)],
+  );
+  assert.equal(set.length, 2);
+});
+
+test('Catalogue selects by realm and protocol, and counts the same', () => {
+  const catalogue = new Catalogue(below);
+  const udp = 'udp://10.0.0.5:53';
+  catalogue.apply([put(a), put(`${a}:53:udp`, udp), put('web/test/h1/aaaaaaaaaaaa'), put('db/test/h1/aaaaaaaaaaaa')]);
+  const lengths = [{}, { realm: 'prod' }, { protocol: 'udp' }, { realm: 'test', protocol: 'udp' }, { realm: 'pro' }];
+  assert.deepEqual(
+    lengths.map((selector) => catalogue.select('web', selector).length),
+    [3, 2, 1, 0, 0],
+  );
+  assert.deepEqual(
+    [...catalogue.counts({ realm: 'test' })],
+    [
+      ['web', 1],
+      ['db', 1],
+    ],
+  );
+  assert.deepEqual([...catalogue.counts({ protocol: 'udp' })], [['web', 1]]);
+});
+
+test('Catalogue after a reading holds that and nothing else, and keeps the objects that are as they were', () => {
+  const catalogue = new Catalogue(below);
+  catalogue.replace([put(a), put(b), put('no/instance', 'x'), put('db/prod/h1/aaaaaaaaaaaa')]);
+  const [first] = catalogue.select('web', {});
+  catalogue.replace([put(a), put('web/prod/h1/cccccccccccc')]);
+  assert.equal(catalogue.select('web', {})[0], first);
+  assert.deepEqual(
+    catalogue.select('web', {}).map((one) => one.containerId),
+    ['aaaaaaaaaaaa', 'cccccccccccc'],
+  );
+  assert.deepEqual([...catalogue.counts({})], [['web', 2]]);
+  assert.equal(catalogue.skipped, 0);
+});
+
+test('Catalogue counts what is no instance for as long as it is there', () => {
+  const catalogue = new Catalogue(below);
+  catalogue.apply([put(a), put(b, 'nonsense'), put('web', 'x')]);
+  catalogue.apply([put(b, 'more nonsense')]);
+  assert.equal(catalogue.skipped, 2);
+  // A key that was an instance and is none any more is gone from its service.
+  catalogue.apply([put(a, 'nonsense')]);
+  assert.deepEqual([catalogue.skipped, catalogue.select('web', {}).length], [3, 0]);
+  catalogue.apply([put(b), gone('web'), gone(a)]);
+  assert.deepEqual([catalogue.skipped, catalogue.select('web', {}).length], [0, 1]);
+});
+
+test('differenceOf tells what was added, removed and changed', () => {
+  const catalogue = new Catalogue(below);
+  catalogue.apply([put(a), put(b)]);
+  const before = catalogue.select('web', {});
+  catalogue.apply([gone(a), put(b, 'tcp://10.0.0.5:81'), put('web/prod/h1/cccccccccccc')]);
+  const { added, removed, changed } = differenceOf(before, catalogue.select('web', {}));
+  assert.deepEqual(
+    added.map((one) => one.containerId),
+    ['cccccccccccc'],
+  );
+  assert.deepEqual(removed, [before[0]]);
+  assert.deepEqual(
+    changed.map((one) => one.port),
+    [81],
+  );
+});
