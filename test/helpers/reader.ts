@@ -53,7 +53,7 @@ export interface Observer {
 export function observe(client: DiscoverClient, name: string, question: Question = {}): Observer {
   const seen: Seen[] = [];
   const follow = async (): Promise<void> => {
-    let state = new Map<string, string>();
+    const state = new Map<string, string>();
     for await (const { instances, added, removed, changed } of client.watch(name, question)) {
       for (const { key } of removed) assert.ok(state.delete(key), `Removed, but was not there: ${key}`);
       for (const { key, url } of added) {
@@ -65,8 +65,7 @@ export function observe(client: DiscoverClient, name: string, question: Question
         state.set(key, url);
       }
       assert.deepEqual(sorted(state), sorted(seenOf(instances)));
-      state = new Map(state);
-      seen.push(state);
+      seen.push(new Map(state));
     }
   };
   const ended = follow();
