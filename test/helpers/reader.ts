@@ -3,9 +3,12 @@
  * that keep every set a client has handed out, to be held against what etcd says it held.
  */
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Random } from '../../bench/engine/random.ts';
 import type { DiscoverClient, Instance, Question } from '../../src/client/index.ts';
 import { connectEtcd } from '../../src/etcd.ts';
-import type { Recorder } from './etcd.ts';
+import type { EtcdServer, Recorder } from './etcd.ts';
+import { eventually } from './eventually.ts';
 
 export interface Writer extends AsyncDisposable {
   /** All of it in one transaction; a value that is undefined is a delete. Goes on until etcd has taken it. */
@@ -14,6 +17,7 @@ export interface Writer extends AsyncDisposable {
 
 export function startWriter(endpoint: string): Writer {
   const etcd = connectEtcd(endpoint, { endpoints: [endpoint] });
+  let isClosed = false;
   return {
     write: async (changes) => {
       const success = [...changes].map(([name, value]) => {
@@ -25,18 +29,59 @@ export function startWriter(endpoint: string): Writer {
         try {
           await etcd.kv.txn({ compare: [], success, failure: [] });
           return;
-        } catch {
+        } catch (error) {
           // etcd is what these tests take away. To write the same again is no harm.
-          await new Promise((resolve) => setTimeout(resolve, 50));
+          if (isClosed) throw error;
+          await sleep(50);
         }
       }
     },
-    [Symbol.asyncDispose]: async () => etcd.close(),
+    [Symbol.asyncDispose]: async () => {
+      isClosed = true;
+      etcd.close();
+    },
   };
 }
 
 export const keyOf = (name: string, id: number, { realm = 'default', host = 'h1' } = {}): string =>
   `/discover/service/${name}/${realm}/${host}/${id.toString(16).padStart(12, '0')}`;
+
+export interface Lives extends AsyncDisposable {
+  /** Resolves when the last of it has been written. */
+  end(): Promise<void>;
+}
+
+/**
+ * Instances of the names come, go and move at a rate. Each name has instance 0 all the time, so no set of
+ * it is ever empty.
+ */
+export function live(writer: Writer, names: readonly string[], rate: number): Lives {
+  const random = new Random(1);
+  const running: (readonly [name: string, id: number])[] = [];
+  const urlOf = (): string => `tcp://10.0.0.${1 + random.below(250)}:${1 + random.below(65_000)}`;
+  let [isOver, lives] = [false, 0];
+  const step = (): (readonly [key: string, url: string | undefined])[] => {
+    const name = names[random.below(names.length)] ?? '';
+    if (random.chance(0.2)) return [[keyOf(name, 0), urlOf()]];
+    if (random.chance(0.5))
+      return running.splice(random.below(running.length), 1).map((one) => [keyOf(...one), undefined]);
+    running.push([name, ++lives]);
+    return [[keyOf(name, lives), urlOf()]];
+  };
+  const go = async (): Promise<void> => {
+    await writer.write(new Map(names.map((name) => [keyOf(name, 0), urlOf()])));
+    for (const begunMs = performance.now(); !isOver; ) {
+      await writer.write(new Map(step()));
+      await sleep(Math.max(0, begunMs + (lives * 2 * 1000) / rate - performance.now()));
+    }
+  };
+  const gone = go();
+  const end = (): Promise<void> => {
+    isOver = true;
+    return gone;
+  };
+  return { end, [Symbol.asyncDispose]: end };
+}
 
 /** What has been handed out: key to URL, as etcd has them. */
 export type Seen = ReadonlyMap<string, string>;
@@ -75,8 +120,30 @@ export function observe(client: DiscoverClient, name: string, question: Question
 
 const sorted = (seen: Seen): (readonly [string, string])[] => [...seen].sort(([a], [b]) => (a < b ? -1 : 1));
 
+/** Waits until everybody has been handed what etcd holds; then no set before may have been untrue, or empty without cause. */
+export async function assertExact(
+  etcd: EtcdServer,
+  recorder: Recorder,
+  observers: readonly Observer[],
+  options?: { readonly timeoutMs?: number },
+): Promise<void> {
+  const held = await eventually(() => etcd.get('/discover/service/'));
+  const last = ({ seen }: Observer) => sorted(seen.at(-1) ?? new Map());
+  const of = ({ name }: Observer) => [...held].filter(([key]) => key.startsWith(`/discover/service/${name}/`));
+  await eventually(
+    () =>
+      assert.deepEqual(
+        observers.map(last),
+        observers.map((one) => sorted(new Map(of(one)))),
+      ),
+    options,
+  );
+  await recorder.settled();
+  assertTruthful(observers, recorder);
+}
+
 /** Every set was etcd's at some revision, none later than the one handed out next, and the last is the last. */
-export function assertTruthful(observers: readonly Observer[], recorder: Recorder): void {
+function assertTruthful(observers: readonly Observer[], recorder: Recorder): void {
   for (const { name, seen } of observers) {
     const prefix = `/discover/service/${name}/`;
     const text = (state: Seen): string => JSON.stringify(sorted(state).filter(([key]) => key.startsWith(prefix)));
@@ -85,7 +152,8 @@ export function assertTruthful(observers: readonly Observer[], recorder: Recorde
     recorder.changes.forEach(({ kind, key, value, revision }, index) => {
       if (kind === 'put') state.set(key, value);
       else state.delete(key);
-      if (key.startsWith(prefix) && recorder.changes[index + 1]?.revision !== revision) truths.push(text(state));
+      // A revision is seen as a whole.
+      if (recorder.changes[index + 1]?.revision !== revision) truths.push(text(state));
     });
     let at = 0;
     for (const [index, set] of seen.entries()) {
