@@ -76,11 +76,13 @@ export function live(writer: Writer, names: readonly string[], rate: number): Li
     }
   };
   const gone = go();
+  gone.catch(() => {}); // thrown where the test awaits it
   const end = (): Promise<void> => {
     isOver = true;
     return gone;
   };
-  return { end, [Symbol.asyncDispose]: end };
+  // Not waited for: where a test has failed, there may be nobody to write to.
+  return { end, [Symbol.asyncDispose]: async () => void end() };
 }
 
 /** What has been handed out: key to URL, as etcd has them. */

@@ -81,6 +81,7 @@ test('each package is imported by one file', () => {
   }
   // Two for zod: the table of options, and where a value is checked against it. All but etcd.ts take types of etcd3 only.
   const expected = {
+    '@grpc': ['client/grpc.ts'],
     dockerode: ['docker/docker.ts'],
     etcd3: ['client/etcd.ts', 'etcd.ts', 'registry/etcd.ts'],
     mnemonist: ['actor/mailbox.ts'],

@@ -1,0 +1,154 @@
+/** Calls of gRPC to `discover:///<name>`, while the servers of the name come and go. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import {
+  type Client,
+  credentials,
+  makeGenericClientConstructor,
+  Server,
+  ServerCredentials,
+  status,
+} from '@grpc/grpc-js';
+import { registerDiscoverResolver } from '../../src/client/grpc.ts';
+import { DiscoverClient } from '../../src/client/index.ts';
+import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
+import { needs } from '../helpers/run.ts';
+
+const raw = (bytes: Buffer): Buffer => bytes;
+const path = '/test.Greeter/Greet';
+const greet = {
+  ...{ path, requestStream: false, responseStream: false },
+  ...{ requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw },
+} as const;
+const Greeter = makeGenericClientConstructor({ greet }, 'test.Greeter');
+
+/** A call, answered with the port of the server that it went to. */
+function call(client: Client, timeoutMs = 20_000): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const options = { deadline: Date.now() + timeoutMs };
+    client.makeUnaryRequest(path, raw, raw, Buffer.alloc(0), options, (error, answer) => {
+      if (error) reject(error);
+      else resolve(Number(answer));
+    });
+  });
+}
+
+describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
+  let etcd: EtcdServer;
+  let writer: Writer;
+  let discover: DiscoverClient;
+  before(async () => {
+    etcd = await startEtcd();
+    writer = startWriter(etcd.endpoint);
+    discover = new DiscoverClient({ endpoints: etcd.endpoints });
+    registerDiscoverResolver(discover);
+  });
+  after(async () => {
+    await discover.close();
+    await writer[Symbol.asyncDispose]();
+    await etcd.close();
+  });
+  const connect = (target: string, options = {}): Client => new Greeter(target, credentials.createInsecure(), options);
+
+  /** A server that takes its time, known to etcd until it stops: first its key goes, then it finishes what it has. */
+  async function serve(name: string, { realm = 'default', takesMs = 0 } = {}) {
+    const server = new Server();
+    let port = 0;
+    server.addService(
+      { greet },
+      {
+        greet: (_call: unknown, answer: (error: null, value: Buffer) => void) => {
+          setTimeout(() => answer(null, Buffer.from(String(port))), takesMs);
+        },
+      },
+    );
+    port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+        error ? reject(error) : resolve(bound),
+      );
+    });
+    const key = keyOf(name, port, { realm });
+    await writer.write(new Map([[key, `tcp://127.0.0.1:${port}`]]));
+    const stop = async (): Promise<void> => {
+      await writer.write(new Map([[key, undefined]]));
+      // The grace: until whoever watches has been told.
+      await eventually(async () =>
+        assert.ok(!(await discover.resolve(name)).some((one) => one.key === key), 'Not yet'),
+      );
+      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+    };
+    return { port, stop };
+  }
+
+  test('while servers come and go in order, not one call fails, and each server has its share (real gRPC servers, real etcd)', async () => {
+    const servers = [await serve('greeter', { takesMs: 20 }), await serve('greeter', { takesMs: 20 })];
+    const client = connect('discover:///greeter');
+    let [isOver, calls] = [false, 0];
+    const answered = new Set<number>();
+    const lane = async (): Promise<void> => {
+      for (; !isOver; calls++) answered.add(await call(client));
+    };
+    const lanes = Promise.all(Array.from({ length: 8 }, lane));
+    const failed = lanes.then(
+      () => undefined,
+      (error: Error) => error,
+    );
+    for (let round = 0; round < 10; round++) {
+      const next = await serve('greeter', { takesMs: 20 });
+      servers.push(next);
+      await Promise.race([lanes, eventually(() => assert.ok(answered.has(next.port), 'Not yet'))]);
+      await servers.shift()?.stop();
+    }
+    isOver = true;
+    assert.equal(await failed, undefined);
+    assert.ok(calls > 100, `Only ${calls} calls`);
+
+    const shares = new Map<number, number>();
+    for (let count = 0; count < 20; count++) {
+      const port = await call(client);
+      shares.set(port, (shares.get(port) ?? 0) + 1);
+    }
+    assert.deepEqual([...shares].sort(), servers.map(({ port }) => [port, 10]).sort());
+    client.close();
+    for (const server of servers) await server.stop();
+  });
+
+  test('a realm is asked for in the target; where nobody is, a call fails at once, and works when somebody has come (real gRPC servers, real etcd)', async () => {
+    const elsewhere = await serve('echo', { realm: 'blue' });
+    const client = connect('discover:///echo?realm=green');
+    await assert.rejects(call(client), { code: status.UNAVAILABLE, details: /echo has no instances/ });
+    const here = await serve('echo', { realm: 'green' });
+    await eventually(async () => assert.equal(await call(client), here.port));
+    const both = connect('discover:///echo');
+    const answered = new Set<number>();
+    await eventually(async () => assert.equal(answered.add(await call(both)).size, 2));
+    // The configuration of a channel counts: this one keeps to one server.
+    const first = connect('discover:///echo', { 'grpc.service_config': '{"loadBalancingConfig":[{"pick_first":{}}]}' });
+    const only = await call(first);
+    for (let count = 0; count < 10; count++) assert.equal(await call(first), only);
+    for (const one of [client, both, first]) one.close();
+    await elsewhere.stop();
+    await here.stop();
+  });
+
+  test('while etcd is away calls go on as before (real gRPC servers, real etcd)', async () => {
+    const server = await serve('steady');
+    const client = connect('discover:///steady');
+    await call(client);
+    await etcd.kill();
+    await eventually(() => assert.ok(discover.stale, 'Not yet'));
+    for (let count = 0; count < 10; count++) assert.equal(await call(client), server.port);
+    await etcd.restart();
+    await eventually(() => assert.equal(discover.stale, undefined));
+    client.close();
+    await server.stop();
+  });
+
+  test('what etcd refuses, or no service can be called, is said in the status of the call (real etcd)', async () => {
+    const wrong = connect('discover:///a/b');
+    await assert.rejects(call(wrong), { code: status.UNAVAILABLE, details: /name without slash, got "a\/b"/ });
+    wrong.close();
+  });
+});
