@@ -4,7 +4,9 @@
  * exit codes. The codes are sysexits(3) where it has one.
  *
  *     0    stopped as asked, or the command has printed what it was asked for
- *     69   a command got no answer from etcd, or a refusal; the agent waits instead
+ *     1    `discover reap` would delete something, and was not told to
+ *     65   a command refuses to believe what it was given
+ *     69   a command got no answer from etcd or EC2, or a refusal; the agent waits for etcd instead
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration cannot be used
@@ -24,6 +26,8 @@ import { version } from './version.ts';
 const exitCodes: Partial<Record<ErrorCode, number>> = {
   CONFIG_INVALID: 78,
   HOST_ID_TAKEN: 75,
+  LIST_INVALID: 65,
+  EC2_UNAVAILABLE: 69,
   ETCD_UNAVAILABLE: 69,
   ETCD_REFUSED: 69,
 };

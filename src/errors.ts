@@ -11,6 +11,10 @@ export type ErrorCode =
   | 'CONFIG_INVALID'
   /** Another discover writes for this host id. Exit code 75. */
   | 'HOST_ID_TAKEN'
+  /** The list of those that live, which was handed over, cannot be used. Exit code 65. */
+  | 'LIST_INVALID'
+  /** EC2 gave no answer, or a refusal. Exit code 69. */
+  | 'EC2_UNAVAILABLE'
   /** A part kept crashing. Exit code 70. */
   | 'RESTARTS_EXCEEDED'
   /** The Docker Engine gave no answer, or not one that can be used. Retried. */

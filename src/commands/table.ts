@@ -16,4 +16,5 @@ export const commandTable: Readonly<Record<string, CommandRow>> = {
     'Print the configuration, and where each value comes from',
     async () => (await import('./config.ts')).config,
   ),
+  reap: row('Delete the keys of hosts that are gone', async () => (await import('./reap.ts')).reap),
 };

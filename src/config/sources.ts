@@ -18,6 +18,10 @@ export interface Layers {
   readonly chosen: Map<string, Place & { readonly value: unknown }>;
   readonly warnings: string[];
   readonly problems: string[];
+  /** What the file holds for the caller alone, by the names in `Sources.others`, unchecked. */
+  readonly others: Map<string, unknown>;
+  /** The path of the file that was read. */
+  readonly file: string | undefined;
 }
 
 export interface Sources {
@@ -28,16 +32,18 @@ export interface Sources {
   readonly env?: NodeJS.ProcessEnv;
   /** The path of the file; else the environment may name one. */
   readonly file?: string | undefined;
+  /** What a file may hold beside the options. */
+  readonly others?: readonly string[];
 }
 
 /** Gathers what is set, and where. Problems wait for `resolveConfig`, which reports all of them. */
-export function readSources({ options = {}, argv = {}, env = {}, file }: Sources): Layers {
-  const layers: Layers = { chosen: new Map(), warnings: [], problems: [] };
+export function readSources({ options = {}, argv = {}, env = {}, file, others = [] }: Sources): Layers {
+  const path = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
+  const layers: Layers = { chosen: new Map(), warnings: [], problems: [], others: new Map(), file: path };
   addTree(layers, options, { origin: 'options', rank: 0 });
   addTree(layers, argv, { origin: 'command line', rank: 0 }, true);
   addEnvironment(layers, env);
-  const path = file ?? (env.DISCOVER_CONFIG || env.config);
-  if (path) addFile(layers, path);
+  if (path !== undefined) addFile(layers, path, others);
   return layers;
 }
 
@@ -60,14 +66,18 @@ function addTree(layers: Layers, tree: object, place: Place, isText = false, par
 
 const isTree = (value: unknown): value is object => value instanceof Object && !Array.isArray(value);
 
-function addFile(layers: Layers, path: string): void {
+function addFile(layers: Layers, path: string, others: readonly string[]): void {
   const origin = `file ${path}`;
   let content = '';
   try {
     content = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
     const tree: unknown = JSON.parse(content);
-    if (isTree(tree)) addTree(layers, tree, { origin, rank: 4 });
-    else layers.problems.push(`${origin} must hold a JSON object`);
+    if (isTree(tree)) {
+      const isOther = ([key]: [string, unknown]) => others.includes(key);
+      for (const [key, value] of Object.entries(tree).filter(isOther)) layers.others.set(key, value);
+      const options = Object.entries(tree).filter((entry) => !isOther(entry));
+      addTree(layers, Object.fromEntries(options), { origin, rank: 4 });
+    } else layers.problems.push(`${origin} must hold a JSON object`);
   } catch (error) {
     // The text of a syntax error quotes the file, and the file may hold a password.
     const at = /position (\d+)/.exec(messageOf(error))?.[1];

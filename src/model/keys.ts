@@ -96,3 +96,16 @@ export function keysOf(layout: Layout, short: string, services: readonly Service
   if (names.size > 0) keys.set(layout.recordKey(short), JSON.stringify(Object.fromEntries(names)));
   return keys;
 }
+
+/**
+ * The host that a key below `P/service/`, `P/host/` or `P/owner/` belongs to; undefined for a key of another shape.
+ * Counted from the end, where host and container stand whatever the name: the original let slashes into names.
+ */
+export function hostOf(prefix: string, key: string): string | undefined {
+  if (!key.startsWith(`${prefix}/`)) return undefined;
+  const [tree, ...segments] = key.slice(prefix.length + 1).split('/');
+  if (segments.includes('')) return undefined;
+  if (tree === 'service') return segments.length >= 4 ? segments.at(-2) : undefined;
+  if (tree === 'host') return segments.length === 2 ? segments[0] : undefined;
+  return tree === 'owner' && segments.length === 1 ? segments[0] : undefined;
+}

@@ -1,11 +1,14 @@
 /** The registry over etcd v3, by way of etcd3 and, for commits, a leaner call. */
 
+import { isUtf8 } from 'node:buffer';
 import type { Etcd3, ICompare, IRequestOp } from 'etcd3';
 import { after, callTimeoutMs, connectEtcd, type EtcdAccess, etcdError } from '../etcd.ts';
 import type { Change } from '../model/ledger.ts';
 import { GrpcCaller } from './grpc-call.ts';
 import {
+  type Fleet,
   type FoundKey,
+  type KeyMark,
   type LeaseId,
   type LeaseState,
   type OwnerKey,
@@ -15,7 +18,10 @@ import {
 } from './registry.ts';
 import { decodeSucceeded, encodeTxn } from './txn-message.ts';
 
-export class EtcdRegistry implements Registry {
+/** Names of keys in one answer: about a megabyte. */
+const pageKeys = 10_000;
+
+export class EtcdRegistry implements Registry, Fleet {
   /**
    * One client per endpoint: etcd3 would choose one at random for each call, so that with one of three
    * members down every third call fails. This stays with a member until a call fails, then moves on.
@@ -101,6 +107,33 @@ export class EtcdRegistry implements Registry {
   async commit(ownerKey: string, tenure: Tenure, changes: readonly Change[]): Promise<boolean> {
     const message = encodeTxn(ownerKey, tenure.revision, tenure.lease, changes);
     return decodeSucceeded(await this.#call('txn', (member) => member.txn(message)));
+  }
+
+  async marks(prefix: string): Promise<KeyMark[]> {
+    const end = after(Buffer.from(prefix));
+    const result: KeyMark[] = [];
+    for (let key = Buffer.from(prefix), isMore = true; isMore; ) {
+      const request = { key, range_end: end, limit: pageKeys, keys_only: true };
+      const { kvs, more } = await this.#call('range', ({ etcd: { kv } }) => kv.range(request));
+      for (const kv of kvs) {
+        // A key that is no text would come out as another one.
+        if (isUtf8(kv.key)) result.push({ key: kv.key.toString(), lease: kv.lease, revision: kv.mod_revision });
+      }
+      key = Buffer.concat([kvs.at(-1)?.key ?? end, Buffer.of(0)]);
+      isMore = more;
+    }
+    return result;
+  }
+
+  async removeIf(
+    unchangedKeys: readonly Pick<KeyMark, 'key' | 'revision'>[],
+    keys: readonly string[],
+  ): Promise<boolean> {
+    const { succeeded } = await this.#txn(
+      unchangedKeys.map(({ key, revision }) => unchanged(key, revision)),
+      keys.map((key) => ({ request_delete_range: { key: Buffer.from(key) } })),
+    );
+    return succeeded;
   }
 
   async revoke(lease: LeaseId): Promise<void> {

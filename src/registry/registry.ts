@@ -62,6 +62,21 @@ export interface Registry {
   close(): void;
 }
 
+/** A key as it stood: once it is written again, or deleted, its revision is another. */
+export interface KeyMark {
+  readonly key: string;
+  readonly lease: LeaseId;
+  readonly revision: string;
+}
+
+/** What is asked about the keys of all hosts. Nobody here owns them, so that every deletion compares what was seen. */
+export interface Fleet {
+  /** All keys below a prefix, without their values, in pages: what changes meanwhile may be seen or not. */
+  marks(prefix: string): Promise<KeyMark[]>;
+  /** Deletes the keys if all of `unchanged` are as they were ('0': not there). False: nothing was done. */
+  removeIf(unchanged: readonly Pick<KeyMark, 'key' | 'revision'>[], keys: readonly string[]): Promise<boolean>;
+}
+
 /** etcd takes 128 operations a request unless told otherwise; one is left for whoever adds to a transaction. */
 export const operationsMax = 127;
 /** etcd takes 1.5 MiB a request unless told otherwise. */

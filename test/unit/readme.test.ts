@@ -1,8 +1,11 @@
-/** README.md: its table of options is the one of the program. */
+/** README.md: its table of options is the one of the program, and the program takes its command lines. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { parseArguments } from '../../src/arguments.ts';
 import { type OptionRow, optionTable } from '../../src/config/options.ts';
+
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 
 /** What holds where nothing is set ends the description, in brackets, if it is no plain value. */
 function line({ path, default: value, description, allowed }: OptionRow): string {
@@ -12,10 +15,25 @@ function line({ path, default: value, description, allowed }: OptionRow): string
 }
 
 test('README.md has the options as they are', () => {
-  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
   const table = ['| option | default | what it is; what is allowed |', '|---|---|---|', ...optionTable.map(line)].join(
     '\n',
   );
   const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(readme) ?? [];
   assert.equal(found, table, `README.md must have this between its two markers:\n\n${table}\n`);
+});
+
+/** The arguments of each `discover` in a block of code, without what the shell keeps to itself. */
+function commandLines(): string[][] {
+  const code = readme.split('\n').flatMap((line) => /^ {4}(?:\$ )?(\S.*)$/.exec(line)?.[1] ?? []);
+  const stages = code.flatMap((line) => line.replace(/\s#.*$/, '').split(/\s\|\s/));
+  return stages.flatMap((stage) => {
+    const [, args] = /^(?:[A-Z_]+=\S+ )*discover(?:\s+([^<>]*))?(?:[<>].*)?$/.exec(stage.trim()) ?? [];
+    return /^(?:[A-Z_]+=\S+ )*discover\b/.test(stage.trim()) ? [args?.trim().split(/\s+/) ?? []] : [];
+  });
+}
+
+test('every command line of discover in README.md is one that the program takes', async () => {
+  const lines = commandLines();
+  assert.ok(lines.length >= 5, `Only ${lines.length} found`);
+  for (const argv of lines) await assert.doesNotReject(parseArguments(argv), `discover ${argv.join(' ')}`);
 });

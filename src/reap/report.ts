@@ -1,0 +1,54 @@
+/** What has been decided and done, for people and programs to read. */
+import type { Plan, Reaped } from './plan.ts';
+
+export interface Report {
+  readonly plan: Plan;
+  readonly source: string;
+  readonly isDryRun: boolean;
+  /** By host, in order; what is missing of a host's keys is still there. */
+  readonly deleted: ReadonlyMap<string, readonly string[]>;
+}
+
+export function asJson({ plan, source, isDryRun, deleted }: Report): string {
+  const { hosts, reaped, kept, refusal = null } = plan;
+  const rows = reaped.map(({ host, why, found }) => {
+    const keys = found.keys.map(({ key }) => key);
+    return { host, why, keys, deleted: deleted.get(host) ?? [] };
+  });
+  return JSON.stringify({ source, dryRun: isDryRun, hosts, reaped: rows, kept, refusal }, undefined, 2);
+}
+
+export function asText({ plan, isDryRun, deleted }: Report): string {
+  const { hosts, reaped, kept, refusal } = plan;
+  const isDone = !isDryRun && refusal === undefined;
+  const lines = reaped.flatMap((one) => [
+    `${shown(one.host)}: ${one.why}`,
+    ...linesOf(one, isDone ? new Set(deleted.get(one.host)) : undefined),
+  ]);
+  for (const host of kept) lines.push(`${shown(host)}: kept, its owner lives though the list leaves it out`);
+  const planned = reaped.reduce((sum, { found }) => sum + found.keys.length, 0);
+  const done = [...deleted.values()].reduce((sum, { length }) => sum + length, 0);
+  const share = `${reaped.length} of ${hosts} hosts`;
+  if (reaped.length === 0) lines.push(`Nothing to delete: ${hosts} hosts`);
+  else if (isDone) lines.push(`Deleted ${done} of ${planned} keys, of ${share}`);
+  else
+    lines.push(
+      `${planned} keys of ${share} would be deleted${refusal === undefined ? '; --no-dry-run deletes them' : ''}`,
+    );
+  return lines.join('\n');
+}
+
+function linesOf({ found }: Reaped, deleted: ReadonlySet<string> | undefined): string[] {
+  return found.keys.map(({ key }) => {
+    const fate = deleted === undefined ? 'would delete' : deleted.has(key) ? 'deleted' : 'left';
+    return `  ${fate} ${shown(key)}`;
+  });
+}
+
+/** Anybody may have written a key, so what would steer a terminal is spelt out. */
+function shown(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\p{Cf}]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

@@ -1,0 +1,38 @@
+/**
+ * What a file may hold for the reaper beside the options, under the names that the original's `reap.json` had.
+ *
+ * Its `etcd` group needs nothing here: those are options of ours. Values are never shown: two of them are keys.
+ */
+import { statSync } from 'node:fs';
+import * as z from 'zod/mini';
+import type { Layers } from '../config/sources.ts';
+import { DiscoverError } from '../errors.ts';
+
+const list = z.array(z.string());
+const rules = {
+  accounts: [z.array(z.tuple([z.string(), z.string()])), 'a list of [access key, secret key]'],
+  regions: [list, 'a list of names'],
+  filters: [
+    z.record(z.string(), z.union([z.string(), list])),
+    'an object of a value, or a list of them, for each filter',
+  ],
+  dryRun: [z.boolean(), 'true or false'],
+  force: [list, 'a list of host ids'],
+} as const;
+
+type Rules = typeof rules;
+export type FileSettings = { readonly [Name in keyof Rules]?: z.output<Rules[Name][0]> };
+
+export const settingNames: readonly string[] = Object.keys(rules);
+
+export function readSettings({ others, file }: Layers): { settings: FileSettings; warnings: string[] } {
+  const problems: string[] = [];
+  for (const [name, [schema, allowed]] of Object.entries(rules)) {
+    if (others.has(name) && !schema.safeParse(others.get(name)).success) problems.push(`${name} must be ${allowed}`);
+  }
+  if (problems.length > 0) throw new DiscoverError('CONFIG_INVALID', [`Cannot use ${file}:`, ...problems].join('\n  '));
+  const settings: FileSettings = Object.fromEntries(others);
+  const isOpen = settings.accounts !== undefined && file !== undefined && (statSync(file).mode & 0o077) !== 0;
+  const advice = 'the environment, a profile or a role keeps them better, or chmod 600';
+  return { settings, warnings: isOpen ? [`${file} holds keys and others may read it: ${advice}`] : [] };
+}
