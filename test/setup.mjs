@@ -38,6 +38,7 @@ const parts = [
   { program: 'busybox', package: 'busybox-static', for: ['test'], fits: isStatic },
   { program: 'iptables', package: 'iptables', for: ['test'] },
   { program: 'ip', package: 'iproute2', for: ['test'] },
+  { program: 'curl', package: 'curl', for: ['test'] },
 ];
 
 function main() {
