@@ -1,9 +1,8 @@
 /**
  * The Docker Engine as the main thread sees it: negotiate, list, follow events.
  *
- * Every request passes `#get`, and `#get` knows five paths (the fifth, inspect, is asked by the
- * pool threads through `inspect-client.ts` under the same rule), all GET: a socket that could start
- * containers is only ever used to look. Answers are taken as streams, because a body that is cut
+ * Every request passes `#get`, and its path `request-path.ts`, as that of the pool threads' inspections
+ * does: a socket that could start containers is only ever used to look. Answers are taken as streams, because a body that is cut
  * short never settles in dockerode's own reading, and a list is handed on unparsed: what it costs
  * to parse is paid in a pool thread.
  */
@@ -12,6 +11,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import Dockerode from 'dockerode';
 import { type Clock, deadline } from '../actor/clock.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { requestPath } from './request-path.ts';
 
 export type DockerEndpoint =
   | { readonly kind: 'socket'; readonly path: string }
@@ -56,8 +56,6 @@ const callTimeoutMs = 5_000;
 const listTimeoutMs = 15_000;
 const listBytesMax = 256 << 20;
 
-const allowedPath = /^\/(_ping|version|events\?[^/]*|containers\/json)$/;
-
 /** The actions that can change what is published; the engine sends no others (exec and health are many). */
 const followed = ['start', 'die', 'destroy', 'connect', 'disconnect'];
 
@@ -97,8 +95,8 @@ export class DockerClient implements Docker {
     if (ping.status === 'rejected' && version.status === 'rejected') throw ping.reason;
     const headers: IncomingHttpHeaders = ping.status === 'fulfilled' ? ping.value : {};
     const about: EngineVersion = version.status === 'fulfilled' ? version.value : {};
-    const supported = text(headers['api-version']) ?? text(about.ApiVersion);
-    if (this.#pinned !== undefined) refuseOldPin(this.#pinned, text(about.MinAPIVersion));
+    const supported = versionIn(headers['api-version']) ?? versionIn(about.ApiVersion);
+    if (this.#pinned !== undefined) refuseOldPin(this.#pinned, versionIn(about.MinAPIVersion));
     const spoken = this.#pinned ?? (supported && lowerVersion(supported, newestVersion));
     return {
       versionPrefix: spoken ? `/v${spoken}` : '',
@@ -125,8 +123,8 @@ export class DockerClient implements Docker {
   }
 
   /**
-   * The one way out to the engine: GET, five paths, a status of 200. The time limit is on all of it,
-   * `take` included, and ends the request.
+   * The one way out to the engine: GET, a path that is allowed, a status of 200. The time limit is on
+   * all of it, `take` included, and ends the request.
    */
   #get<Taken>(
     path: string,
@@ -134,13 +132,13 @@ export class DockerClient implements Docker {
     take: (response: IncomingMessage, ended: Promise<void>) => Promise<Taken>,
     engine?: EngineInfo,
   ): Promise<Taken> {
-    if (!allowedPath.test(path)) throw new Error(`Path is not one that discover may ask for: ${path}`);
+    const target = requestPath(engine?.versionPrefix ?? '', path);
     const abort = new AbortController();
     const answer = new Promise<Taken>((resolve, reject) => {
       const request = {
         method: 'GET',
         // docker-modem takes the last character off a path with a query that has no parameters of its own.
-        path: `${engine?.versionPrefix ?? ''}${path}${path.includes('?') ? '&' : ''}`,
+        path: `${target}${path.includes('?') ? '&' : ''}`,
         isStream: true,
         statusCodes: { 200: true },
         abortSignal: abort.signal,
@@ -183,6 +181,11 @@ function unavailable(detail: string, cause?: unknown): DiscoverError {
 
 function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+/** It becomes part of a path, so it has to look like a version. */
+function versionIn(value: unknown): string | undefined {
+  return /^\d+\.\d+$/.test(String(value)) ? String(value) : undefined;
 }
 
 async function readVersion(response: IncomingMessage): Promise<EngineVersion> {

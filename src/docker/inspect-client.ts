@@ -14,6 +14,7 @@ import type { ContainerId } from '../model/container.ts';
 import { openSocket } from '../socket.ts';
 import type { DockerEndpoint } from './docker.ts';
 import { type Response, ResponseReader } from './http-response.ts';
+import { requestPath } from './request-path.ts';
 
 export type InspectAnswer =
   | { readonly kind: 'document'; readonly body: string }
@@ -50,10 +51,11 @@ export class InspectClient {
     this.#host = endpoint.kind === 'socket' ? 'docker' : hostHeader(endpoint.host, endpoint.port);
   }
 
-  /** Never rejects. `versionPrefix` is that of the negotiated API, as `/v1.41`. */
+  /** Rejects only what may not be asked for. `versionPrefix` is that of the negotiated API, as `/v1.41`. */
   inspect(versionPrefix: string, id: ContainerId): Promise<InspectAnswer> {
     return new Promise((settle) => {
-      const request = `GET ${versionPrefix}/containers/${id}/json HTTP/1.1\r\nHost: ${this.#host}\r\n\r\n`;
+      const path = requestPath(versionPrefix, `/containers/${id}/json`);
+      const request = `GET ${path} HTTP/1.1\r\nHost: ${this.#host}\r\n\r\n`;
       this.#send({ request, settle, isRepeated: false });
     });
   }
