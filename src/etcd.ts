@@ -10,6 +10,7 @@
 
 import { Etcd3 } from 'etcd3';
 import { DiscoverError, messageOf } from './errors.ts';
+import { handshakeFailure } from './socket.ts';
 
 /** Where etcd is and who asks. */
 export interface EtcdAccess {
@@ -78,5 +79,7 @@ export function etcdError(call: string, error: unknown): DiscoverError {
     : refusals.has(code)
       ? 'ETCD_REFUSED'
       : 'ETCD_UNAVAILABLE';
-  return new DiscoverError(kind, `etcd ${call}: ${messageOf(error)}`, { cause: error });
+  return new DiscoverError(kind, `etcd ${call}: ${handshakeFailure(text, 'etcd')}${messageOf(error)}`, {
+    cause: error,
+  });
 }

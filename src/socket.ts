@@ -1,5 +1,5 @@
 /**
- * A connection to a server, for the two clients of our own.
+ * A connection to a server, for the two clients of our own, and what a failed handshake is about.
  *
  * Without TLS all reads go into one buffer for the life of the connection, where a stream would
  * allocate 64 KiB for each; that is most of what a small answer costs in garbage.
@@ -35,4 +35,32 @@ export function openSocket(address: Address, bufferBytes: number, onBytes: (byte
     return true;
   };
   return connect({ ...address, onread: { buffer, callback } }).setNoDelay(true);
+}
+
+/** What Node, OpenSSL and servers of Go say of a handshake that failed. */
+const handshakeFailures: readonly (readonly [said: RegExp, meaning: (group: string, address: string) => string])[] = [
+  [
+    /certificate has expired|not yet valid/,
+    (_, address) => `certificate of the server at ${address} is not valid today`,
+  ],
+  [/altnames/, (_, address) => `certificate of the server is for another name than ${address} has`],
+  [
+    /self.signed|unable to (verify|get)|signature failure/,
+    (group) =>
+      `certificate of the server is not signed by ${group}.tls.ca, or by a public authority where that is unset`,
+  ],
+  [
+    /alert (number|bad|unknown|certificate|handshake)/,
+    (group) => `server does not accept ${group}.tls.cert, or misses it`,
+  ],
+  [/before secure TLS|wrong version number/, (_, address) => `server at ${address} does not speak TLS`],
+];
+
+/**
+ * The option that an error of TLS is about, to stand before the error; empty where it is about none.
+ * Told by the text, because that is all that libraries hand on.
+ */
+export function handshakeFailure(text: string, group: 'docker' | 'etcd'): string {
+  const meaning = handshakeFailures.find(([said]) => said.test(text))?.[1];
+  return meaning === undefined ? '' : `${meaning(group, group === 'etcd' ? 'etcd.endpoints' : 'docker.host')}: `;
 }

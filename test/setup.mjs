@@ -39,6 +39,7 @@ const parts = [
   { program: 'iptables', package: 'iptables', for: ['test'] },
   { program: 'ip', package: 'iproute2', for: ['test'] },
   { program: 'curl', package: 'curl', for: ['test'] },
+  { program: 'openssl', package: 'openssl', for: ['test'] },
 ];
 
 function main() {

@@ -4,6 +4,7 @@
  * Of two options that say the same, the one from the higher place counts. The files named are read
  * and the machine is asked; all that is wrong, here or in the places themselves, makes one error.
  */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
 import { DiscoverError, messageOf } from '../errors.ts';
@@ -125,6 +126,14 @@ class Choice {
     }
   }
 
+  #parses(kind: 'ca' | 'cert' | 'key', content: Buffer): boolean {
+    try {
+      return kind === 'key' ? Boolean(createPrivateKey(content)) : Boolean(new X509Certificate(content));
+    } catch {
+      return false;
+    }
+  }
+
   /** The files of one `tls` group; undefined where none is set. */
   certificates(group: 'docker' | 'etcd'): Config['etcd']['tls'] {
     const files: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
@@ -132,7 +141,14 @@ class Choice {
       const [path, name] = [`${group}.tls.${kind}`, this.values[group].tls[kind]];
       const content = this.read(path, name);
       if (content) files[kind] = content;
-      if (content?.includes('-----BEGIN ') === false) this.refuse(path, `a PEM file, got "${name}"`);
+      if (content && !this.#parses(kind, content)) {
+        const what = kind === 'key' ? 'private key without a passphrase' : 'certificate';
+        this.refuse(path, `a PEM file that holds a ${what}, got "${name}"`);
+        delete files[kind];
+      }
+    }
+    if (files.cert && files.key && !new X509Certificate(files.cert).checkPrivateKey(createPrivateKey(files.key))) {
+      this.refuse(`${group}.tls.key`, `the key of ${group}.tls.cert, got "${this.values[group].tls.key}"`);
     }
     const [ca, cert, key] = ['ca', 'cert', 'key'].map((kind) => this.chosen.has(`${group}.tls.${kind}`));
     if (cert !== key) this.problems.push(`${group}.tls.cert and ${group}.tls.key must be set together`);

@@ -107,6 +107,12 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   const add: Add = (rank, name, path, value) => {
     if (value !== undefined) addTree(layers, { [path]: value }, { origin: `environment ${name}`, rank }, true);
   };
+  // With it Node takes any certificate, whatever is configured here.
+  if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
+    layers.problems.push(
+      'NODE_TLS_REJECT_UNAUTHORIZED in the environment must not be 0: verification cannot be switched off',
+    );
+  }
   const names = new Map([...optionRows.keys()].flatMap((path) => environmentNames(path).map((name) => [name, path])));
   for (const [name, path] of names) add(1, name, path, env[name]);
   for (const name of Object.keys(env)) {

@@ -11,6 +11,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import Dockerode from 'dockerode';
 import { type Clock, deadline } from '../actor/clock.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { handshakeFailure } from '../socket.ts';
 import { requestPath } from './request-path.ts';
 
 export type DockerEndpoint =
@@ -176,7 +177,9 @@ interface EngineVersion {
 }
 
 function unavailable(detail: string, cause?: unknown): DiscoverError {
-  return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${detail}`, { cause });
+  return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${handshakeFailure(detail, 'docker')}${detail}`, {
+    cause,
+  });
 }
 
 function text(value: unknown): string | undefined {

@@ -1,39 +1,25 @@
 /** TLS to etcd, both ways, with a certificate authority made for the occasion. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { type Certificate, createAuthority } from '../helpers/certificates.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
-import { needs, requireCommand } from '../helpers/run.ts';
+import { needs } from '../helpers/run.ts';
 
-const run = promisify(execFile);
-
-describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl') }, () => {
+describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency: 3 }, () => {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-tls-'));
-  const file = (name: string): string => path.join(directory, name);
+  const authority = createAuthority(directory, 'ca');
+  const stranger = createAuthority(directory, 'stranger');
+  const here = 'DNS:localhost,IP:127.0.0.1';
+  const server = authority.sign('server', { names: here });
+  const client = authority.sign('client');
   let engine: EngineHandle;
   before(async () => {
-    const openssl = (...args: readonly string[]): Promise<unknown> => run(requireCommand('openssl'), args);
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    for (const ca of ['ca', 'stranger']) {
-      const files = ['-keyout', file(`${ca}.key`), '-out', file(`${ca}.pem`)];
-      await openssl('req', '-x509', ...key, '-days', '2', '-subj', `/CN=${ca}`, ...files);
-    }
-    const sign = async (name: string, ca: string, extensions: string): Promise<void> => {
-      const files = ['-keyout', file(`${name}.key`), '-out', file(`${name}.csr`)];
-      await openssl('req', ...key, '-subj', `/CN=${name}`, ...files);
-      writeFileSync(file(`${name}.ext`), extensions);
-      const issuer = ['-CA', file(`${ca}.pem`), '-CAkey', file(`${ca}.key`), '-CAcreateserial'];
-      const out = ['-in', file(`${name}.csr`), '-out', file(`${name}.pem`), '-extfile', file(`${name}.ext`)];
-      await openssl('x509', '-req', '-days', '2', ...issuer, ...out);
-    };
-    await sign('server', 'ca', 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth');
-    await sign('client', 'ca', 'extendedKeyUsage=clientAuth');
-    await sign('nobody', 'stranger', 'extendedKeyUsage=clientAuth');
     engine = await forkEngine({ containers: 5 });
   });
   after(async () => {
@@ -42,23 +28,23 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl') }, () => {
   });
 
   /** The helpers go on speaking plainly to a port of their own; discover is given the other. */
-  async function startSecured(host: string, args: readonly string[]): Promise<Host> {
+  async function startSecured(host: string, args: readonly string[], certificate = server): Promise<Host> {
     const [plain, secure] = [await freePort(), await freePort()];
     const urls = `http://127.0.0.1:${plain},https://127.0.0.1:${secure}`;
-    const certificates = ['--cert-file', file('server.pem'), '--key-file', file('server.key')];
-    const clients = ['--client-cert-auth', '--trusted-ca-file', file('ca.pem')];
+    const certificates = ['--cert-file', certificate.cert, '--key-file', certificate.key];
+    const clients = ['--client-cert-auth', '--trusted-ca-file', authority.ca];
     const etcdOptions = { port: plain, args: ['--listen-client-urls', urls, ...certificates, ...clients] };
     const endpoints = `https://${host}:${secure}`;
     return startHost({ source: fromEngine(engine), etcdOptions, endpoints, args, idle: true });
   }
-  const tls = (ca: string, name: string): string[] => [
-    ...['--etcd:tls:ca', file(`${ca}.pem`), '--etcd:tls:cert', file(`${name}.pem`)],
-    ...['--etcd:tls:key', file(`${name}.key`)],
+  const tls = (ca: string, shown?: Certificate): string[] => [
+    ...['--etcd:tls:ca', ca],
+    ...(shown ? ['--etcd:tls:cert', shown.cert, '--etcd:tls:key', shown.key] : []),
   ];
 
   for (const address of ['localhost', '127.0.0.1']) {
     test(`keys are published over TLS with certificates on both sides, at ${address} (simulated engine, real etcd)`, async () => {
-      await using host = await startSecured(address, tls('ca', 'client'));
+      await using host = await startSecured(address, tls(authority.ca, client));
       await host.launch();
       await host.converged();
       assert.equal((await host.held()).size, 10);
@@ -72,7 +58,7 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl') }, () => {
   }
 
   test('all that is written is JSON, also where etcd is named by its address (simulated engine, real etcd)', async () => {
-    await using host = await startSecured('127.0.0.1', tls('ca', 'client'));
+    await using host = await startSecured('127.0.0.1', tls(authority.ca, client));
     await host.launch();
     await host.converged();
     await host.terminate();
@@ -80,20 +66,75 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl') }, () => {
     assert.equal(host.discover.output.trimEnd().split('\n').length, host.discover.logs.length, host.discover.output);
   });
 
-  const refusals = {
-    'a server of another authority': tls('stranger', 'client'),
-    'a certificate of another authority': tls('ca', 'nobody'),
-  };
-  for (const [name, args] of Object.entries(refusals)) {
-    test(`nothing is published to or with ${name}, and discover goes on trying (simulated engine, real etcd)`, async () => {
-      await using host = await startSecured('localhost', []);
+  const refusals: readonly {
+    readonly name: string;
+    readonly args: readonly string[];
+    readonly said: RegExp;
+    readonly server?: Certificate;
+  }[] = [
+    { name: 'a server of another authority', args: tls(stranger.ca, client), said: /not signed by etcd\.tls\.ca/ },
+    { name: 'a server of a private authority that nobody named', args: [], said: /not signed by etcd\.tls\.ca/ },
+    {
+      name: 'a server whose certificate has expired',
+      args: tls(authority.ca, client),
+      server: authority.sign('expired', { names: here, days: -1 }),
+      said: /certificate of the server at etcd\.endpoints is not valid today/,
+    },
+    {
+      name: 'a server whose certificate is for another name',
+      args: tls(authority.ca, client),
+      server: authority.sign('elsewhere', { names: 'DNS:elsewhere' }),
+      said: /for another name than etcd\.endpoints has/,
+    },
+    {
+      name: 'a certificate of another authority',
+      args: tls(authority.ca, stranger.sign('nobody')),
+      said: /server does not accept etcd\.tls\.cert/,
+    },
+    {
+      name: 'a certificate that has expired',
+      args: tls(authority.ca, authority.sign('past', { days: -1 })),
+      said: /server does not accept etcd\.tls\.cert/,
+    },
+    { name: 'no certificate where one is asked for', args: tls(authority.ca), said: /etcd\.tls\.cert, or misses it/ },
+  ];
+  for (const { name, args, said, server: shown = server } of refusals) {
+    test(`nothing is published to or with ${name}, the option is named and discover goes on trying (simulated engine, real etcd)`, async () => {
+      await using host = await startSecured('localhost', [], shown);
       const discover = await host.launch(args, { wait: false });
       const warning = await discover.waitForLog((line) => line.msg === 'etcd unavailable');
       assert.equal(warning.level, 'warn');
+      assert.match(String(warning.error), said);
       await host.assertGone();
       assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-      await host.launch(tls('ca', 'client'));
+      assert.match(discover.output, /"msg":"stopped"/);
+      if (shown !== server) return;
+      await host.launch(tls(authority.ca, client));
       await host.converged();
     });
   }
+
+  test('a server without TLS is told nothing in plain, however often it is tried (simulated engine, no etcd)', async () => {
+    const begun: Buffer[] = [];
+    const listener = net.createServer((socket) => {
+      socket
+        .on('error', () => {})
+        .once('data', (bytes) => {
+          begun.push(bytes);
+          socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+        });
+    });
+    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+    try {
+      const endpoints = `https://localhost:${(listener.address() as net.AddressInfo).port}`;
+      await using host = await startHost({ source: fromEngine(engine), endpoints, idle: true });
+      const discover = await host.launch(tls(authority.ca, client), { wait: false });
+      const warning = await discover.waitForLog((line) => line.msg === 'etcd unavailable');
+      assert.match(String(warning.error), /server at etcd\.endpoints does not speak TLS/);
+      await eventually(() => assert.ok(begun.length >= 3, 'Not yet'));
+      for (const bytes of begun) assert.equal(bytes[0], 0x16, `Not a handshake: ${bytes.toString('latin1')}`);
+    } finally {
+      listener.close();
+    }
+  });
 });

@@ -1,7 +1,8 @@
 /** Configuration: where values come from, which one counts, and what is refused with which words. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createPrivateKey } from 'node:crypto';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -12,6 +13,7 @@ import { put, type Resolved, resolveConfig, resolveEtcd } from '../../src/config
 import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
 import { codeOf } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
+import { createAuthority } from '../helpers/certificates.ts';
 
 interface Given {
   readonly options?: object;
@@ -30,8 +32,16 @@ function written(name: string, content: string): string {
   return path;
 }
 
-const certificate = written('some.pem', '-----BEGIN CERTIFICATE-----\n');
-const otherCertificate = written('other.pem', '-----BEGIN CERTIFICATE-----\nother\n');
+const authority = createAuthority(directory, 'ca');
+const { ca: certificate } = authority;
+const signed = authority.sign('cert');
+const other = authority.sign('other');
+const encryptedKey = written(
+  'encrypted.key',
+  createPrivateKey(readFileSync(signed.key))
+    .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'hunter2' })
+    .toString(),
+);
 const notPem = written('not.pem', 'hello');
 const secretFile = written('secret', 'from-file\n');
 const emptyFile = written('empty', '\n');
@@ -398,11 +408,7 @@ describe('the engine', () => {
   const ofTls: [name: string, tls: object, expected: object][] = [
     ['a certificate authority turns TLS on', { ca: certificate }, { ca: readFileSync(certificate) }],
     ['verify turns TLS on without a file', { verify: true }, {}],
-    [
-      'certificate and key are read',
-      { cert: certificate, key: otherCertificate },
-      { cert: readFileSync(certificate), key: readFileSync(otherCertificate) },
-    ],
+    ['certificate and key are read', signed, { cert: readFileSync(signed.cert), key: readFileSync(signed.key) }],
   ];
   for (const [name, tls, expected] of ofTls) {
     test(`${name}`, async () => {
@@ -412,12 +418,12 @@ describe('the engine', () => {
   }
 
   test('DOCKER_TLS_VERIFY is on when not empty and takes the files of DOCKER_CERT_PATH', async () => {
-    for (const kind of ['ca', 'cert', 'key']) written(`${kind}.pem`, `-----BEGIN ${kind}`);
+    copyFileSync(signed.key, join(directory, 'key.pem')); // ca.pem and cert.pem are there
     const env = { DOCKER_HOST: 'tcp://e', DOCKER_TLS_VERIFY: '0', DOCKER_CERT_PATH: directory };
     const { endpoint } = await configOf({ env }).then(({ docker }) => docker);
     assert.ok(endpoint.kind === 'tcp');
     assert.equal(endpoint.port, 2376);
-    assert.equal(endpoint.tls?.key?.toString(), '-----BEGIN key');
+    assert.deepEqual(endpoint.tls?.key, readFileSync(signed.key));
   });
 
   test('a pinned version is given without v', async () => {
@@ -465,12 +471,12 @@ describe('etcd', () => {
   }
 
   test('the files of ETCDCTL_CACERT, _CERT and _KEY are read', async () => {
-    const env = { ETCDCTL_CACERT: certificate, ETCDCTL_CERT: certificate, ETCDCTL_KEY: otherCertificate };
+    const env = { ETCDCTL_CACERT: certificate, ETCDCTL_CERT: signed.cert, ETCDCTL_KEY: signed.key };
     const { tls } = (await configOf({ env })).etcd;
     assert.deepEqual(tls, {
       ca: readFileSync(certificate),
-      cert: readFileSync(certificate),
-      key: readFileSync(otherCertificate),
+      cert: readFileSync(signed.cert),
+      key: readFileSync(signed.key),
     });
   });
 
@@ -653,7 +659,42 @@ describe('mistakes', () => {
     [
       'a CA that is not PEM',
       { argv: { etcd: { tls: { ca: notPem } } } },
-      /^etcd\.tls\.ca .*must be a PEM file, got ".*not\.pem"$/,
+      /^etcd\.tls\.ca .*must be a PEM file that holds a certificate, got ".*not\.pem"$/,
+    ],
+    [
+      'an environment in which Node takes any certificate',
+      { env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } },
+      /^NODE_TLS_REJECT_UNAUTHORIZED in the environment must not be 0: /,
+    ],
+    [
+      'a key where the CA belongs',
+      { argv: { etcd: { tls: { ca: signed.key } } } },
+      /^etcd\.tls\.ca .*must be a PEM file that holds a certificate, got ".*cert\.key"$/,
+    ],
+    [
+      'a CA that was cut short',
+      { argv: { etcd: { tls: { ca: written('cut.pem', readFileSync(certificate, 'utf8').slice(0, 300)) } } } },
+      /^etcd\.tls\.ca .*must be a PEM file that holds a certificate, got ".*cut\.pem"$/,
+    ],
+    [
+      'a certificate where the key belongs',
+      { argv: { etcd: { tls: { cert: signed.cert, key: signed.cert } } } },
+      /^etcd\.tls\.key .*must be a PEM file that holds a private key without a passphrase, got ".*cert\.pem"$/,
+    ],
+    [
+      'a key with a passphrase',
+      { argv: { docker: { host: 'e', tls: { cert: signed.cert, key: encryptedKey } } } },
+      /^docker\.tls\.key .*must be a PEM file that holds a private key without a passphrase, got ".*encrypted\.key"$/,
+    ],
+    [
+      'a key of another certificate',
+      { argv: { etcd: { tls: { cert: signed.cert, key: other.key } } } },
+      /^etcd\.tls\.key .*must be the key of etcd\.tls\.cert, got ".*other\.key"$/,
+    ],
+    [
+      'a key that is a directory',
+      { argv: { etcd: { tls: { cert: signed.cert, key: directory } } } },
+      /^etcd\.tls\.key .*must be a file that can be read, got ".*": EISDIR/,
     ],
     [
       'a certificate without key',
@@ -709,7 +750,7 @@ describe('mistakes', () => {
     ['a version that is none', { argv: { docker: { version: 'latest' } } }, /^docker\.version .*got "latest"$/],
     [
       'a key of the engine that is not there',
-      { argv: { docker: { host: 'e', tls: { cert: certificate, key: missing } } } },
+      { argv: { docker: { host: 'e', tls: { cert: signed.cert, key: missing } } } },
       /^docker\.tls\.key /,
     ],
     ['too many workers', { argv: { workers: '65' } }, /^workers .*an integer from 0 to 64, got 65$/],

@@ -29,7 +29,7 @@ const mayImport: Record<string, readonly string[]> = {
   'metrics.ts': [],
   'socket.ts': [],
   'log.ts': ['errors.ts', 'actor'],
-  'etcd.ts': ['errors.ts'],
+  'etcd.ts': ['errors.ts', 'socket.ts'],
   model: [],
   actor: ['errors.ts', 'log.ts'],
   docker: common,
