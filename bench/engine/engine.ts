@@ -102,6 +102,10 @@ export class Engine extends Containers {
     return this.#api.streamCount;
   }
 
+  get eventsPublished(): number {
+    return this.log.published;
+  }
+
   /** Events that reached no stream: dropped, silenced or not read in time. */
   get eventsLost(): number {
     return this.#api.eventsLost;

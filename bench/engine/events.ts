@@ -85,12 +85,19 @@ export class EventLog {
   readonly #moments: Moments;
   readonly #ring: Published[] = [];
   readonly #listeners = new Set<(published: Published) => void>();
+  #count = 0;
 
   constructor(moments: Moments) {
     this.#moments = moments;
   }
 
+  /** How many there have been. */
+  get published(): number {
+    return this.#count;
+  }
+
   publish(event: EngineEvent): Published {
+    this.#count++;
     const published = new Published(event, this.#moments.next());
     this.#ring.push(published);
     if (this.#ring.length > ringSize) this.#ring.shift();

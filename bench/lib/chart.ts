@@ -1,7 +1,8 @@
-/** The chart of the README: latency over rate and throughput over workers, drawn by echarts from a report. */
+/** The charts, drawn by echarts: of a report, latency over rate and throughput over workers; of a soak, what was held. */
 import * as echarts from 'echarts';
 import { subjectNames } from './bench.ts';
 import { figuresOf, type Report } from './report.ts';
+import type { Judged, Look } from './soak.ts';
 
 const colors: Readonly<Record<string, string>> = { discover: '#2563eb', naive: '#dc2626', floor: '#6b7280' };
 
@@ -55,6 +56,39 @@ export function drawChart({ about, benches }: Report): string {
         data: threads.map((count) => figure('workers', count, 'discover', 'lifecyclesPerSecond')),
         markLine: { symbol: 'none', data: levels },
       },
+    ],
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return svg;
+}
+
+/** Memory on the left, counts on the right, over the events of the engine. */
+export function drawSoak(looks: readonly Look[], about: Report['about']): string {
+  const line = (what: Judged | 'rssMb', side: number) => ({
+    ...{ name: what, type: 'line', showSymbol: false, xAxisIndex: side, yAxisIndex: side },
+    data: looks.map((look) => [look.events, look[what]]),
+  });
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 320 });
+  chart.setOption({
+    animation: false,
+    backgroundColor: '#ffffff',
+    title: {
+      text: `${about.machine} · commit ${about.commit} · ${about.date?.slice(0, 10)}`,
+      ...{ left: 40, bottom: 4, textStyle: { fontSize: 10, fontWeight: 'normal', color: '#6b7280' } },
+    },
+    legend: { top: 8 },
+    grid: [
+      { left: 55, top: 50, width: 390, height: 190 },
+      { left: 545, top: 50, width: 390, height: 190 },
+    ],
+    xAxis: [0, 1].map((gridIndex) => ({
+      ...{ type: 'value', name: 'events', nameLocation: 'middle', nameGap: 26, max: 'dataMax', gridIndex },
+    })),
+    yAxis: [0, 1].map((gridIndex) => ({ type: 'value', gridIndex })),
+    series: [
+      ...(['rssMb', 'heapMb', 'buffersMb'] as const).map((what) => line(what, 0)),
+      ...(['connections', 'descriptors', 'timers', 'handles', 'listeners'] as const).map((what) => line(what, 1)),
     ],
   });
   const svg = chart.renderToSVGString();

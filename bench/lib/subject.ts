@@ -18,6 +18,8 @@ export const host = { id: 'h1', ip: '10.0.0.5' };
 export interface SubjectOptions {
   readonly subject: string;
   readonly workers?: number | undefined;
+  /** What is loaded before it; default `probe.mjs`. */
+  readonly probe?: 'soak-probe.mjs';
   /** Operations of a transaction of discover, at most. */
   readonly operationsMax?: number;
 }
@@ -30,6 +32,8 @@ export interface Subject extends AsyncDisposable {
   /** Begins to watch the event loop of the main thread; `loop` says how late it has been since. */
   begin(): void;
   loop(): Promise<Figures>;
+  /** What it holds once garbage is collected; with the probe of a soak. */
+  look(): Promise<Readonly<Record<string, number>>>;
 }
 
 const inBench = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
@@ -58,12 +62,22 @@ function commandOf({ operationsMax, subject, workers }: SubjectOptions, place: r
 export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {
   const command = commandOf(options, [socketPath, endpoint, host.id, host.ip]);
   const spawnedMs = monotonicMs();
-  const child = spawn(process.execPath, ['--import', inBench('lib/probe.mjs'), ...command], {
+  const child = spawn(process.execPath, ['--import', inBench(`lib/${options.probe ?? 'probe.mjs'}`), ...command], {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     env: cleanEnvironment(),
   });
   const forget = atExit(() => child.kill('SIGKILL'));
   const exit = exitOf(child);
+  const ask = <Answer>(question: string): Promise<Answer> =>
+    new Promise((resolve) => {
+      if (!child.connected) return resolve({} as Answer);
+      const settle = (answer: unknown): void => {
+        child.off('message', settle).off('exit', gone);
+        resolve(answer as Answer);
+      };
+      const gone = (): void => settle({});
+      child.on('message', settle).on('exit', gone).send(question);
+    });
   return {
     pid: child.pid ?? 0,
     spawnedMs,
@@ -71,12 +85,8 @@ export function startSubject(options: SubjectOptions, socketPath: string, endpoi
       return child.exitCode !== null || child.signalCode !== null;
     },
     begin: () => void (child.connected && child.send('begin')),
-    loop: () =>
-      new Promise((resolve) => {
-        if (!child.connected) return resolve({});
-        child.once('message', (figures) => resolve(figures as Figures)).once('exit', () => resolve({}));
-        child.send('read');
-      }),
+    loop: () => ask('read'),
+    look: () => ask('look'),
     [Symbol.asyncDispose]: async () => {
       child.kill('SIGKILL');
       await exit;

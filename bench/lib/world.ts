@@ -5,7 +5,7 @@
  * ready when what ran before the subject came is in etcd, which asks the same of all three.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type EtcdServer, startEtcd } from '../../test/helpers/etcd.ts';
+import { type EtcdOptions, type EtcdServer, startEtcd } from '../../test/helpers/etcd.ts';
 import { monotonicMs } from '../engine/churn.ts';
 import { type EngineHandle, forkEngine } from '../engine/client.ts';
 import type { FaultSettings } from '../engine/faults.ts';
@@ -17,6 +17,7 @@ import { host, type Subject, type SubjectOptions, startSubject } from './subject
 export interface WorldOptions extends SubjectOptions {
   /** Containers that run before the subject does; default 20. */
   readonly standing?: number;
+  readonly etcd?: EtcdOptions;
   /** From when the subject is ready. */
   readonly faults?: Partial<FaultSettings> | undefined;
   readonly follow?: (changes: readonly Change[]) => void;
@@ -78,7 +79,7 @@ async function fill(options: WorldOptions, parts: AsyncDisposable[], close: () =
     parts.unshift(part);
     return part;
   };
-  const etcd = own(await startEtcd());
+  const etcd = own(await startEtcd(options.etcd));
   const opening = forkEngine({ api: '1.41', containers: options.standing ?? 20 });
   own({ [Symbol.asyncDispose]: async () => (await opening).close() });
   const recorder = own(await startRecorder(etcd.endpoint, options.follow));

@@ -6,6 +6,7 @@ import { deviationOf, expectedKeys, latenciesOf, Pursuit } from '../../bench/lib
 import { field, fields, Messages, numberField } from '../../bench/lib/grpc.ts';
 import { cpuMsOf, percentile, usageOf } from '../../bench/lib/measure.ts';
 import { figuresOf, goalsOf, inexactOf, type Row, tableOf } from '../../bench/lib/report.ts';
+import { type Judged, type Look, verdictsOf } from '../../bench/lib/soak.ts';
 
 const host = { id: 'h1', ip: '10.0.0.5' };
 const id = (digit: string): string => digit.repeat(64);
@@ -153,4 +154,50 @@ test('A goal is met or missed, and one that was not measured is left out', () =>
   assert.match(text, /^MISSED {2}churn 200 publishP99Ms \/ floor <= 1\.5: 2$/m);
   assert.match(text, /^met {5}no key missing/m);
   assert.doesNotMatch(text, /idle/);
+});
+
+test('A soak is judged by the medians of its first and its last third, and one odd look says nothing', () => {
+  const quiet: Look = {
+    ...{ seconds: 1, events: 8, heapMb: 20, buffersMb: 20, rssMb: 100 },
+    ...{ connections: 8, descriptors: 40, timers: 4, handles: 20, listeners: 100, off: 0 },
+  };
+  const growing = (what: Judged, to: (index: number) => number): string[] =>
+    verdictsOf(Array.from({ length: 60 }, (_, index) => ({ ...quiet, [what]: to(index) })))
+      .filter(({ grows }) => grows)
+      .map((verdict) => verdict.what);
+  assert.deepEqual(
+    growing('heapMb', () => 20),
+    [],
+  );
+  assert.deepEqual(
+    growing('heapMb', (index) => 20 + index * 0.02),
+    [],
+    'By 4 % between the middles of the thirds',
+  );
+  assert.deepEqual(
+    growing('heapMb', (index) => 20 + index * 0.03),
+    ['heapMb'],
+    'By 6 %',
+  );
+  assert.deepEqual(
+    growing('heapMb', (index) => (index > 55 ? 90 : 20)),
+    [],
+  );
+  assert.deepEqual(
+    growing('heapMb', (index) => 40 - index * 0.3),
+    [],
+  );
+  assert.deepEqual(
+    growing('descriptors', (index) => 40 + index * 0.25),
+    ['descriptors'],
+  );
+  assert.deepEqual(
+    growing('timers', (index) => 4 + (index % 2)),
+    [],
+  );
+  assert.deepEqual(
+    growing('timers', (index) => 4 + index / 10),
+    ['timers'],
+  );
+  assert.equal(verdictsOf([quiet, quiet]).filter(({ grows }) => grows).length, 7, 'Two looks say nothing');
 });
