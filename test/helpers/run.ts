@@ -229,6 +229,8 @@ export interface RunOptions {
   readonly cwd?: string;
   /** Arguments for node itself, before the script. */
   readonly nodeArgs?: readonly string[];
+  /** As this user and the group of the same number, and of no other group; only root can ask for it. */
+  readonly user?: number;
   /** Instead of the built command line. */
   readonly script?: string;
 }
@@ -240,6 +242,7 @@ export function runDiscover(args: readonly string[], options: RunOptions = {}): 
   const child = spawn(process.execPath, [...(options.nodeArgs ?? []), options.script ?? builtCli, ...args], {
     cwd: options.cwd,
     env: cleanEnvironment(options.env),
+    ...(options.user === undefined ? {} : { uid: options.user, gid: options.user }),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const forget = atExit(() => child.kill('SIGKILL'));
