@@ -11,6 +11,7 @@ import { fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
 const asRoot = '--user=root:root-secret';
+const asDiscover = ['--user=discover:its-secret', '--command-timeout=30s'];
 
 /** As `EtcdServer.entries`, by a client that can log in. */
 async function entriesOf(etcd: EtcdServer): Promise<Entry[]> {
@@ -33,12 +34,23 @@ async function entriesOf(etcd: EtcdServer): Promise<Entry[]> {
   }));
 }
 
-async function startSecured(): Promise<EtcdServer> {
+/** All that discover may read and write, at its widest and at its narrowest. */
+const wide = [['--prefix=true', '/discover/']];
+const narrow = [
+  ['--prefix=true', '/discover/service/'],
+  ['--prefix=true', '/discover/host/h1/'],
+  ['/discover/owner/h1'],
+];
+
+async function startSecured(grants: readonly (readonly string[])[] = wide): Promise<EtcdServer> {
   const etcd = await startEtcd({ args: ['--auth-token=simple', '--auth-token-ttl=2'] });
   await etcd.ctl('user', 'add', 'root:root-secret');
   await etcd.ctl('user', 'grant-role', 'root', 'root');
   await etcd.ctl('role', 'add', 'publisher');
-  await etcd.ctl('role', 'grant-permission', 'publisher', '--prefix=true', 'readwrite', '/discover/');
+  for (const grant of grants) {
+    const [key = '', ...flags] = grant.toReversed();
+    await etcd.ctl('role', 'grant-permission', 'publisher', ...flags, 'readwrite', key);
+  }
   await etcd.ctl('user', 'add', 'discover:its-secret');
   await etcd.ctl('user', 'grant-role', 'discover', 'publisher');
   return etcd;
@@ -57,14 +69,15 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  const startSecuredHost = async (etcd: EtcdServer, ttl: number): Promise<Host> => {
+  /** The keys beyond are none of this host's, and looked after by the test. */
+  const startSecuredHost = async (etcd: EtcdServer, ttl: number, beyond: readonly string[] = []): Promise<Host> => {
     const args = ['--etcd:username', 'discover', '--etcd:passwordFile', passwordFile];
     const host = await startHost({
       source: fromEngine(engine),
       etcd,
       ttl,
       args,
-      entries: entriesOf,
+      entries: async (server) => (await entriesOf(server)).filter(({ key }) => !beyond.includes(key)),
       record: false,
       idle: true,
     });
@@ -101,6 +114,86 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
       [],
     );
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+  });
+
+  test('a role for service keys and for its own record and owner keys is enough to publish, repair, take over and leave, and nothing beyond is asked for (simulated engine, real etcd)', async () => {
+    await using etcd = await startSecured(narrow);
+    // Of another program, of another host, and as near to the prefix as can be: written before and never touched.
+    const beyond = ['/secret', '/discoverx', '/discover', '/discover/owner/h2'];
+    await using host = await startSecuredHost(etcd, 5, beyond);
+    for (const key of beyond) await etcd.ctl(asRoot, 'put', key, 'canary-value');
+    const others = async () => (await entriesOf(etcd)).filter(({ key }) => beyond.includes(key));
+    const before = await others();
+    assert.equal(before.length, beyond.length);
+    // The role does what it says, so whoever tried would hear of it.
+    for (const key of beyond) {
+      await assert.rejects(etcd.ctl(...asDiscover, 'get', key), /permission denied/, key);
+      await assert.rejects(etcd.ctl(...asDiscover, 'put', key, 'x'), /permission denied/, key);
+    }
+
+    const started = ['--debug', '--resync', '1'];
+    const first = await host.launch(started);
+    await host.converged();
+    const leaseOf = async () => (await entriesOf(etcd)).find(({ key }) => key === '/discover/owner/h1')?.lease;
+    const lease = await leaseOf();
+
+    const [key = ''] = [...(await host.held()).keys()];
+    await etcd.ctl(asRoot, 'del', key);
+    await first.waitForLog((line) => line.msg === 'etcd was changed by somebody else; repairing');
+    await host.converged();
+
+    first.signal('SIGKILL');
+    await first.exit;
+    const second = await host.launch(started);
+    await engine.churn({ rate: 30, seconds: 1, lifetimeMs: 200, survivors: 0.1 });
+    await host.converged();
+    assert.equal(await leaseOf(), lease, 'The lease was not taken over');
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+
+    const third = await host.launch([...started, '--host:onExit', 'remove']);
+    await host.converged();
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    await host.assertGone();
+
+    assert.deepEqual(await others(), before);
+    for (const { output } of [first, second, third]) {
+      assert.doesNotMatch(output, /permission denied|canary-value|its-secret/i);
+    }
+  });
+
+  test('what no role prevents is what SECURITY.md says: compaction, lists of leases, and the end of one with our keys only (real etcd)', async () => {
+    await using etcd = await startSecured();
+    const grant = async (...keys: readonly string[]): Promise<string> => {
+      const lease = /lease (\w+) granted/.exec(await etcd.ctl('lease', 'grant', '600'))?.[1] ?? '';
+      for (const key of keys) await etcd.ctl('put', `--lease=${lease}`, key, 'x');
+      return lease;
+    };
+    const [ofAnother, mixed] = [
+      await grant('/discover/host/h2/0123456789ab'),
+      await grant('/discover/owner/h2', '/else'),
+    ];
+    await etcd.ctl('auth', 'enable');
+    assert.match(await etcd.ctl(...asDiscover, 'lease', 'list'), new RegExp(ofAnother));
+    await etcd.ctl(...asDiscover, 'put', '/discover/service/web/default/h2/0123456789ab', 'tcp://192.0.2.1:1');
+    await etcd.ctl(...asDiscover, 'lease', 'revoke', ofAnother);
+    assert.equal(
+      (await entriesOf(etcd)).some(({ key }) => key === '/discover/host/h2/0123456789ab'),
+      false,
+    );
+    await assert.rejects(etcd.ctl(...asDiscover, 'lease', 'revoke', mixed), /permission denied/);
+    await assert.rejects(
+      etcd.ctl(...asDiscover, 'put', `--lease=${mixed}`, '/discover/owner/h1', 'x'),
+      /permission denied/,
+    );
+    await etcd.ctl(...asDiscover, 'compact', '3');
+    for (const words of [
+      ['user', 'list'],
+      ['role', 'add', 'x'],
+      ['auth', 'disable'],
+      ['snapshot', 'save', '/dev/null'],
+    ]) {
+      await assert.rejects(etcd.ctl(...asDiscover, ...words), /permission denied/, words.join(' '));
+    }
   });
 
   test('a wrong password is a warning and no end, and the right one publishes (simulated engine, real etcd)', async () => {

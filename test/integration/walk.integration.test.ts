@@ -3,7 +3,7 @@
  * can be like: on which port, which network, under which name; and what discover asks of Docker.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
@@ -154,6 +154,9 @@ describe('walk', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox'
         seen.filter((line) => !line.startsWith('GET ')),
         [],
       );
+      const text = readFileSync(new URL('../../.github/SECURITY.md', import.meta.url), 'utf8');
+      const rule = new RegExp(/^ {4}(\^.*\$)$/m.exec(text)?.[1] ?? 'There is no rule');
+      for (const request of proxy.log) assert.match(request.path.split('?', 1)[0] ?? '', rule);
       for (const pattern of allowed) {
         assert.ok(
           proxy.log.some((request) => pattern.test(request.path)),

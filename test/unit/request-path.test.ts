@@ -53,6 +53,18 @@ describe('the paths that may be asked for', () => {
   });
 });
 
+test('the rule for a socket proxy in SECURITY.md lets these through and no others', () => {
+  const text = readFileSync(new URL('../../.github/SECURITY.md', import.meta.url), 'utf8');
+  const rule = new RegExp(/^ {4}(\^.*\$)$/m.exec(text)?.[1] ?? 'There is no rule');
+  const paths = ['/_ping', '/version', '/events', '/containers/json', `/containers/${id}/json`];
+  for (const one of paths.flatMap((path) => [path, `/v1.41${path}`])) assert.match(one, rule);
+  const others = [
+    ...['/', '/info', '/containers/create', `/containers/${id}`, `/containers/${id}/export`, '/containers/web/json'],
+    ...[`/containers/${id}/logs`, `/containers/${id}/archive`, `/containers/${id}/json/..`, `/images/${id}/json`],
+  ];
+  for (const one of others.flatMap((path) => [path, `/v1.41${path}`])) assert.doesNotMatch(one, rule);
+});
+
 /** An engine that says it speaks `version` and notes what it is asked for. */
 async function withEngine(version: string, use: (endpoint: DockerEndpoint, asked: string[]) => Promise<void>) {
   const asked: string[] = [];
