@@ -14,7 +14,7 @@ import { didYouMean, hint, nearest } from './config/sources.ts';
 import { DiscoverError } from './errors.ts';
 import { version } from './version.ts';
 
-const names = ['run', ...Object.keys(commandTable), 'completion', 'help', 'version'];
+const names = (): string[] => ['run', ...Object.keys(commandTable), 'completion', 'help', 'version'];
 type Value = string | boolean;
 type Flag = string | boolean | number | readonly string[];
 
@@ -69,7 +69,7 @@ export async function parseArguments(argv: readonly string[]): Promise<Arguments
   const { words, given } = command ? read(argv, all, { ...shorts, ...command.aliases }) : first;
 
   const problems: string[] = [];
-  if (!names.includes(name)) problems.push(`${name} is not a command${hint(nearest(name, names))}`);
+  if (!names().includes(name)) problems.push(`${name} is not a command${hint(nearest(name, names()))}`);
   problems.push(...problemsOf(words.slice(1), name, command));
   const options: Record<string, Value> = {};
   const flags: Record<string, Flag> = {};

@@ -28,12 +28,12 @@ export function asText({ plan, isDryRun, deleted }: Report): string {
   for (const host of kept) lines.push(`${shown(host)}: kept, its owner lives though the list leaves it out`);
   const planned = reaped.reduce((sum, { found }) => sum + found.keys.length, 0);
   const done = [...deleted.values()].reduce((sum, { length }) => sum + length, 0);
-  const share = `${reaped.length} of ${hosts} hosts`;
-  if (reaped.length === 0) lines.push(`Nothing to delete: ${hosts} hosts`);
-  else if (isDone) lines.push(`Deleted ${done} of ${planned} keys, of ${share}`);
+  const share = `${reaped.length} of ${counted(hosts, 'host')}`;
+  if (reaped.length === 0) lines.push(`Nothing to delete: ${counted(hosts, 'host')}`);
+  else if (isDone) lines.push(`Deleted ${done} of ${counted(planned, 'key')}, of ${share}`);
   else
     lines.push(
-      `${planned} keys of ${share} would be deleted${refusal === undefined ? '; --no-dry-run deletes them' : ''}`,
+      `${counted(planned, 'key')} of ${share} would be deleted${refusal === undefined ? '; --no-dry-run deletes them' : ''}`,
     );
   return lines.join('\n');
 }
@@ -44,6 +44,8 @@ function linesOf({ found }: Reaped, deleted: ReadonlySet<string> | undefined): s
     return `  ${fate} ${shown(key)}`;
   });
 }
+
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
 /** Anybody may have written a key, so what would steer a terminal is spelt out. */
 function shown(text: string): string {

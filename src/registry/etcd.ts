@@ -2,6 +2,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import type { Etcd3, ICompare, IRequestOp } from 'etcd3';
+import { codeOf } from '../errors.ts';
 import { after, callTimeoutMs, connectEtcd, type EtcdAccess, etcdError } from '../etcd.ts';
 import type { Change } from '../model/ledger.ts';
 import { GrpcCaller } from './grpc-call.ts';
@@ -114,7 +115,7 @@ export class EtcdRegistry implements Registry, Fleet {
     const result: KeyMark[] = [];
     for (let key = Buffer.from(prefix), isMore = true; isMore; ) {
       const request = { key, range_end: end, limit: pageKeys, keys_only: true };
-      const { kvs, more } = await this.#call('range', ({ etcd: { kv } }) => kv.range(request));
+      const { kvs, more } = await this.#askAny('range', ({ etcd: { kv } }) => kv.range(request));
       for (const kv of kvs) {
         // A key that is no text would come out as another one.
         if (isUtf8(kv.key)) result.push({ key: kv.key.toString(), lease: kv.lease, revision: kv.mod_revision });
@@ -146,6 +147,17 @@ export class EtcdRegistry implements Registry, Fleet {
 
   #txn(compare: ICompare[], success: IRequestOp[]) {
     return this.#call('txn', ({ etcd: { kv } }) => kv.txn({ compare, success, failure: [] }));
+  }
+
+  /** Of one member after the other, for readers that do not come again by themselves. */
+  async #askAny<Result>(name: string, request: (member: Member) => Promise<Result>): Promise<Result> {
+    for (let left = this.#members.length - 1; ; left--) {
+      try {
+        return await this.#call(name, request);
+      } catch (error) {
+        if (left === 0 || codeOf(error) !== 'ETCD_UNAVAILABLE') throw error;
+      }
+    }
   }
 
   async #call<Result>(name: string, request: (member: Member) => Promise<Result>): Promise<Result> {

@@ -13,6 +13,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, exitOf, needs, runDiscover } from '../helpers/run.ts';
 
+const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const here = { skip: needs('etcd', 'etcdctl') };
 
 describe('mistakes', { concurrency: 3 }, () => {
@@ -215,12 +216,21 @@ describe('log', here, () => {
     assert.equal(host.discover.output, '');
   });
 
+  test('whoever reads what a command prints may go away (nothing but discover is real)', async () => {
+    const child = spawn(process.execPath, [builtCli, 'config', '--schema'], { env: cleanEnvironment() });
+    child.stdout.destroy();
+    let errors = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      errors += text;
+    });
+    assert.deepEqual([await exitOf(child), errors], [{ code: 0, signal: null }, '']);
+  });
+
   test('whoever reads stdout may go away (simulated engine, real etcd)', async () => {
     await using host = await startHost({ source: fromEngine(engine), idle: true });
-    const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
     const args = ['--docker:socketPath', engine.socketPath, '--etcd:endpoints', host.etcd.endpoint, '--silly'];
     const names = ['--host:ip', '10.0.0.5', '--host:id', 'h1', '--etcd:ttl', '5'];
-    const child = spawn(process.execPath, [cli, ...args, ...names], {
+    const child = spawn(process.execPath, [builtCli, ...args, ...names], {
       env: cleanEnvironment(),
       stdio: ['ignore', 'pipe', 'pipe'],
     });

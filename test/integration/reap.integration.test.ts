@@ -216,7 +216,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     const registry = new EtcdRegistry({ endpoints: [etcd.endpoint] });
     try {
       const wanted = Array.from(
-        { length: 25_000 },
+        { length: 12_000 },
         (_, index) => `/discover/host/i-${index % 7}/${String(index).padStart(12, '0')}`,
       );
       await put(wanted);
@@ -243,6 +243,12 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     } finally {
       await engine.close();
     }
+  });
+
+  test('asks the next member where one is away (real etcd)', async () => {
+    await putLiving('i-1');
+    const around = await run(['--etcd:endpoints', `127.0.0.1:1,127.0.0.1:2,${etcd.endpoint.replace('http://', '')}`]);
+    assert.deepEqual(around, { code: 0, out: 'Nothing to delete: 1 host\n', err: '' });
   });
 
   test('ends with 69 where etcd is not to be had, and with 78 for a mistake (no etcd)', async () => {

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { type Arguments, parseArguments } from '../../src/arguments.ts';
-import { commandTable } from '../../src/commands/table.ts';
+import { command } from '../../src/commands/command.ts';
+import { type CommandRow, commandTable } from '../../src/commands/table.ts';
 import { optionTable } from '../../src/config/options.ts';
 import { readSources } from '../../src/config/sources.ts';
 import { codeOf } from '../../src/errors.ts';
@@ -99,6 +100,31 @@ describe('commands', () => {
   test('what is not given is absent, and --no- is false', async () => {
     assert.deepEqual((await parseArguments(['config'])).flags, {});
     assert.deepEqual((await parseArguments(['config', '--no-schema'])).flags, { schema: false });
+  });
+});
+
+describe('words', () => {
+  const table: Record<string, CommandRow> = commandTable;
+  const get = command({ options: {}, words: ['<service>', '[realm]'], run: async () => 0 });
+  before(() => {
+    table.get = { description: 'Only here', load: async () => get };
+  });
+  after(() => {
+    delete table.get;
+  });
+
+  test('behind a command are its own, as many as it takes', async () => {
+    assert.deepEqual((await parseArguments(['get', 'web'])).words, ['web']);
+    assert.deepEqual((await parseArguments(['--debug', 'get', 'web', '--host:ip', 'x', 'blue'])).words, [
+      'web',
+      'blue',
+    ]);
+    assert.deepEqual(await problemsOf('get'), ['get needs <service>']);
+    assert.deepEqual(await problemsOf('get', 'a', 'b', 'c'), ['c is one word too many after get']);
+  });
+
+  test('are in its help', async () => {
+    assert.match((await parseArguments(['help', 'get'])).text ?? '', /^discover get <service> \[realm\] \[options\]$/m);
   });
 });
 
