@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Server, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { DiscoverClient } from '../../src/client/index.ts';
 import { startEtcd } from '../helpers/etcd.ts';
@@ -17,7 +18,7 @@ import { needs } from '../helpers/run.ts';
 const names = ['web', 'db', 'mail', 'dns'];
 const assertStale = (client: DiscoverClient): void => assert.ok(client.stale, 'Not yet');
 
-describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
+describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
   test('connections cut, a partition with a compaction, etcd killed and frozen: sets are true, never empty, and exact in the end (real etcd behind a proxy)', async () => {
     await using etcd = await startEtcd();
     await using recorder = await etcd.record('/discover/service/');
@@ -107,6 +108,40 @@ describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
     await lives.end();
     await assertExact(etcd, recorder, observers);
     assert.ok(other.connections > 0, 'It was not the other member that told');
+  });
+
+  test('an etcd that is silent is not believed to be quiet, though its connection lives (simulated etcd)', async () => {
+    const raw = (bytes: Buffer): Buffer => bytes;
+    const ways = { requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw };
+    // Both begin with a header that says revision 1; the second goes on with `created`.
+    const [reading, begun] = [Buffer.from('0a021801', 'hex'), Buffer.from('0a0218011801', 'hex')];
+    let readings = 0;
+    const server = new Server();
+    server.addService(
+      {
+        range: { path: '/etcdserverpb.KV/Range', requestStream: false, responseStream: false, ...ways },
+        watch: { path: '/etcdserverpb.Watch/Watch', requestStream: true, responseStream: true, ...ways },
+      },
+      {
+        range: (_call: unknown, answer: (error: null, reading: Buffer) => void) => {
+          readings++;
+          answer(null, reading);
+        },
+        watch: (stream: ServerDuplexStream<Buffer, Buffer>) => void stream.once('data', () => stream.write(begun)),
+      },
+    );
+    const port = await new Promise<number>((resolve, reject) => {
+      const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), bound);
+    });
+    try {
+      await using client = new DiscoverClient({ endpoints: [`127.0.0.1:${port}`] });
+      assert.deepEqual(await client.resolve('web'), []);
+      assert.equal(readings, 1);
+      await eventually(() => assert.ok(readings > 1, 'Not yet'));
+    } finally {
+      server.forceShutdown();
+    }
   });
 
   test('a member that has lost its leader is not believed to be quiet, and a change of leader loses nothing (real etcd, three members)', async () => {
