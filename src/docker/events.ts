@@ -134,8 +134,9 @@ export function readEvent(text: string): ContainerEvent | undefined {
   }
 }
 
-/** Nanoseconds since the epoch as a double, good to 256 ns; 0 when the engine does not say. */
+/** Nanoseconds since the epoch as a double, good to 256 ns; 0 when the engine does not say, or not in an int64. */
 function nanoseconds(raw: RawEvent): number {
-  if (typeof raw.timeNano === 'number') return raw.timeNano;
-  return typeof raw.time === 'number' ? raw.time * 1e9 : 0;
+  const { time, timeNano } = raw;
+  const at = typeof timeNano === 'number' ? timeNano : typeof time === 'number' ? time * 1e9 : 0;
+  return at > 0 && at < 2 ** 63 ? at : 0;
 }

@@ -219,6 +219,13 @@ describe('readEvent', () => {
     assert.deepEqual(read({ ...event, time: 'soon', timeNano: null }), { kind: 'look', id, at: 0 });
   });
 
+  test('takes a time that no engine can write for none', () => {
+    const event = `{"Type":"container","Action":"die","Actor":{"ID":"${id}"},"timeNano":`;
+    for (const time of ['1e999', '9223372036854775808', '-1', '-1e999', '-0']) {
+      assert.deepEqual(readEvent(`${event}${time}}`), { kind: 'died', id, at: 0 }, time);
+    }
+  });
+
   test('calls unreadable what is not JSON', () => {
     for (const text of ['{', '{"a":}', "{'a':1}", '{\x00}', '{"Type":"container"', '']) {
       assert.deepEqual(readEvent(text), { kind: 'unreadable' }, text);
