@@ -44,6 +44,9 @@ const REFUSAL_CHARACTERS = 64;
 const LINE_TERMINATOR = /[\n\r\u2028\u2029]/;
 const NEVER_IN_A_KEY = /[/\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;
 
+// A log line in JSON has ESC and its like escaped, but not what a terminal obeys beyond ASCII or shows as nothing.
+const STEERS_A_READER = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
 const NAMES: Record<NamePolicy, { readonly passes: (name: string) => boolean; readonly accepted: string }> = {
   compat: {
     passes: (name) => /^[A-Za-z0-9._~-]{1,128}$/.test(name),
@@ -161,5 +164,5 @@ export function textOf(entry: Entry): string {
 }
 
 export function refusal(code: RefusalCode, entry: string, detail: string): Refusal {
-  return { code, entry: entry.slice(0, REFUSAL_CHARACTERS), detail };
+  return { code, entry: entry.slice(0, REFUSAL_CHARACTERS).replaceAll(STEERS_A_READER, '\ufffd'), detail };
 }

@@ -44,7 +44,7 @@ export type RefusalCode =
 
 export interface Refusal {
   readonly code: RefusalCode;
-  /** The entry as advertised, cut to 64 characters. Foreign text: only ever logged as a JSON field. */
+  /** The entry as advertised, cut to 64 characters, with \ufffd for what is not shown. Foreign: only ever logged as a field. */
   readonly entry: string;
   /** What would have been accepted. */
   readonly detail: string;

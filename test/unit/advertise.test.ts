@@ -127,6 +127,12 @@ describe('parseAdvertisement', () => {
     assert.match(refusals[0]?.detail ?? '', /1 to 128 of A-Z a-z 0-9/);
   });
 
+  test('a refusal shows nothing that would steer the terminal of whoever reads it', () => {
+    const entry = 'a\u001b[2J\u009b1m\u202eb\u200bc\ufeff\ud800\u{e0041}é🚀';
+    assert.equal(parse(entry).refusals[0]?.entry, 'a\ufffd[2J\ufffd1m\ufffdb\ufffdc\ufffd\ufffd\ufffdé🚀');
+    assert.equal(parse('a\nb\u2028').refusals[0]?.entry, 'a\ufffdb\ufffd');
+  });
+
   test('the name is judged before the port and the port before the protocol', () => {
     assert.deepEqual(codesOf('a b:0/x,web:0/x,web:1/x'), ['name-invalid', 'port-invalid', 'protocol-invalid']);
   });
