@@ -25,6 +25,7 @@ import {
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { eventually } from './eventually.ts';
@@ -83,6 +84,12 @@ export interface Dockerd extends AsyncDisposable {
   readonly pid: number;
   /** Runs the command line client and returns what it wrote to stdout, trimmed. */
   docker(...args: readonly string[]): Promise<string>;
+  /** Asks the API itself, for what is too much for a command line or too often for a process each. */
+  ask(
+    method: 'POST' | 'DELETE',
+    path: string,
+    body?: object,
+  ): Promise<{ readonly status: number; readonly said: string }>;
   /** Starts a container and returns its full id. */
   run(options?: ContainerOptions): Promise<string>;
   /** Makes, once, a busybox image with the changes, such as `ENV DISCOVER=web:80`; returns its name. */
@@ -193,6 +200,17 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
       return child?.pid ?? -1;
     },
     docker,
+    ask: async (method, path, body) => {
+      const headers = { 'content-type': 'application/json' };
+      const options = { socketPath, method, path: `/v1.41${path}`, headers, agent: false };
+      const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+        http
+          .request(options, resolve)
+          .on('error', reject)
+          .end(body && JSON.stringify(body));
+      });
+      return { status: response.statusCode ?? 0, said: await text(response) };
+    },
     image: (changes = []) => {
       const key = changes.join('\n');
       const made = images.get(key) ?? importImage(changes, `busybox-${images.size}`);

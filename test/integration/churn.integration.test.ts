@@ -4,8 +4,6 @@
  *
  * `SEED=n` repeats what is done to each container; when it happens is the machine's.
  */
-import http from 'node:http';
-import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { Random } from '../../bench/engine/random.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
@@ -51,18 +49,8 @@ const expectedFailure =
 
 /** Asks dockerd by its API: what takes a process of its own each time would take most of the test's. */
 async function ask(dockerd: Dockerd, method: 'POST' | 'DELETE', path: string, body?: object): Promise<void> {
-  const { statusCode = 0, said } = await new Promise<{ statusCode: number | undefined; said: string }>(
-    (resolve, reject) => {
-      const headers = { 'content-type': 'application/json' };
-      const options = { socketPath: dockerd.socketPath, method, path: `/v1.41${path}`, headers, agent: false };
-      const request = http.request(options, (response) => {
-        text(response).then((said) => resolve({ statusCode: response.statusCode, said }), reject);
-      });
-      request.on('error', reject);
-      request.end(body && JSON.stringify(body));
-    },
-  );
-  if (statusCode >= 400 && !expectedFailure.test(said)) throw new Error(`${method} ${path}: ${statusCode} ${said}`);
+  const { status, said } = await dockerd.ask(method, path, body);
+  if (status >= 400 && !expectedFailure.test(said)) throw new Error(`${method} ${path}: ${status} ${said}`);
 }
 
 /** One container's life; its id if it was left running. */
