@@ -1,0 +1,80 @@
+/** Keys and values say all that was published: who reads them can tell name, container, port and address. */
+import assert from 'node:assert/strict';
+import { isIPv6 } from 'node:net';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { readInspection } from '../../src/inspect/document.ts';
+import type { Service } from '../../src/model/container.ts';
+import { keysOf, layoutOf } from '../../src/model/keys.ts';
+
+const short = '0123456789ab';
+const layout = layoutOf('/discover', 'default', 'host-1');
+const name = fc.oneof(fc.constantFrom('web', 'api', '__proto__', '7'), fc.stringMatching(/^[A-Za-z0-9._~-]{1,128}$/));
+const entry = fc.record({
+  name: name.filter((text) => text !== '.' && text !== '..'),
+  port: fc.integer({ min: 1, max: 65_535 }),
+  protocol: fc.constantFrom('tcp', 'udp', 'sctp'),
+  hostIp: fc.oneof(fc.constantFrom('0.0.0.0', '::', ''), fc.ipV4(), fc.ipV6()),
+  hostPort: fc.integer({ min: 1, max: 65_535 }),
+});
+const entries = fc.uniqueArray(entry, { maxLength: 100, selector: ({ port, protocol }) => `${port}/${protocol}` });
+
+function servicesOf(offered: readonly (typeof entry extends fc.Arbitrary<infer T> ? T : never)[], hostIp: string) {
+  const Ports = Object.fromEntries(
+    offered.map(({ port, protocol, hostIp, hostPort }) => [
+      `${port}/${protocol}`,
+      [{ HostIp: hostIp, HostPort: `${hostPort}` }],
+    ]),
+  );
+  const Env = [`DISCOVER=${offered.map(({ name, port, protocol }) => `${name}:${port}/${protocol}`).join()}`];
+  const document = { State: { Running: true }, Config: { Env }, NetworkSettings: { Ports } };
+  const inspection = readInspection(document, { hostIp, serviceVariable: 'DISCOVER', namePolicy: 'compat' });
+  assert.ok(inspection.kind === 'running');
+  return inspection.services;
+}
+
+test('a value is a URL with the protocol, the address and the port that it was made of', () => {
+  fc.assert(
+    fc.property(entry, fc.oneof(fc.ipV4(), fc.ipV6()), (offered, hostIp) => {
+      const [service] = servicesOf([offered], hostIp);
+      // Bound to loopback, it is not published.
+      if (service === undefined) return assert.match(offered.hostIp, /^127\.|:/);
+      const { protocol, hostname, port } = new URL(service.url);
+      const address = ['0.0.0.0', '::', ''].includes(offered.hostIp) ? hostIp : offered.hostIp;
+      assert.equal(protocol, `${offered.protocol}:`);
+      assert.equal(port, `${offered.hostPort}`);
+      assert.equal(hostname, isIPv6(address) ? new URL(`http://[${address}]`).hostname : address);
+      assert.equal(service.url, `${protocol}//${hostname}:${port}`);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test('what was published can be told from its keys, each of which has one service', () => {
+  fc.assert(
+    fc.property(entries, (offered) => {
+      const services = servicesOf(offered, '10.0.0.1');
+      const keys = keysOf(layout, short, services);
+      const record = JSON.parse(keys.get(layout.recordKey(short)) ?? '{}') as Record<string, string>;
+      keys.delete(layout.recordKey(short));
+      assert.equal(keys.size, services.length);
+      const first = new Map<string, Service>();
+      for (const service of services) if (!first.has(service.name)) first.set(service.name, service);
+      assert.deepEqual(
+        new Map(Object.entries(record)),
+        new Map([...first.keys()].map((plain) => [plain, `/discover/service/${plain}/default/host-1/${short}`])),
+      );
+      const read = [...keys].map(([key, url]) => {
+        assert.equal(layout.containerOf(key), short);
+        const [, port, protocol] = /:(\d+)(?::([a-z]+))?$/.exec(key) ?? [];
+        const plain = layout.nameOf(key) ?? '';
+        // The plain key leaves its port to the first entry of the name.
+        return port === undefined
+          ? first.get(plain)
+          : { name: plain, privatePort: Number(port), protocol: protocol ?? 'tcp', url };
+      });
+      assert.deepEqual(read, [...services]);
+    }),
+    { numRuns: 300 },
+  );
+});

@@ -1,0 +1,152 @@
+/** What goes to etcd stays within what etcd takes, whole container by whole container, and the last word wins. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { KeyedMailbox } from '../../src/actor/mailbox.ts';
+import { Supervisor } from '../../src/actor/supervisor.ts';
+import { silentLog } from '../../src/log.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import type { Service } from '../../src/model/container.ts';
+import { keysOf, layoutOf } from '../../src/model/keys.ts';
+import { type Change, Ledger } from '../../src/model/ledger.ts';
+import type { Hold } from '../../src/registry/registry.ts';
+import { encodeTxn } from '../../src/registry/txn-message.ts';
+import { type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { VirtualClock } from '../sim/clock.ts';
+import { MemoryRegistry } from '../sim/registry.ts';
+
+/** etcd's own limits, with the guard counted as one operation more. */
+const operationsMax = 128 - 1;
+const bytesMax = 1_400_000;
+
+const layout = layoutOf('/discover', 'default', 'host-1');
+const shortOf = (n: number) => n.toString(16).padStart(12, '0');
+const int64Max = '9223372036854775807';
+
+function assertWithinLimits(changes: readonly Change[]): void {
+  assert.ok(changes.length <= operationsMax, `${changes.length} operations`);
+  assert.equal(new Set(changes.map(({ key }) => key)).size, changes.length, 'a key is there twice');
+  const bytes = encodeTxn(layout.ownerKey, int64Max, int64Max, changes).length;
+  assert.ok(bytes <= bytesMax, `${bytes} bytes`);
+}
+
+const mark = fc.constantFrom('x', 'é', '\u20ac', '😀');
+/** So many bytes of a character; below zero, a delete. */
+const changeOf = (max: number) => fc.record({ bytes: fc.integer({ min: -max / 4, max }), mark });
+const parcel = fc.oneof(
+  fc.array(changeOf(500), { minLength: 1, maxLength: 101, size: 'max' }),
+  fc.array(changeOf(400_000), { minLength: 1, maxLength: 4 }),
+);
+const parcels = fc.array(parcel, { maxLength: 40, size: 'max' });
+
+test('pack makes transactions that etcd takes of any containers, none of them split, in their order', () => {
+  fc.assert(
+    fc.property(parcels, (sizes) => {
+      const given = sizes.map(
+        (changes, n): Parcel => ({
+          short: shortOf(n),
+          changes: changes.map(({ bytes, mark }, index) => ({
+            key: layout.serviceKey(`${mark}${index}`, shortOf(n)),
+            value: bytes < 0 ? undefined : mark.repeat(bytes / Buffer.byteLength(mark)),
+          })),
+        }),
+      );
+      const batches = [...pack(given)];
+      assert.deepEqual(batches.flat(), given);
+      for (const batch of batches) {
+        assert.ok(batch.length > 0);
+        // A container that is too much by itself goes alone, to be refused.
+        if (batch.length > 1) assertWithinLimits(batch.flatMap(({ changes }) => changes));
+      }
+    }),
+    // Making less of a counterexample of megabytes takes minutes; its seed is printed.
+    { numRuns: 30, endOnFailure: true },
+  );
+});
+
+const step = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ n: fc.nat(30), services: fc.nat(100), letter: fc.constantFrom('a', 'b') }) },
+  { weight: 2, arbitrary: fc.record({ waitMs: fc.nat(20) }) },
+);
+
+test('Writer ends with the last word of each container in etcd, and shows none of them half on the way', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 80, size: 'max' }), async (steps) => {
+      const clock = new VirtualClock();
+      const registry = new MemoryRegistry(clock);
+      const { store } = registry;
+      const ledger = new Ledger();
+      const lease = await registry.grant(3_600);
+      const hold: Hold = { tenure: await registry.claim(layout.ownerKey, 'me', lease, '0') };
+      const commit = registry.commit;
+      registry.fault = () => ({ kind: 'slow', requestMs: clock.random() * 5, replyMs: clock.random() * 5 });
+      registry.commit = (ownerKey, tenure, changes) => {
+        const shorts = new Set(changes.map(({ key }) => layout.containerOf(key)));
+        // One container whose keys are all replaced can be more than etcd takes: refused, it is done in two steps.
+        if (shorts.size > 1) assertWithinLimits(changes);
+        return commit(ownerKey, tenure, changes);
+      };
+      const supervisor = new Supervisor(clock, silentLog, assert.fail);
+      const keeper = { name: 'lease keeper', tell: () => assert.fail('nothing was in doubt') };
+      const parts = { clock, registry, ledger, hold, layout, keeper, log: silentLog, onCommitted: () => {} };
+      const writer = supervisor.start<string>({
+        name: 'writer',
+        mailbox: new KeyedMailbox<string>((short) => short),
+        concurrency: 1,
+        batchMax: writeBatchMax,
+        stopTimeoutMs: 3_000,
+        start: (self, signal) => new Writer({ ...parts, metrics: createMetrics() }, self, signal),
+      });
+
+      const said = new Map<string, Set<string>>();
+      const last = new Map<string, string>();
+      const heldBy = new Map<string, Map<string, string>>();
+      store.onChange = (applied) => {
+        const touched = new Set<string>();
+        for (const { key, value } of applied) {
+          const short = layout.containerOf(key) ?? assert.fail(key);
+          const held = heldBy.get(short) ?? new Map<string, string>();
+          heldBy.set(short, held);
+          if (value === undefined) held.delete(key);
+          else held.set(key, value);
+          touched.add(short);
+        }
+        for (const short of touched) {
+          const held = textOf(heldBy.get(short) ?? new Map());
+          assert.ok(held === '' || said.get(short)?.has(held), `half of ${short} is there`);
+        }
+      };
+      for (const next of steps) {
+        if ('waitMs' in next) {
+          await clock.advance(next.waitMs);
+          continue;
+        }
+        const short = shortOf(next.n);
+        const keys = keysOf(layout, short, servicesOf(next.services, next.letter));
+        last.set(short, textOf(keys));
+        said.set(short, (said.get(short) ?? new Set()).add(textOf(keys)));
+        ledger.desire(short, keys);
+        writer.tell(short);
+      }
+      // What was refused is tried again after five seconds, each of the two steps.
+      await clock.advance(20_000);
+
+      assert.deepEqual([...ledger.unsettled()], []);
+      for (const [short, text] of last) assert.equal(textOf(heldBy.get(short) ?? new Map()), text);
+      await supervisor.stop();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+/** A tenth of them on a port that has a key of its own. */
+function servicesOf(count: number, letter: string): Service[] {
+  return Array.from({ length: count }, (_, index) => {
+    const name = letter.repeat(100) + (index - (index % 10 === 9 ? 1 : 0));
+    return { name, privatePort: index + 1, protocol: 'tcp', url: `tcp://10.0.0.1:${30_000 + index}` };
+  });
+}
+
+function textOf(keys: ReadonlyMap<string, string>): string {
+  return JSON.stringify([...keys].sort()).slice(1, -1);
+}
