@@ -54,6 +54,8 @@ export const commands = {
   setFaults: (engine: Engine, faults: Partial<FaultSettings>) => {
     Object.assign(engine.faults, faults);
   },
+  /** Sets the engine's clock so far from the true time. */
+  setClock: (engine: Engine, offsetMs: number) => engine.setClock(offsetMs),
   cutEvents: (engine: Engine, afterBytes: number) => engine.cutEvents(afterBytes),
   leave: (engine: Engine, as: 'missing' | 'refusing') => engine.leave(as),
   comeBack: (engine: Engine, options: { remembering?: boolean }) => engine.comeBack(options),

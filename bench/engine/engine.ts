@@ -36,12 +36,14 @@ export class Engine extends Containers {
   readonly faults: FaultSettings = { ...noFaults };
   readonly #api: Api;
   readonly #http: HttpServer;
+  readonly #moments: Moments;
 
   constructor(options: EngineOptions) {
     const { api, minApi, bodyBytes = 0, seed = 1, clock = Date.now, portRange = [32_768, 60_999] } = options;
     const random = new Random(seed);
     const moments = new Moments(clock, random);
     super(random, moments, new EventLog(moments), portRange);
+    this.#moments = moments;
     this.#api = new Api(this, {
       api,
       minApi: minApi ?? (api === '1.41' ? '1.12' : '1.44'),
@@ -82,6 +84,10 @@ export class Engine extends Containers {
   async comeBack({ remembering = false } = {}): Promise<void> {
     if (!remembering) this.log.forget();
     await this.#http.reopen();
+  }
+
+  setClock(offsetMs: number): void {
+    this.#moments.set(offsetMs);
   }
 
   get counts(): RequestCounts {

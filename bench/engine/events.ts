@@ -21,10 +21,11 @@ export interface EngineEvent {
 
 const ringSize = 256;
 
-/** The engine's clock: nanoseconds since the epoch, never the same twice. */
+/** The engine's clock: nanoseconds since the epoch, never the same twice unless it is set. */
 export class Moments {
   readonly #clock: () => number;
   readonly #random: Random;
+  #offsetMs = 0;
   #last = 0n;
 
   constructor(clock: () => number, random: Random) {
@@ -34,11 +35,17 @@ export class Moments {
 
   /** Milliseconds, for answers that say when they were given. */
   wall(): number {
-    return this.#clock();
+    return this.#clock() + this.#offsetMs;
+  }
+
+  /** Sets the clock so far from the true time. */
+  set(offsetMs: number): void {
+    this.#offsetMs = offsetMs;
+    this.#last = 0n;
   }
 
   next(): bigint {
-    const now = BigInt(Math.floor(this.#clock())) * 1_000_000n + BigInt(this.#random.below(500_000));
+    const now = BigInt(Math.floor(this.wall())) * 1_000_000n + BigInt(this.#random.below(500_000));
     this.#last = now > this.#last ? now : this.#last + BigInt(1 + this.#random.below(900));
     return this.#last;
   }
@@ -113,10 +120,10 @@ export class EventLog {
   /** Remembered events from `since` to `until`, both included. Without either there is no replay. */
   replay(since: bigint | undefined, until: bigint | undefined): Published[] {
     if (since === undefined && until === undefined) return [];
-    // dockerd walks back and stops at the first event that is older: here the order is never broken.
-    return this.#ring.filter(
-      ({ timeNano }) => (since === undefined || timeNano >= since) && (until === undefined || timeNano <= until),
-    );
+    // As dockerd does it: back from the newest, to the first that is older. Behind that one may lie younger
+    // ones, from before the clock was set.
+    const first = since === undefined ? -1 : this.#ring.findLastIndex(({ timeNano }) => timeNano < since);
+    return this.#ring.slice(first + 1).filter(({ timeNano }) => until === undefined || timeNano <= until);
   }
 
   /** As after a restart of the daemon. */
