@@ -42,6 +42,8 @@ import {
 
 export interface DockerdOptions {
   readonly liveRestore?: boolean;
+  /** Its data lies on a disk of its own, in memory and of this size. */
+  readonly dataBytes?: number;
   /** Appended to dockerd's own arguments. */
   readonly args?: readonly string[];
 }
@@ -79,6 +81,7 @@ export interface Inspection {
 
 export interface Dockerd extends AsyncDisposable {
   readonly socketPath: string;
+  readonly dataDir: string;
   /** Address of the bridge on the host's side. */
   readonly gateway: string;
   readonly pid: number;
@@ -122,6 +125,7 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
   const scratch = scratchDirectory('dockerd', parent);
   const forget = atExit(() => erase(scratch));
   const socketPath = path.join(scratch, 'docker.sock');
+  const dataDir = path.join(scratch, 'data');
   const exec = path.join(scratch, 'exec');
   const logFile = path.join(scratch, 'log');
   const pidFile = path.join(scratch, 'docker.pid');
@@ -139,7 +143,7 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     const output = openSync(logFile, 'a');
     const flags = [
       `--config-file=${configFile}`,
-      `--data-root=${path.join(scratch, 'data')}`,
+      `--data-root=${dataDir}`,
       `--exec-root=${exec}`,
       `--pidfile=${pidFile}`,
       `--host=unix://${socketPath}`,
@@ -193,6 +197,7 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
 
   const dockerd: Dockerd = {
     socketPath,
+    dataDir,
     get gateway() {
       return `172.30.${subnet}.1`;
     },
@@ -284,6 +289,10 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     [Symbol.asyncDispose]: () => dockerd.close(),
   };
   try {
+    if (options.dataBytes !== undefined) {
+      mkdirSync(dataDir);
+      await runFile('mount', ['-t', 'tmpfs', '-o', `size=${options.dataBytes}`, 'tmpfs', dataDir]);
+    }
     subnet = claimBridge(scratch);
     await dockerd.restart();
   } catch (error) {

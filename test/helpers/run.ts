@@ -9,7 +9,18 @@
  * Linux only where /proc is read; elsewhere that net has no mesh and the others hold.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually } from './eventually.ts';
@@ -233,13 +244,17 @@ export interface RunOptions {
   readonly user?: number;
   /** Instead of the built command line. */
   readonly script?: string;
+  /** CommonJS that runs first in each of its threads: for faults that cannot be made from outside. */
+  readonly preload?: string;
 }
 
 const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** Runs the built command line, as a user would. */
 export function runDiscover(args: readonly string[], options: RunOptions = {}): Running {
-  const child = spawn(process.execPath, [...(options.nodeArgs ?? []), options.script ?? builtCli, ...args], {
+  const preloaded = options.preload === undefined ? undefined : writePreload(options.preload);
+  const nodeArgs = [...(preloaded ? ['--require', preloaded.file] : []), ...(options.nodeArgs ?? [])];
+  const child = spawn(process.execPath, [...nodeArgs, options.script ?? builtCli, ...args], {
     cwd: options.cwd,
     env: cleanEnvironment(options.env),
     ...(options.user === undefined ? {} : { uid: options.user, gid: options.user }),
@@ -266,6 +281,7 @@ export function runDiscover(args: readonly string[], options: RunOptions = {}): 
   const onEnd = (): void => {
     ended = true;
     forget();
+    preloaded?.remove();
   };
   exit.then(onEnd, onEnd);
   const close = async (): Promise<void> => {
@@ -295,6 +311,19 @@ export function runDiscover(args: readonly string[], options: RunOptions = {}): 
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+function writePreload(code: string): { readonly file: string; remove(): void } {
+  const directory = scratchDirectory('preload', os.tmpdir());
+  const erase = (): void => rmSync(directory, { recursive: true, force: true });
+  const forget = atExit(erase);
+  const file = path.join(directory, 'preload.cjs');
+  writeFileSync(file, code);
+  const remove = (): void => {
+    erase();
+    forget();
+  };
+  return { file, remove };
 }
 
 function parseLogLine(line: string): LogLine[] {
