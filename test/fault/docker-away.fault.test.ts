@@ -3,6 +3,10 @@
  * asked nothing is deleted; what it says when it is back decides.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
@@ -17,7 +21,7 @@ import {
   removeAll,
   startHost,
 } from '../helpers/host.ts';
-import { needs, type Running } from '../helpers/run.ts';
+import { atExit, needs, type Running, requireCommand } from '../helpers/run.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerHere = { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') };
@@ -32,6 +36,47 @@ function assertSteady(host: Host): void {
     host.discover.logs.filter((line) => line.level === 'error'),
     [],
   );
+}
+
+/** How many lists it has taken in. */
+async function listsOf(host: Host): Promise<number> {
+  const seen = host.discover.logs.length;
+  host.discover.signal('SIGUSR2');
+  return eventually(() => {
+    const state = host.discover.logs.slice(seen).find((line) => line.msg === 'state');
+    assert.ok(state, 'No state yet');
+    return Number(state.lists);
+  });
+}
+
+/** The file or directory once more, elsewhere, as a container of discover would have it. */
+function bindMount(
+  source: string,
+  kind: 'file' | 'directory',
+): AsyncDisposable & { readonly at: string; readonly again: () => void } {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-mount-'));
+  const at = path.join(directory, 'm');
+  if (kind === 'file') writeFileSync(at, '');
+  else mkdirSync(at);
+  const mount = (): void => void execFileSync(requireCommand('mount'), ['--bind', source, at]);
+  const unmount = (): void => void execFileSync(requireCommand('umount'), ['--lazy', at]);
+  const erase = (): void => {
+    unmount();
+    rmSync(directory, { recursive: true });
+  };
+  mount();
+  const forget = atExit(erase);
+  return {
+    at,
+    again: () => {
+      unmount();
+      mount();
+    },
+    [Symbol.asyncDispose]: async () => {
+      erase();
+      forget();
+    },
+  };
 }
 
 // Two daemons and two simulated ones at a time: most of it is waiting for them.
@@ -114,6 +159,41 @@ describe('docker away', { concurrency: 4 }, () => {
         assertSteady(host);
       });
     }
+
+    test('a restart of dockerd that no container notices moves no revision, with the directory of its socket mounted elsewhere (real dockerd, real etcd)', async () => {
+      await using mounted = bindMount(path.dirname(dockerd.socketPath), 'directory');
+      const socketPath = path.join(mounted.at, path.basename(dockerd.socketPath));
+      await using host = await startHost({ source: fromDockerd(dockerd), socketPath });
+      await dockerd.run(web(80));
+      await host.converged();
+      const revision = await host.etcd.revision();
+      for (const end of ['stop', 'kill'] as const) {
+        const lists = await listsOf(host);
+        await dockerd[end]();
+        await dockerd.restart();
+        await eventually(async () => assert.ok((await listsOf(host)) > lists, 'No list yet'));
+      }
+      await host.converged();
+      assert.equal(await host.etcd.revision(), revision);
+      assertSteady(host);
+    });
+
+    test('a socket that is mounted by itself is dead after a restart of dockerd: said with its path, and no key goes (real dockerd, real etcd)', async () => {
+      await using mounted = bindMount(dockerd.socketPath, 'file');
+      await using host = await startHost({ source: fromDockerd(dockerd), socketPath: mounted.at });
+      await dockerd.run(web(80));
+      await host.converged();
+      const revision = await host.etcd.revision();
+      await dockerd.stop();
+      await dockerd.restart();
+      const warning = await warned(host.discover);
+      assert.ok(String(warning.error).includes(`ECONNREFUSED ${mounted.at}`), String(warning.error));
+      mounted.again();
+      await host.discover.waitForLog((line) => line.msg === 'docker unavailable: over');
+      await host.converged();
+      assert.equal(await host.etcd.revision(), revision);
+      assertSteady(host);
+    });
   });
 
   for (const as of ['missing', 'refusing'] as const) {
