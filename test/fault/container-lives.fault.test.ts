@@ -17,7 +17,7 @@ import {
   revisionsOf,
   startHost,
 } from '../helpers/host.ts';
-import { needs } from '../helpers/run.ts';
+import { needs, stateOf } from '../helpers/run.ts';
 
 const noResync = ['--resync', '86400'];
 const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
@@ -26,6 +26,12 @@ const shortOf = (id: string): string => id.slice(0, 12);
 function assertQuiet(host: Host): void {
   const loud = host.discover.logs.filter(({ level }) => level === 'warn' || level === 'error');
   assert.deepEqual(loud, []);
+}
+
+/** Waits until so many more lists have been taken in. */
+async function listed(host: Host, more: number): Promise<void> {
+  const before = Number((await stateOf(host.discover)).lists);
+  await eventually(async () => assert.ok(Number((await stateOf(host.discover)).lists) >= before + more, 'Not yet'));
 }
 
 describe('lives of containers', {
@@ -45,11 +51,7 @@ describe('lives of containers', {
     await using host = await start(['--resync', '1']);
     await host.converged();
     const revision = await host.etcd.revision();
-    await eventually(async () => {
-      host.discover.signal('SIGUSR2');
-      const lists = host.discover.logs.map((line) => Number(line.lists ?? 0));
-      assert.ok(Math.max(...lists) > 3, `There were only ${Math.max(...lists)} lists`);
-    });
+    await listed(host, 3);
     assert.equal(await host.etcd.revision(), revision);
     assert.deepEqual([...new Set(host.recorder.changes.map(({ key }) => key))], ['/discover/owner/h1']);
   });
@@ -156,13 +158,14 @@ describe('lives of containers', {
   });
 
   test('a rename, an update, a pause and an exec are no news (real dockerd, real etcd)', async () => {
-    await using host = await start();
+    await using host = await start(['--resync', '1']);
     const id = await dockerd.run(web);
     await host.converged();
     const revision = await host.etcd.revision();
     await dockerd.docker('rename', id, 'renamed');
     await dockerd.docker('update', '--cpu-shares=512', '--restart=no', id);
     await dockerd.docker('pause', id);
+    await listed(host, 2); // one begun since shows it paused
     await dockerd.docker('unpause', id);
     await dockerd.docker('exec', id, '/bin/busybox', 'true');
     // It comes after them, and takes the next revision: so they took none.

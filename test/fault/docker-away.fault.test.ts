@@ -21,7 +21,7 @@ import {
   removeAll,
   startHost,
 } from '../helpers/host.ts';
-import { atExit, needs, type Running, requireCommand } from '../helpers/run.ts';
+import { atExit, needs, type Running, requireCommand, stateOf } from '../helpers/run.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerHere = { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') };
@@ -38,16 +38,7 @@ function assertSteady(host: Host): void {
   );
 }
 
-/** How many lists it has taken in. */
-async function listsOf(host: Host): Promise<number> {
-  const seen = host.discover.logs.length;
-  host.discover.signal('SIGUSR2');
-  return eventually(() => {
-    const state = host.discover.logs.slice(seen).find((line) => line.msg === 'state');
-    assert.ok(state, 'No state yet');
-    return Number(state.lists);
-  });
-}
+const listsOf = async (host: Host): Promise<number> => Number((await stateOf(host.discover)).lists);
 
 /** The file or directory once more, elsewhere, as a container of discover would have it. */
 function bindMount(

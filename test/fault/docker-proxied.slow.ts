@@ -4,10 +4,11 @@
  * `npm run test:fault`.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -21,6 +22,7 @@ const web = (port: number) => ({ env: { DISCOVER: `web:${port},all:80` }, ports:
 const shortOf = (id: string): string => id.slice(0, 12);
 const countOf = (proxy: FaultProxy, pattern: RegExp): number =>
   proxy.log.filter((seen) => pattern.test(seen.path)).length;
+const isStream = /\/events\?/;
 const isList = /\/containers\/json$/;
 
 describe('docker behind a proxy', {
@@ -59,6 +61,49 @@ describe('docker behind a proxy', {
     assert.ok([...(await host.held()).keys()].some((key) => key.endsWith(shortOf(stays))));
     assert.ok(countOf(second, isList) > 0);
     rmSync(socketPath);
+  });
+
+  test('a dockerd that stands still for a minute costs no key, and what died meanwhile goes once it moves (real dockerd, real etcd)', async () => {
+    await using host = await startHost({ source: fromDockerd(dockerd), args: ['--resync', '1'] });
+    const [dies] = [await dockerd.run(web(80)), await dockerd.run(web(81))];
+    await host.converged();
+    const { Pid } = (await dockerd.inspect(dies)).State;
+    assert.ok(Pid > 1);
+    const count = host.recorder.changes.length;
+    dockerd.pause();
+    try {
+      process.kill(Pid, 'SIGKILL');
+      await sleep(60_000);
+      assert.deepEqual(await host.changesSince(count), []);
+      const warnings = host.discover.logs.filter((line) => line.msg === 'docker unavailable');
+      assert.equal(warnings.length, 1);
+    } finally {
+      dockerd.resume();
+    }
+    await host.converged();
+    const changes = await host.changesSince(count);
+    assert.ok(changes.every(({ kind, key }) => kind === 'delete' && key.endsWith(shortOf(dies))));
+    assert.equal(changes.length, 3);
+  });
+
+  test('a stream cut at every 16th byte of what is told of a restart is followed by a whole one, and no descriptor is lost (real dockerd behind a proxy, real etcd)', async () => {
+    await using proxy = await startProxy({ to: dockerd.socketPath, listen: socketPath });
+    await using host = await hostBehind(['--resync', '86400']);
+    const id = await dockerd.run(web(80));
+    await host.converged();
+    const openFiles = (): number => readdirSync(`/proc/${host.discover.pid}/fd`).length;
+    let descriptors = Number.POSITIVE_INFINITY;
+    for (let bytes = 1; bytes < 70 * 16; bytes += 16) {
+      const streams = countOf(proxy, isStream);
+      proxy.toClient.cutAfter(bytes);
+      await dockerd.docker('restart', '--time=0', id);
+      await eventually(() => assert.ok(countOf(proxy, isStream) > streams, 'Not cut yet'));
+      await host.converged();
+      if (bytes === 16 * 4 + 1) descriptors = openFiles();
+    }
+    await eventually(() =>
+      assert.ok(openFiles() <= descriptors + 3, `${openFiles()} descriptors, once ${descriptors}`),
+    );
   });
 
   test('an engine that answers 409, 500 or 503 to lists or inspections is no reason to delete (real dockerd behind a front, real etcd)', async () => {

@@ -313,6 +313,17 @@ export function runDiscover(args: readonly string[], options: RunOptions = {}): 
   };
 }
 
+/** Counters and memory, as it logs them when it is asked. */
+export async function stateOf(discover: Running): Promise<LogLine> {
+  const seen = discover.logs.length;
+  discover.signal('SIGUSR2');
+  return eventually(() => {
+    const state = discover.logs.slice(seen).find((line) => line.msg === 'state');
+    if (state === undefined) throw new Error('It has not said what its state is');
+    return state;
+  });
+}
+
 function writePreload(code: string): { readonly file: string; remove(): void } {
   const directory = scratchDirectory('preload', os.tmpdir());
   const erase = (): void => rmSync(directory, { recursive: true, force: true });
