@@ -105,14 +105,14 @@ describe('lives of containers', {
     const numbers = Array.from({ length: 12 }, (_, number) => number);
     const lane = async (): Promise<void> => {
       for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
-        const id = await dockerd.run({ ...web, ports: [`${first}-${first + 3}:80`] });
+        const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });
         made.push({ id, env: ['DISCOVER=web:80'] });
         if (number % 3 === 0) await dockerd.docker('restart', '--time=0', id);
         await dockerd.docker('rm', '--force', id);
       }
     };
     await Promise.all([lane(), lane(), lane()]);
-    const id = await dockerd.run({ ...web, ports: [`${first}-${first + 3}:80`] });
+    const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });
     await host.converged(knownOf([...made, { id, env: ['DISCOVER=web:80'] }]));
 
     const holders = new Map<string, string>();
