@@ -8,21 +8,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { forkEngine } from '../../bench/engine/client.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
-import { eventually } from '../helpers/eventually.ts';
-import {
-  assertOnlyDeadDeleted,
-  ended,
-  fromDockerd,
-  fromEngine,
-  knownOf,
-  knownOfLives,
-  startHost,
-} from '../helpers/host.ts';
+import { ended, fromDockerd, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
-const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 describe('with a real dockerd', {
@@ -101,32 +90,3 @@ describe('with a real dockerd', {
     await host.converged();
   });
 });
-
-test(
-  'a discover that is killed and started over and over under load deletes nothing that runs (simulated engine, real etcd)',
-  etcdHere,
-  async () => {
-    await using engine = await forkEngine({ containers: 20 });
-    // None of the leases may run out, however slow the machine starts a process.
-    await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
-    const first = knownOf(await engine.snapshot());
-    const churn = { rate: 50, seconds: 6, lifetimeMs: 400, survivors: 0.2 };
-    let isOver = false;
-    const churned = engine.churn(churn).finally(() => {
-      isOver = true;
-    });
-    let kills = 0;
-    while (!isOver) {
-      const count = host.recorder.changes.length;
-      await eventually(() => assert.ok(host.recorder.changes.length > count + 20 || isOver, 'Not yet'));
-      host.discover.signal('SIGKILL');
-      await ended(host.discover);
-      kills++;
-      await host.launch();
-    }
-    const { lifecycles } = await churned;
-    assert.ok(kills > 1, `Killed ${kills} times`);
-    await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
-    assertOnlyDeadDeleted(host.recorder.changes, lifecycles);
-  },
-);
