@@ -1,5 +1,6 @@
 /** etcd with authentication: a role for the prefix and no more, tokens that run out, a password that is wrong. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,7 +9,7 @@ import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import { type Entry, type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
-import { needs } from '../helpers/run.ts';
+import { cleanEnvironment, needs, requireCommand } from '../helpers/run.ts';
 
 const asRoot = '--user=root:root-secret';
 const asDiscover = ['--user=discover:its-secret', '--command-timeout=30s'];
@@ -54,6 +55,14 @@ async function startSecured(grants: readonly (readonly string[])[] = wide): Prom
   await etcd.ctl('user', 'add', 'discover:its-secret');
   await etcd.ctl('user', 'grant-role', 'discover', 'publisher');
   return etcd;
+}
+
+/** etcdctl reads a new password from its input only. */
+function setPassword(etcd: EtcdServer, user: string, password: string): void {
+  const args = [`--endpoints=${etcd.endpoint}`, asRoot, 'user', 'passwd', user, '--interactive=false'];
+  const env = cleanEnvironment({ ETCDCTL_API: '3' });
+  const { status, stderr } = spawnSync(requireCommand('etcdctl'), args, { input: `${password}\n`, env });
+  assert.equal(status, 0, String(stderr));
 }
 
 describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
@@ -211,6 +220,25 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     writeFileSync(passwordFile, 'its-secret');
     await host.launch();
     await host.converged();
+  });
+
+  test('a password that is changed under a running discover is said and survived, and made up for when it is the old one again (simulated engine, real etcd)', async () => {
+    await using etcd = await startSecured();
+    await using host = await startSecuredHost(etcd, 5);
+    await host.launch();
+    await host.converged();
+    const before = await entriesOf(etcd);
+    setPassword(etcd, 'discover', 'another-secret');
+    await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+    await host.discover.waitForLog(({ error }) => /authentication failed/.test(String(error)));
+    // What was written is kept alive meanwhile: etcd asks for no password there.
+    assert.deepEqual(await entriesOf(etcd), before);
+    setPassword(etcd, 'discover', 'its-secret');
+    await host.converged();
+    const after = new Map((await entriesOf(etcd)).map((entry) => [entry.key, entry]));
+    for (const entry of before) if (entry.key !== '/discover/owner/h1') assert.deepEqual(after.get(entry.key), entry);
+    assert.equal(host.discover.output.includes('its-secret'), false);
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
   test('a role that is taken away is noticed and survived, and made up for when it is back (simulated engine, real etcd)', async () => {
