@@ -24,6 +24,7 @@ import { bytesMax, type Hold, operationsMax, type Registry, type Tenure } from '
 /** Two operations, a service and its record, are the most common container. */
 export const writeBatchMax = 64;
 const parkedRetryMs = 5_000;
+const parkedTriedMax = 4;
 
 /** The changes of one container, which go together. */
 export interface Parcel {
@@ -101,7 +102,7 @@ export class Writer implements Actor<string> {
     metrics.operations += changes.length;
     for (const parcel of batch) {
       ledger.committed(parcel.short, parcel.changes);
-      this.#unpark(parcel.short);
+      if (this.#unpark(parcel.short) && !isRemoval(parcel)) for (const parked of this.#parked) this.#self.tell(parked);
       onCommitted(parcel);
     }
   }
@@ -136,10 +137,7 @@ export class Writer implements Actor<string> {
     metrics.parked = this.#parked.size;
     if (isNew)
       log.error({ container: short, keys: changes.length, error: messageOf(error) }, 'etcd refuses this container');
-    this.#cancelRetry ??= clock.after(parkedRetryMs, () => {
-      this.#cancelRetry = undefined;
-      for (const parked of this.#parked) this.#self.tell(parked);
-    });
+    this.#cancelRetry ??= clock.after(parkedRetryMs, () => this.#retryParked());
     // What is published of it may be wrong by now, and wrong is worse than absent.
     const published = [...ledger.observed(short).keys()];
     if (published.length > 0 && !isRemoval(parcel)) {
@@ -149,8 +147,26 @@ export class Writer implements Actor<string> {
     }
   }
 
-  #unpark(short: string): void {
-    if (this.#parked.delete(short)) this.#parts.metrics.parked = this.#parked.size;
+  /**
+   * A few in turn: a password or a role that is refused concerns all of them, and each try costs etcd a login. Where
+   * one is taken after all, so may the others be, and `#commit` tells them.
+   */
+  #retryParked(): void {
+    const waiting = [...this.#parked];
+    for (const short of waiting.slice(0, parkedTriedMax)) {
+      this.#parked.delete(short);
+      this.#parked.add(short);
+      this.#self.tell(short);
+    }
+    this.#cancelRetry =
+      waiting.length > 0 ? this.#parts.clock.after(parkedRetryMs, () => this.#retryParked()) : undefined;
+  }
+
+  /** Whether it was parked. */
+  #unpark(short: string): boolean {
+    const wasParked = this.#parked.delete(short);
+    if (wasParked) this.#parts.metrics.parked = this.#parked.size;
+    return wasParked;
   }
 }
 

@@ -247,8 +247,8 @@ const mutants: Record<string, Mutant> = {
   ],
   'never try a parked container again': [
     'registry/writer.ts',
-    'for (const parked of this.#parked) this.#self.tell(parked);',
-    '',
+    '      this.#parked.add(short);\n      this.#self.tell(short);\n',
+    '      this.#parked.add(short);\n',
   ],
   'doubt in silence': ['registry/writer.ts', "    this.#parts.keeper.tell({ kind: 'doubt', tenure, reason });\n", ''],
 

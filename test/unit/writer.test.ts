@@ -301,6 +301,34 @@ describe('Writer meets a refusal and', () => {
     assert.equal(stage.tried.length, 5, 'and not again');
   });
 
+  test('tries few of many parked containers, each in its turn, and all once one of them is taken', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = () => true;
+    for (let n = 1; n <= 6; n++) stage.desire(n, 'web');
+    await stage.clock.settle();
+    assert.equal(stage.metrics.parked, 6);
+    const tried = stage.tried.length;
+    await stage.clock.advance(5_000);
+    assert.equal(stage.tried[tried], '1 2 3 4');
+    const triedThen = stage.tried.length;
+    stage.registry.store.denied = (key) => key === keyOf(1);
+    await stage.clock.advance(5_000);
+    assert.equal(stage.tried[triedThen], '5 6 1 2');
+    assert.deepEqual(stage.held(), [2, 3, 4, 5, 6]);
+    assert.equal(stage.metrics.parked, 1);
+  });
+
+  test('goes on trying others when those whose turn it was are not wanted any more', async () => {
+    const stage = await Stage.held();
+    stage.registry.store.denied = () => true;
+    for (let n = 1; n <= 6; n++) stage.desire(n, 'web');
+    await stage.clock.settle();
+    for (let n = 1; n <= 4; n++) stage.desire(n);
+    stage.registry.store.denied = () => false;
+    await stage.clock.advance(10_000);
+    assert.deepEqual(stage.held(), [5, 6]);
+  });
+
   test('tries a parked container again at once when something new is desired of it', async () => {
     const stage = await Stage.held();
     stage.registry.store.denied = (key) => key === keyOf(1, 'bad');
