@@ -39,13 +39,18 @@ type Document = Inspection & {
   readonly HostConfig: { readonly NetworkMode: string };
 };
 
+/** What is looked at of a document, and no more: with its labels it can be megabytes. */
+const inspected = `{"Id":{{json .Id}}, "State":{{json .State}}, "Config":{"Env":{{json .Config.Env}}},
+  "HostConfig":{"NetworkMode":{{json .HostConfig.NetworkMode}}},
+  "NetworkSettings":{"Ports":{{json .NetworkSettings.Ports}}}}`.replaceAll('\n', ' ');
+
 export function fromDockerd(dockerd: Dockerd): Source {
   return {
     socketPath: dockerd.socketPath,
     running: async () => {
       const ids = (await dockerd.docker('ps', '--quiet', '--no-trunc')).split('\n').filter((id) => id !== '');
       if (ids.length === 0) return [];
-      const lines = await dockerd.docker('inspect', '--type=container', '--format={{json .}}', ...ids);
+      const lines = await dockerd.docker('inspect', '--type=container', `--format=${inspected}`, ...ids);
       const documents = lines.split('\n').map((line) => JSON.parse(line) as Document);
       return documents
         .filter(({ State }) => State.Running && !State.Restarting && !State.Dead)
