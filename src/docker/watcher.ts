@@ -130,7 +130,8 @@ export class Watcher implements Actor<Resync> {
     this.#promptest = Number.POSITIVE_INFINITY;
     const splitter = new ObjectSplitter(
       (text) => this.#event(text),
-      () => this.#closeStream(),
+      // What it said is in a list. A new stream would begin with the same event, for as long as the engine repeats it.
+      this.#resync,
     );
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
     const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);

@@ -280,7 +280,7 @@ describe('Watcher hears an event and', () => {
     assert.deepEqual(stage.lists(), [{ ids: [], thorough: true }]);
   });
 
-  test('opens a new stream when one is too large to read', async () => {
+  test('asks for a list when one is too large to read, and keeps the stream', async () => {
     const stage = await Stage.watching();
     const piece = ' '.repeat(1 << 20);
     stage.engine.send('{"Type":"container"');
@@ -288,7 +288,8 @@ describe('Watcher hears an event and', () => {
     assert.equal(stage.metrics.streams, 1);
     stage.engine.send('}\n');
     await stage.clock.advance(1_000);
-    assert.equal(stage.metrics.streams, 2);
+    assert.equal(stage.metrics.streams, 1);
+    assert.deepEqual(stage.lists(), [{ ids: [], thorough: false }]);
   });
 
   test('forgets half an event with the stream that brought it', async () => {
