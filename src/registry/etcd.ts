@@ -19,6 +19,11 @@ import {
 } from './registry.ts';
 import { decodeSucceeded, encodeTxn } from './txn-message.ts';
 
+/**
+ * A login that was refused stands for those of the next seconds: for each one etcd computes a hash that is slow on
+ * purpose, and a batch that is halved would ask for one after the other.
+ */
+const loginRetryMs = 4_000;
 /** Names of keys in one answer: about a megabyte. */
 const pageKeys = 10_000;
 
@@ -178,6 +183,7 @@ class Member {
   readonly #caller: GrpcCaller;
   readonly #login: { readonly name: string; readonly password: string } | undefined;
   #token: string | undefined;
+  #refusal: { readonly error: unknown; readonly at: number } | undefined;
 
   constructor(endpoint: string, config: EtcdAccess) {
     const { username, password, tls } = config;
@@ -188,7 +194,7 @@ class Member {
   }
 
   async txn(message: Buffer, isRetry = false): Promise<Buffer> {
-    if (this.#login !== undefined) this.#token ??= (await this.etcd.auth.authenticate(this.#login)).token;
+    if (this.#login !== undefined) this.#token ??= await this.#logIn(this.#login);
     try {
       return await this.#caller.call('/etcdserverpb.KV/Txn', message, callTimeoutMs, this.#token);
     } catch (error) {
@@ -197,6 +203,16 @@ class Member {
       if (!isStale || isRetry) throw error;
       this.#token = undefined;
       return this.txn(message, true);
+    }
+  }
+
+  async #logIn(login: { readonly name: string; readonly password: string }): Promise<string> {
+    if (this.#refusal !== undefined && performance.now() - this.#refusal.at < loginRetryMs) throw this.#refusal.error;
+    try {
+      return (await this.etcd.auth.authenticate(login)).token;
+    } catch (error) {
+      if (etcdError('login', error).code === 'ETCD_REFUSED') this.#refusal = { error, at: performance.now() };
+      throw error;
     }
   }
 
