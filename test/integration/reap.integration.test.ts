@@ -251,6 +251,45 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.deepEqual(around, { code: 0, out: 'Nothing to delete: 1 host\n', err: '' });
   });
 
+  test('says what is done where etcd refuses half-way, and needs no more than the prefix to be its own (real etcd)', async () => {
+    await using secured = await startEtcd();
+    await putAll(secured.endpoint, [...keysOf('i-1'), ...keysOf('i-2')]);
+    const role = (...args: string[]) => secured.ctl('role', 'grant-permission', 'reaper', '--prefix=true', ...args);
+    for (const name of ['root', 'reaper']) {
+      await secured.ctl('user', 'add', `${name}:secret`);
+      await secured.ctl('role', 'add', name);
+      await secured.ctl('user', 'grant-role', name, name);
+    }
+    await role('read', '/discover/');
+    for (const key of keysOf('i-1')) await role('readwrite', key);
+    await secured.ctl('auth', 'enable');
+    const list = ['--source', 'stdin', '--max-percent', '100', '--no-dry-run', '-o', 'json'];
+    const args = ['--etcd:endpoints', secured.endpoint, '--etcd:username', 'reaper', ...list];
+    const reaped = () => run(args, { input: 'i-3', env: { DISCOVER_ETCD_PASSWORD: 'secret' } });
+    const half = await reaped();
+    assert.equal(half.code, 69, half.err);
+    assert.match(half.err, /discover: etcd txn: .*permission denied/);
+    const rows = (JSON.parse(half.out) as { reaped: { host: string; deleted: string[] }[] }).reaped;
+    assert.deepEqual(
+      rows.map(({ host, deleted }) => [host, deleted]),
+      [
+        ['i-1', keysOf('i-1')],
+        ['i-2', []],
+      ],
+    );
+    await secured.ctl(
+      '--user=root:secret',
+      'role',
+      'grant-permission',
+      'reaper',
+      '--prefix=true',
+      'readwrite',
+      '/discover/',
+    );
+    assert.equal((await reaped()).code, 0);
+    assert.equal(await secured.ctl('--user=root:secret', 'get', '--prefix', ''), '');
+  });
+
   test('ends with 69 where etcd is not to be had, and with 78 for a mistake (no etcd)', async () => {
     const away = await run(['--etcd:endpoints', '127.0.0.1:1']);
     assert.deepEqual([away.code, away.out], [69, '']);
