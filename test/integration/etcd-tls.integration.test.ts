@@ -66,6 +66,28 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
     assert.equal(host.discover.output.trimEnd().split('\n').length, host.discover.logs.length, host.discover.output);
   });
 
+  test('a certificate whose common name is a user of etcd is enough to log in (simulated engine, real etcd)', async () => {
+    const asRoot = '--user=root:root-secret';
+    await using host = await startSecured('localhost', tls(authority.ca, client));
+    for (const words of [
+      ['user', 'add', 'root:root-secret'],
+      ['user', 'grant-role', 'root', 'root'],
+      ['role', 'add', 'publisher'],
+      ['role', 'grant-permission', 'publisher', '--prefix=true', 'readwrite', '/discover/'],
+      ['user', 'add', 'client', '--no-password'],
+      ['auth', 'enable'],
+    ]) {
+      await host.etcd.ctl(...words);
+    }
+    // It is by that name: as long as the user has no role, it may do nothing.
+    const discover = await host.launch([], { wait: false });
+    await discover.waitForLog(({ error }) => /permission denied/.test(String(error)));
+    await host.etcd.ctl(asRoot, 'user', 'grant-role', 'client', 'publisher');
+    await discover.waitForLog(({ msg }) => msg === 'started');
+    const keys = () => host.etcd.ctl(asRoot, 'get', '--prefix', '--keys-only', '/discover/host/h1/');
+    await eventually(async () => assert.equal((await keys()).match(/\S+/g)?.length, 5));
+  });
+
   const refusals: readonly {
     readonly name: string;
     readonly args: readonly string[];
