@@ -4,7 +4,7 @@
  * discover as built, a simulated engine and a real etcd, all private; containers come and go in rounds, in each
  * of which the event stream is cut once. After each round etcd must hold exactly what runs, garbage is
  * collected, and what discover holds is written down. In the end it says whether any of that grows; the
- * status is 1 if it does, or if etcd was not exact. Ctrl-C ends it after the round, with its verdict.
+ * status is 1 if it does, or if etcd was not exact.
  */
 import { readdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -77,10 +77,6 @@ async function lookAt(world: World, off: number, begunMs: number): Promise<Look>
 }
 
 async function soak({ rate, seconds, events }: ReturnType<typeof readArguments>): Promise<Look[]> {
-  let isAsked = false;
-  process.once('SIGINT', () => {
-    isAsked = true;
-  });
   // Days of history would fill etcd's space.
   const etcd = { args: ['--auto-compaction-mode=periodic', '--auto-compaction-retention=5m'] };
   await using world = await openWorld({ subject: 'discover', probe: 'soak-probe.mjs', etcd });
@@ -103,7 +99,7 @@ async function soak({ rate, seconds, events }: ReturnType<typeof readArguments>)
     looks.push({ ...look, events: look.events - before });
     console.log(rowOf(looks.at(-1) as Look));
     const isOver = events === undefined ? look.seconds >= seconds : look.events - before >= events;
-    if (isOver || isAsked) return looks;
+    if (isOver) return looks;
   }
 }
 
