@@ -7,7 +7,13 @@
  * to parse is paid in a pool thread.
  */
 
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request as plainRequest,
+  type RequestOptions,
+} from 'node:http';
+import { request as tlsRequest } from 'node:https';
 import Dockerode from 'dockerode';
 import { type Clock, deadline } from '../actor/clock.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
@@ -56,6 +62,7 @@ const callTimeoutMs = 5_000;
 /** A list of 10,000 containers takes longer than a ping. */
 const listTimeoutMs = 15_000;
 const listBytesMax = 256 << 20;
+const refusalBytesMax = 64 << 10;
 
 /** The actions that can change what is published; the engine sends no others (exec and health are many). */
 const followed = ['start', 'die', 'destroy', 'connect', 'disconnect'];
@@ -67,8 +74,7 @@ export class DockerClient implements Docker {
 
   constructor(endpoint: DockerEndpoint, pinnedVersion: string | undefined, clock: Clock) {
     // Everything is given, even as undefined, so that dockerode's own reading of the environment has no
-    // say. No `agent`: docker-modem prints its options on every request, and an agent's sockets make
-    // that 160 times slower.
+    // say.
     const socketPath = endpoint.kind === 'socket' ? endpoint.path : undefined;
     const { host, port, tls } = endpoint.kind === 'tcp' ? endpoint : {};
     const options = {
@@ -82,7 +88,14 @@ export class DockerClient implements Docker {
       key: tls?.key,
       timeout: undefined,
     };
-    this.#modem = new Dockerode(options as unknown as Dockerode.DockerOptions).modem as Modem;
+    this.#modem = new Dockerode(options as unknown as Dockerode.DockerOptions).modem as unknown as Modem;
+    // Its own way follows redirects, to any path of any server, and reads and quotes whatever a refusal holds.
+    this.#modem.buildRequest = (request, _context, _data, callback) => {
+      const open = tls ? tlsRequest : plainRequest;
+      open(request, (response) => callback(null, response))
+        .on('error', (error) => callback(error, null))
+        .end();
+    };
     this.#clock = clock;
     this.#pinned = pinnedVersion;
   }
@@ -141,7 +154,6 @@ export class DockerClient implements Docker {
         // docker-modem takes the last character off a path with a query that has no parameters of its own.
         path: `${target}${path.includes('?') ? '&' : ''}`,
         isStream: true,
-        statusCodes: { 200: true },
         abortSignal: abort.signal,
       };
       this.#modem.dial(request, (error, response) => {
@@ -150,7 +162,8 @@ export class DockerClient implements Docker {
         response.on('error', () => {});
         // Listened for at once: an answer that is cut short can be over before a promise is heard of.
         const ended = new Promise<void>((over) => response.once('close', over));
-        take(response, ended).then(resolve, reject);
+        if (response.statusCode === 200) take(response, ended).then(resolve, reject);
+        else void readRefusal(response).then(reject);
       });
     });
     return deadline(this.#clock, timeoutMs, answer, () => {
@@ -160,12 +173,15 @@ export class DockerClient implements Docker {
   }
 }
 
-/** The one call of docker-modem that is used, in the shape it has. */
+type Answered = (error: Error | null, response: IncomingMessage | null) => void;
+
+/** What of docker-modem is used, in the shape it has: `dial` says where to, `buildRequest` is ours. */
 interface Modem {
   dial(
-    request: { method: string; path: string; isStream: boolean; statusCodes: object; abortSignal: AbortSignal },
-    callback: (error: Error | null, response: IncomingMessage | null) => void,
+    request: { method: string; path: string; isStream: boolean; abortSignal: AbortSignal },
+    callback: Answered,
   ): void;
+  buildRequest(request: RequestOptions, context: unknown, data: unknown, callback: Answered): void;
 }
 
 /** What `/version` may say; every field is foreign. */
@@ -199,6 +215,18 @@ async function readVersion(response: IncomingMessage): Promise<EngineVersion> {
   } catch {
     throw unavailable('version is not JSON');
   }
+}
+
+/** The engine's own word on why it will not; what else such a body may hold is not for a log. */
+async function readRefusal(response: IncomingMessage): Promise<DiscoverError> {
+  let said: unknown;
+  try {
+    const body = await collect(response, refusalBytesMax);
+    said = (JSON.parse(Buffer.from(body).toString()) as { message?: unknown }).message;
+  } catch {
+    // Not from an engine: the status says what there is to say.
+  }
+  return unavailable(`status ${response.statusCode}${text(said) ? `: ${text(said)}` : ''}`);
 }
 
 /** The whole body, or an error: never a part of it. */

@@ -1,0 +1,52 @@
+/** What the client of the engine makes of answers that are not what was asked for. Simulated engine: node:http. */
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { systemClock } from '../../src/actor/clock.ts';
+import { DockerClient } from '../../src/docker/docker.ts';
+import { codeOf, messageOf } from '../../src/errors.ts';
+
+const engine = { versionPrefix: '/v1.41', serverVersion: '', isPodman: false, engineSeconds: 0 };
+
+const answers: readonly (readonly [name: string, status: number, body: string, said: string])[] = [
+  ['says why', 400, '{"message":"client version is too new"}', 'status 400: client version is too new'],
+  ['is a page', 502, '<html>secret</html>', 'status 502'],
+  ['is a list that belongs to nobody', 500, '[{"Labels":{"token":"secret"}}]', 'status 500'],
+  ['is a list that was cut', 503, '[{"Labels":{"token":"secret"', 'status 503'],
+  ['has no text for a message', 500, '{"message":{"token":"secret"}}', 'status 500'],
+  ['is null', 500, 'null', 'status 500'],
+  ['is empty', 404, '', 'status 404'],
+  ['is larger than anything an engine says', 500, `{"message":"${'secret'.repeat(20_000)}"}`, 'status 500'],
+  ['leads elsewhere', 302, '{"message":"Found"}', 'status 302: Found'],
+];
+
+for (const [name, status, body, said] of answers) {
+  test(`a refusal that ${name} is told by its status and the engine's own word alone`, async () => {
+    let asked = 0;
+    const server = http.createServer((_, response) => {
+      asked++;
+      response.writeHead(status, { location: '/containers/create' }).end(body);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const client = new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, systemClock);
+      const expected = (error: unknown): boolean => {
+        assert.equal(codeOf(error), 'DOCKER_UNAVAILABLE');
+        assert.equal(messageOf(error), `Docker Engine: ${said}`);
+        return true;
+      };
+      await assert.rejects(client.list(engine), expected);
+      await assert.rejects(
+        client.events(engine, 0, () => {}),
+        expected,
+      );
+      await assert.rejects(client.negotiate(), expected);
+      assert.equal(asked, 4);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+}
