@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { batching } from './batching.bench.ts';
 import { burst } from './burst.bench.ts';
 import { churn } from './churn.bench.ts';
+import { client } from './client.bench.ts';
 import { coldStart } from './cold-start.bench.ts';
 import { idle } from './idle.bench.ts';
 import { type Bench, type Figures, subjectNames } from './lib/bench.ts';
@@ -22,7 +23,7 @@ import { storm } from './storm.bench.ts';
 import { throughput } from './throughput.bench.ts';
 import { workers } from './workers.bench.ts';
 
-const all: readonly Bench[] = [churn, throughput, workers, batching, burst, coldStart, idle, storm, mailbox];
+const all: readonly Bench[] = [churn, throughput, workers, batching, burst, coldStart, idle, storm, mailbox, client];
 const names = all.map(({ name }) => name).join(', ');
 
 const help = `npm run bench [-- <name>] [-- options]

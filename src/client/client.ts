@@ -19,8 +19,8 @@ import { accessOf, type ClientOptions } from './options.ts';
 
 /** How long an instance that was reported is passed over. */
 const passedOverMs = 10_000;
-const unusedMs = 600_000;
 const sweepMs = 60_000;
+const timesUnusedMax = 10;
 
 export interface Question extends Selector {
   readonly signal?: AbortSignal | undefined;
@@ -133,13 +133,13 @@ export class DiscoverClient implements AsyncDisposable {
           last = instances;
           if (isNews) yield { instances, ...difference };
         } else {
-          if (!feed.isKnown && feed.isRefused) throw feed.failure;
+          if (feed.refusal) throw feed.refusal;
           await feed.next(signal);
         }
       }
     } finally {
       feed.watchers--;
-      feed.usedAt = performance.now();
+      feed.timesUnused = 0;
     }
   }
 
@@ -158,18 +158,18 @@ export class DiscoverClient implements AsyncDisposable {
     const wider = prefixes.map((prefix) => this.#feeds.get(prefix)).find((feed) => feed?.isKnown);
     const feed = wider ?? this.#feeds.get(narrowest) ?? new Feed(this.#reader, this.#below, narrowest);
     if (wider === undefined) this.#feeds.set(narrowest, feed);
-    feed.usedAt = performance.now();
+    feed.timesUnused = 0;
     return feed;
   }
 
   /** Forgets what is of no use any more. */
   #sweep(): void {
-    const nowMs = performance.now();
     for (const [prefix, feed] of this.#feeds) {
-      if (feed.watchers > 0 || nowMs - feed.usedAt < unusedMs) continue;
+      if (feed.watchers > 0 || ++feed.timesUnused <= timesUnusedMax) continue;
       feed.close();
       this.#feeds.delete(prefix);
     }
+    const nowMs = performance.now();
     for (const [url, untilMs] of this.#failed) if (untilMs <= nowMs) this.#failed.delete(url);
   }
 }

@@ -29,8 +29,8 @@ export class Feed {
   readonly catalogue: Catalogue;
   /** Iterations under way. */
   watchers = 0;
-  /** `performance.now()` of the last question. */
-  usedAt = 0;
+  /** How often the client has looked since the last question, and nobody was watching. */
+  timesUnused = 0;
   readonly #reader: EtcdReader;
   readonly #prefix: string;
   readonly #closing = new AbortController();
@@ -74,7 +74,7 @@ export class Feed {
       while (!this.#isKnown) {
         signal?.throwIfAborted();
         if (this.isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
-        if (isLate || this.isRefused) throw this.#failure ?? new DiscoverError('ETCD_UNAVAILABLE', 'No answer in time');
+        if (isLate || this.refusal) throw this.#failure ?? new DiscoverError('ETCD_UNAVAILABLE', 'No answer in time');
         await this.next(signal);
       }
     } finally {
@@ -82,13 +82,9 @@ export class Feed {
     }
   }
 
-  /** Whether etcd has said that it will not tell. */
-  get isRefused(): boolean {
-    return codeOf(this.#failure) === 'ETCD_REFUSED';
-  }
-
-  get failure(): DiscoverError | undefined {
-    return this.#failure;
+  /** What etcd has said where it will not tell. */
+  get refusal(): DiscoverError | undefined {
+    return !this.#isKnown && codeOf(this.#failure) === 'ETCD_REFUSED' ? this.#failure : undefined;
   }
 
   /** Resolves when something may have changed here, or the signal is aborted. */

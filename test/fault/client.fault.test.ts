@@ -110,38 +110,14 @@ describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
     assert.ok(other.connections > 0, 'It was not the other member that told');
   });
 
-  test('an etcd that is silent is not believed to be quiet, though its connection lives (simulated etcd)', async () => {
-    const raw = (bytes: Buffer): Buffer => bytes;
-    const ways = { requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw };
-    // Both begin with a header that says revision 1; the second goes on with `created`.
-    const [reading, begun] = [Buffer.from('0a021801', 'hex'), Buffer.from('0a0218011801', 'hex')];
-    let readings = 0;
-    const server = new Server();
-    server.addService(
-      {
-        range: { path: '/etcdserverpb.KV/Range', requestStream: false, responseStream: false, ...ways },
-        watch: { path: '/etcdserverpb.Watch/Watch', requestStream: true, responseStream: true, ...ways },
-      },
-      {
-        range: (_call: unknown, answer: (error: null, reading: Buffer) => void) => {
-          readings++;
-          answer(null, reading);
-        },
-        watch: (stream: ServerDuplexStream<Buffer, Buffer>) => void stream.once('data', () => stream.write(begun)),
-      },
-    );
-    const port = await new Promise<number>((resolve, reject) => {
-      const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), bound);
-    });
-    try {
-      await using client = new DiscoverClient({ endpoints: [`127.0.0.1:${port}`] });
-      assert.deepEqual(await client.resolve('web'), []);
-      assert.equal(readings, 1);
-      await eventually(() => assert.ok(readings > 1, 'Not yet'));
-    } finally {
-      server.forceShutdown();
-    }
+  test('an etcd that is silent is not believed to be quiet, though its connection lives; one that is quiet is left in peace (simulated etcd)', async () => {
+    await using silent = await startStillEtcd({ answers: false });
+    await using quiet = await startStillEtcd({ answers: true });
+    const clients = [silent, quiet].map(({ port }) => new DiscoverClient({ endpoints: [`127.0.0.1:${port}`] }));
+    for (const client of clients) assert.deepEqual(await client.resolve('web'), []);
+    await eventually(() => assert.ok(silent.readings > 1 && quiet.questions >= 3, 'Not yet'), { timeoutMs: 40_000 });
+    assert.equal(quiet.readings, 1);
+    for (const client of clients) await client.close();
   });
 
   test('a member that has lost its leader is not believed to be quiet, and a change of leader loses nothing (real etcd, three members)', async () => {
@@ -218,3 +194,48 @@ describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
     assert.equal((await client.resolve('shop')).length, 51);
   });
 });
+
+/** An etcd that holds nothing and in which nothing happens: it answers a watch when it begins, and afterwards if it is to. */
+async function startStillEtcd({ answers }: { readonly answers: boolean }) {
+  const raw = (bytes: Buffer): Buffer => bytes;
+  const ways = { requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw };
+  // Both begin with a header that says revision 1; the second goes on with `created`.
+  const [header, begun] = [Buffer.from('0a021801', 'hex'), Buffer.from('0a0218011801', 'hex')];
+  let [readings, questions] = [0, 0];
+  const server = new Server();
+  server.addService(
+    {
+      range: { path: '/etcdserverpb.KV/Range', requestStream: false, responseStream: false, ...ways },
+      watch: { path: '/etcdserverpb.Watch/Watch', requestStream: true, responseStream: true, ...ways },
+    },
+    {
+      range: (_call: unknown, answer: (error: null, reading: Buffer) => void) => {
+        readings++;
+        answer(null, header);
+      },
+      watch: (stream: ServerDuplexStream<Buffer, Buffer>) => {
+        stream.once('data', () => {
+          stream.write(begun);
+          stream.on('data', () => {
+            questions++;
+            if (answers) stream.write(header);
+          });
+        });
+      },
+    },
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), bound);
+  });
+  return {
+    port,
+    get readings() {
+      return readings;
+    },
+    get questions() {
+      return questions;
+    },
+    [Symbol.asyncDispose]: async () => server.forceShutdown(),
+  };
+}

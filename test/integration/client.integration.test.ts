@@ -175,6 +175,20 @@ describe('client', { skip: needs('etcd', 'etcdctl') }, () => {
     await client.close();
   });
 
+  test('what nobody has asked for in ten minutes is not followed any more, until somebody asks (real etcd)', async (t) => {
+    const none = await watchesOf(etcd);
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    await using client = connect();
+    const observer = observe(client, 'web');
+    await client.resolve('web-2');
+    await eventually(async () => assert.equal(await watchesOf(etcd), none + 2));
+    for (let minutes = 0; minutes < 11; minutes++) t.mock.timers.tick(60_000);
+    await eventually(async () => assert.equal(await watchesOf(etcd), none + 1));
+    assert.equal((await client.resolve('web-2')).length, 1);
+    assert.equal(observer.seen.length, 1);
+    await eventually(async () => assert.equal(await watchesOf(etcd), none + 2));
+  });
+
   test('an abort ends a question and no more than it (real etcd behind a proxy that holds everything)', async () => {
     await using proxy = await startProxy({ to: `127.0.0.1:${etcd.ports[0]}` });
     proxy.pause();

@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { DiscoverClient } from '../../src/client/index.ts';
 import { type Certificate, createAuthority } from '../helpers/certificates.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
@@ -28,14 +29,19 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
   });
 
   /** The helpers go on speaking plainly to a port of their own; discover is given the other. */
-  async function startSecured(host: string, args: readonly string[], certificate = server): Promise<Host> {
+  async function startSecured(
+    host: string,
+    args: readonly string[],
+    certificate = server,
+  ): Promise<Host & { readonly secure: string }> {
     const [plain, secure] = [await freePort(), await freePort()];
     const urls = `http://127.0.0.1:${plain},https://127.0.0.1:${secure}`;
     const certificates = ['--cert-file', certificate.cert, '--key-file', certificate.key];
     const clients = ['--client-cert-auth', '--trusted-ca-file', authority.ca];
     const etcdOptions = { port: plain, args: ['--listen-client-urls', urls, ...certificates, ...clients] };
     const endpoints = `https://${host}:${secure}`;
-    return startHost({ source: fromEngine(engine), etcdOptions, endpoints, args, idle: true });
+    const started = await startHost({ source: fromEngine(engine), etcdOptions, endpoints, args, idle: true });
+    return Object.assign(started, { secure: endpoints });
   }
   const tls = (ca: string, shown?: Certificate): string[] => [
     ...['--etcd:tls:ca', ca],
@@ -43,16 +49,25 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
   ];
 
   for (const address of ['localhost', '127.0.0.1']) {
-    test(`keys are published over TLS with certificates on both sides, at ${address} (simulated engine, real etcd)`, async () => {
+    test(`keys are published and read over TLS with certificates on both sides, at ${address} (simulated engine, real etcd)`, async () => {
       await using host = await startSecured(address, tls(authority.ca, client));
       await host.launch();
       await host.converged();
       assert.equal((await host.held()).size, 10);
+      const files = { ca: authority.ca, ...client };
+      await using reader = new DiscoverClient({ endpoints: [host.secure], tls: files });
+      const updates = reader.watch('later');
+      await updates.next();
+      assert.equal((await reader.services()).size, 6); // a neighbour's as well
       const count = host.recorder.changes.length;
       await host.etcd.kill();
       await host.etcd.restart();
       await host.converged();
       assert.deepEqual(await host.changesSince(count), []);
+      const later = { env: ['DISCOVER=later:80'], ports: [{ container: '80/tcp' }], autoRemove: true };
+      const ids = await engine.run([later]);
+      assert.equal((await updates.next()).value?.added.length, 1);
+      await engine.apply('stop', ids);
       assert.deepEqual(await host.terminate(), { code: 0, signal: null });
     });
   }
