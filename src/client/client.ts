@@ -78,7 +78,8 @@ export class DiscoverClient implements AsyncDisposable {
    * where nothing is known yet and etcd refuses.
    */
   watch(name: string, { signal, ...selector }: Question = {}): AsyncGenerator<Update, void, undefined> {
-    return this.#updates(this.#feedOf(name, selector.realm), name, selector, signal);
+    this.#feedOf(name, selector.realm);
+    return this.#updates(name, selector, signal);
   }
 
   /** One instance, each in turn; passes over those reported lately unless all are. Undefined: there is none. */
@@ -121,7 +122,9 @@ export class DiscoverClient implements AsyncDisposable {
     return this.close();
   }
 
-  async *#updates(feed: Feed, name: string, selector: Selector, signal: AbortSignal | undefined) {
+  async *#updates(name: string, selector: Selector, signal: AbortSignal | undefined) {
+    // Once more: it may have been let go of before the first turn.
+    const feed = this.#feedOf(name, selector.realm);
     let last: readonly Instance[] | undefined;
     feed.watchers++;
     try {

@@ -88,6 +88,8 @@ export class EtcdReader {
       }, tickMs).unref();
       const onAbort = (): void => finish();
       signal.addEventListener('abort', onAbort);
+      // It may have been while the stream was opened.
+      if (signal.aborted) finish();
       stream.on('data', onData).on('error', finish);
       stream.on('end', () => finish(new Error('stream ended')));
       stream.write({ create_request: { key, range_end: after(key), start_revision } });

@@ -134,6 +134,7 @@ export class Feed {
         this.#failure = error as DiscoverError;
         this.#wake();
         const ceilingMs = Math.min(retryCapMs, retryFirstMs * 2 ** failures++);
+        // Cut short when closed.
         await sleep(ceilingMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {});
       }
     }

@@ -22,10 +22,10 @@ type Listener = experimental.ResolverListener;
 
 const roundRobin = statusOrFromValue({ loadBalancingConfig: [{ round_robin: {} }], methodConfig: [] });
 
-/** For all channels made from now on. `scheme` is what stands before the colon of a target. */
-export function registerDiscoverResolver(client: DiscoverClient, scheme = 'discover'): void {
+/** For all channels made from now on. */
+export function registerDiscoverResolver(client: DiscoverClient): void {
   registerResolver(
-    scheme,
+    'discover',
     class extends DiscoverResolver {
       constructor(target: Target, listener: Listener, options: object) {
         super(client, target, listener, 'grpc.service_config' in options);
