@@ -141,8 +141,12 @@ async function unknown(path: string, own: object): Promise<string> {
   for (const [name, { load }] of Object.entries(commandTable)) {
     if (Object.hasOwn((await load()).options, path)) users.push(name);
   }
-  if (users.length > 0) return `--${path} has its place behind discover ${users.join(' or ')}`;
-  const near = nearest(path, [...Object.keys(general), ...Object.keys(own)]) ?? didYouMean(path);
+  const meant = didYouMean(path);
+  if (users.length > 0) {
+    const isLast = meant?.endsWith(`.${path}`) === true;
+    return `--${path} has its place behind discover ${users.join(' or ')}${hint(isLast ? `--${colons(meant)}` : undefined)}`;
+  }
+  const near = nearest(path, [...Object.keys(general), ...Object.keys(own)]) ?? meant;
   const isOption = near !== undefined && (configTypes.has(near) || Object.hasOwn(own, near));
   return `--${colons(path)} is not an option${hint(isOption ? `--${colons(near)}` : undefined)}`;
 }

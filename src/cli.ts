@@ -48,6 +48,7 @@ const io: Io = {
   write(text) {
     process.stdout.write(text);
   },
+  isTerminal: process.stdout.isTTY === true && !process.env.NO_COLOR,
   warn(text) {
     process.stderr.write(`discover: ${text}\n`);
   },

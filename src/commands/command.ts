@@ -49,6 +49,8 @@ export interface Io {
   readonly stdin: Readable;
   /** Standard output. */
   write(text: string): void;
+  /** Whether a person reads that as it is, who may be shown colours. */
+  readonly isTerminal: boolean;
   /** One line on standard error. */
   warn(text: string): void;
 }
@@ -65,6 +67,13 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
 
 /** Keeps the types of the options for `run`. */
 export const command = <const Options extends CommandOptions>(of: Command<Options>): Command<Options> => of;
+
+/** For commands whose result a shell may want to take in. */
+export const shellOutput = {
+  type: 'string',
+  choices: ['table', 'json', 'env'],
+  description: 'table, json or env, which are lines for a shell to evaluate (table)',
+} as const;
 
 /** For commands that print something to read. */
 export const output = {

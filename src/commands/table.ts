@@ -12,6 +12,12 @@ export interface CommandRow {
 const row = (description: string, load: () => Promise<Command>): CommandRow => ({ description, load });
 
 export const commandTable: Readonly<Record<string, CommandRow>> = {
+  ls: row('List the services there are, or the instances of one', async () => (await import('./ls.ts')).ls),
+  get: row('Print the address of one instance of a service', async () => (await import('./get.ts')).get),
+  watch: row(
+    'Print what changes in a service, or run a command whenever it has changed',
+    async () => (await import('./watch.ts')).watch,
+  ),
   config: row(
     'Print the configuration, and where each value comes from',
     async () => (await import('./config.ts')).config,

@@ -105,26 +105,29 @@ describe('commands', () => {
 
 describe('words', () => {
   const table: Record<string, CommandRow> = commandTable;
-  const get = command({ options: {}, words: ['<service>', '[realm]'], run: async () => 0 });
+  const offer = command({ options: {}, words: ['<service>', '[realm]'], run: async () => 0 });
   before(() => {
-    table.get = { description: 'Only here', load: async () => get };
+    table.offer = { description: 'Only here', load: async () => offer };
   });
   after(() => {
-    delete table.get;
+    delete table.offer;
   });
 
   test('behind a command are its own, as many as it takes', async () => {
-    assert.deepEqual((await parseArguments(['get', 'web'])).words, ['web']);
-    assert.deepEqual((await parseArguments(['--debug', 'get', 'web', '--host:ip', 'x', 'blue'])).words, [
+    assert.deepEqual((await parseArguments(['offer', 'web'])).words, ['web']);
+    assert.deepEqual((await parseArguments(['--debug', 'offer', 'web', '--host:ip', 'x', 'blue'])).words, [
       'web',
       'blue',
     ]);
-    assert.deepEqual(await problemsOf('get'), ['get needs <service>']);
-    assert.deepEqual(await problemsOf('get', 'a', 'b', 'c'), ['c is one word too many after get']);
+    assert.deepEqual(await problemsOf('offer'), ['offer needs <service>']);
+    assert.deepEqual(await problemsOf('offer', 'a', 'b', 'c'), ['c is one word too many after offer']);
   });
 
   test('are in its help', async () => {
-    assert.match((await parseArguments(['help', 'get'])).text ?? '', /^discover get <service> \[realm\] \[options\]$/m);
+    assert.match(
+      (await parseArguments(['help', 'offer'])).text ?? '',
+      /^discover offer <service> \[realm\] \[options\]$/m,
+    );
   });
 });
 
@@ -132,7 +135,7 @@ describe('mistakes', () => {
   const cases: [argv: string[], ...problems: RegExp[]][] = [
     [['--host:relm', 'x'], /^--host:relm is not an option, did you mean --host:realm\?$/],
     [['--host.relm=x'], /^--host:relm is not an option, did you mean --host:realm\?$/],
-    [['--realm', 'x'], /^--realm is not an option, did you mean --host:realm\?$/],
+    [['--realm', 'x'], /^--realm has its place behind discover ls or get or watch, did you mean --host:realm\?$/],
     [['--confg', 'x'], /^--confg is not an option, did you mean --config\?$/],
     [['--socketpath', 'x'], /^--socketpath is not an option$/],
     [['--foo'], /^--foo is not an option$/],
@@ -150,7 +153,7 @@ describe('mistakes', () => {
     [['--config'], /^--config must be the path of a file$/],
     [['--config', '--debug'], /^--config must be the path of a file$/],
     [['--schema'], /^--schema has its place behind discover config$/],
-    [['--output', 'json'], /^--output has its place behind discover config/],
+    [['--output', 'json'], /^--output has its place behind discover ls or get/],
     [['config', '--schemas'], /^--schemas is not an option, did you mean --schema\?$/],
     [['config', '--schema=x'], /^--schema must be true or false, got "x"$/],
     [['config', '-o'], /^--output must be table or json, got ""$/],

@@ -1,0 +1,23 @@
+/**
+ * `discover ls [service]`: the services there are, and where.
+ *
+ * Exit codes: 0, or 1 where the service that was named has no instance; 69 etcd did not answer.
+ */
+import { command, shellOutput } from './command.ts';
+import { choice, connect, print, questionOf, type Services } from './services.ts';
+
+export const ls = command({
+  options: { ...choice, output: shellOutput },
+  aliases: { '-o': '--output' },
+  words: ['[service]'],
+  async run({ flags, words: [service], sources }, io) {
+    await using client = await connect(sources, io);
+    const question = questionOf(flags);
+    const names = service === undefined ? [...(await client.services(question)).keys()].sort() : [service];
+    const all: [string, Services[number][1]][] = [];
+    for (const name of names) all.push([name, await client.resolve(name, question)]);
+    const found = all.filter(([, instances]) => instances.length > 0);
+    io.write(print(found, flags.output ?? 'table'));
+    return service !== undefined && found.length === 0 ? 1 : 0;
+  },
+});

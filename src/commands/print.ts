@@ -1,0 +1,36 @@
+/** What commands print: tables for people, lines for shells, and colours where a person reads them. */
+
+const columnGap = 2;
+
+/** Columns as wide as what stands in them; the last one as it is. */
+export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => (row[column] ?? '').length)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, column) => (column < row.length - 1 ? cell.padEnd((widths[column] ?? 0) + columnGap) : cell))
+      .join('');
+  return `${[heads, ...rows].map((row) => printable(line(row)).trimEnd()).join('\n')}\n`;
+}
+
+/** `NAME='value'`, which every POSIX shell reads as it is meant. Names are made of what a variable may hold. */
+export function assignments(values: Iterable<readonly [name: string, value: string | number | boolean]>): string {
+  let text = '';
+  for (const [name, value] of values) text += `${variable(name)}='${String(value).replaceAll("'", `'\\''`)}'\n`;
+  return text;
+}
+
+export function variable(name: string): string {
+  const text = name.toUpperCase().replaceAll(/[^A-Z0-9]+/g, '_');
+  return /^[0-9]/.test(text) ? `_${text}` : text;
+}
+
+export const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
+
+/** Names come from containers: nothing of them may steer a terminal. */
+export const printable = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{fffd}');
+
+const colours = { red: 31, green: 32, yellow: 33, bold: 1 } as const;
+
+export function coloured(isTerminal: boolean, colour: keyof typeof colours, text: string): string {
+  return isTerminal ? `\u{1b}[${colours[colour]}m${text}\u{1b}[0m` : text;
+}

@@ -1,0 +1,49 @@
+/** What `ls`, `get` and `watch` share: the client, the choice of instances and the ways to print them. */
+import type { DiscoverClient, Instance, Question } from '../client/index.ts';
+import { resolveEtcd } from '../config/resolve.ts';
+import { readSources, type Sources } from '../config/sources.ts';
+import type { Io } from './command.ts';
+import { assignments, json, table } from './print.ts';
+
+export const choice = {
+  realm: { type: 'string', description: 'Only instances of this realm (all realms)' },
+  protocol: { type: 'string', choices: ['tcp', 'udp', 'sctp'], description: 'Only instances of this protocol (all)' },
+} as const;
+
+export async function connect(sources: Sources, io: Io): Promise<DiscoverClient> {
+  const { etcd, warnings } = resolveEtcd(readSources(sources));
+  for (const warning of warnings) io.warn(warning);
+  const { DiscoverClient } = await import('../client/index.ts');
+  return new DiscoverClient(etcd);
+}
+
+export const questionOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Question => ({
+  realm,
+  protocol,
+});
+
+/** `10.0.0.5:49153`, IPv6 in brackets. */
+export const addressOf = ({ url }: Instance): string => url.slice(url.indexOf('://') + 3);
+
+export const sorted = (instances: readonly Instance[]): Instance[] =>
+  [...instances].sort((one, other) => (one.key < other.key ? -1 : 1));
+
+/** What is written of an instance as JSON. */
+export const describe = ({ realm, host, containerId, protocol, address, port, url, key }: Instance) => ({
+  ...{ realm, host, containerId, protocol, address, port, url, key },
+});
+
+export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];
+
+export function print(services: Services, as: 'table' | 'json' | 'env'): string {
+  if (as === 'json') {
+    return json(services.map(([name, instances]) => ({ name, instances: sorted(instances).map(describe) })));
+  }
+  if (as === 'env') {
+    return assignments(services.map(([name, instances]) => [name, sorted(instances).map(addressOf).join(' ')]));
+  }
+  const rows = services.flatMap(([name, instances]) =>
+    sorted(instances).map((one) => [name, one.realm, one.host, one.containerId, one.url]),
+  );
+  return table(['SERVICE', 'REALM', 'HOST', 'CONTAINER', 'ADDRESS'], rows);
+}
