@@ -6,7 +6,7 @@
  *     0    stopped as asked, or the command has printed what it was asked for
  *     1    `discover reap` would delete something, and was not told to
  *     65   a command refuses to believe what it was given
- *     69   a command got no answer from etcd or EC2, or a refusal; the agent waits for etcd instead
+ *     69   a command got no answer from Docker or etcd, or a refusal; the agent waits instead
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration cannot be used
@@ -28,6 +28,7 @@ const exitCodes: Partial<Record<ErrorCode, number>> = {
   HOST_ID_TAKEN: 75,
   LIST_INVALID: 65,
   EC2_UNAVAILABLE: 69,
+  DOCKER_UNAVAILABLE: 69,
   ETCD_UNAVAILABLE: 69,
   ETCD_REFUSED: 69,
 };

@@ -18,6 +18,7 @@ export const commandTable: Readonly<Record<string, CommandRow>> = {
     'Print what changes in a service, or run a command whenever it has changed',
     async () => (await import('./watch.ts')).watch,
   ),
+  why: row('Tell why a container is published, or is not', async () => (await import('./why.ts')).why),
   config: row(
     'Print the configuration, and where each value comes from',
     async () => (await import('./config.ts')).config,

@@ -120,8 +120,14 @@ export class DockerClient implements Docker {
     };
   }
 
-  list(engine: EngineInfo): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#get('/containers/json', listTimeoutMs, (response) => collect(response, listBytesMax), engine);
+  /** Those that do not run as well, where `all` is true. */
+  list(engine: EngineInfo, all = false): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#get(
+      `/containers/json${all ? '?all=1' : ''}`,
+      listTimeoutMs,
+      (response) => collect(response, listBytesMax),
+      engine,
+    );
   }
 
   async events(engine: EngineInfo, sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream> {

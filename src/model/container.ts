@@ -37,7 +37,6 @@ export type RefusalCode =
   | 'protocol-invalid'
   | 'not-published'
   | 'loopback'
-  | 'duplicate'
   | 'multiline'
   | 'too-long'
   | 'too-many';

@@ -16,7 +16,13 @@ const id = 'a'.repeat(64);
 
 describe('the paths that may be asked for', () => {
   test('are five, with a version before them or without', () => {
-    const paths = ['/_ping', '/version', '/events?since=1&filters=%7B%22a%22%3A1%7D', '/containers/json'];
+    const paths = [
+      '/_ping',
+      '/version',
+      '/events?since=1&filters=%7B%22a%22%3A1%7D',
+      '/containers/json',
+      '/containers/json?all=1',
+    ];
     for (const one of [...paths, `/containers/${id}/json`]) {
       assert.equal(requestPath('', one), one);
       assert.equal(requestPath('/v1.41', one), `/v1.41${one}`);
@@ -25,7 +31,15 @@ describe('the paths that may be asked for', () => {
 
   test('are none that tell more, change anything, or are written in another way', () => {
     const others = [
-      ...['/', '/info', '/images/json', '/containers/json?all=1', `/containers/${id}/export`, `/containers/${id}`],
+      ...[
+        '/',
+        '/info',
+        '/images/json',
+        '/containers/json?all=2',
+        '/containers/json?all=1&size=1',
+        `/containers/${id}/export`,
+        `/containers/${id}`,
+      ],
       ...['/containers/create', `/containers/${id}/logs?stdout=1`, `/containers/${id}/archive?path=/`, '/secrets'],
       ...['/containers/abcdef012345/json', '/containers/web/json', `/containers/${id.toUpperCase()}/json`],
       ...[

@@ -1,0 +1,125 @@
+/**
+ * `discover why <container>`: why a container is published, or is not, asked of Docker and etcd; no discover
+ * has to run. By its name, or by as much of its id as names it alone.
+ *
+ * Exit codes: 0 all that it advertises stands in etcd; 1 something does not; 69 the engine did not answer.
+ */
+import { systemClock } from '../actor/clock.ts';
+import type { Config } from '../config/options.ts';
+import { resolveConfig } from '../config/resolve.ts';
+import { readSources } from '../config/sources.ts';
+import { DiscoverError, messageOf } from '../errors.ts';
+import { isRecord } from '../inspect/address.ts';
+import { readInspection } from '../inspect/document.ts';
+import { type ContainerId, isContainerId, shortId } from '../model/container.ts';
+import { keysOf, layoutOf } from '../model/keys.ts';
+import { viewsOf } from '../views/views.ts';
+import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
+import { command, shellOutput } from './command.ts';
+import { assignments, coloured, json, printable } from './print.ts';
+
+interface Named {
+  readonly id: ContainerId;
+  readonly names: readonly string[];
+}
+
+export const why = command({
+  options: { output: shellOutput },
+  aliases: { '-o': '--output' },
+  words: ['<container>'],
+  async run({ flags, words: [name = ''], sources }, io) {
+    const { config, warnings } = await resolveConfig(readSources(sources));
+    for (const warning of warnings) io.warn(warning);
+    const { id, steps } = await explain(name, config);
+    const reasons = [...new Set(steps.flatMap(({ reason }) => reason ?? []))];
+    const isPublished = reasons.length === 0;
+    if (flags.output === 'json') io.write(json({ container: id ?? name, published: isPublished, reasons, steps }));
+    else if (flags.output === 'env') {
+      const parts = { CONTAINER: id ?? name, PUBLISHED: isPublished, REASONS: reasons.join(' ') };
+      io.write(assignments(Object.entries(parts)));
+    } else for (const step of steps) io.write(lineOf(step, io.isTerminal));
+    return isPublished ? 0 : 1;
+  },
+});
+
+function lineOf({ about, detail, reason, remedy }: Step, isTerminal: boolean): string {
+  const said = printable(`${about}: ${detail}`);
+  if (reason === undefined) return `${coloured(isTerminal, 'green', 'yes')}  ${said}\n`;
+  return `${coloured(isTerminal, 'red', 'no')}   ${said} (${reason})\n     ${remedy}\n`;
+}
+
+async function explain(name: string, config: Config): Promise<{ id?: ContainerId; steps: Step[] }> {
+  const { DockerClient } = await import('../docker/docker.ts');
+  const { InspectClient } = await import('../docker/inspect-client.ts');
+  const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
+  const engine = await docker.negotiate();
+  const all = containersIn(await docker.list(engine, true));
+  const named = all.filter(({ names }) => names.includes(name));
+  const found = named.length > 0 ? named : all.filter(({ id }) => id.startsWith(name));
+  const [one] = found;
+  if (one === undefined) return { steps: [failed('container', 'absent', `the engine knows no container "${name}"`)] };
+  if (found.length > 1) {
+    const ids = found.map(({ id }) => shortId(id)).join(', ');
+    return { steps: [failed('container', 'ambiguous', `"${name}" may be ${ids}`)] };
+  }
+  const client = new InspectClient(config.docker.endpoint);
+  try {
+    const answer = await client.inspect(engine.versionPrefix, one.id);
+    if (answer.kind === 'absent') return { steps: [failed('container', 'absent', 'it has just been removed')] };
+    if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'unreadable', answer.detail)] };
+    const document: unknown = parse(answer.body);
+    const options = { ...config, hostIp: config.host.ip };
+    const { steps, isRunning } = explainContainer(document, options);
+    const inspection = readInspection(document, options);
+    const services = isRunning && inspection.kind === 'running' ? inspection.services : [];
+    return { id: one.id, steps: [...steps, ...(await keySteps(one.id, services, config))] };
+  } finally {
+    await client.close();
+  }
+}
+
+async function keySteps(
+  id: ContainerId,
+  services: Parameters<typeof keysOf>[2],
+  { etcd, host, views }: Config,
+): Promise<Step[]> {
+  if (services.length === 0) return [];
+  const layout = layoutOf(etcd.prefix, host.realm, host.id, viewsOf(views, host.realm, host.id));
+  const wanted = keysOf(layout, shortId(id), services);
+  const { EtcdRegistry } = await import('../registry/etcd.ts');
+  const { parseOwner } = await import('../registry/owner.ts');
+  const registry = new EtcdRegistry(etcd);
+  try {
+    const owner = await registry.owner(layout.ownerKey);
+    const found = await registry.readKeys([...wanted.keys()]);
+    const record = parseOwner(owner?.value ?? '');
+    const since = record === undefined ? 'somebody unknown' : `discover ${record.version} since ${record.started}`;
+    const detail = `${since} writes for ${host.id}${record?.released ? ', and has stopped in order' : ''}`;
+    return explainKeys(wanted, found, owner && { lease: owner.lease, detail });
+  } catch (error) {
+    return [failed('etcd', 'etcd-unavailable', messageOf(error))];
+  } finally {
+    registry.close();
+  }
+}
+
+/** Ids and names, without the slash that the engine writes before them. */
+function containersIn(body: Uint8Array): Named[] {
+  const list = parse(Buffer.from(body).toString());
+  if (!Array.isArray(list)) throw new DiscoverError('DOCKER_UNAVAILABLE', 'Docker Engine: list is not an array');
+  return list.flatMap((item: unknown) => {
+    const { Id, Names } = isRecord(item) ? item : {};
+    if (!isContainerId(Id)) return [];
+    const names = Array.isArray(Names) ? Names.filter((one): one is string => typeof one === 'string') : [];
+    return [{ id: Id, names: names.map((one) => one.replace(/^\//, '')) }];
+  });
+}
+
+/** The parser's own message would quote somebody's environment. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new DiscoverError('DOCKER_UNAVAILABLE', 'Docker Engine: answer is not JSON');
+  }
+}
