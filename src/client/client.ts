@@ -3,8 +3,8 @@
  *
  * The first question about a service reads it and follows it from then on; every later one is answered
  * from memory. While etcd is away the answers are the last that it gave, and `stale` tells how old they
- * are. A service nobody has asked about for ten minutes is followed no more, so that a program may ask
- * for any names it is given.
+ * are. A service nobody has asked about for ten minutes is followed no more. Until then each name, even
+ * one that nobody offers, costs a watch; after `services()` one watch follows everything.
  *
  *     const client = new DiscoverClient({ endpoints: ['etcd-1:2379'] });
  *     const instance = await client.pick('web', { realm: 'production' });
