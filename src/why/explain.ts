@@ -138,6 +138,8 @@ function whyDown(state: unknown): Step {
 
 function variableStep(env: readonly string[], name: string): Step {
   const values = env.filter((one) => one.startsWith(`${name}=`)).map((one) => one.slice(name.length + 1));
+  // Docker takes a name without a value, too.
+  if (env.includes(name)) values.push('');
   if (values.length === 0) {
     const like = env
       .map((one) => one.split('=', 1)[0] ?? '')
