@@ -40,6 +40,7 @@ const parts = [
   { program: 'ip', package: 'iproute2', for: ['test'] },
   { program: 'curl', package: 'curl', for: ['test'] },
   { program: 'openssl', package: 'openssl', for: ['test'] },
+  { program: '/usr/bin/python3', package: 'python3-etcd3', for: ['test'], fits: hasEtcd3 },
 ];
 
 function main() {
@@ -194,6 +195,11 @@ function isThere(part) {
 }
 
 /** An image made of one file needs a program that asks for no loader: no PT_INTERP (3) among its ELF headers. */
+/** A client of etcd in another language, for what other readers make of the keys. */
+function hasEtcd3(file) {
+  return spawnSync(file, ['-c', 'import etcd3'], { stdio: 'ignore' }).status === 0;
+}
+
 function isStatic(file) {
   const bytes = Buffer.alloc(4096);
   const descriptor = openSync(file, 'r');
@@ -208,7 +214,7 @@ function isStatic(file) {
 function find(name) {
   return searchPath
     .filter((directory) => directory !== '')
-    .map((directory) => path.join(directory, name))
+    .map((directory) => path.resolve(directory, name))
     .find((file) => {
       try {
         accessSync(file, constants.X_OK);

@@ -32,7 +32,7 @@ const searchPath = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sb
 export function findCommand(name: string): string | undefined {
   return searchPath
     .filter((directory) => directory !== '')
-    .map((directory) => path.join(directory, name))
+    .map((directory) => path.resolve(directory, name))
     .find((file) => {
       try {
         accessSync(file, constants.X_OK);

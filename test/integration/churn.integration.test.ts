@@ -45,7 +45,7 @@ test('150 random lives leave etcd exact at each calm moment and never untrue (re
 
 /** What a container may meet that has lost its port to another daemon, or goes by itself in the same moment. */
 const expectedFailure =
-  /address already in use|port is already allocated|already in progress|No such container|is not running|is not connected/;
+  /address already in use|port is already allocated|already in progress|No such container|is not running|is not connected|marked for removal/;
 
 /** Asks dockerd by its API: what takes a process of its own each time would take most of the test's. */
 async function ask(dockerd: Dockerd, method: 'POST' | 'DELETE', path: string, body?: object): Promise<void> {

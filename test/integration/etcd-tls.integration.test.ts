@@ -33,6 +33,7 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
     host: string,
     args: readonly string[],
     certificate = server,
+    on = engine,
   ): Promise<Host & { readonly secure: string }> {
     const [plain, secure] = [await freePort(), await freePort()];
     const urls = `http://127.0.0.1:${plain},https://127.0.0.1:${secure}`;
@@ -40,7 +41,7 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
     const clients = ['--client-cert-auth', '--trusted-ca-file', authority.ca];
     const etcdOptions = { port: plain, args: ['--listen-client-urls', urls, ...certificates, ...clients] };
     const endpoints = `https://${host}:${secure}`;
-    const started = await startHost({ source: fromEngine(engine), etcdOptions, endpoints, args, idle: true });
+    const started = await startHost({ source: fromEngine(on), etcdOptions, endpoints, args, idle: true });
     return Object.assign(started, { secure: endpoints });
   }
   const tls = (ca: string, shown?: Certificate): string[] => [
@@ -50,7 +51,9 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
 
   for (const address of ['localhost', '127.0.0.1']) {
     test(`keys are published and read over TLS with certificates on both sides, at ${address} (simulated engine, real etcd)`, async () => {
-      await using host = await startSecured(address, tls(authority.ca, client));
+      // Of its own, because others look at what changes meanwhile.
+      await using own = await forkEngine({ containers: 5 });
+      await using host = await startSecured(address, tls(authority.ca, client), server, own);
       await host.launch();
       await host.converged();
       assert.equal((await host.held()).size, 10);
@@ -65,9 +68,9 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
       await host.converged();
       assert.deepEqual(await host.changesSince(count), []);
       const later = { env: ['DISCOVER=later:80'], ports: [{ container: '80/tcp' }], autoRemove: true };
-      const ids = await engine.run([later]);
+      const ids = await own.run([later]);
       assert.equal((await updates.next()).value?.added.length, 1);
-      await engine.apply('stop', ids);
+      await own.apply('stop', ids);
       assert.deepEqual(await host.terminate(), { code: 0, signal: null });
     });
   }

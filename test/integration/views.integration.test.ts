@@ -1,6 +1,8 @@
 /** Views beside the native keys: one transaction, one lease, and switched on and off without a trace elsewhere. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { describe, test } from 'node:test';
+import { promisify } from 'node:util';
 import { forkEngine } from '../../bench/engine/client.ts';
 import type { Entry } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -30,6 +32,31 @@ async function written(host: Host): Promise<{ views: Entry[]; natives: Entry[] }
 
 const counts = (entries: readonly Entry[]): number[] =>
   roots.map((root) => entries.filter(({ key }) => key.startsWith(root)).length);
+
+/** As gRPC's naming, CoreDNS, readers of registrator and Traefik look for `web` in the realm `default`. */
+const reader = `
+import json, re, sys, etcd3
+client = etcd3.client(host=sys.argv[1], port=int(sys.argv[2]))
+def below(prefix):
+    return [(meta.key.decode(), value.decode()) for value, meta in client.get_prefix(prefix)]
+def naming(target):
+    updates = [json.loads(value) for _, value in below(target + '/')]
+    return [update['Addr'] for update in updates if update['Op'] == 0 and update['Metadata'] is None]
+def srv(name):
+    records = [json.loads(value) for _, value in below('/skydns/' + '/'.join(reversed(name.split('.'))) + '/')]
+    assert all(isinstance(record['ttl'], int) and isinstance(record['port'], int) for record in records)
+    return ['%s:%d' % (record['host'], record['port']) for record in records]
+def servers(service):
+    leaves = below('traefik/http/services/%s/loadbalancer/servers/' % service)
+    assert all(re.search(r'/servers/[0-9]+/url$', key) for key, _ in leaves)
+    return [value.replace('http://', '') for _, value in leaves]
+print(json.dumps({
+    'grpc': naming('discover/grpc/default/web'),
+    'skydns': srv('web.default.discover.local'),
+    'registrator': [value for _, value in below('/services/web/')],
+    'traefik': servers('default-web'),
+    'custom': [value for _, value in below('/custom/web/')],
+}))`;
 
 const restarted = async (host: Host, args: readonly string[]): Promise<void> => {
   await host.terminate();
@@ -121,6 +148,25 @@ describe('With views on, discover (simulated engine, real etcd)', { skip: needs(
       );
     });
     assert.ok(views.some(({ key }) => key.includes(stays.slice(0, 12))));
+  });
+
+  test('is found by readers of each layout, in another language and with a client of its own (Python)', {
+    skip: needs('/usr/bin/python3'),
+  }, async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startHost({ source: fromEngine(engine), args: all });
+    await engine.run([container, container]);
+    const each = entriesOf.map((count) => 2 * count);
+    await eventually(async () => assert.deepEqual(counts((await written(host)).views), each));
+    const { hostname, port } = new URL(host.etcd.endpoint);
+    const { stdout } = await promisify(execFile)('/usr/bin/python3', ['-c', reader, hostname, port]);
+    const addresses = [...(await host.held())].flatMap(([key, value]) =>
+      /^\/discover\/service\/web\/.*\/[0-9a-f]{12}$/.test(key) ? String(value).replace('tcp://', '') : [],
+    );
+    assert.equal(addresses.length, 2);
+    for (const [layout, found] of Object.entries(JSON.parse(stdout) as Record<string, string[]>)) {
+      assert.deepEqual([...found].sort(), [...addresses].sort(), layout);
+    }
   });
 
   test('counts their keys among those that fit into a transaction', async () => {
