@@ -73,7 +73,9 @@ export class Watcher implements Actor<Resync> {
 
   constructor(parts: WatcherParts, self: Self<Resync>, signal: AbortSignal) {
     this.#parts = parts;
-    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    // Not AbortSignal.any: with a listener Node keeps such a signal for ever, unless it is aborted.
+    this.#signal = this.#stop.signal;
+    signal.addEventListener('abort', () => this.#stop.abort());
     this.#resync = () => self.tell('light');
     this.#stopped = this.#follow().catch((error: unknown) => self.crash(error));
     this.#watchForStalls();

@@ -86,7 +86,9 @@ export class LeaseKeeper implements Actor<Doubt> {
   constructor(parts: LeaseKeeperParts, self: Self<Doubt>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
-    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    // Not AbortSignal.any: with a listener Node keeps such a signal for ever, unless it is aborted.
+    this.#signal = this.#stop.signal;
+    signal.addEventListener('abort', () => this.#stop.abort());
     this.#backoff = new Backoff(parts.clock, retryFirstMs, retryCapMs);
     this.#left = { leases: [], containerOf: parts.layout.containerOf };
     this.#trouble = new Trouble(parts.clock, parts.log, 'etcd unavailable');

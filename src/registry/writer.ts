@@ -65,10 +65,7 @@ export class Writer implements Actor<string> {
     if (tenure === undefined) return;
     const parcels: Parcel[] = [];
     for (const short of shorts) {
-      const all = ledger.begin(short);
-      // Only where other views are on than before is it more than one transaction takes: what went, then the rest.
-      const removed = all.length > operationsMax ? all.filter(({ value }) => value === undefined) : [];
-      const changes = removed.length > 0 ? removed : all;
+      const changes = this.#whatFits(short, ledger.begin(short));
       if (changes.length > 0) parcels.push({ short, changes });
       else this.#unpark(short);
     }
@@ -82,6 +79,19 @@ export class Writer implements Actor<string> {
           this.#self.tell(short);
       }
     }
+  }
+
+  /**
+   * What a container should have fits into one transaction, and so does what it has; both together may not, where
+   * other views are on than before. Then what is to go goes first: views alone, or all of it.
+   */
+  #whatFits(short: string, changes: readonly Change[]): readonly Change[] {
+    const { layout, ledger } = this.#parts;
+    const removed = changes.filter(({ value }) => value === undefined);
+    if (changes.length <= operationsMax || removed.length === 0) return changes;
+    const isNative = ({ key }: Change) => layout.nameOf(key) !== undefined || key === layout.recordKey(short);
+    if (!removed.some(isNative)) return removed;
+    return [...ledger.observed(short).keys()].map((key) => ({ key, value: undefined }));
   }
 
   async #commit(tenure: Tenure, batch: readonly Parcel[]): Promise<void> {

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { rootCertificates } from 'node:tls';
 import { accessOf, type ClientOptions } from '../../src/client/options.ts';
 import type { Options } from '../../src/config/options.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
@@ -15,7 +16,7 @@ const file = (name: string, content: string): string => {
   writeFileSync(path.join(directory, name), content);
   return path.join(directory, name);
 };
-const pem = file('ca.pem', '-----BEGIN CERTIFICATE-----\n');
+const pem = file('ca.pem', rootCertificates[0] as string);
 const passwordFile = file('password', 'secret\n');
 
 const same: readonly NonNullable<Options['etcd']>[] = [
