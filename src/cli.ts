@@ -4,9 +4,9 @@
  * exit codes. The codes are sysexits(3) where it has one.
  *
  *     0    stopped as asked, or the command has printed what it was asked for
- *     1    `discover reap` would delete something, and was not told to
+ *     1    the command's own no: an instance that is not there, something to delete, a difference, a failed check
  *     65   a command refuses to believe what it was given
- *     69   a command got no answer from Docker or etcd, or a refusal; the agent waits instead
+ *     69   a command got no answer from etcd, Docker or EC2, or a refusal; the agent waits for these instead
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration cannot be used

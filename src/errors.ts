@@ -17,7 +17,7 @@ export type ErrorCode =
   | 'EC2_UNAVAILABLE'
   /** A part kept crashing. Exit code 70. */
   | 'RESTARTS_EXCEEDED'
-  /** The Docker Engine gave no answer, or not one that can be used. Retried. */
+  /** The Docker Engine gave no answer, or not one that can be used. Retried; of a command, exit code 69. */
   | 'DOCKER_UNAVAILABLE'
   /** etcd gave no answer in time; whether a write took effect is unknown. Retried. */
   | 'ETCD_UNAVAILABLE'

@@ -60,7 +60,7 @@ const instanceId = /^i-[0-9a-f]{8,17}$/;
 /** Loopback and link-local addresses: right here, wrong everywhere else. */
 const local = /^(127\.|169\.254\.|::1$|fe[89ab].:)/i;
 /** Interfaces that lead to containers: their addresses mean nothing outside this machine. */
-const leadsToContainers = /^(docker\d|br-|veth|cni)/;
+export const leadsToContainers = /^(docker\d|br-|veth|cni)/;
 
 /** The address and id of this host: as wanted, else found out. */
 export async function detectHost(wanted: WantedHost, machine: Machine = realMachine): Promise<HostFacts> {
@@ -100,6 +100,11 @@ function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: No
     warnings.push(`host.ip ${found.address} may be the address of a container instead of the host: ${advice}`);
   }
   return [found.address, `interface ${found.name}`];
+}
+
+/** The interface that has the address, if one of this machine does. */
+export function interfaceOf(ip: string, machine: Machine = realMachine): string | undefined {
+  return Object.entries(machine.interfaces()).find(([, list = []]) => list.some(({ address }) => address === ip))?.[0];
 }
 
 /** The interfaces of the default routes, IPv4 before IPv6, lowest metric first. */

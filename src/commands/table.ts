@@ -19,6 +19,14 @@ export const commandTable: Readonly<Record<string, CommandRow>> = {
     async () => (await import('./watch.ts')).watch,
   ),
   why: row('Tell why a container is published, or is not', async () => (await import('./why.ts')).why),
+  doctor: row(
+    'Check whether discover could do its work here, and say what to do where not',
+    async () => (await import('./doctor.ts')).doctor,
+  ),
+  verify: row(
+    'Compare what etcd holds for this host with what Docker runs',
+    async () => (await import('./verify.ts')).verify,
+  ),
   config: row(
     'Print the configuration, and where each value comes from',
     async () => (await import('./config.ts')).config,

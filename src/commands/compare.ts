@@ -1,0 +1,160 @@
+/**
+ * What stands in etcd for this host against what Docker says should, read once and without the agent's help.
+ *
+ * A container that cannot be looked at is unknown: none of its keys counts as a difference. Keys that hang on no lease
+ * and that no record of this host names are not found here; `discover reap` looks for those. Both sides are read one
+ * after the other, so a difference may be a change under way; who asks decides how often it has to be seen.
+ */
+import type { Config } from '../config/options.ts';
+import type { Docker } from '../docker/docker.ts';
+import { codeOf, DiscoverError, messageOf } from '../errors.ts';
+import { inspectBatchMax } from '../inspect/inspector.ts';
+import type { Looks } from '../inspect/pool.ts';
+import { type ContainerId, type Inspection, type Listed, shortId } from '../model/container.ts';
+import { keysOf, type Layout } from '../model/keys.ts';
+import { parseOwner } from '../registry/owner.ts';
+import { readHost } from '../registry/reading.ts';
+import type { Registry } from '../registry/registry.ts';
+import { recogniser } from '../views/views.ts';
+
+export interface Difference {
+  /** `no-owner`: nobody writes for this host, or whoever did has stopped. */
+  readonly kind: 'missing' | 'left-over' | 'wrong' | 'no-owner';
+  readonly key: string;
+  /** What should stand. */
+  readonly expected?: string;
+  /** What stands; absent as well where the key is not on the owner's lease. */
+  readonly found?: string;
+  /** The 12 digits of the container. */
+  readonly container?: string;
+}
+
+export interface Comparison {
+  /** How many run. */
+  readonly containers: number;
+  /** How many should stand, without the owner key. */
+  readonly keys: number;
+  readonly differences: readonly Difference[];
+  readonly unknown: readonly { readonly container: string; readonly detail: string }[];
+}
+
+export interface Sides {
+  readonly config: Config;
+  readonly docker: Docker;
+  readonly looks: Looks;
+  readonly registry: Registry;
+  readonly layout: Layout;
+}
+
+export async function compare(sides: Sides): Promise<Comparison> {
+  const { docker, looks, layout } = sides;
+  const engine = await docker.negotiate();
+  const listed = await readList(looks, await docker.list(engine));
+  const ids = listed.map(({ id }) => id);
+  const wanted = new Map<string, string>();
+  const owners = new Map<string, string>();
+  const unknown: { container: string; detail: string }[] = [];
+  for (const [id, inspection] of await inspectAll(looks, engine.versionPrefix, ids)) {
+    const container = shortId(id);
+    if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
+    if (inspection.kind !== 'running') continue;
+    for (const [key, value] of keysOf(layout, container, inspection.services)) {
+      wanted.set(key, value);
+      owners.set(key, container);
+    }
+  }
+  const { standing, owner } = await fromAnyMember(sides, () => readStanding(sides, [...wanted.keys()]));
+  const differences: Difference[] = [];
+  if (owner !== 'writes') {
+    differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(owner === 'released' && { found: owner }) });
+  }
+  for (const [key, expected] of wanted) {
+    const container = owners.get(key) as string;
+    const found = standing.get(key)?.value;
+    if (!standing.has(key)) differences.push({ kind: 'missing', key, container, expected });
+    else if (found !== expected) {
+      differences.push({ kind: 'wrong', key, container, expected, ...(found !== undefined && { found }) });
+    }
+  }
+  const undecided = new Set(unknown.map(({ container }) => container));
+  for (const [key, { container, value: found }] of standing) {
+    if (wanted.has(key) || undecided.has(container)) continue;
+    differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
+  }
+  return { containers: ids.length, keys: wanted.size, differences, unknown };
+}
+
+/** Reads the body of a list; what is none is a fault of the engine, as in the agent. */
+export async function readList(looks: Looks, body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
+  try {
+    return await looks.list(body);
+  } catch (error) {
+    throw new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Looks at all of them, also those that are late for their batch. Ends, because each look has a time limit of its own. */
+export async function inspectAll(
+  looks: Looks,
+  versionPrefix: string,
+  ids: readonly ContainerId[],
+): Promise<Map<ContainerId, Inspection>> {
+  const found = new Map<ContainerId, Inspection>();
+  const wanted = [...new Set(ids)];
+  await new Promise<void>((resolve, reject) => {
+    const add = (id: ContainerId, inspection: Inspection) => {
+      found.set(id, inspection);
+      if (found.size === wanted.length) resolve();
+    };
+    looks.onLate = (_task, { id, inspection }) => add(id, inspection);
+    const lookAtAll = async () => {
+      for (let start = 0; start < wanted.length; start += inspectBatchMax) {
+        const reports = await looks.look(start, versionPrefix, wanted.slice(start, start + inspectBatchMax));
+        for (const { id, inspection } of reports) add(id, inspection);
+      }
+    };
+    if (wanted.length === 0) resolve();
+    lookAtAll().catch(reject);
+  });
+  return found;
+}
+
+interface Standing {
+  /** By key; the value is undefined where the key is not on the owner's lease. */
+  readonly standing: ReadonlyMap<string, { readonly container: string; readonly value: string | undefined }>;
+  readonly owner: 'writes' | 'released' | 'none';
+}
+
+async function readStanding({ config, registry, layout }: Sides, wanted: readonly string[]): Promise<Standing> {
+  const owner = await registry.owner(layout.ownerKey);
+  const record = parseOwner(owner?.value ?? '');
+  // Views that are off by this configuration may be on for whoever writes.
+  const former = recogniser(Array.isArray(record?.views) ? record.views : [], config.host.id);
+  const containerOf = (key: string) => layout.containerOf(key) ?? former(key);
+  const { lease, revision } = owner ?? { lease: '0', revision: '0' };
+  const reading = await readHost(registry, layout, { lease, revision }, { leases: [], containerOf });
+  const standing = new Map<string, { container: string; value: string | undefined }>();
+  for (const [container, keys] of reading) {
+    for (const [key, value] of keys) standing.set(key, { container, value });
+  }
+  // What is neither on the lease nor in a record may stand all the same, put there by somebody else.
+  const absent = new Set(wanted.filter((key) => !standing.has(key)));
+  for (const { key, value, lease: found } of await registry.readKeys([...absent])) {
+    const container = containerOf(key);
+    if (absent.has(key) && container !== undefined) {
+      standing.set(key, { container, value: found === lease ? value : undefined });
+    }
+  }
+  return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
+}
+
+/** The registry turns to the next member when one has failed: once for each. */
+async function fromAnyMember<Result>({ config }: Sides, read: () => Promise<Result>): Promise<Result> {
+  for (let left = config.etcd.endpoints.length - 1; ; left--) {
+    try {
+      return await read();
+    } catch (error) {
+      if (left === 0 || codeOf(error) !== 'ETCD_UNAVAILABLE') throw error;
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * `discover doctor`: whether discover could do its work here, one check after the other, and what to do where not.
+ *
+ * It starts nothing, writes nothing, and needs no discover that runs. Exit codes: 0 no check has failed, though there
+ * may be warnings; 1 one has; 78 the configuration cannot be used, so that nothing else could be looked at.
+ */
+import { type Resolved, resolveConfig } from '../config/resolve.ts';
+import { readSources } from '../config/sources.ts';
+import { codeOf } from '../errors.ts';
+import { type Check, configurationChecks, failed } from './checks.ts';
+import { command, shellOutput } from './command.ts';
+import { dockerChecks } from './docker-checks.ts';
+import { etcdChecks } from './etcd-checks.ts';
+import { assignments, coloured, json, printable } from './print.ts';
+
+const exitConfig = 78;
+
+export const doctor = command({
+  options: { output: shellOutput },
+  aliases: { '-o': '--output' },
+  async run({ flags, sources }, io) {
+    const as = flags.output ?? 'table';
+    let resolved: Resolved;
+    try {
+      resolved = await resolveConfig(readSources(sources));
+    } catch (error) {
+      if (codeOf(error) !== 'CONFIG_INVALID') throw error;
+      const [title, ...problems] = (error as Error).message.split(/\n\s*/);
+      const seen = problems.length > 0 ? problems.join('; ') : String(title);
+      const check = failed('configuration', seen, 'Correct it; `discover help` has the options');
+      io.write(printed([check], as, io.isTerminal));
+      return exitConfig;
+    }
+    const found = [dockerChecks(resolved.config), etcdChecks(resolved.config)];
+    const checks = [...configurationChecks(resolved), ...(await Promise.all(found)).flat()];
+    io.write(printed(checks, as, io.isTerminal));
+    return count(checks, 'failed') > 0 ? 1 : 0;
+  },
+});
+
+const count = (checks: readonly Check[], state: Check['state']): number =>
+  checks.filter((check) => check.state === state).length;
+
+const colours = { ok: 'green', warning: 'yellow', failed: 'red' } as const;
+
+function printed(checks: readonly Check[], as: 'table' | 'json' | 'env', isTerminal: boolean): string {
+  const [warnings, failures] = [count(checks, 'warning'), count(checks, 'failed')];
+  if (as === 'json') return json({ ok: failures === 0, warnings, failed: failures, checks });
+  if (as === 'env') {
+    return assignments([
+      ['doctor_ok', failures === 0],
+      ['doctor_warnings', warnings],
+      ['doctor_failed', failures],
+      ['doctor_failures', checks.flatMap(({ name, state }) => (state === 'failed' ? name : [])).join(', ')],
+    ]);
+  }
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, state, seen, remedy }) => [
+    `${coloured(isTerminal, colours[state], state.padEnd(7))}  ${name.padEnd(width)}  ${printable(seen)}`,
+    ...(remedy === undefined ? [] : [`${' '.repeat(width + 11)}→ ${printable(remedy)}`]),
+  ]);
+  return `${lines.join('\n')}\n`;
+}

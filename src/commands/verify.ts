@@ -1,0 +1,86 @@
+/**
+ * `discover verify`: whether etcd holds for this host exactly what Docker says, without the agent being asked.
+ *
+ * What it reports has been seen three times, a second apart: a change under way is no difference.
+ * Exit codes: 0 it does; 1 it does not, or a container could not be looked at; 69 Docker or etcd did not answer.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../actor/clock.ts';
+import { resolveConfig } from '../config/resolve.ts';
+import { readSources } from '../config/sources.ts';
+import { layoutOf } from '../model/keys.ts';
+import { viewsOf } from '../views/views.ts';
+import { command, shellOutput } from './command.ts';
+import { type Comparison, compare, type Difference, type Sides } from './compare.ts';
+import { assignments, coloured, json, printable, table } from './print.ts';
+
+const rounds = 3;
+const roundMs = 1_000;
+
+export const verify = command({
+  options: { output: shellOutput },
+  aliases: { '-o': '--output' },
+  async run({ flags, sources }, io) {
+    const { config, warnings } = await resolveConfig(readSources(sources));
+    for (const warning of warnings) io.warn(warning);
+    const { DockerClient } = await import('../docker/docker.ts');
+    const { createLooks } = await import('../inspect/pool.ts');
+    const { EtcdRegistry } = await import('../registry/etcd.ts');
+    const { id, realm } = config.host;
+    const looks = createLooks({ ...config, workers: 0 });
+    const registry = new EtcdRegistry(config.etcd);
+    try {
+      const found = await persisting({
+        ...{ config, looks, registry },
+        docker: new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock),
+        layout: layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id)),
+      });
+      io.write(printed(id, found, flags.output ?? 'table', io.isTerminal));
+      return isExact(found) ? 0 : 1;
+    } finally {
+      await looks.close();
+      registry.close();
+    }
+  },
+});
+
+const isExact = ({ differences, unknown }: Comparison): boolean => differences.length + unknown.length === 0;
+
+/** What is the same in every round. */
+async function persisting(sides: Sides): Promise<Comparison> {
+  const nameOf = ({ kind, key }: Difference) => `${kind} ${key}`;
+  let found = await compare(sides);
+  for (let round = 2; round <= rounds && !isExact(found); round++) {
+    await sleep(roundMs);
+    const before = new Set(found.differences.map(nameOf));
+    const unknownBefore = new Set(found.unknown.map(({ container }) => container));
+    const now = await compare(sides);
+    found = {
+      ...now,
+      differences: now.differences.filter((one) => before.has(nameOf(one))),
+      unknown: now.unknown.filter(({ container }) => unknownBefore.has(container)),
+    };
+  }
+  return found;
+}
+
+function printed(host: string, found: Comparison, as: 'table' | 'json' | 'env', isTerminal: boolean): string {
+  const { containers, keys, differences, unknown } = found;
+  const exact = isExact(found);
+  if (as === 'json') return json({ exact, host, containers, keys, differences, unknown });
+  if (as === 'env') {
+    const counts = { containers, keys, differences: differences.length, unknown: unknown.length };
+    return assignments(Object.entries({ exact, host, ...counts }).map(([name, value]) => [`verify_${name}`, value]));
+  }
+  const of = printable(`${keys} keys of ${containers} containers of ${host}`);
+  if (exact) return `${coloured(isTerminal, 'green', 'exact')}: ${of}\n`;
+  const rows = [
+    ...differences.map((one) => [one.kind, one.container ?? '-', one.expected ?? '-', foundIn(one), one.key]),
+    ...unknown.map(({ container, detail }) => ['unknown', container, '-', detail, '-']),
+  ];
+  const summary = `${differences.length} differences and ${unknown.length} unknown, in ${of}`;
+  return `${table(['WHAT', 'CONTAINER', 'EXPECTED', 'FOUND', 'KEY'], rows)}${coloured(isTerminal, 'red', summary)}\n`;
+}
+
+const foundIn = ({ kind, found }: Difference): string =>
+  found ?? (kind === 'wrong' || kind === 'left-over' ? "not on the owner's lease" : '-');
