@@ -25,6 +25,7 @@ import { version } from './version.ts';
 
 const exitCodes: Partial<Record<ErrorCode, number>> = {
   CONFIG_INVALID: 78,
+  NAME_INVALID: 78,
   HOST_ID_TAKEN: 75,
   LIST_INVALID: 65,
   EC2_UNAVAILABLE: 69,

@@ -25,7 +25,7 @@ export type ErrorCode =
   | 'ETCD_REFUSED'
   /** The lease is gone, or the owner key is no longer ours. Claimed again. */
   | 'LEASE_LOST'
-  /** What was asked for cannot be the name of a service or of a realm. */
+  /** What was asked for cannot be the name of a service or of a realm. Exit code 78. */
   | 'NAME_INVALID'
   /** The client that was asked is closed. */
   | 'CLIENT_CLOSED';

@@ -1,0 +1,376 @@
+/** `ls`, `get`, `watch`, `verify` and `doctor` as an operator runs them: what they print, and their exit codes. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { forkEngine } from '../../bench/engine/client.ts';
+import { commandTable } from '../../src/commands/table.ts';
+import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { startFront, status } from '../helpers/front.ts';
+import { fromEngine, startHost } from '../helpers/host.ts';
+import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
+import { atExit, cleanEnvironment, needs, runDiscover } from '../helpers/run.ts';
+
+const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command to its end, with its streams apart. */
+async function run(args: readonly string[]): Promise<Outcome> {
+  const child = spawn(process.execPath, [builtCli, ...args], {
+    env: cleanEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const forget = atExit(() => child.kill('SIGKILL'));
+  let [out, err] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    err += text;
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  forget();
+  return { code, out, err };
+}
+
+const nowhere = ['--etcd:endpoints', '127.0.0.1:1'];
+
+describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
+  let etcd: EtcdServer;
+  let writer: Writer;
+  const [one, other, udp] = [keyOf('web', 1), keyOf('web', 2, { realm: 'blue' }), keyOf('stats-d', 3)];
+  before(async () => {
+    etcd = await startEtcd();
+    writer = startWriter(etcd.endpoint);
+    await writer.write(
+      new Map([
+        [one, 'tcp://10.0.0.5:49153'],
+        [other, 'tcp://[2001:db8::5]:49154'],
+        [udp, 'udp://10.0.0.5:8125'],
+      ]),
+    );
+  });
+  after(async () => {
+    await writer[Symbol.asyncDispose]();
+    await etcd.close();
+  });
+  const ask = (...args: string[]): Promise<Outcome> => run([...args, '--etcd:endpoints', etcd.endpoint]);
+
+  test('ls prints all services as a table, as JSON and for a shell; or one, of a realm or a protocol (real etcd)', async () => {
+    const [table, json, env, blue, udps] = await Promise.all([
+      ask('ls'),
+      ask('ls', '-o', 'json'),
+      ask('ls', '-o', 'env'),
+      ask('ls', 'web', '--realm', 'blue'),
+      ask('ls', '--protocol', 'udp', '-o', 'env'),
+    ]);
+    assert.equal(
+      table.out,
+      [
+        'SERVICE  REALM    HOST  CONTAINER     ADDRESS',
+        'stats-d  default  h1    000000000003  udp://10.0.0.5:8125',
+        'web      blue     h1    000000000002  tcp://[2001:db8::5]:49154',
+        'web      default  h1    000000000001  tcp://10.0.0.5:49153',
+        '',
+      ].join('\n'),
+    );
+    const listed = JSON.parse(json.out) as { name: string; instances: { key: string; address: string }[] }[];
+    assert.deepEqual(
+      listed.map(({ name, instances }) => [name, instances.map(({ key, address }) => [key, address])]),
+      [
+        ['stats-d', [[udp, '10.0.0.5']]],
+        [
+          'web',
+          [
+            [other, '2001:db8::5'],
+            [one, '10.0.0.5'],
+          ],
+        ],
+      ],
+    );
+    assert.equal(env.out, "STATS_D='10.0.0.5:8125'\nWEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
+    assert.match(blue.out, /^SERVICE .*\nweb +blue .*\n$/);
+    assert.equal(udps.out, "STATS_D='10.0.0.5:8125'\n");
+    for (const { code, err } of [table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
+  });
+
+  test('get prints one address, and in other forms what it is made of (real etcd)', async () => {
+    const [text, json, env] = await Promise.all([
+      ask('get', 'web', '--realm', 'blue'),
+      ask('get', 'web', '--realm', 'default', '-o', 'json'),
+      ask('get', 'stats-d', '-o', 'env'),
+    ]);
+    assert.deepEqual([text.code, text.out, text.err], [0, '[2001:db8::5]:49154\n', '']);
+    assert.deepEqual(JSON.parse(json.out), {
+      ...{ name: 'web', realm: 'default', host: 'h1', containerId: '000000000001', protocol: 'tcp' },
+      ...{ address: '10.0.0.5', port: 49_153, url: 'tcp://10.0.0.5:49153', key: one },
+    });
+    const parts = ['URL=udp://10.0.0.5:8125', 'ADDRESS=10.0.0.5:8125', 'PROTOCOL=udp', 'HOST=10.0.0.5', 'PORT=8125'];
+    assert.equal(env.out, parts.map((part) => `STATS_D_${part.replace('=', "='")}'\n`).join(''));
+  });
+
+  test('what is not there ends with 1, an etcd that does not answer with 69, a mistake with 78 (real etcd)', async () => {
+    const outcomes = await Promise.all([
+      ask('ls', 'nobody'),
+      ask('get', 'nobody'),
+      ask('get', 'web', '--protocol', 'udp'),
+      run(['ls', ...nowhere]),
+      run(['verify', ...nowhere, '--docker:socketPath', '/nowhere/docker.sock', '--host:ip', '10.0.0.5']),
+      ask('get', 'a/b'),
+      ask('get'),
+      ask('watch', 'web', '--wait', '5s:1s'),
+      ask('ls', '-o', 'xml'),
+    ]);
+    const codes = [1, 1, 1, 69, 69, 78, 78, 78, 78];
+    assert.deepEqual(
+      outcomes.map(({ code }) => code),
+      codes,
+      outcomes.map(({ err }) => err).join(''),
+    );
+    for (const { code, out, err } of outcomes.slice(1)) {
+      assert.equal(out, '');
+      assert.match(err, code === 1 ? /^$/ : /^discover: \S/);
+    }
+    assert.match(String(outcomes[4]?.err), /Docker Engine: connect ENOENT/);
+  });
+
+  test('watch prints what is there, then each change, as lines, JSON or for a shell (real etcd)', async () => {
+    const as = ['table', 'json', 'env'].map((form) =>
+      runDiscover(['watch', 'walker', '-o', form, '--etcd:endpoints', etcd.endpoint]),
+    );
+    const [lines, json, env] = as;
+    const key = keyOf('walker', 7);
+    try {
+      await eventually(() => assert.match(String(lines?.output), /^SERVICE .*\n$/));
+      await eventually(() => assert.deepEqual(json?.logs, [{ name: 'walker', instances: [] }]));
+      await eventually(() => assert.equal(env?.output, "WALKER=''\n"));
+      for (const value of ['tcp://10.0.0.1:1', 'tcp://10.0.0.1:2', undefined]) {
+        const [before, beforeJson] = [lines?.output, json?.logs.length ?? 0];
+        await writer.write(new Map([[key, value]]));
+        await eventually(() => assert.notEqual(lines?.output, before));
+        await eventually(() => assert.equal(json?.logs.length, beforeJson + 1));
+      }
+      const rest = 'walker default h1 000000000007 tcp://10.0.0.1';
+      await eventually(() =>
+        assert.deepEqual(lines?.output.split('\n').slice(1), [`+ ${rest}:1`, `~ ${rest}:2`, `- ${rest}:2`, '']),
+      );
+      const urls = json?.logs.map(({ instances }) => (instances as { url: string }[]).map(({ url }) => url));
+      assert.deepEqual(urls, [[], ['tcp://10.0.0.1:1'], ['tcp://10.0.0.1:2'], []]);
+      await eventually(() =>
+        assert.equal(env?.output, "WALKER=''\nWALKER='10.0.0.1:1'\nWALKER='10.0.0.1:2'\nWALKER=''\n"),
+      );
+    } finally {
+      for (const running of as) await running.close();
+    }
+  });
+
+  test('watch --exec runs once for the changes within the wait, and not for what comes to nothing (real etcd)', async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-watch-'));
+    const file = path.join(directory, 'runs');
+    const [a, b] = [keyOf('mover', 1), keyOf('mover', 2)];
+    await writer.write(new Map([[a, 'tcp://10.0.0.1:1']]));
+    const args = ['watch', 'mover', '--wait', '300ms:10s', '--etcd:endpoints', etcd.endpoint];
+    // A second watcher says when the first has had time to hear of something, too.
+    await using witness = runDiscover(['watch', 'mover', '-o', 'json', '--etcd:endpoints', etcd.endpoint]);
+    await using running = runDiscover([...args, '--exec', `echo "$DISCOVERED" >> ${file}; cat >> ${file}; exit 3`]);
+    const runs = (): string[] => {
+      try {
+        return readFileSync(file, 'utf8').split('\n').filter(Boolean);
+      } catch {
+        return []; // It has not run yet.
+      }
+    };
+    const put = (...changes: [string, string | undefined][]): Promise<void> => writer.write(new Map(changes));
+    try {
+      await eventually(() => assert.equal(witness.logs.length, 1));
+      // Whether it listens yet shows in nothing but a run: the first change is repeated until there is one.
+      let port = 1;
+      await eventually(
+        async () => {
+          await put([b, `tcp://10.0.0.2:${++port}`]);
+          assert.ok(runs().length >= 2, 'The line has not run');
+        },
+        { everyMs: 700 },
+      );
+      const settled = `10.0.0.1:1 10.0.0.2:${port}`;
+      await eventually(() => assert.equal(runs().at(-2), settled));
+      const begun = runs().length;
+      // The same again, and there and back: each of these would run it within the time the last change takes.
+      await put([a, 'tcp://10.0.0.1:1']);
+      await put([a, 'tcp://10.0.0.1:9']);
+      await put([a, 'tcp://10.0.0.1:1']);
+      await eventually(() =>
+        assert.ok(JSON.stringify(witness.logs).includes('10.0.0.1:9'), 'The witness has not seen it'),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      assert.equal(runs().length, begun, 'It ran for a set that is as it was');
+      // Three within one wait.
+      await put([a, 'tcp://10.0.0.1:3']);
+      await put([b, undefined]);
+      await put([a, 'tcp://10.0.0.1:4']);
+      await eventually(() => assert.equal(runs().at(-2), '10.0.0.1:4'));
+      assert.equal(runs().length, begun + 2);
+      const handed = JSON.parse(String(runs().at(-1))) as { name: string; instances: { key: string }[] };
+      assert.deepEqual([handed.name, handed.instances.map(({ key }) => key)], ['mover', [a]]);
+      await eventually(() => assert.match(running.output, /: ended with 3\n/));
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  test('a name that would steer a terminal or a shell is printed without doing either (real etcd)', async () => {
+    const hostile = "a\u001b[31m\u202eb'$(touch x)\n";
+    const key = `/discover/service/${hostile}/default/h1/00000000000a`;
+    await writer.write(new Map([[key, 'tcp://10.0.0.1:1']]));
+    const [table, json, env] = await Promise.all([ask('ls'), ask('ls', '-o', 'json'), ask('ls', '-o', 'env')]);
+    await writer.write(new Map([[key, undefined]]));
+    for (const { out } of [table, json, env]) assert.ok(!out.includes('\u001b'), JSON.stringify(out));
+    assert.match(table.out, /^a\u{fffd}\[31m\u{fffd}b'\$\(touch x\)\u{fffd} /mu);
+    assert.match(env.out, /^A_31M_B_TOUCH_X_='10\.0\.0\.1:1'$/m);
+    assert.ok((JSON.parse(json.out) as { name: string }[]).some(({ name }) => name === hostile));
+  });
+
+  test('help names the words and options of each command (no etcd)', async () => {
+    for (const name of ['ls', 'get', 'watch', 'verify', 'doctor']) {
+      const { code, out } = await run(['help', name]);
+      assert.equal(code, 0);
+      assert.ok(out.includes(String(commandTable[name]?.description)), out);
+      assert.match(out, /--output/);
+    }
+  });
+});
+
+describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
+  interface Verified {
+    readonly exact: boolean;
+    readonly containers: number;
+    readonly differences: { kind: string; key: string; expected?: string; found?: string }[];
+    readonly unknown: { container: string }[];
+  }
+  interface Check {
+    readonly name: string;
+    readonly state: string;
+    readonly seen: string;
+    readonly remedy?: string;
+  }
+
+  test('verify finds what is missing, wrong and left over; doctor which path and which right is refused (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 3 });
+    const socketPath = `${engine.socketPath}.front`;
+    await using front = await startFront(engine.socketPath, socketPath);
+    await using host = await startHost({ source: fromEngine(engine), ttl: 600, record: false });
+    const { etcd } = host;
+    await host.converged();
+    const args = ['--host:ip', '10.0.0.5', '--host:id', 'h1', '--etcd:endpoints', etcd.endpoint];
+    const ask = (name: string, ...more: string[]): Promise<Outcome> =>
+      run([name, '-o', 'json', '--docker:socketPath', socketPath, ...args, ...more]);
+    const verify = async (): Promise<Verified & { code: number | null }> => {
+      const { code, out, err } = await ask('verify');
+      assert.notEqual(out, '', err);
+      return { code, ...(JSON.parse(out) as Verified) };
+    };
+    const doctor = async (...more: string[]): Promise<{ code: number | null; checks: Check[]; bad: string[] }> => {
+      const { code, out, err } = await ask('doctor', ...more);
+      assert.notEqual(out, '', err);
+      const { checks } = JSON.parse(out) as { checks: Check[] };
+      return { code, checks, bad: checks.filter(({ state }) => state === 'failed').map(({ name }) => name) };
+    };
+
+    const exact = await verify();
+    assert.deepEqual([exact.code, exact.exact, exact.containers, exact.differences], [0, true, 3, []]);
+    const well = await doctor();
+    assert.deepEqual([well.code, well.bad], [0, []], JSON.stringify(well.checks));
+    assert.match(String(well.checks.find(({ name }) => name === 'owner')?.seen), /alive here as process \d+/);
+
+    // Nobody mends what is broken now.
+    host.discover.signal('SIGSTOP');
+    const keys = [...(await host.held()).keys()].filter((key) => key.includes('/service/')).sort();
+    const [missing = '', wrong = '', elsewhere = ''] = keys;
+    const leftOver = '/discover/host/h1/aaaaaaaaaaaa';
+    await etcd.ctl('del', missing);
+    await etcd.ctl('put', '--ignore-lease', wrong, 'tcp://192.0.2.1:1');
+    await etcd.ctl('put', elsewhere, 'tcp://192.0.2.1:2');
+    await etcd.ctl('put', leftOver, '{}');
+    const broken = await verify();
+    assert.deepEqual(
+      [broken.code, broken.differences.map(({ kind, key, found }) => [kind, key, found]).sort()],
+      [
+        1,
+        [
+          ['left-over', leftOver, undefined],
+          ['missing', missing, undefined],
+          ['wrong', elsewhere, undefined],
+          ['wrong', wrong, 'tcp://192.0.2.1:1'],
+        ].sort(),
+      ],
+    );
+
+    // A proxy that lets nobody inspect: unknown, and no difference; and doctor names the path.
+    front.answer = (url) => (/[0-9a-f]{64}\/json/.test(url) ? status(403) : undefined);
+    const blind = await verify();
+    assert.deepEqual([blind.code, blind.unknown.length], [1, 3]);
+    assert.deepEqual(
+      blind.differences.map(({ key }) => key),
+      [leftOver],
+    );
+    const refused = await doctor();
+    assert.deepEqual([refused.code, refused.bad], [1, ['docker inspect']]);
+    assert.match(
+      String(refused.checks.find(({ name }) => name === 'docker inspect')?.remedy),
+      /containers\/<id>\/json/,
+    );
+    front.answer = () => undefined;
+
+    // A role that may only read; nothing is written by asking, and a member that is away is told of.
+    await etcd.ctl('user', 'add', 'root:root-secret');
+    await etcd.ctl('user', 'grant-role', 'root', 'root');
+    await etcd.ctl('role', 'add', 'reader');
+    await etcd.ctl('role', 'grant-permission', 'reader', '--prefix=true', 'read', '/discover/');
+    await etcd.ctl('user', 'add', 'reader:secret');
+    await etcd.ctl('user', 'grant-role', 'reader', 'reader');
+    const revision = await etcd.revision();
+    await etcd.ctl('auth', 'enable');
+    const file = path.join(path.dirname(socketPath), 'password');
+    writeFileSync(file, 'secret');
+    const user = ['--etcd:username', 'reader', '--etcd:passwordFile', file];
+    const reader = await doctor(...user, '--etcd:endpoints', `${etcd.endpoint},127.0.0.1:1`);
+    const stranger = await doctor();
+    await etcd.ctl('--user=root:root-secret', 'auth', 'disable');
+    assert.deepEqual([reader.code, reader.bad], [1, ['etcd write']]);
+    assert.match(
+      String(reader.checks.find(({ name }) => name === 'etcd write')?.seen),
+      /denied for \/discover\/owner\/h1, /,
+    );
+    assert.equal(reader.checks.find(({ name }) => name.endsWith(':1'))?.state, 'warning');
+    assert.deepEqual(stranger.bad, ['etcd read', 'etcd write']);
+    assert.equal(await etcd.revision(), revision);
+  });
+
+  test('doctor goes on where nothing answers, and says it all in one table (nothing but discover is real)', async () => {
+    const { code, out } = await run([
+      'doctor',
+      ...nowhere,
+      '--host:ip',
+      '10.0.0.5',
+      '--docker:socketPath',
+      '/nowhere/s',
+    ]);
+    assert.equal(code, 1);
+    assert.match(out, /^failed +docker +.*ENOENT \/nowhere\/s$/m);
+    assert.match(out, /^failed +etcd http:\/\/127\.0\.0\.1:1 +.*ECONNREFUSED/m);
+    assert.match(out, /^warning +host\.ip +10\.0\.0\.5 \(command line\) is on no interface here$/m);
+    const mistake = await run(['doctor', '--host:ip', 'nonsense']);
+    assert.equal(mistake.code, 78);
+    assert.match(mistake.out, /^failed +configuration +host\.ip .*"nonsense"$/m);
+  });
+});
