@@ -1,0 +1,27 @@
+/** What commands print to whom: colours where a person reads them, and nothing that steers a terminal. */
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import { test } from 'node:test';
+import type { Io } from '../../src/commands/command.ts';
+import { doctor } from '../../src/commands/doctor.ts';
+
+async function printedBy(isTerminal: boolean, ip: string): Promise<string> {
+  let text = '';
+  const write = (part: string): void => {
+    text += part;
+  };
+  const io: Io = { stdin: Readable.from([]), write, isTerminal, warn: write };
+  const sources = { argv: { 'host.ip': ip }, env: {} };
+  assert.equal(await doctor.run({ flags: {}, words: [], sources }, io), 78);
+  return text;
+}
+
+test('a command writes colours to a terminal and nowhere else', async () => {
+  assert.match(await printedBy(false, 'nonsense'), /^failed {3}configuration {2}host\.ip .*"nonsense"\n/);
+  assert.ok((await printedBy(true, 'nonsense')).startsWith('\u001b[31mfailed \u001b[0m'), 'It is not coloured');
+});
+
+test('what a command quotes cannot steer a terminal', async () => {
+  const text = await printedBy(false, 'x\u001b[2J\u202e');
+  assert.ok(!/[\u202e]/.test(text) && !text.includes('\u001b'), JSON.stringify(text));
+});
