@@ -9,10 +9,11 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { commandTable } from '../../src/commands/table.ts';
+import { startDockerd } from '../helpers/dockerd.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startFront, status } from '../helpers/front.ts';
-import { fromEngine, startHost } from '../helpers/host.ts';
+import { fromDockerd, fromEngine, startHost } from '../helpers/host.ts';
 import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
 import { atExit, cleanEnvironment, needs, runDiscover } from '../helpers/run.ts';
 
@@ -354,6 +355,24 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.equal(reader.checks.find(({ name }) => name.endsWith(':1'))?.state, 'warning');
     assert.deepEqual(stranger.bad, ['etcd read', 'etcd write']);
     assert.equal(await etcd.revision(), revision);
+  });
+
+  test('verify and doctor find a host well (real Docker, real etcd)', {
+    skip: needs('dockerd', 'docker', 'root'),
+  }, async () => {
+    await using dockerd = await startDockerd();
+    await dockerd.run({ env: { DISCOVER: 'web:80,dns:53/udp' }, ports: [80, '53/udp'] });
+    await using host = await startHost({ source: fromDockerd(dockerd), record: false });
+    await host.converged();
+    const args = ['--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', host.etcd.endpoint];
+    const here = [...args, '--host:ip', '10.0.0.5', '--host:id', 'h1'];
+    const verified = await run(['verify', ...here]);
+    assert.deepEqual([verified.code, verified.out], [0, 'exact: 3 keys of 1 containers of h1\n'], verified.err);
+    const { code, out } = await run(['doctor', ...here]);
+    assert.equal(code, 0, out);
+    for (const name of ['docker', 'docker list', 'docker inspect', 'docker events', 'clock', 'etcd write', 'owner']) {
+      assert.match(out, new RegExp(`^ok +${name} `, 'm'));
+    }
   });
 
   test('doctor goes on where nothing answers, and says it all in one table (nothing but discover is real)', async () => {
