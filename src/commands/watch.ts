@@ -27,6 +27,8 @@ export const watch = command({
   async run({ flags, words: [service = ''], sources }, io) {
     const wait = parseWait(flags.wait ?? '1s:5s');
     await using client = await connect(sources, io);
+    // Who cannot be told anything at all should know; from then on it waits.
+    await client.resolve(service, questionOf(flags));
     const updates = client.watch(service, questionOf(flags));
     if (flags.exec !== undefined) {
       await execute(service, updates, { line: flags.exec, wait }, io);

@@ -35,8 +35,8 @@ export const why = command({
     const isPublished = reasons.length === 0;
     if (flags.output === 'json') io.write(json({ container: id ?? name, published: isPublished, reasons, steps }));
     else if (flags.output === 'env') {
-      const parts = { CONTAINER: id ?? name, PUBLISHED: isPublished, REASONS: reasons.join(' ') };
-      io.write(assignments(Object.entries(parts)));
+      const parts = { container: id ?? name, published: isPublished, reasons: reasons.join(' ') };
+      io.write(assignments(Object.entries(parts).map(([part, value]) => [`why_${part}`, value])));
     } else for (const step of steps) io.write(lineOf(step, io.isTerminal));
     return isPublished ? 0 : 1;
   },

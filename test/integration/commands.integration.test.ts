@@ -125,7 +125,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
       ask('ls', 'nobody'),
       ask('get', 'nobody'),
       ask('get', 'web', '--protocol', 'udp'),
-      run(['ls', ...nowhere]),
+      run(['watch', 'web', ...nowhere]),
       run(['verify', ...nowhere, '--docker:socketPath', '/nowhere/docker.sock', '--host:ip', '10.0.0.5']),
       ask('get', 'a/b'),
       ask('get'),

@@ -119,7 +119,7 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
     assert.doesNotMatch(stdout, /\u{1b}/u);
 
     const env = await why('is-fine', '-o', 'env');
-    assert.equal(env.stdout, `CONTAINER='${id}'\nPUBLISHED='false'\nREASONS='not-published'\n`);
+    assert.equal(env.stdout, `WHY_CONTAINER='${id}'\nWHY_PUBLISHED='false'\nWHY_REASONS='not-published'\n`);
 
     await host.discover.signal('SIGSTOP');
     await host.etcd.ctl('put', '--ignore-lease', key, 'tcp://10.9.9.9:1');
