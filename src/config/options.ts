@@ -37,6 +37,11 @@ export interface Config extends AdvertisementOptions {
     readonly ip: string;
     readonly onExit: 'keep' | 'remove';
   };
+  readonly http?: {
+    readonly listen: { readonly path: string } | { readonly host: string; readonly port: number };
+    /** Beside localhost, addresses and the name of the machine. */
+    readonly hosts: readonly string[];
+  };
   readonly log: { readonly level: 'info' | 'debug' | 'trace'; readonly file?: string };
 }
 
@@ -91,6 +96,20 @@ const socket = rule('string or false', 'the absolute path of a socket, or false'
 const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLength(1));
 const endpoints = rule('list', 'a list of host:port, http://host:port or https://host:port', members);
 const port = integer(1, 65_535);
+const listenPattern = /^(?:\/[^\0]+|(?:(\[[\da-f:.]+\]|[\w.-]+):)?([1-9]\d{0,4}))$/i;
+/** Where the HTTP endpoint listens, as it is written: a port with or without its host, or the path of a socket. */
+export function listenParts(value: string | number) {
+  const [all, host = '127.0.0.1', port] = listenPattern.exec(String(value)) ?? [];
+  if (all === undefined || Number(port ?? 1) > 65_535) return undefined;
+  return port === undefined ? { path: all } : { host: withoutBrackets(host), port: Number(port) };
+}
+const isListen = (value: string): boolean => listenParts(value) !== undefined;
+const listen = rule(
+  'string',
+  'a port, host:port, [IPv6]:port or the absolute path of a socket',
+  z.union([z.int().check(z.gte(1), z.lte(65_535)), z.string().check(z.refine(isListen))]),
+);
+const hostNames = rule('list', 'a list of host names', z.array(z.string().check(z.regex(/^[\w.-]{1,253}$/))));
 const zonePattern = /^[a-z\d](?:[a-z\d-]*[a-z\d])?(?:\.[a-z\d](?:[a-z\d-]*[a-z\d])?)*$/i;
 const zone = string('a DNS zone such as "discover.local"', zonePattern, isShort);
 const rootPattern = /^\/?[^/\s\p{Cc}\p{Cs}{}]+(?:\/[^/\s\p{Cc}\p{Cs}{}]+)*$/u;
@@ -169,6 +188,10 @@ export const schema = z.strictObject({
     id: maybe(segment, 'Name of this host in the keys (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Group of hosts that this one belongs to'),
     onExit: option(oneOf('keep', 'remove'), 'keep', 'What becomes of the keys on exit: kept for the TTL, or removed'),
+  }),
+  http: group({
+    listen: maybe(listen, 'Where health, metrics, status and the page are served (nowhere)'),
+    hosts: maybe(hostNames, 'Names this endpoint may be asked by, beside localhost, addresses and the host name'),
   }),
 });
 

@@ -11,7 +11,7 @@ import { DiscoverError, messageOf } from '../errors.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
 import { operationsMax } from '../registry/registry.ts';
 import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../views/views.ts';
-import { type Config, endpointPattern, optionRows, schema, shown, withoutBrackets } from './options.ts';
+import { type Config, endpointPattern, listenParts, optionRows, schema, shown, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
 
 export interface Resolved {
@@ -44,6 +44,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     docker,
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
+    ...httpOf(values.http),
     log: { level: values.silly ? 'trace' : isDebug ? 'debug' : 'info', ...(log && { file: log }) },
   };
   const { endpoint, apiVersion: version } = docker;
@@ -198,6 +199,11 @@ function etcdOf(choice: Choice): Config['etcd'] {
     ...(tls && { tls }),
     ...(username && password && { username, password }),
   };
+}
+
+function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
+  const parts = listen === undefined ? undefined : listenParts(listen);
+  return parts ? { http: { listen: parts, hosts } } : {};
 }
 
 function viewsOf(choice: Choice, prefix: string): Rule[] {

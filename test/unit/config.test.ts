@@ -95,6 +95,22 @@ describe('without any configuration', () => {
     assert.deepEqual(warnings, []);
   });
 
+  test('the endpoint listens where it is told: to this machine alone unless an address is given', async () => {
+    const told: [string | number, object][] = [
+      [9320, { host: '127.0.0.1', port: 9320 }],
+      ['9320', { host: '127.0.0.1', port: 9320 }],
+      ['0.0.0.0:80', { host: '0.0.0.0', port: 80 }],
+      ['[::1]:80', { host: '::1', port: 80 }],
+      ['localhost:80', { host: 'localhost', port: 80 }],
+      ['/run/discover/http.sock', { path: '/run/discover/http.sock' }],
+    ];
+    for (const [given, listen] of told) {
+      assert.deepEqual((await configOf({ file: { http: { listen: given } } })).http, { listen, hosts: [] });
+    }
+    const { http } = await configOf({ argv: { http: { listen: '9320', hosts: 'host-1,host-1.example.org' } } });
+    assert.deepEqual(http?.hosts, ['host-1', 'host-1.example.org']);
+  });
+
   test('a machine of up to two cores gets one worker', async () => {
     assert.equal((await resolve({}, { ...machine, cores: 2 })).config.workers, 1);
   });
@@ -600,6 +616,11 @@ describe('mistakes', () => {
       { file: { etcd: { ttl: 1 } } },
       /^etcd\.ttl \(file .*\) must be an integer from 2 to 86400, got 1$/,
     ],
+    ['a port to listen at that is none', { argv: { http: { listen: '70000' } } }, /^http\.listen .*got "70000"$/],
+    ['an address to listen at without port', { argv: { http: { listen: '127.0.0.1' } } }, /^http\.listen /],
+    ['an IPv6 address to listen at without brackets', { file: { http: { listen: '::1:80' } } }, /^http\.listen /],
+    ['a relative socket to listen at', { file: { http: { listen: 'run/d.sock' } } }, /^http\.listen /],
+    ['a host name with a port', { argv: { http: { hosts: 'web:80' } } }, /^http\.hosts .*a list of host names/],
     ['a TTL of a week', { argv: { etcd: { ttl: '604800' } } }, /^etcd\.ttl .*got 604800$/],
     ['a TTL of half a second', { file: { etcd: { ttl: 2.5 } } }, /^etcd\.ttl .*got 2\.5$/],
     [
