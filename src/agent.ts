@@ -20,15 +20,17 @@ import { type Docker, DockerClient } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
-import { createLooks, type Looks } from './inspect/pool.ts';
+import { createLooks, type Looks, type PoolUsage } from './inspect/pool.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { layoutOf } from './model/keys.ts';
+import { type Layout, layoutOf } from './model/keys.ts';
 import { Ledger } from './model/ledger.ts';
 import type { Fact, Look } from './model/messages.ts';
+import { Remarks } from './model/remarks.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { EtcdRegistry } from './registry/etcd.ts';
 import { type Doubt, LeaseKeeper } from './registry/lease-keeper.ts';
+import { metered } from './registry/metered.ts';
 import { type Fate, fateOf, ownIdentity, type ProcessIdentity } from './registry/process-identity.ts';
 import type { Hold, Registry } from './registry/registry.ts';
 import { type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
@@ -43,6 +45,17 @@ export interface Publication {
   readonly services: Readonly<Record<string, string>>;
   /** Every key with its address; empty for `unpublish`. */
   readonly addresses: ReadonlyMap<string, string>;
+}
+
+export interface AgentState {
+  /** Its parts are kept running. */
+  readonly isAlive: boolean;
+  /** What runs has been listed once. */
+  readonly isListed: boolean;
+  /** Undefined while this process does not write for its host. */
+  readonly leaseRemainingSeconds: number | undefined;
+  readonly mailboxes: Supervisor['mailboxes'];
+  readonly pool: PoolUsage;
 }
 
 export interface AgentEvents {
@@ -78,18 +91,28 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly metrics: Metrics = createMetrics();
   /** Resolves when the agent has stopped: with what made it stop, or with nothing if it was asked to. */
   readonly ended: Promise<DiscoverError | undefined>;
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly registry: Registry;
+  /** When it was built, in milliseconds since the epoch. */
+  readonly startedAt: number;
   readonly #supervisor: Supervisor;
   readonly #parts: Parts;
-  readonly #ledger = new Ledger();
+  readonly ledger = new Ledger();
+  readonly remarks = new Remarks();
+  readonly #hold: Hold = { tenure: undefined };
+  readonly #started = { listed: false, held: false };
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #stopping: Promise<void> | undefined;
 
   constructor(config: Config, parts: Parts) {
     super();
     this.#parts = parts;
-    const { clock, docker, log, looks, registry } = parts;
-    const { metrics } = this;
-    const ledger = this.#ledger;
+    this.config = config;
+    const { clock, docker, log, looks } = parts;
+    const { metrics, ledger, remarks } = this;
+    const registry = metered(parts.registry, metrics, clock);
+    this.registry = registry;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -99,8 +122,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
     const { id, realm } = config.host;
     const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
-    const hold: Hold = { tenure: undefined };
-    const started = { listed: false, held: false };
+    this.layout = layout;
+    this.startedAt = clock.wall();
+    const hold = this.#hold;
+    const started = this.#started;
     const onProgress = (what: 'listed' | 'held') => {
       if (started[what]) return;
       started[what] = true;
@@ -154,7 +179,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       start: (self, signal) =>
         new Writer(
           {
-            ...{ clock, log: log.child({ actor: 'writer' }), metrics, registry, layout, ledger, hold, keeper },
+            ...{ clock, log: log.child({ actor: 'writer' }), metrics, registry, layout, ledger, remarks, hold, keeper },
             operationsMax: parts.operationsMax,
             onCommitted: (parcel) => this.#committed(parcel, layout.nameOf),
           },
@@ -172,7 +197,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       start: (_self, signal) =>
         new Reconciler(
           {
-            ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, tick, writer },
+            ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, remarks, tick, writer },
             look: (id) => inspector.tell({ id, at: 0 }),
             resync: (kind) => watcher?.tell(kind),
             onListed: () => {
@@ -227,9 +252,22 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     });
   }
 
+  /** What has to hold for readers to get the truth from etcd. */
+  get state(): AgentState {
+    const { clock, looks } = this.#parts;
+    const isHeld = this.#hold.tenure !== undefined;
+    return {
+      isAlive: this.#supervisor.isAlive,
+      isListed: this.#started.listed,
+      leaseRemainingSeconds: isHeld ? Math.max(0, (this.metrics.leaseEndsAt - clock.now()) / 1000) : undefined,
+      mailboxes: this.#supervisor.mailboxes,
+      pool: looks.usage,
+    };
+  }
+
   /** Containers that are, or should be, published. */
   get published(): number {
-    return this.#ledger.size;
+    return this.ledger.size;
   }
 
   /** Stops in order: what was accepted is finished, the owner key released, the threads ended. Never rejects. */
@@ -237,7 +275,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#stopping ??= (async () => {
       await this.#supervisor.stop();
       await this.#parts.looks.close().catch(() => {});
-      this.#parts.registry.close();
+      this.registry.close();
       this.#end(cause);
     })();
     return this.#stopping;
@@ -250,7 +288,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   #committed({ short, changes }: Parcel, nameOf: (key: string) => string | undefined): void {
     const services: Record<string, string> = Object.create(null);
     const addresses = new Map<string, string>();
-    const held = this.#ledger.observed(short);
+    const held = this.ledger.observed(short);
     const isGone = held.size === 0;
     for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
       const name = nameOf(key);
@@ -264,6 +302,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       { container: short, services: isGone ? Object.keys(services) : [...addresses] },
       isGone ? 'unpublished' : 'published',
     );
+    this.metrics[isGone ? 'unpublished' : 'published']++;
     this.emit(isGone ? 'unpublish' : 'publish', publication);
   }
 }

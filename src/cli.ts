@@ -6,7 +6,8 @@
  *     0    stopped as asked, or the command has printed what it was asked for
  *     1    the command's own no: an instance that is not there, something to delete, a difference, a failed check
  *     65   a command refuses to believe what it was given
- *     69   a command got no answer from etcd, Docker or EC2, or a refusal; the agent waits for these instead
+ *     69   a command got no answer from etcd, Docker or EC2, or a refusal, where the agent waits; or the agent cannot
+ *          listen where it should
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration cannot be used
@@ -19,7 +20,7 @@ import { parseArguments } from './arguments.ts';
 import type { Io } from './commands/command.ts';
 import { type Resolved, resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
-import { codeOf, type ErrorCode, messageOf } from './errors.ts';
+import { codeOf, type DiscoverError, type ErrorCode, messageOf } from './errors.ts';
 import { type LogSink, openLog } from './log.ts';
 import { version } from './version.ts';
 
@@ -32,6 +33,7 @@ const exitCodes: Partial<Record<ErrorCode, number>> = {
   DOCKER_UNAVAILABLE: 69,
   ETCD_UNAVAILABLE: 69,
   ETCD_REFUSED: 69,
+  LISTEN_FAILED: 69,
 };
 const exitUnexpected = 70;
 /** Stages have time limits of their own; this is for what those did not foresee. */
@@ -91,6 +93,12 @@ async function run({ config, warnings }: Resolved): Promise<void> {
     'starting',
   );
   handleSignals(agent, sink);
+  if (config.http !== undefined) {
+    const { Endpoint } = await import('./http/endpoint.ts');
+    const { http } = config;
+    const endpoint = Endpoint.open(http, agent, log).catch((error: DiscoverError) => void agent.stop(error));
+    void agent.ended.then(async () => (await endpoint)?.close());
+  }
   const cause = await agent.ended;
   if (cause === undefined) log.info({}, 'stopped');
   else log.error({ code: cause.code, error: messageOf(cause) }, 'stopped');

@@ -15,6 +15,8 @@ export type ErrorCode =
   | 'LIST_INVALID'
   /** EC2 gave no answer, or a refusal. Exit code 69. */
   | 'EC2_UNAVAILABLE'
+  /** The HTTP endpoint cannot listen where it should. Exit code 69. */
+  | 'LISTEN_FAILED'
   /** A part kept crashing. Exit code 70. */
   | 'RESTARTS_EXCEEDED'
   /** The Docker Engine gave no answer, or not one that can be used. Retried; of a command, exit code 69. */

@@ -40,6 +40,16 @@ export class Supervisor {
     return child;
   }
 
+  /** Where messages wait, in the order of the start. */
+  get mailboxes(): readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[] {
+    return this.#children.map(({ name, waiting, inFlight }) => ({ name, waiting, inFlight }));
+  }
+
+  /** Whether the children are kept alive. */
+  get isAlive(): boolean {
+    return !this.#gaveUp && this.#children.length > 0;
+  }
+
   /** Stops all children, last started first. Never rejects: what would not stop is logged and left. */
   async stop(): Promise<void> {
     for (const child of this.#children.splice(0).reverse()) {
@@ -67,6 +77,8 @@ export class Supervisor {
 
 interface Child {
   readonly name: string;
+  readonly waiting: number;
+  readonly inFlight: number;
   stop(): Promise<void>;
 }
 
@@ -94,6 +106,14 @@ class Pump<Message> implements Self<Message>, Child {
     this.#onCrash = onCrash;
     this.#backoff = new Backoff(clock, 100, 5_000);
     this.#start();
+  }
+
+  get waiting(): number {
+    return this.#spec.mailbox.size;
+  }
+
+  get inFlight(): number {
+    return this.#spec.mailbox.inFlight;
   }
 
   tell(message: Message): void {

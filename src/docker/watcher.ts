@@ -17,7 +17,7 @@ import { type Clock, sleep } from '../actor/clock.ts';
 import type { KeyedMailbox } from '../actor/mailbox.ts';
 import { DiscoverError } from '../errors.ts';
 import { type Log, Trouble } from '../log.ts';
-import type { Metrics } from '../metrics.ts';
+import type { Metrics, StreamEnd } from '../metrics.ts';
 import type { Listed } from '../model/container.ts';
 import type { Fact, Look } from '../model/messages.ts';
 import type { Docker, EngineInfo, EventStream } from './docker.ts';
@@ -36,6 +36,9 @@ const stallCheckMs = 1_000;
 const behindMs = 100;
 /** When a queue like that has passed, which takes a moment, a list tells what was dropped. */
 const behindResyncMs = 1_000;
+
+/** What events are counted as. */
+const what = { look: 'start', died: 'stop', moved: 'network' } as const;
 
 /** Do a complete list now. `thorough`: look at everything listed again. */
 export type Resync = 'thorough' | 'light';
@@ -66,7 +69,9 @@ export class Watcher implements Actor<Resync> {
   #promptest = Number.POSITIVE_INFINITY;
   #behind = false;
   #engine: EngineInfo | undefined;
-  #closeStream: () => void = () => {};
+  /** What ended, or will end, the stream. */
+  #why: StreamEnd = 'ended';
+  #closeStream: (why: StreamEnd) => void = () => {};
   #stopped: Promise<void>;
   readonly #stop = new AbortController();
   readonly #resync: () => void;
@@ -87,21 +92,21 @@ export class Watcher implements Actor<Resync> {
     const engine = this.#engine;
     if (engine === undefined) return;
     try {
-      await this.#list(engine, requests.includes('thorough'));
+      await this.#list(engine, requests.includes('thorough'), 'resync');
     } catch {
       // An engine that does not list has no stream worth trusting either; what follows is one path.
-      this.#closeStream();
+      this.#closeStream('list');
     }
   }
 
   async stop(): Promise<void> {
     this.#stop.abort();
-    this.#closeStream();
+    this.#closeStream('ended');
     await this.#stopped;
   }
 
   async #follow(): Promise<void> {
-    const { clock, log } = this.#parts;
+    const { clock, log, metrics } = this.#parts;
     const backoff = new Backoff(clock, retryFirstMs, retryCapMs);
     const trouble = new Trouble(clock, log, 'docker unavailable');
     while (!this.#signal.aborted) {
@@ -109,14 +114,18 @@ export class Watcher implements Actor<Resync> {
         const stream = await this.#open();
         const openedAt = clock.now();
         trouble.over();
+        metrics.dockerConnected = true;
         await stream.ended;
+        metrics.streamEnds[this.#why]++;
         // Who hangs up on us at once, again and again, is not asked at full speed.
         if (clock.now() - openedAt > streamSettledMs) backoff.reset();
         if (!this.#signal.aborted) log.debug({}, 'event stream ended');
       } catch (error) {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
+        metrics.streamEnds.failed++;
         if (!this.#signal.aborted) trouble.failed(error);
       }
+      metrics.dockerConnected = false;
       this.#engine = undefined;
       await sleep(clock, backoff.next(), this.#signal);
     }
@@ -127,6 +136,7 @@ export class Watcher implements Actor<Resync> {
     const { docker, clock, metrics, onConnect } = this.#parts;
     const engine = await docker.negotiate();
     // Before the first event: what it asks for is asked in the version that was negotiated.
+    metrics.engine = { version: engine.serverVersion, api: engine.versionPrefix };
     onConnect(engine);
     // The first events of a stream may be old ones, repeated.
     this.#promptest = Number.POSITIVE_INFINITY;
@@ -139,12 +149,16 @@ export class Watcher implements Actor<Resync> {
     const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
     const stream = await docker.events(engine, since, (chunk) => splitter.push(chunk));
     metrics.streams++;
-    const cancelRenewal = clock.after(streamLifeMs * (1 + clock.random()), stream.close);
+    this.#why = 'ended';
+    this.#closeStream = (why) => {
+      this.#why = why;
+      stream.close();
+    };
+    const cancelRenewal = clock.after(streamLifeMs * (1 + clock.random()), () => this.#closeStream('renewed'));
     void stream.ended.then(cancelRenewal);
-    this.#closeStream = stream.close;
     if (this.#signal.aborted) stream.close();
     try {
-      await this.#list(engine, true);
+      await this.#list(engine, true, 'connect');
     } catch (error) {
       stream.close();
       throw error;
@@ -153,12 +167,18 @@ export class Watcher implements Actor<Resync> {
     return stream;
   }
 
-  async #list(engine: EngineInfo, thorough: boolean): Promise<void> {
-    const { docker, metrics, parseList, reconciler, tick } = this.#parts;
-    const began = tick();
-    const containers = await parseList(await docker.list(engine));
-    metrics.lists++;
-    reconciler.tell({ kind: 'listed', began, containers, thorough });
+  async #list(engine: EngineInfo, thorough: boolean, trigger: 'connect' | 'resync'): Promise<void> {
+    const { clock, docker, metrics, parseList, reconciler, tick } = this.#parts;
+    const [began, beganMs] = [tick(), clock.now()];
+    let outcome: 'ok' | 'failed' = 'failed';
+    try {
+      const containers = await parseList(await docker.list(engine));
+      outcome = 'ok';
+      reconciler.tell({ kind: 'listed', began, containers, thorough });
+    } finally {
+      metrics.lists[trigger][outcome]++;
+      metrics.listSeconds.observe((clock.now() - beganMs) / 1000);
+    }
   }
 
   #event(text: string): void {
@@ -167,12 +187,13 @@ export class Watcher implements Actor<Resync> {
     if (event === undefined) return;
     if (event.kind === 'unreadable') {
       // Something was said that we could not read; asking again from the start costs little.
-      this.#closeStream();
+      this.#closeStream('unreadable');
       return;
     }
-    metrics.events++;
+    metrics.events[what[event.kind]]++;
     if (event.at > this.#newest) {
       this.#newest = event.at;
+      metrics.lastEventAt = event.at / 1e9;
       this.#watchForQueue(event.at);
     }
     const { kind, id } = event;
@@ -210,7 +231,7 @@ export class Watcher implements Actor<Resync> {
       const late = clock.now() - began - stallCheckMs;
       if (late > stallMs) {
         log.warn({ stalledMs: Math.round(late) }, 'event loop stood still; events may be lost');
-        this.#closeStream();
+        this.#closeStream('stalled');
       }
       this.#watchForStalls();
     });

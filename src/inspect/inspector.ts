@@ -53,19 +53,24 @@ export class Inspector implements Actor<Look> {
   }
 
   async receive(batch: readonly Look[]): Promise<readonly Look[]> {
-    const { looks, metrics, tick, versionPrefix } = this.#parts;
+    const { clock, looks, metrics, tick, versionPrefix } = this.#parts;
     const began = tick();
     const waiting = new Map(batch.map((look) => [look.id, look]));
     metrics.tasks++;
     metrics.looks += batch.length;
+    const beganMs = clock.now();
     const early = new Map<ContainerId, Inspection>();
     this.#open.set(began, early);
     try {
       const reports = await looks.look(began, versionPrefix(), [...waiting.keys()]);
-      for (const { id, inspection } of reports) if (waiting.delete(id)) this.#report(id, began, inspection);
-      for (const [id, inspection] of early) if (waiting.delete(id)) this.#report(id, began, inspection);
+      metrics.taskSeconds.observe((clock.now() - beganMs) / 1000);
+      const found = [...reports.map(({ id, inspection }) => [id, inspection] as const), ...early];
+      for (const [id, inspection] of found) {
+        const look = waiting.get(id);
+        if (look !== undefined && waiting.delete(id)) this.#report(look, began, inspection);
+      }
     } catch (error) {
-      for (const id of waiting.keys()) this.#report(id, began, { kind: 'failed', detail: messageOf(error) });
+      for (const look of waiting.values()) this.#report(look, began, { kind: 'failed', detail: messageOf(error) });
       return [];
     } finally {
       this.#open.delete(began);
@@ -88,14 +93,14 @@ export class Inspector implements Actor<Look> {
     }
     this.#late.delete(id);
     late.cancel();
-    this.#report(id, task, inspection);
+    this.#report(late.look, task, inspection);
     this.#self.done(late.look);
   }
 
-  #report(id: ContainerId, began: number, inspection: Inspection): void {
+  #report({ id, at }: Look, began: number, inspection: Inspection): void {
     const { mailbox, reconciler } = this.#parts;
     const overtaken = mailbox.recalledAt(id);
     if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;
-    reconciler.tell({ kind: 'looked', id, began, inspection });
+    reconciler.tell({ kind: 'looked', id, at, began, inspection });
   }
 }

@@ -10,13 +10,23 @@
 
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import type { EventLoopUtilization } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
+import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import type { ContainerId, Listed } from '../model/container.ts';
 import type { NamePolicy } from './advertise.ts';
 import type { Looker, LookOptions, Report, Task, TaskResult } from './look.ts';
+
+export interface PoolUsage {
+  /** Running now, and at the most. */
+  readonly threads: number;
+  readonly threadsMax: number;
+  /** The share of the time, of as many as there may be, that they were busy lately: 0 to 1. */
+  readonly utilization: number;
+}
 
 export interface Looks {
   /** Tasks that can be under way before one has to wait. */
@@ -28,6 +38,7 @@ export interface Looks {
   look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
   /** Reads the body of a list. Rejects when it is not a whole list. The body is handed over. */
   list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]>;
+  readonly usage: PoolUsage;
   /** Called for each container that was too late for its batch. */
   onLate: (task: number, report: Report) => void;
   close(): Promise<void>;
@@ -38,6 +49,8 @@ const tasksPerThread = 2;
 /** A look hands back after tens of milliseconds; a thread this late is in a loop it will not leave. */
 const taskTimeoutMs = 15_000;
 const idleThreadMs = 30_000;
+/** Over what time the share is taken that threads are busy. */
+const usageWindowMs = 1_000;
 /** What a look leaves behind is garbage at once: room for more of it costs memory and saves nothing. */
 const youngGenerationMb = 2;
 
@@ -67,6 +80,10 @@ class PooledLooks implements Looks {
   readonly #clock: Clock;
   #pool: Piscina<Task, TaskResult>;
   #closed = false;
+  /** What the threads had done when it was last asked, and what came of it. */
+  readonly #loads = new WeakMap<Worker, EventLoopUtilization>();
+  #usageAt = Number.NEGATIVE_INFINITY;
+  #utilization = 0;
 
   constructor(workers: number, options: LookOptions, clock: Clock) {
     this.slots = workers * tasksPerThread;
@@ -82,6 +99,22 @@ class PooledLooks implements Looks {
 
   async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
     return containersOf(await this.#run({ kind: 'list', body }, [body.buffer]));
+  }
+
+  get usage(): PoolUsage {
+    const now = this.#clock.now();
+    // Whoever asks in between is told of the same second.
+    if (now - this.#usageAt >= usageWindowMs) {
+      this.#usageAt = now;
+      let busy = 0;
+      for (const thread of this.#pool.threads) {
+        const load = thread.performance.eventLoopUtilization();
+        busy += thread.performance.eventLoopUtilization(load, this.#loads.get(thread)).utilization;
+        this.#loads.set(thread, load);
+      }
+      this.#utilization = busy / this.#workers;
+    }
+    return { threads: this.#pool.threads.length, threadsMax: this.#workers, utilization: this.#utilization };
   }
 
   close(): Promise<void> {
@@ -131,6 +164,7 @@ class PooledLooks implements Looks {
 
 class LocalLooks implements Looks {
   readonly slots = tasksPerThread;
+  readonly usage: PoolUsage = { threads: 0, threadsMax: 0, utilization: 0 };
   onLate: (task: number, report: Report) => void = () => {};
   /** Loaded only here: with threads, this one has no use for an HTTP client. */
   readonly #looker: Promise<Looker>;

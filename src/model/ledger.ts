@@ -24,6 +24,8 @@ interface Entry {
   version: number;
   /** Its changes are on their way to etcd. */
   underWay: boolean;
+  /** The time of the first event that asked for what is not settled yet; 0 if none did. */
+  askedAt: number;
 }
 
 export type Keys = ReadonlyMap<string, string>;
@@ -32,6 +34,8 @@ const noKeys: Keys = new Map();
 export class Ledger {
   readonly #entries = new Map<string, Entry>();
   #version = 0;
+  /** Called for each container of which anything here may have changed. */
+  onTouched: (short: string) => void = () => {};
 
   /** Grows with every touch of an `observed`. */
   get version(): number {
@@ -43,10 +47,21 @@ export class Ledger {
     return this.#entries.size;
   }
 
-  desire(short: string, keys: Keys): void {
+  /** `at`: of the event that asked for it, in nanoseconds since the epoch, 0 if none did. */
+  desire(short: string, keys: Keys, at = 0): void {
     const entry = this.#entry(short);
     entry.desired = keys;
+    entry.askedAt ||= at;
     this.#tidy(short, entry);
+    this.onTouched(short);
+  }
+
+  /** The time of the event that what is settled now answers, once; 0 if there was none. */
+  answered(short: string): number {
+    const entry = this.#entries.get(short);
+    const at = entry?.askedAt ?? 0;
+    if (entry !== undefined) entry.askedAt = 0;
+    return at;
   }
 
   desired(short: string): Keys | undefined {
@@ -60,6 +75,11 @@ export class Ledger {
   /** The containers of which etcd holds anything. */
   *published(): Generator<string> {
     for (const [short, entry] of this.#entries) if (entry.observed.size > 0) yield short;
+  }
+
+  /** The containers that are, or should be, published. */
+  containers(): IterableIterator<string> {
+    return this.#entries.keys();
   }
 
   /** The containers with anything to put or delete. */
@@ -96,6 +116,7 @@ export class Ledger {
       if (value === undefined) entry.observed.delete(key);
       else entry.observed.set(key, value);
     }
+    this.onTouched(short);
   }
 
   /** Whatever became of the changes, they are not under way any more. */
@@ -118,6 +139,7 @@ export class Ledger {
       entry.observed = keys;
       entry.version = this.#version;
     }
+    for (const short of this.#entries.keys()) this.onTouched(short);
   }
 
   /**
@@ -144,7 +166,7 @@ export class Ledger {
   #entry(short: string): Entry {
     let entry = this.#entries.get(short);
     if (entry === undefined) {
-      entry = { desired: undefined, observed: new Map(), version: this.#version, underWay: false };
+      entry = { desired: undefined, observed: new Map(), version: this.#version, underWay: false, askedAt: 0 };
       this.#entries.set(short, entry);
     }
     return entry;

@@ -15,8 +15,14 @@ export interface Look {
 
 /** What was found out. A tick counts moments: of two, the later one is larger. */
 export type Fact =
-  /** A look that began at the tick `began` found this. */
-  | { readonly kind: 'looked'; readonly id: ContainerId; readonly began: number; readonly inspection: Inspection }
+  /** A look that began at the tick `began`, because of an event of `at`, found this. */
+  | {
+      readonly kind: 'looked';
+      readonly id: ContainerId;
+      readonly at: number;
+      readonly began: number;
+      readonly inspection: Inspection;
+    }
   /** The engine reported the end of the container's process, at `at` nanoseconds by its own clock. */
   | { readonly kind: 'died'; readonly id: ContainerId; readonly at: number }
   /** The container was connected to, or disconnected from, a network. */

@@ -18,10 +18,11 @@ import { Backoff } from '../actor/backoff.ts';
 import type { Clock } from '../actor/clock.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { type ContainerId, type Inspection, type Listed, type Refusal, shortId } from '../model/container.ts';
+import { type ContainerId, type Listed, type Refusal, shortId } from '../model/container.ts';
 import { keysOf, type Layout } from '../model/keys.ts';
 import type { Keys, Ledger } from '../model/ledger.ts';
 import type { Fact } from '../model/messages.ts';
+import type { Remarks } from '../model/remarks.ts';
 
 /** What is remembered of a container that is thought to run. */
 interface Known {
@@ -50,6 +51,7 @@ export interface ReconcilerParts {
   readonly metrics: Metrics;
   readonly layout: Layout;
   readonly ledger: Ledger;
+  readonly remarks: Remarks;
   readonly tick: () => number;
   /** Asks for a look. */
   readonly look: (id: ContainerId) => void;
@@ -84,7 +86,7 @@ export class Reconciler implements Actor<Fact> {
     for (const fact of facts) {
       switch (fact.kind) {
         case 'looked':
-          this.#looked(fact.id, fact.began, fact.inspection);
+          this.#looked(fact);
           break;
         case 'died':
           this.#died(fact.id, fact.at);
@@ -103,7 +105,7 @@ export class Reconciler implements Actor<Fact> {
     }
   }
 
-  #looked(id: ContainerId, began: number, inspection: Inspection): void {
+  #looked({ id, at, began, inspection }: Extract<Fact, { kind: 'looked' }>): void {
     if (began < this.#list.began && !this.#list.fingerprints.has(id)) {
       // The list is the newer word, and it did not show this container: who saw it run saw the past.
       if (inspection.kind === 'running') this.#parts.look(id);
@@ -115,7 +117,7 @@ export class Reconciler implements Actor<Fact> {
     }
     this.#forgive(id);
     if (inspection.kind === 'down') {
-      this.#gone(id);
+      this.#gone(id, at);
       return;
     }
     const { log, layout } = this.#parts;
@@ -127,9 +129,11 @@ export class Reconciler implements Actor<Fact> {
     }
     const { startedAt, services, refusals } = inspection;
     if (this.#known.get(id)?.startedAt !== startedAt) this.#complain(short, refusals);
+    this.#parts.remarks.note(short, { refusals: refusals.length > 0 ? refusals : undefined });
     this.#holders.set(short, id);
     this.#known.set(id, { startedAt, began, ended: this.#parts.tick() });
-    this.#desire(short, services.length > 0 ? keysOf(layout, short, services) : noKeys);
+    this.#parts.metrics.running = this.#known.size;
+    this.#desire(short, services.length > 0 ? keysOf(layout, short, services) : noKeys, at);
   }
 
   #died(id: ContainerId, at: number): void {
@@ -146,7 +150,7 @@ export class Reconciler implements Actor<Fact> {
       return;
     }
     // A look that is to be tried again stays: it may be about a start that came after this death.
-    this.#gone(id);
+    this.#gone(id, at);
   }
 
   #listed(began: number, containers: readonly Listed[], thorough: boolean): void {
@@ -190,25 +194,29 @@ export class Reconciler implements Actor<Fact> {
     if (isUnsure) resync('light');
   }
 
-  #gone(id: ContainerId): void {
+  #gone(id: ContainerId, at = 0): void {
+    const { metrics, remarks } = this.#parts;
     const short = shortId(id);
     this.#known.delete(id);
+    metrics.running = this.#known.size;
     // What an unanswered transaction may have left in etcd is found by the next reading, and goes then.
     this.#list.fingerprints.delete(id);
     // While another container holds the 12 digits, its keys are not this one's to take away.
     if ((this.#holders.get(short) ?? id) !== id) return;
     this.#holders.delete(short);
-    this.#desire(short, noKeys);
+    remarks.forget(short);
+    this.#desire(short, noKeys, at);
   }
 
-  #desire(short: string, keys: Keys): void {
+  #desire(short: string, keys: Keys, at = 0): void {
     const { ledger, writer } = this.#parts;
-    ledger.desire(short, keys);
+    ledger.desire(short, keys, at);
     if (ledger.changes(short).length > 0) writer.tell(short);
+    else ledger.answered(short);
   }
 
   #retry(id: ContainerId, began: number, detail: string): void {
-    const { clock, log, metrics } = this.#parts;
+    const { clock, log, metrics, remarks } = this.#parts;
     let failing = this.#failing.get(id);
     if (failing === undefined) {
       failing = { backoff: new Backoff(clock, retryFirstMs, retryCapMs), cancel: () => {}, began };
@@ -218,6 +226,7 @@ export class Reconciler implements Actor<Fact> {
     failing.began = began;
     metrics.looksFailed++;
     // The first failure may be a thread or a connection lost; a container that goes on failing is worth a line.
+    if (failing.backoff.failures >= 4) remarks.note(shortId(id), { unreadable: detail });
     if (failing.backoff.failures === 4)
       log.warn({ container: id, error: detail }, 'container cannot be inspected; retrying');
     failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.look(id));
@@ -225,12 +234,12 @@ export class Reconciler implements Actor<Fact> {
 
   #forgive(id: ContainerId): void {
     this.#failing.get(id)?.cancel();
-    this.#failing.delete(id);
+    if (this.#failing.delete(id)) this.#parts.remarks.note(shortId(id), { unreadable: undefined });
   }
 
   #complain(short: string, refusals: readonly Refusal[]): void {
     const { log, metrics } = this.#parts;
-    metrics.refusals += refusals.length;
+    for (const { code } of refusals) metrics.refusals[code]++;
     for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
       log.warn({ container: short, reason: code, entry, detail }, 'advertisement refused');
     }

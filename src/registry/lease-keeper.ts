@@ -269,12 +269,17 @@ export class LeaseKeeper implements Actor<Doubt> {
 
   async #renew(tenure: Tenure): Promise<void> {
     try {
-      if ((await this.#parts.registry.keepAlive(tenure.lease)) <= 0) return this.#doubt(tenure, 'the lease is gone');
+      if ((await this.#parts.registry.keepAlive(tenure.lease)) <= 0) return this.#lost(tenure);
       this.#trouble.over();
     } catch (error) {
       this.#trouble.failed(error);
     }
     if (this.#parts.hold.tenure === tenure) this.#renewLater();
+  }
+
+  #lost(tenure: Tenure): void {
+    this.#parts.metrics.leasesLost++;
+    this.#doubt(tenure, 'the lease is gone');
   }
 
   #renewLater(): void {
@@ -290,7 +295,7 @@ export class LeaseKeeper implements Actor<Doubt> {
    * each time: three calls, whatever the size of the cluster. Only what nobody touched meanwhile is compared.
    */
   async #audit(tenure: Tenure): Promise<void> {
-    const { hold, layout, ledger, log, registry } = this.#parts;
+    const { hold, layout, ledger, log, metrics, registry } = this.#parts;
     const { version } = ledger;
     try {
       const { ttlSeconds, keys } = await registry.lease(tenure.lease, true);
@@ -306,9 +311,14 @@ export class LeaseKeeper implements Actor<Doubt> {
       };
       for (const key of keys) note(key, undefined);
       for (const { key, value, lease } of found) note(key, lease === tenure.lease ? value : foreign);
-      if (ttlSeconds <= 0) this.#doubt(tenure, 'the lease is gone');
-      else if (!keys.includes(layout.ownerKey)) this.#doubt(tenure, 'the owner key is not on the lease');
-      else if (ledger.differs(held, version)) {
+      if (ttlSeconds <= 0) {
+        metrics.drift.lease++;
+        this.#lost(tenure);
+      } else if (!keys.includes(layout.ownerKey)) {
+        metrics.drift.owner++;
+        this.#doubt(tenure, 'the owner key is not on the lease');
+      } else if (ledger.differs(held, version)) {
+        metrics.drift.keys++;
         log.warn({ keys: keys.length }, 'etcd was changed by somebody else; repairing');
         this.#doubt(tenure, 'what this host has in etcd is not what it wrote');
       }

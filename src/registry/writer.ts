@@ -18,6 +18,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Layout } from '../model/keys.ts';
 import type { Change, Ledger } from '../model/ledger.ts';
+import type { Remarks } from '../model/remarks.ts';
 import type { Doubt } from './lease-keeper.ts';
 import { bytesMax, type Hold, operationsMax, type Registry, type Tenure } from './registry.ts';
 
@@ -39,6 +40,7 @@ export interface WriterParts {
   readonly registry: Registry;
   readonly layout: Layout;
   readonly ledger: Ledger;
+  readonly remarks: Remarks;
   readonly hold: Hold;
   readonly operationsMax?: number | undefined;
   readonly keeper: Ref<Doubt>;
@@ -95,7 +97,7 @@ export class Writer implements Actor<string> {
   }
 
   async #commit(tenure: Tenure, batch: readonly Parcel[]): Promise<void> {
-    const { hold, layout, ledger, metrics, onCommitted, registry } = this.#parts;
+    const { clock, hold, layout, ledger, metrics, onCommitted, registry } = this.#parts;
     if (hold.tenure !== tenure) return;
     const changes = batch.flatMap((parcel) => parcel.changes);
     try {
@@ -109,9 +111,11 @@ export class Writer implements Actor<string> {
       return this.#doubt(tenure, messageOf(error));
     }
     metrics.transactions++;
-    metrics.operations += changes.length;
+    for (const { value } of changes) metrics.operations[value === undefined ? 'delete' : 'put']++;
     for (const parcel of batch) {
       ledger.committed(parcel.short, parcel.changes);
+      const askedAt = ledger.answered(parcel.short);
+      if (askedAt > 0) metrics.publishSeconds.observe(clock.wall() / 1000 - askedAt / 1e9);
       if (this.#unpark(parcel.short) && !isRemoval(parcel)) for (const parked of this.#parked) this.#self.tell(parked);
       onCommitted(parcel);
     }
@@ -140,11 +144,10 @@ export class Writer implements Actor<string> {
 
   /** What etcd will not take is tried again now and then: space is freed and roles are mended. */
   async #park(tenure: Tenure, parcel: Parcel, error: unknown): Promise<void> {
-    const { clock, ledger, log, metrics } = this.#parts;
+    const { clock, ledger, log } = this.#parts;
     const { short, changes } = parcel;
     const isNew = !this.#parked.has(short);
-    this.#parked.add(short);
-    metrics.parked = this.#parked.size;
+    this.#setParked(short, messageOf(error));
     if (isNew)
       log.error({ container: short, keys: changes.length, error: messageOf(error) }, 'etcd refuses this container');
     this.#cancelRetry ??= clock.after(parkedRetryMs, () => this.#retryParked());
@@ -152,9 +155,14 @@ export class Writer implements Actor<string> {
     const published = [...ledger.observed(short).keys()];
     if (published.length > 0 && !isRemoval(parcel)) {
       await this.#commit(tenure, [{ short, changes: published.map((key) => ({ key, value: undefined })) }]);
-      this.#parked.add(short);
-      metrics.parked = this.#parked.size;
+      this.#setParked(short, messageOf(error));
     }
+  }
+
+  #setParked(short: string, word: string): void {
+    this.#parked.add(short);
+    this.#parts.metrics.parked = this.#parked.size;
+    this.#parts.remarks.note(short, { parked: word });
   }
 
   /**
@@ -175,7 +183,10 @@ export class Writer implements Actor<string> {
   /** Whether it was parked. */
   #unpark(short: string): boolean {
     const wasParked = this.#parked.delete(short);
-    if (wasParked) this.#parts.metrics.parked = this.#parked.size;
+    if (wasParked) {
+      this.#parts.metrics.parked = this.#parked.size;
+      this.#parts.remarks.note(short, { parked: undefined });
+    }
     return wasParked;
   }
 }

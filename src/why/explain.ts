@@ -71,6 +71,9 @@ const remedies: Record<Reason, string> = {
   differs: 'It may be under way: ask again. Else another program writes here, or the log of discover says why',
 };
 
+/** How to mend it. */
+export const remedyOf = (reason: Reason): string => remedies[reason];
+
 export function failed(about: string, reason: Reason, detail: string): Step {
   return { about, detail, reason, remedy: remedies[reason] };
 }

@@ -9,6 +9,7 @@ import { createMetrics } from '../../src/metrics.ts';
 import type { Service } from '../../src/model/container.ts';
 import { keysOf, layoutOf } from '../../src/model/keys.ts';
 import { type Change, Ledger } from '../../src/model/ledger.ts';
+import { Remarks } from '../../src/model/remarks.ts';
 import type { Hold } from '../../src/registry/registry.ts';
 import { encodeTxn } from '../../src/registry/txn-message.ts';
 import { type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
@@ -88,7 +89,8 @@ test('Writer ends with the last word of each container in etcd, and shows none o
       };
       const supervisor = new Supervisor(clock, silentLog, assert.fail);
       const keeper = { name: 'lease keeper', tell: () => assert.fail('nothing was in doubt') };
-      const parts = { clock, registry, ledger, hold, layout, keeper, log: silentLog, onCommitted: () => {} };
+      const remarks = new Remarks();
+      const parts = { clock, registry, ledger, remarks, hold, layout, keeper, log: silentLog, onCommitted: () => {} };
       const writer = supervisor.start<string>({
         name: 'writer',
         mailbox: new KeyedMailbox<string>((short) => short),

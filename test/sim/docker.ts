@@ -90,6 +90,7 @@ export class FakeEngine {
   newLooks(): Looks {
     const looks: Looks = {
       slots: 4,
+      usage: { threads: 0, threadsMax: 0, utilization: 0 },
       onLate: () => {},
       look: (number, _versionPrefix, ids) => this.#look(looks, number, ids),
       list: async (body) => containersOf(body),

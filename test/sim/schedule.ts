@@ -757,6 +757,7 @@ class Process {
   #looksOf(looks: Looks): Looks {
     const own: Looks = {
       slots: looks.slots,
+      usage: looks.usage,
       onLate: () => {},
       look: async (number, version, ids) => {
         const reports = await this.#across(() => looks.look(number, version, ids));

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Log } from '../../src/log.ts';
-import { createMetrics } from '../../src/metrics.ts';
+import { createMetrics, total } from '../../src/metrics.ts';
 import type { ContainerId, Inspection, Refusal } from '../../src/model/container.ts';
 import { layoutOf } from '../../src/model/keys.ts';
 import { Ledger } from '../../src/model/ledger.ts';
 import type { Fact } from '../../src/model/messages.ts';
+import { Remarks } from '../../src/model/remarks.ts';
 import { Reconciler } from '../../src/reconcile/reconciler.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { idOf } from '../sim/docker.ts';
@@ -27,6 +28,7 @@ class Stage {
   readonly clock = new VirtualClock();
   readonly ledger = new Ledger();
   readonly metrics = createMetrics();
+  readonly remarks = new Remarks();
   readonly lines: { readonly fields: object; readonly message: string }[] = [];
   readonly looks: ContainerId[] = [];
   readonly told: string[] = [];
@@ -37,12 +39,12 @@ class Stage {
   #tick = 0;
 
   constructor() {
-    const { clock, ledger, metrics, looks, told } = this;
+    const { clock, ledger, metrics, remarks, looks, told } = this;
     const write = (fields: object, message: string) => void this.lines.push({ fields, message });
     const log: Log = { error: write, warn: write, info() {}, debug() {}, child: () => log };
     this.reconciler = new Reconciler(
       {
-        ...{ clock, log, metrics, ledger, layout },
+        ...{ clock, log, metrics, ledger, remarks, layout },
         tick: () => this.tick(),
         look: (id) => void looks.push(id),
         writer: { name: 'writer', tell: (short) => void told.push(short) },
@@ -62,7 +64,7 @@ class Stage {
   }
 
   looked(id: ContainerId, inspection: Inspection, began = this.tick()): void {
-    this.tell({ kind: 'looked', id, began, inspection });
+    this.tell({ kind: 'looked', id, at: 0, began, inspection });
   }
 
   died(id: ContainerId, at: number): void {
@@ -188,7 +190,7 @@ describe('Reconciler takes a look and', () => {
     ]);
     stage.looked(c1, running(200, 1, [refusal]));
     assert.equal(stage.lines.length, 2);
-    assert.equal(stage.metrics.refusals, 2);
+    assert.equal(total(stage.metrics.refusals), 2);
   });
 
   test('logs no more than ten refusals and how many there were besides', () => {

@@ -8,7 +8,7 @@ import type { EngineInfo } from '../../src/docker/docker.ts';
 import { type Resync, Watcher } from '../../src/docker/watcher.ts';
 import { DiscoverError } from '../../src/errors.ts';
 import type { Log } from '../../src/log.ts';
-import { createMetrics } from '../../src/metrics.ts';
+import { createMetrics, total } from '../../src/metrics.ts';
 import type { Fact, Look } from '../../src/model/messages.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type EngineCall, type EngineFault, FakeEngine, idOf } from '../sim/docker.ts';
@@ -197,7 +197,7 @@ describe('Watcher hears an event and', () => {
     assert.equal(look?.id, c1);
     assert.ok(look && look.at > stage.clock.wall() * 1e6);
     assert.deepEqual(stage.kinds(), [`moved ${c1}`]);
-    assert.equal(stage.metrics.events, 2);
+    assert.equal(total(stage.metrics.events), 2);
   });
 
   test('tells of a death with its time, and asks for no look', async () => {
@@ -267,7 +267,7 @@ describe('Watcher hears an event and', () => {
     stage.engine.send(
       '{"Type":"container","Action":"exec_die","Actor":{"ID":"x"}}\n{"Type":"image","Action":"pull"}\n',
     );
-    assert.equal(stage.metrics.events, 0);
+    assert.equal(total(stage.metrics.events), 0);
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 1);
   });
@@ -419,7 +419,7 @@ describe('Watcher goes on and', () => {
       const { clock, metrics } = stage;
       stage.start();
       await clock.settle();
-      await clock.until(() => metrics.lists === 2, 70_000);
+      await clock.until(() => metrics.lists.connect.ok + metrics.lists.resync.ok === 2, 70_000);
       assert.ok(clock.now() >= 54_000 && clock.now() <= 66_000, `${clock.now()}`);
       at.add(Math.round(clock.now() / 500));
     }

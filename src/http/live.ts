@@ -1,0 +1,62 @@
+/** `/status?watch`: the summary each second, and the containers that have changed, at most twice a second. */
+
+import type { Agent } from '../agent.ts';
+import { type Container, containerOf, containersOf, summaryOf } from './status.ts';
+import { Broadcast, type Stream } from './streams.ts';
+
+const tickMs = 500;
+/** So that a first sight of thousands is drawn in steps. */
+const chunk = 1_000;
+
+export class Live {
+  readonly #agent: Agent;
+  /** Containers that something has happened to since the last tick. */
+  readonly #touched = new Set<string>();
+  readonly #broadcast: Broadcast;
+
+  constructor(agent: Agent) {
+    this.#agent = agent;
+    this.#broadcast = new Broadcast(() => this.#begin());
+  }
+
+  /** What there is, then what changes. */
+  follow(stream: Stream): void {
+    stream.send('status', JSON.stringify(summaryOf(this.#agent)));
+    const all = [...containersOf(this.#agent)];
+    for (let at = 0; at === 0 || at < all.length; at += chunk) {
+      stream.send('containers', JSON.stringify({ reset: at === 0, set: all.slice(at, at + chunk), gone: [] }));
+    }
+    this.#broadcast.add(stream);
+  }
+
+  #begin(): () => void {
+    const { ledger, remarks } = this.#agent;
+    const touch = (short: string) => void this.#touched.add(short);
+    ledger.onTouched = touch;
+    remarks.onTouched = touch;
+    let ticks = 0;
+    const timer = setInterval(() => {
+      if (++ticks % 2 === 0) this.#broadcast.send('status', summaryOf(this.#agent));
+      this.#tell();
+    }, tickMs);
+    return () => {
+      clearInterval(timer);
+      ledger.onTouched = () => {};
+      remarks.onTouched = () => {};
+      this.#touched.clear();
+    };
+  }
+
+  #tell(): void {
+    if (this.#touched.size === 0) return;
+    const set: Container[] = [];
+    const gone: string[] = [];
+    for (const short of this.#touched) {
+      const container = containerOf(this.#agent, short);
+      if (container === undefined) gone.push(short);
+      else set.push(container);
+    }
+    this.#touched.clear();
+    this.#broadcast.send('containers', { reset: false, set, gone });
+  }
+}

@@ -1,0 +1,52 @@
+/** A registry that counts and times what is asked of another one. */
+
+import type { Clock } from '../actor/clock.ts';
+import { codeOf } from '../errors.ts';
+import type { EtcdOperation, Metrics } from '../metrics.ts';
+import type { Registry } from './registry.ts';
+
+export function metered(registry: Registry, metrics: Metrics, clock: Clock): Registry {
+  const timed = async <Result>(operation: EtcdOperation, call: () => Promise<Result>): Promise<Result> => {
+    const calls = metrics.etcdCalls[operation];
+    const began = clock.now();
+    try {
+      const result = await call();
+      calls.ok++;
+      metrics.etcdConnected = true;
+      return result;
+    } catch (error) {
+      const code = codeOf(error);
+      calls[code === 'ETCD_REFUSED' || code === 'LEASE_LOST' ? 'refused' : 'unavailable']++;
+      // Who refuses is there.
+      metrics.etcdConnected = code === 'ETCD_REFUSED' || code === 'LEASE_LOST';
+      throw error;
+    } finally {
+      calls.seconds.observe((clock.now() - began) / 1000);
+    }
+  };
+  return {
+    owner: (ownerKey) => timed('owner', () => registry.owner(ownerKey)),
+    grant: (ttlSeconds) =>
+      timed('grant', async () => {
+        const began = clock.now();
+        const lease = await registry.grant(ttlSeconds);
+        metrics.leaseEndsAt = began + ttlSeconds * 1000;
+        return lease;
+      }),
+    keepAlive: (lease) =>
+      timed('keep_alive', async () => {
+        const began = clock.now();
+        const ttlSeconds = await registry.keepAlive(lease);
+        // Of the lease that was renewed last, which is the one that is held or about to be.
+        metrics.leaseEndsAt = began + ttlSeconds * 1000;
+        return ttlSeconds;
+      }),
+    lease: (lease, withKeys) => timed('lease', () => registry.lease(lease, withKeys)),
+    claim: (...claim) => timed('claim', () => registry.claim(...claim)),
+    readPrefix: (prefix) => timed('read', () => registry.readPrefix(prefix)),
+    readKeys: (keys) => timed('read', () => registry.readKeys(keys)),
+    commit: (...commit) => timed('commit', () => registry.commit(...commit)),
+    revoke: (lease) => timed('revoke', () => registry.revoke(lease)),
+    close: () => registry.close(),
+  };
+}
