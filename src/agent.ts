@@ -158,8 +158,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
             },
             fateOf: parts.process.fateOf,
             recogniser: (templates) => recogniser(templates, id),
-            onHeld: () => {
-              reconciler.tell({ kind: 'read' });
+            onHeld: (inDoubt) => {
+              reconciler.tell({ kind: 'read', inDoubt });
               for (const short of ledger.unsettled()) writer.tell(short);
               onProgress('held');
             },

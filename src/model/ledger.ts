@@ -126,8 +126,12 @@ export class Ledger {
     this.#tidy(short, entry);
   }
 
-  /** Replaces all that is known of etcd by what a reading found. */
-  load(reading: ReadonlyMap<string, Map<string, string | undefined>>): void {
+  /**
+   * Replaces all that is known of etcd by what a reading found. `fromAnother`: another process has written it, and may
+   * have seen more of a container than we had: what differs from what we want of it is not wanted any more, but
+   * unknown. Returns the containers that this concerns.
+   */
+  load(reading: ReadonlyMap<string, Map<string, string | undefined>>, fromAnother = false): string[] {
     this.#version++;
     for (const [short, entry] of this.#entries) {
       entry.observed = new Map();
@@ -139,7 +143,10 @@ export class Ledger {
       entry.observed = keys;
       entry.version = this.#version;
     }
+    const unknown = fromAnother ? [...this.#entries.keys()].filter((short) => !this.#isSettled(short)) : [];
+    for (const short of unknown) this.#forget(short);
     for (const short of this.#entries.keys()) this.onTouched(short);
+    return unknown;
   }
 
   /**
@@ -161,6 +168,18 @@ export class Ledger {
     if (this.#version > version) return false;
     for (const short of held.keys()) if (!this.#entries.has(short)) return true;
     return false;
+  }
+
+  #isSettled(short: string): boolean {
+    return this.desired(short) !== undefined && this.changes(short).length === 0;
+  }
+
+  /** It is not known what is to be of a container. */
+  #forget(short: string): void {
+    const entry = this.#entry(short);
+    entry.desired = undefined;
+    entry.askedAt = 0;
+    this.#tidy(short, entry);
   }
 
   #entry(short: string): Entry {

@@ -34,5 +34,5 @@ export type Fact =
       readonly containers: readonly Listed[];
       readonly thorough: boolean;
     }
-  /** What etcd holds for this host was read anew into the ledger. */
-  | { readonly kind: 'read' };
+  /** What etcd holds for this host was read anew into the ledger. Of those in doubt another process may know more than we. */
+  | { readonly kind: 'read'; readonly inDoubt: readonly string[] };

@@ -10,7 +10,7 @@
  * asks for a look; so does a death of which it is not known whether it is older, because a predecessor
  * published the container. A look that was over before a list began that does not show its container is
  * overtaken by the list; where the two overlap, there is another look. And what a predecessor published
- * is judged by a list that began after it was fenced off.
+ * is judged by lists and looks that began after it was fenced off.
  */
 
 import type { Actor, Ref } from '../actor/actor.ts';
@@ -99,6 +99,7 @@ export class Reconciler implements Actor<Fact> {
           break;
         case 'read':
           this.#readAt = this.#parts.tick();
+          for (const short of fact.inDoubt) this.#lookAnew(short);
           if (this.#list.began > 0) this.#dropUnlisted();
           break;
       }
@@ -173,6 +174,19 @@ export class Reconciler implements Actor<Fact> {
       if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint) this.#parts.look(id);
     }
     this.#parts.onListed();
+  }
+
+  /**
+   * Another process has published something else of this container than we would. It may have looked later than we,
+   * so that ours counts once a look has begun after it was fenced off.
+   */
+  #lookAnew(short: string): void {
+    const id = this.#holders.get(short);
+    if (id === undefined) return;
+    this.#holders.delete(short);
+    this.#known.delete(id);
+    this.#parts.metrics.running = this.#known.size;
+    this.#parts.look(id);
   }
 
   /**

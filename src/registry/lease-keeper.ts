@@ -61,8 +61,8 @@ export interface LeaseKeeperParts {
   readonly fateOf: (process: ProcessIdentity | undefined) => Fate;
   /** Tells whose the keys of such templates are, of the containers of this host. */
   readonly recogniser: (templates: readonly string[]) => Left['containerOf'];
-  /** A tenure is held and the ledger read: what is unsettled can be written now. */
-  readonly onHeld: () => void;
+  /** A tenure is held and the ledger read: what is unsettled can be written now. Of those in doubt another may know more. */
+  readonly onHeld: (inDoubt: readonly string[]) => void;
   readonly onFatal: (error: DiscoverError) => void;
 }
 
@@ -79,6 +79,9 @@ export class LeaseKeeper implements Actor<Doubt> {
   /** What may stand on the lease beside the native keys, and on the lease of the predecessor. */
   #views: readonly string[] = [];
   #left: Left;
+  /** Another process has owned the host since this one did, or before it. */
+  #isSuccessor = false;
+  #inDoubt: readonly string[] = [];
   #cancelRenewal: () => void = () => {};
   /** There is no tenure, and the loop that seeks one runs. */
   #seeking: Promise<void> | undefined;
@@ -159,7 +162,8 @@ export class LeaseKeeper implements Actor<Doubt> {
       try {
         const tenure = await this.#claim();
         if (tenure !== undefined) {
-          this.#parts.ledger.load(await readHost(this.#parts.registry, this.#parts.layout, tenure, this.#left));
+          const reading = await readHost(this.#parts.registry, this.#parts.layout, tenure, this.#left);
+          this.#inDoubt = this.#parts.ledger.load(reading, this.#isSuccessor);
           return tenure;
         }
       } catch (error) {
@@ -193,7 +197,10 @@ export class LeaseKeeper implements Actor<Doubt> {
   #succeed(owner: OwnerKey | undefined, lease: LeaseId): void {
     const { layout, recogniser } = this.#parts;
     const own = layout.views.map(({ template }) => template);
-    const before = parseOwner(owner?.value ?? '')?.views ?? [];
+    const record = parseOwner(owner?.value ?? '');
+    const before = record?.views ?? [];
+    // Until a reading has taken that into account, whatever becomes of this claim.
+    if (owner !== undefined && record?.instance !== this.#parts.owner.instance) this.#isSuccessor = true;
     const templates = Array.isArray(before) ? before.filter((template) => typeof template === 'string') : [];
     const former = recogniser(templates.filter((template) => !own.includes(template)));
     this.#left = {
@@ -264,7 +271,8 @@ export class LeaseKeeper implements Actor<Doubt> {
       'writing for this host',
     );
     this.#renewLater();
-    onHeld();
+    onHeld(this.#inDoubt);
+    this.#isSuccessor = false;
   }
 
   async #renew(tenure: Tenure): Promise<void> {

@@ -332,7 +332,7 @@ const mutants: Record<string, Mutant> = {
     'for (const short of ledger.unsettled()) writer.tell(short);',
     '',
   ],
-  'do not tell of a reading': ['agent.ts', "              reconciler.tell({ kind: 'read' });\n", ''],
+  'do not tell of a reading': ['agent.ts', "              reconciler.tell({ kind: 'read', inDoubt: [] });\n", ''],
   'subscribe and never list': ['docker/watcher.ts', '      await this.#list(engine, true);\n', ''],
   'list before subscribing, not after': [
     'docker/watcher.ts',

@@ -19,4 +19,8 @@ export const seeds: Readonly<Record<string, Pick<ScheduleOptions, 'seed' | 'faul
     faultClass: 'everything',
     seed: 92_084,
   },
+  'what was known from before another process wrote took the place of what that one had published': {
+    faultClass: 'everything',
+    seed: 1_038_576,
+  },
 };

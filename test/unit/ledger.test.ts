@@ -172,6 +172,25 @@ describe('Ledger.load', () => {
     assert.equal(ledger.size, 0);
   });
 
+  test('does not know any more what it wants of a container that another process has written differently', () => {
+    const ledger = new Ledger();
+    ledger.desire('c1', keys(['a', '1']));
+    ledger.desire('c2', keys(['b', '2']));
+    ledger.desire('c3', keys(['c', '3']));
+    const inDoubt = ledger.load(reading({ c1: { a: '1' }, c2: { b: 'of the other' }, c4: { d: '4' } }), true);
+    assert.deepEqual(inDoubt.sort(), ['c2', 'c3', 'c4']);
+    assert.deepEqual([...ledger.unsettled()], []);
+    assert.deepEqual([...ledger.published()].sort(), ['c1', 'c2', 'c4']);
+    assert.equal(ledger.desired('c3'), undefined);
+  });
+
+  test('goes on wanting what it wanted after its own writing', () => {
+    const ledger = new Ledger();
+    ledger.desire('c1', keys(['a', '1']));
+    assert.deepEqual(ledger.load(reading({ c1: { a: '0' } })), []);
+    assert.deepEqual(ledger.changes('c1'), [put('a', '1')]);
+  });
+
   test('keeps a container whose changes are under way', () => {
     const ledger = publishing(['a', '1']);
     ledger.desire('c1', none);

@@ -98,7 +98,7 @@ class Stage {
       return [short, new Map([[layout.serviceKey('web', short), 'tcp://10.0.0.1:999']])];
     });
     this.ledger.load(new Map(keysOfEach));
-    this.tell({ kind: 'read' });
+    this.tell({ kind: 'read', inDoubt: [] });
   }
 
   /** The ports that etcd should hold for a container. */
@@ -678,11 +678,26 @@ describe('Reconciler begins and', () => {
     assert.equal(new Stage().resyncs, 1);
   });
 
+  test('looks anew at what another process has published differently, and leaves that until it has', () => {
+    const stage = Stage.publishing();
+    const short = stage.published()[0] as string;
+    const other = new Map([...stage.ledger.observed(short)].map(([key]) => [key, 'of the other']));
+    const before = stage.looks.length;
+    const inDoubt = stage.ledger.load(new Map([[short, other]]), true);
+    stage.tell({ kind: 'read', inDoubt });
+    assert.deepEqual(stage.looks.slice(before), [c1]);
+    assert.deepEqual([...stage.ledger.unsettled()], []);
+    // A death that is heard of again may be older than what the other has seen.
+    stage.died(c1, 300);
+    assert.deepEqual([...stage.ledger.unsettled()], []);
+    assert.deepEqual(stage.looks.slice(before), [c1, c1]);
+  });
+
   test('takes away nothing that is published until a list does not show it', () => {
     const stage = Stage.publishing();
     const next = new Stage();
     next.ledger.load(new Map(stage.published().map((short) => [short, new Map(stage.ledger.observed(short))])));
-    next.tell({ kind: 'read' });
+    next.tell({ kind: 'read', inDoubt: [] });
     next.tell({ kind: 'moved', id: c1 });
     assert.deepEqual(next.told, []);
   });
