@@ -8,7 +8,7 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { Agent } from '../agent.ts';
 import { Histogram } from '../metrics.ts';
-import { version } from '../version.ts';
+import { builtFrom, version } from '../version.ts';
 
 type Labels = Readonly<Record<string, string>>;
 interface Sample {
@@ -55,8 +55,9 @@ export function exposition(agent: Agent, surroundings: Surroundings): Exposition
   const timing = (name: string, help: string, read: () => Histogram) =>
     family('histogram', name, help, () => buckets(`discover_${name}`, read()));
   const { metrics } = agent;
+  const revision = builtFrom();
 
-  family('gauge', 'build_info', 'The version that runs; always 1', () => [{ value: 1, labels: { version } }]);
+  family('gauge', 'build_info', 'The version that runs; always 1', () => [{ value: 1, labels: { version, revision } }]);
   one('gauge', 'docker_connected', 'Whether the event stream is open', () => Number(metrics.dockerConnected));
   each('counter', 'docker_events_total', 'Events that asked for something', 'action', () => metrics.events);
   each(

@@ -17,7 +17,7 @@ import {
   revisionsOf,
   startHost,
 } from '../helpers/host.ts';
-import { needs, stateOf } from '../helpers/run.ts';
+import { listsOf, needs } from '../helpers/run.ts';
 
 const noResync = ['--resync', '86400'];
 const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
@@ -30,8 +30,8 @@ function assertQuiet(host: Host): void {
 
 /** Waits until so many more lists have been taken in. */
 async function listed(host: Host, more: number): Promise<void> {
-  const before = Number((await stateOf(host.discover)).lists);
-  await eventually(async () => assert.ok(Number((await stateOf(host.discover)).lists) >= before + more, 'Not yet'));
+  const before = await listsOf(host.discover);
+  await eventually(async () => assert.ok((await listsOf(host.discover)) >= before + more, 'Not yet'));
 }
 
 describe('lives of containers', {

@@ -21,7 +21,7 @@ import {
   removeAll,
   startHost,
 } from '../helpers/host.ts';
-import { atExit, needs, type Running, requireCommand, stateOf } from '../helpers/run.ts';
+import { atExit, listsOf, needs, type Running, requireCommand } from '../helpers/run.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerHere = { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') };
@@ -37,8 +37,6 @@ function assertSteady(host: Host): void {
     [],
   );
 }
-
-const listsOf = async (host: Host): Promise<number> => Number((await stateOf(host.discover)).lists);
 
 /** The file or directory once more, elsewhere, as a container of discover would have it. */
 function bindMount(
@@ -159,10 +157,10 @@ describe('docker away', { concurrency: 4 }, () => {
       await host.converged();
       const revision = await host.etcd.revision();
       for (const end of ['stop', 'kill'] as const) {
-        const lists = await listsOf(host);
+        const lists = await listsOf(host.discover);
         await dockerd[end]();
         await dockerd.restart();
-        await eventually(async () => assert.ok((await listsOf(host)) > lists, 'No list yet'));
+        await eventually(async () => assert.ok((await listsOf(host.discover)) > lists, 'No list yet'));
       }
       await host.converged();
       assert.equal(await host.etcd.revision(), revision);

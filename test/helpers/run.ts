@@ -23,6 +23,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Metrics } from '../../src/metrics.ts';
 import { eventually } from './eventually.ts';
 
 // Debian keeps dockerd's own helpers and ip in sbin, which an ordinary user's PATH leaves out.
@@ -322,6 +323,12 @@ export async function stateOf(discover: Running): Promise<LogLine> {
     if (state === undefined) throw new Error('It has not said what its state is');
     return state;
   });
+}
+
+/** How many complete lists it has taken in. */
+export async function listsOf(discover: Running): Promise<number> {
+  const { connect, resync } = (await stateOf(discover)).lists as Metrics['lists'];
+  return connect.ok + resync.ok;
 }
 
 function writePreload(code: string): { readonly file: string; remove(): void } {

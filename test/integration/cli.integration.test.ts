@@ -9,6 +9,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import type { Metrics } from '../../src/metrics.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, exitOf, needs, runDiscover } from '../helpers/run.ts';
@@ -163,7 +164,7 @@ describe('signals', here, () => {
     host.discover.signal('SIGUSR1');
     host.discover.signal('SIGUSR2');
     const state = await host.discover.waitForLog((line) => line.msg === 'state');
-    assert.ok(Number(state.lists) >= 1 && Number(state.memory) > 0);
+    assert.ok((state.lists as Metrics['lists']).connect.ok >= 1 && Number(state.memory) > 0);
     assert.doesNotMatch(host.discover.output, /Debugger/);
     await host.converged();
   });

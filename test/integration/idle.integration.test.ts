@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { startDockerd } from '../helpers/dockerd.ts';
 import { fromDockerd, fromEngine, type Host, startHost } from '../helpers/host.ts';
-import { needs } from '../helpers/run.ts';
+import { listsOf, needs } from '../helpers/run.ts';
 
 const silenceMs = 30_000;
 const args = ['--resync', '5'];
@@ -14,9 +14,8 @@ async function assertSilent(host: Host): Promise<void> {
   const before = await host.etcd.revision();
   await sleep(silenceMs);
   assert.equal(await host.etcd.revision(), before);
-  host.discover.signal('SIGUSR2');
-  const state = await host.discover.waitForLog((line) => line.msg === 'state');
-  assert.ok(Number(state.lists) > 4, `There were only ${state.lists} lists`);
+  const lists = await listsOf(host.discover);
+  assert.ok(lists > 4, `There were only ${lists} lists`);
   await host.converged();
 }
 

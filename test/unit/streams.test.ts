@@ -1,0 +1,65 @@
+/** Streams of server-sent events, over a response that is written to and never read. */
+import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { test } from 'node:test';
+import { Broadcast, Stream } from '../../src/http/streams.ts';
+
+class Response extends EventEmitter {
+  text = '';
+  isDestroyed = false;
+  writableLength = 0;
+  writeHead(): void {}
+  write(text: string): void {
+    this.text += text;
+    this.writableLength += text.length;
+  }
+  destroy(): void {
+    this.isDestroyed = true;
+    this.emit('close');
+  }
+  end(): void {
+    this.emit('close');
+  }
+}
+
+function open(): { response: Response; stream: Stream } {
+  const response = new Response();
+  return { response, stream: new Stream(response as unknown as ServerResponse) };
+}
+
+test('an event is its name and one line of JSON', () => {
+  const { response, stream } = open();
+  stream.send('status', '{"a":1}');
+  assert.ok(response.text.endsWith('event: status\ndata: {"a":1}\n\n'));
+  stream.end();
+});
+
+test('a reader who does not read is let go of, before what waits for it grows without bound', () => {
+  const { response, stream } = open();
+  const megabyte = 'x'.repeat(1 << 20);
+  for (let sent = 0; sent < 100 && !response.isDestroyed; sent++) stream.send('status', megabyte);
+  assert.ok(response.isDestroyed && stream.signal.aborted);
+  assert.ok(response.writableLength < 20 << 20, `${response.writableLength} bytes wait`);
+});
+
+test('what several follow begins with the first and ends with the last', () => {
+  const said: string[] = [];
+  const broadcast = new Broadcast(() => {
+    said.push('begin');
+    return () => void said.push('end');
+  });
+  const [one, other] = [open(), open()];
+  broadcast.add(one.stream);
+  broadcast.add(other.stream);
+  broadcast.send('n', 1);
+  for (const { response } of [one, other]) assert.ok(response.text.endsWith('event: n\ndata: 1\n\n'));
+  one.stream.end();
+  assert.deepEqual(said, ['begin']);
+  other.stream.end();
+  assert.deepEqual(said, ['begin', 'end']);
+  const again = open();
+  broadcast.add(again.stream);
+  assert.deepEqual(said, ['begin', 'end', 'begin']);
+  again.stream.end();
+});
