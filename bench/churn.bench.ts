@@ -5,23 +5,24 @@
  * An open loop: each container lives a second, one in fifty for ever, so that there is something to
  * be missing in the end. CPU is that of all threads, from the first start until etcd is at rest.
  */
-import type { FaultSettings } from './engine/faults.ts';
 import { type Bench, exactFigures, type Figures, type Settings, startMeter, transactionFigures } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
 import { percentile } from './lib/measure.ts';
-import { openWorld } from './lib/world.ts';
+import { openWorld, type WorldOptions } from './lib/world.ts';
 
 /** A process compiles its code in its first seconds; what a host pays all day is what comes after. */
 const warmUpSeconds = 4;
 
-/** `faults` are for the tests: a subject that is made to lose events must be found out. */
+/** With faults, for the tests: a subject that is made to lose events must be found out. `ready` is called before the warm-up. */
 export async function measureChurn(
   subject: string,
   rate: number,
   { seconds, workers }: Settings,
-  faults?: Partial<FaultSettings>,
+  more: Pick<WorldOptions, 'faults' | 'listen'> = {},
+  ready: () => void = () => {},
 ): Promise<Figures> {
-  await using world = await openWorld({ subject, workers, faults });
+  await using world = await openWorld({ subject, workers, ...more });
+  ready();
   await world.warmUp(Math.min(rate, 200), warmUpSeconds);
   const meter = await startMeter(world);
   const churned = await world.engine.churn({ rate, seconds, lifetimeMs: 1_000, survivors: 0.02 });
@@ -51,5 +52,5 @@ export const churn: Bench = {
   columns:
     'publishP50Ms* publishP99Ms* publishMaxMs unpublishP50Ms* unpublishP99Ms* unpublishMaxMs cpuMsEach* ' +
     'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs engineLagMs recorderCpuPercent eventsLost exact',
-  measure: measureChurn,
+  measure: (subject, rate, settings) => measureChurn(subject, rate, settings),
 };

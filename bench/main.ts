@@ -14,6 +14,7 @@ import { burst } from './burst.bench.ts';
 import { churn } from './churn.bench.ts';
 import { client } from './client.bench.ts';
 import { coldStart } from './cold-start.bench.ts';
+import { endpoint } from './endpoint.bench.ts';
 import { idle } from './idle.bench.ts';
 import { type Bench, type Figures, subjectNames } from './lib/bench.ts';
 import { describeMachine, goalsOf, inexactOf, type Report, type Row, tableOf } from './lib/report.ts';
@@ -23,7 +24,19 @@ import { storm } from './storm.bench.ts';
 import { throughput } from './throughput.bench.ts';
 import { workers } from './workers.bench.ts';
 
-const all: readonly Bench[] = [churn, throughput, workers, batching, burst, coldStart, idle, storm, mailbox, client];
+const all: readonly Bench[] = [
+  churn,
+  throughput,
+  workers,
+  batching,
+  burst,
+  coldStart,
+  idle,
+  storm,
+  mailbox,
+  client,
+  endpoint,
+];
 const names = all.map(({ name }) => name).join(', ');
 
 const help = `npm run bench [-- <name>] [-- options]

@@ -20,6 +20,8 @@ export interface SubjectOptions {
   readonly workers?: number | undefined;
   /** What is loaded before it; default `probe.mjs`. */
   readonly probe?: 'soak-probe.mjs';
+  /** Where discover answers over HTTP, if it is to. */
+  readonly listen?: string | undefined;
   /** Operations of a transaction of discover, at most. */
   readonly operationsMax?: number;
 }
@@ -51,12 +53,13 @@ export function prepareSubjects(): void {
   execFileSync(process.execPath, [tsc, ...files, ...flags, ...places], { stdio: 'inherit' });
 }
 
-function commandOf({ operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
+function commandOf({ listen, operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
   if (operationsMax !== undefined) return [inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
-  return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads];
+  const endpoint = listen === undefined ? [] : ['--http:listen', listen];
+  return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...endpoint];
 }
 
 export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {

@@ -35,7 +35,11 @@ export interface Surroundings {
 
 export function exposition(agent: Agent, surroundings: Surroundings): Exposition {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  // Its own watch over the event loop wakes the process a hundred times a second, which is most of what an idle discover
+  // would do. Ours is below.
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 60_000 });
+  const lags = registry.getMetricsAsArray().map(({ name }) => name);
+  for (const name of lags) if (name.startsWith('nodejs_eventloop_lag')) registry.removeSingleMetric(name);
   const loopSeconds = new Histogram(loopBounds);
   let checkedAt = performance.now();
   const timer = setInterval(() => {

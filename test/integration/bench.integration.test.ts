@@ -28,7 +28,7 @@ test('A floor that sees every event is reported as exact', { skip }, async () =>
 });
 
 test('A floor that is made to lose events is reported as not exact', { skip }, async () => {
-  const figures = await measureChurn('floor', 100, { seconds: 1 }, { dropEvents: 0.3 });
+  const figures = await measureChurn('floor', 100, { seconds: 1 }, { faults: { dropEvents: 0.3 } });
   assert.notEqual(figures.exact, 'yes');
   assert.ok(Number(figures.stale) > 0 && Number(figures.neverSeen) > 0 && Number(figures.eventsLost) > 0);
 });

@@ -1,0 +1,106 @@
+/**
+ * endpoint: what does it cost to be looked at? discover without its HTTP endpoint, with it, and with it while Prometheus
+ * scrapes each second and a page is open: at rest (0 starts a second, 200 containers) and under churn.
+ *
+ * What an open page costs the agent are its two streams, which are read here as a browser reads them; what the browser
+ * does with them is its own affair. The asker is this process, whose CPU is in no figure.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { measureChurn } from './churn.bench.ts';
+import { type Bench, exactFigures, type Figures, type Settings } from './lib/bench.ts';
+import { openWorld } from './lib/world.ts';
+
+const standing = 200;
+const calmDownMs = 3_000;
+const scrapeEveryMs = 1_000;
+
+/** A scrape each second and the streams of a page, until disposed of. Counts the answers. */
+class Onlooker implements Disposable {
+  scrapes = 0;
+  events = 0;
+  readonly #socketPath: string;
+  readonly #open = new Set<http.ClientRequest>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  begin(): void {
+    this.#timer = setInterval(
+      () =>
+        this.#get(
+          '/metrics',
+          () => {},
+          () => this.scrapes++,
+        ),
+      scrapeEveryMs,
+    );
+    for (const stream of ['/status?watch', '/v1/hosts?watch']) {
+      this.#get(stream, (text) => {
+        this.events += text.split('\n\n').length - 1;
+      });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    for (const request of this.#open) request.destroy();
+  }
+
+  #get(where: string, onText: (text: string) => void, onEnd = () => {}): void {
+    const options = { socketPath: this.#socketPath, path: where, agent: false, headers: { Host: 'localhost' } };
+    const request = http.get(options, (response) => {
+      response
+        .setEncoding('utf8')
+        .on('data', onText)
+        .on('end', onEnd)
+        .on('error', () => {});
+    });
+    this.#open.add(request);
+    request.on('error', () => {}).on('close', () => this.#open.delete(request));
+  }
+}
+
+async function measure(subject: string, rate: number, settings: Settings): Promise<Figures> {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-bench-'));
+  try {
+    const listen = subject === 'off' ? undefined : path.join(directory, 'http.sock');
+    using onlooker = new Onlooker(listen ?? '');
+    const begin = () => {
+      if (subject === 'asked') onlooker.begin();
+    };
+    const figures =
+      rate === 0
+        ? await atRest(listen, settings, begin)
+        : await measureChurn('discover', rate, settings, { listen }, begin);
+    return { ...figures, scrapes: onlooker.scrapes, streamed: onlooker.events };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function atRest(listen: string | undefined, { seconds, workers }: Settings, begin: () => void): Promise<Figures> {
+  await using world = await openWorld({ subject: 'discover', standing, workers, listen });
+  begin();
+  await sleep(calmDownMs);
+  const [before = 0] = await world.cpuMs();
+  await sleep(seconds * 1000);
+  const [after = 0] = await world.cpuMs();
+  return { cpuPercent: (after - before) / seconds / 10, ...exactFigures(await world.settle()) };
+}
+
+export const endpoint: Bench = {
+  name: 'endpoint',
+  question: 'what does it cost to be scraped each second and shown on a page, at rest and at so many starts a second?',
+  axis: 'starts/s',
+  points: [0, 500],
+  seconds: 10,
+  subjects: () => ['off', 'listening', 'asked'],
+  columns: 'cpuPercent cpuMsEach publishP50Ms publishP99Ms unpublishP99Ms loopP99Ms scrapes streamed exact',
+  measure,
+};
