@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import type { Agent, DiscoverError, Options, Publication } from '../../src/index.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { defaultNames, fromEngine, type Host, startHost } from '../helpers/host.ts';
+import { defaultNames, freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
 // By a name that is worked out, so that the types do not need a build.
@@ -157,3 +157,25 @@ test('a bad option rejects with CONFIG_INVALID, names itself and makes no connec
     server.close();
   }
 });
+
+test(
+  'an agent in another program answers over HTTP for as long as it runs (simulated engine, real etcd)',
+  here,
+  async () => {
+    const { startAgent } = await load(built);
+    await using engine = await forkEngine();
+    await using host = await startHost({ source: fromEngine(engine), idle: true });
+    const listen = await freePort();
+    const options = { ...optionsOf(host, engine.socketPath), http: { listen } };
+    const agent = await startAgent(options);
+    const url = `http://127.0.0.1:${listen}/healthz`;
+    try {
+      assert.equal(await (await fetch(url)).text(), 'ok\n');
+      const other = { ...options, host: { ...options.host, id: 'h2' } };
+      await assert.rejects(startAgent(other), (error: DiscoverError) => error.code === 'LISTEN_FAILED');
+    } finally {
+      await agent.stop();
+    }
+    await eventually(() => assert.rejects(fetch(url)));
+  },
+);
