@@ -579,6 +579,7 @@ interface Generation {
   readonly viewed: string;
   /** How often its container had been given ports. */
   readonly bindings: number;
+  readonly beganAt: number;
   endedAt: number | undefined;
   /** A transaction has taken it out of etcd, when it was over. */
   isTaken: boolean;
@@ -589,7 +590,7 @@ type Verdict = { readonly kind: 'torn' | 'same' | 'taken' | 'back' | 'fine' };
 /** What each container ever was, and what of it etcd showed last. */
 class History {
   readonly #generations = new Map<string, Generation[]>();
-  readonly #shown = new Map<string, string>();
+  readonly #shown = new Map<string, { readonly keys: string; readonly since: number }>();
 
   /** Takes note of what the container is now. */
   note(id: ContainerId, engine: FakeEngine, now: number): void {
@@ -603,14 +604,14 @@ class History {
     const bindings = engine.containers.get(id)?.bindings ?? 0;
     if (last?.keys === keys && last.bindings === bindings && last.endedAt === undefined) return;
     if (last !== undefined) last.endedAt ??= now;
-    if (keys !== nothing) all.push({ keys, viewed, bindings, endedAt: undefined, isTaken: false });
+    if (keys !== nothing) all.push({ keys, viewed, bindings, beganAt: now, endedAt: undefined, isTaken: false });
     this.#generations.set(short, all);
   }
 
   show(short: string, shown: string, isRevoking: boolean, now: number): Verdict {
     const all = this.#generations.get(short) ?? [];
-    const before = this.#shown.get(short) ?? nothing;
-    this.#shown.set(short, shown);
+    const { keys: before, since } = this.#shown.get(short) ?? { keys: nothing, since: now };
+    if (shown !== before) this.#shown.set(short, { keys: shown, since: now });
     // Where ports are few, a container may be what it was before: any of those generations will do.
     const generations = all.filter(({ keys, viewed }) => keys === shown || viewed === shown);
     if (shown !== nothing && generations.length === 0) return { kind: 'torn' };
@@ -620,7 +621,8 @@ class History {
     if (gone.length > 0 && !isOtherView && !isRevoking) {
       const over = gone.filter(({ endedAt }) => endedAt !== undefined && endedAt <= now);
       if (over.length === 0) return { kind: 'taken' };
-      for (const generation of over) generation.isTaken = true;
+      // One that was given the same ports later was not shown yet: a look under way may still have seen it.
+      for (const generation of over) if (generation.beganAt <= since) generation.isTaken = true;
     }
     return { kind: generations.length > 0 && generations.every(({ isTaken }) => isTaken) ? 'back' : 'fine' };
   }
