@@ -14,7 +14,7 @@ const entry = fc.record({
   name: name.filter((text) => text !== '.' && text !== '..'),
   port: fc.integer({ min: 1, max: 65_535 }),
   protocol: fc.constantFrom('tcp', 'udp', 'sctp'),
-  hostIp: fc.oneof(fc.constantFrom('0.0.0.0', '::', ''), fc.ipV4(), fc.ipV6()),
+  hostIp: fc.oneof(fc.constantFrom('0.0.0.0', '::', '0::0', ''), fc.ipV4(), fc.ipV6()),
   hostPort: fc.integer({ min: 1, max: 65_535 }),
 });
 const entries = fc.uniqueArray(entry, { maxLength: 100, selector: ({ port, protocol }) => `${port}/${protocol}` });
@@ -33,6 +33,9 @@ function servicesOf(offered: readonly (typeof entry extends fc.Arbitrary<infer T
   return inspection.services;
 }
 
+/** An address as it stands in a URL: one of IPv6 has many spellings. */
+const hostOf = (address: string): string => (isIPv6(address) ? new URL(`http://[${address}]`).hostname : address);
+
 test('a value is a URL with the protocol, the address and the port that it was made of', () => {
   fc.assert(
     fc.property(entry, fc.oneof(fc.ipV4(), fc.ipV6()), (offered, hostIp) => {
@@ -40,10 +43,10 @@ test('a value is a URL with the protocol, the address and the port that it was m
       // Bound to loopback, it is not published.
       if (service === undefined) return assert.match(offered.hostIp, /^127\.|:/);
       const { protocol, hostname, port } = new URL(service.url);
-      const address = ['0.0.0.0', '::', ''].includes(offered.hostIp) ? hostIp : offered.hostIp;
+      const bound = hostOf(offered.hostIp);
       assert.equal(protocol, `${offered.protocol}:`);
       assert.equal(port, `${offered.hostPort}`);
-      assert.equal(hostname, isIPv6(address) ? new URL(`http://[${address}]`).hostname : address);
+      assert.equal(hostname, ['0.0.0.0', '[::]', ''].includes(bound) ? hostOf(hostIp) : bound);
       assert.equal(service.url, `${protocol}//${hostname}:${port}`);
     }),
     { numRuns: 1_000 },
