@@ -1,4 +1,4 @@
-/** A share of `npm run fuzz`, and that the fuzzer would find what it looks for. */
+/** A share of `npx tsx test/fuzz/main.ts`, and that the fuzzer would find what it looks for. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { readInspection } from '../../src/inspect/document.ts';
@@ -12,14 +12,22 @@ const options = { hostIp: HOST_IP, serviceVariable: 'DISCOVER', namePolicy: 'com
 test('50,000 environments are read without a throw or a foreign key, and in plain names as by the original', () => {
   for (let seed = 1; seed <= 50_000; seed++) {
     const found = faultOf(environmentOf(seed));
-    assert.equal(found, undefined, `npm run fuzz -- --strings 1 --documents 0 --seed ${seed}\n${found?.detail}`);
+    assert.equal(
+      found,
+      undefined,
+      `npx tsx test/fuzz/main.ts --strings 1 --documents 0 --seed ${seed}\n${found?.detail}`,
+    );
   }
 });
 
 test('3,000 documents are read without a throw, and to nothing that cannot be', () => {
   for (let seed = 1; seed <= 3_000; seed++) {
     const found = faultOfAnswer(answerOf(seed));
-    assert.equal(found, undefined, `npm run fuzz -- --strings 0 --documents 1 --seed ${seed}\n${found?.detail}`);
+    assert.equal(
+      found,
+      undefined,
+      `npx tsx test/fuzz/main.ts --strings 0 --documents 1 --seed ${seed}\n${found?.detail}`,
+    );
   }
 });
 

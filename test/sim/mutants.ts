@@ -1,5 +1,5 @@
 /**
- * npm run sim:mutants: does the simulation see?
+ * npx tsx test/sim/mutants.ts: does the simulation see?
  *
  * Plants one fault after the other in a copy of `src`, lets the simulation run against it, and tells
  * which it has found. A fault is a piece of text and what takes its place; one that does not fit the

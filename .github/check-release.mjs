@@ -1,0 +1,24 @@
+/**
+ * `node .github/check-release.mjs v1.2.3`: may this tag be published?
+ *
+ * Only where package.json has that version, and CHANGELOG.md tells of it and of nothing that waits; what it tells
+ * is written to release-notes.md. Run by the release workflow before anything is installed, so it needs no package.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+
+const [tag = ''] = process.argv.slice(2);
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+const [, ...sections] = readFileSync('CHANGELOG.md', 'utf8').split(/^## /m);
+const [newest = ''] = sections;
+const [heading] = newest.split('\n', 1);
+
+const faults = [
+  ...(tag === `v${version}` ? [] : [`the tag is ${tag}, package.json has ${version}`]),
+  ...(heading.startsWith(`${version} `) ? [] : [`the newest section of CHANGELOG.md is "${heading}"`]),
+  ...(sections.some((section) => section.startsWith('Pending')) ? ['CHANGELOG.md has a section that is pending'] : []),
+];
+if (faults.length > 0) {
+  console.error(`Not to be published: ${faults.join('; ')}`);
+  process.exit(1);
+}
+writeFileSync('release-notes.md', newest.slice(heading.length).trim());
