@@ -1,5 +1,5 @@
 /**
- * The soak: `npx tsx bench/soak.ts --hours 24 --rate 200`, or `--events 1000000` for CI.
+ * The soak: `npm run soak -- --hours 24 --rate 200`, or `--events 1000000` for CI.
  *
  * discover as built, a simulated engine and a real etcd, all private; containers come and go in rounds, in each
  * of which the event stream is cut once. After each round etcd must hold exactly what runs, garbage is
@@ -14,7 +14,7 @@ import { describeMachine } from './lib/report.ts';
 import { heading, type Look, rowOf, sayVerdicts, verdictsOf } from './lib/soak.ts';
 import { openWorld, type World } from './lib/world.ts';
 
-const help = `npx tsx bench/soak.ts [options]
+const help = `npm run soak -- [options]
 
   --hours N          how long; default 1
   --seconds N        the same, for a short look
