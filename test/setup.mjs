@@ -40,6 +40,7 @@ const parts = [
   { program: 'ip', package: 'iproute2', for: ['test'] },
   { program: 'curl', package: 'curl', for: ['test'] },
   { program: 'openssl', package: 'openssl', for: ['test'] },
+  { program: 'promtool', package: 'prometheus', for: ['test'] },
   { program: '/usr/bin/python3', package: 'python3-etcd3', for: ['test'], fits: hasEtcd3 },
 ];
 
@@ -141,6 +142,7 @@ function withApt(missing) {
       ...(packages.has('docker.io') && missing.some((part) => part.program === 'dockerd')
         ? ['docker.service', 'docker.socket']
         : []),
+      ...(packages.has('prometheus') ? ['prometheus.service'] : []),
     ];
     if (units.length > 0) {
       say(`Leaving ${units.join(', ')} off; to use them: systemctl enable --now ${units.join(' ')}`);
