@@ -23,6 +23,7 @@ import { Fleet, targetsOf } from './fleet.ts';
 import { Live } from './live.ts';
 import { type Exposition, exposition } from './prometheus.ts';
 import { fail, listen, nameOf, type Question, send, sendJson } from './server.ts';
+import type { HostAnswer, HostsAnswer } from './shapes.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
 
@@ -169,13 +170,14 @@ export class Endpoint {
     stream.end();
   }
 
-  async #hosts(): Promise<object> {
+  async #hosts(): Promise<HostsAnswer> {
     return { hosts: await this.#fleet.hosts(), stale: this.#fleet.stale };
   }
 
   async #host(host: string, response: ServerResponse): Promise<void> {
     const instances = (await this.#fleet.instances()).filter((one) => one.host === host);
-    sendJson(response, { host, instances, stale: this.#fleet.stale });
+    const answer: HostAnswer = { host, instances, stale: this.#fleet.stale };
+    sendJson(response, answer);
   }
 
   #stream(response: ServerResponse): Stream {

@@ -8,25 +8,7 @@ import type { EtcdAccess } from '../etcd.ts';
 import type { Instance } from '../model/instance.ts';
 import { parseOwner } from '../registry/owner.ts';
 import type { FoundKey } from '../registry/registry.ts';
-
-export interface HostRow {
-  readonly host: string;
-  /** A process writes for it, or did so less than a TTL ago. */
-  readonly alive: boolean;
-  /** Of its owner; null where there is none, or it does not say. */
-  readonly version: string | null;
-  readonly ip: string | null;
-  /** RFC 3339. */
-  readonly startedAt: string | null;
-  /** Its owner has stopped in order. */
-  readonly released: boolean;
-  readonly instances: number;
-}
-
-export interface Stale {
-  readonly ageMs: number;
-  readonly cause: string;
-}
+import type { HostRow, Stale } from './shapes.ts';
 
 /** Who looks at the same moment is told the same. */
 const freshMs = 1_000;

@@ -1,7 +1,8 @@
 /** `/status?watch`: the summary each second, and the containers that have changed, at most twice a second. */
 
 import type { Agent } from '../agent.ts';
-import { type Container, containerOf, containersOf, summaryOf } from './status.ts';
+import type { Container, ContainersEvent } from './shapes.ts';
+import { containerOf, containersOf, summaryOf } from './status.ts';
 import { Broadcast, type Stream } from './streams.ts';
 
 const tickMs = 500;
@@ -24,7 +25,8 @@ export class Live {
     stream.send('status', JSON.stringify(summaryOf(this.#agent)));
     const all = [...containersOf(this.#agent)];
     for (let at = 0; at === 0 || at < all.length; at += chunk) {
-      stream.send('containers', JSON.stringify({ reset: at === 0, set: all.slice(at, at + chunk), gone: [] }));
+      const event: ContainersEvent = { reset: at === 0, set: all.slice(at, at + chunk), gone: [] };
+      stream.send('containers', JSON.stringify(event));
     }
     this.#broadcast.add(stream);
   }
@@ -57,6 +59,7 @@ export class Live {
       else set.push(container);
     }
     this.#touched.clear();
-    this.#broadcast.send('containers', { reset: false, set, gone });
+    const event: ContainersEvent = { reset: false, set, gone };
+    this.#broadcast.send('containers', event);
   }
 }

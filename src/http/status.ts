@@ -1,93 +1,10 @@
-/**
- * What the agent is doing, for people: the shapes of `/status`, read from the agent whenever somebody asks.
- *
- * A summary is small and changes all the time; the containers are many and change one by one. `entry` and
- * `detail` of a refusal come from containers: whoever shows them shows them as text.
- */
+/** What the agent is doing, for people: read from the agent whenever somebody asks. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
 import { total } from '../metrics.ts';
 import { version } from '../version.ts';
 import { remedyOf } from '../why/explain.ts';
-
-export interface Check {
-  readonly name: 'docker' | 'listed' | 'lease';
-  readonly ok: boolean;
-  readonly detail: string;
-}
-
-export interface Summary {
-  readonly version: string;
-  /** RFC 3339, as `now` is. */
-  readonly startedAt: string;
-  readonly now: string;
-  readonly host: { readonly id: string; readonly realm: string; readonly ip: string };
-  readonly prefix: string;
-  readonly ready: boolean;
-  readonly checks: readonly Check[];
-  readonly docker: {
-    readonly connected: boolean;
-    readonly engine: string | null;
-    readonly api: string | null;
-    readonly endpoint: string;
-    readonly lastEventAt: string | null;
-    readonly reconnects: number;
-  };
-  readonly etcd: {
-    readonly connected: boolean;
-    readonly endpoints: readonly string[];
-    readonly leaseRemainingSeconds: number | null;
-    readonly ttlSeconds: number;
-    readonly claims: number;
-  };
-  readonly mailboxes: readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[];
-  readonly workers: { readonly threads: number; readonly max: number; readonly utilization: number };
-  /** Containers, but for `services`, which are keys, and `refused`, which are entries of advertisements. */
-  readonly counts: {
-    readonly running: number;
-    readonly published: number;
-    readonly services: number;
-    readonly refused: number;
-    readonly unreadable: number;
-    readonly parked: number;
-  };
-  /** Since the start. */
-  readonly totals: {
-    readonly events: number;
-    readonly transactions: number;
-    readonly operations: number;
-    readonly published: number;
-    readonly unpublished: number;
-    readonly refusals: number;
-  };
-  /** From the engine's event to the commit, since the start: seconds, and how many took no longer. */
-  readonly latency: {
-    readonly buckets: readonly (readonly [leSeconds: number, count: number])[];
-    readonly count: number;
-    readonly sumSeconds: number;
-  };
-}
-
-export type ContainerState = 'published' | 'pending' | 'refused' | 'unreadable' | 'parked';
-
-export interface Container {
-  /** The 12 digits that end its keys. */
-  readonly id: string;
-  readonly state: ContainerState;
-  readonly services: readonly {
-    readonly name: string;
-    readonly key: string;
-    readonly url: string;
-    readonly published: boolean;
-  }[];
-  readonly refusals: readonly {
-    readonly code: string;
-    readonly entry: string;
-    readonly detail: string;
-    readonly remedy: string;
-  }[];
-  readonly trouble: { readonly detail: string; readonly remedy: string } | null;
-}
+import type { Check, Container, ContainerState, Summary } from './shapes.ts';
 
 const remedies = {
   unreadable: 'Ask the engine itself: docker inspect. Until it answers, what is published of the container stays',

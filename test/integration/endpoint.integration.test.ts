@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
-import type { Container, Summary } from '../../src/http/status.ts';
+import type { Container, Summary } from '../../src/http/shapes.ts';
 import type { Instance } from '../../src/model/instance.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const src = fileURLToPath(new URL('../../src', import.meta.url));
-const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => /\.tsx?$/.test(file));
 
 /** What a file imports: paths below `src` for its own, names for packages. */
 const importsOf = new Map(
@@ -59,6 +59,8 @@ const mayImport: Record<string, readonly string[]> = {
   why: ['inspect', 'model', 'registry'],
   reap: [...common, 'config', 'registry'],
   http: [...common, 'agent.ts', 'client', 'config', 'etcd.ts', 'registry', 'why'],
+  // A program for browsers: of the agent it knows shapes, and no line of its code.
+  page: ['http', 'model'],
   'help.ts': ['commands', 'config'],
   'arguments.ts': ['errors.ts', 'version.ts', 'help.ts', 'commands', 'config'],
 };
@@ -111,7 +113,25 @@ test('each package is imported by one file', () => {
   for (const [name, where] of Object.entries(expected)) {
     assert.deepEqual([...(importers.get(name) ?? [])].sort(), where, name);
   }
-  assert.deepEqual([...importers.keys()].filter((name) => !(name in expected)).sort(), ['zod']);
+  const others = [...importers.keys()].filter((name) => !(name in expected)).sort();
+  assert.deepEqual(others, ['preact', 'zod']);
+  for (const file of importers.get('preact') ?? []) assert.match(file, /^page\//);
+});
+
+test('the page takes types alone from the agent, and makes no markup of a string', () => {
+  for (const file of files.filter((name) => name.startsWith('page/'))) {
+    const text = readFileSync(join(src, file), 'utf8');
+    const beyond = [...text.matchAll(/^import (.*) from '\.\.\/(.*)';/gm)].map(([, what, from]) => [what, from]);
+    for (const [what, from] of beyond) {
+      assert.match(what ?? '', /^type /, `${file} imports ${from}`);
+      assert.ok(['http/shapes.ts', 'model/container.ts'].includes(from ?? ''), `${file} imports ${from}`);
+    }
+    assert.doesNotMatch(
+      text,
+      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerously|\beval\b|Function\(/i,
+      file,
+    );
+  }
 });
 
 /** What a file imports at once, as opposed to when it comes to it, and whatever that imports. */

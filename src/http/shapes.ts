@@ -1,0 +1,134 @@
+/**
+ * The shapes of what is answered to people: by `/status` and `/v1/hosts`, and read by the page. Types alone, and no import,
+ * because a browser's program and the agent are both checked against them.
+ *
+ * A summary is small and changes all the time; the containers are many and change one by one. `entry` and
+ * `detail` of a refusal come from containers, and what is told of hosts from whoever may write to etcd: whoever
+ * shows them shows them as text.
+ */
+
+export interface Check {
+  readonly name: 'docker' | 'listed' | 'lease';
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+export interface Summary {
+  readonly version: string;
+  /** RFC 3339, as `now` is. */
+  readonly startedAt: string;
+  readonly now: string;
+  readonly host: { readonly id: string; readonly realm: string; readonly ip: string };
+  readonly prefix: string;
+  readonly ready: boolean;
+  readonly checks: readonly Check[];
+  readonly docker: {
+    readonly connected: boolean;
+    readonly engine: string | null;
+    readonly api: string | null;
+    readonly endpoint: string;
+    readonly lastEventAt: string | null;
+    readonly reconnects: number;
+  };
+  readonly etcd: {
+    readonly connected: boolean;
+    readonly endpoints: readonly string[];
+    readonly leaseRemainingSeconds: number | null;
+    readonly ttlSeconds: number;
+    readonly claims: number;
+  };
+  readonly mailboxes: readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[];
+  readonly workers: { readonly threads: number; readonly max: number; readonly utilization: number };
+  /** Containers, but for `services`, which are keys, and `refused`, which are entries of advertisements. */
+  readonly counts: {
+    readonly running: number;
+    readonly published: number;
+    readonly services: number;
+    readonly refused: number;
+    readonly unreadable: number;
+    readonly parked: number;
+  };
+  /** Since the start. */
+  readonly totals: {
+    readonly events: number;
+    readonly transactions: number;
+    readonly operations: number;
+    readonly published: number;
+    readonly unpublished: number;
+    readonly refusals: number;
+  };
+  /** From the engine's event to the commit, since the start: seconds, and how many took no longer. */
+  readonly latency: {
+    readonly buckets: readonly (readonly [leSeconds: number, count: number])[];
+    readonly count: number;
+    readonly sumSeconds: number;
+  };
+}
+
+export type ContainerState = 'published' | 'pending' | 'refused' | 'unreadable' | 'parked';
+
+export interface Container {
+  /** The 12 digits that end its keys. */
+  readonly id: string;
+  readonly state: ContainerState;
+  readonly services: readonly {
+    readonly name: string;
+    readonly key: string;
+    readonly url: string;
+    readonly published: boolean;
+  }[];
+  readonly refusals: readonly {
+    readonly code: string;
+    readonly entry: string;
+    readonly detail: string;
+    readonly remedy: string;
+  }[];
+  readonly trouble: { readonly detail: string; readonly remedy: string } | null;
+}
+
+/** Of `/status?watch`: what there is (`reset`, the first of several where there is much) and what has changed since. */
+export interface ContainersEvent {
+  readonly reset: boolean;
+  readonly set: readonly Container[];
+  readonly gone: readonly string[];
+}
+
+export interface HostRow {
+  readonly host: string;
+  /** A process writes for it, or did so less than a TTL ago. */
+  readonly alive: boolean;
+  /** Of its owner; null where there is none, or it does not say. */
+  readonly version: string | null;
+  readonly ip: string | null;
+  /** RFC 3339. */
+  readonly startedAt: string | null;
+  /** Its owner has stopped in order. */
+  readonly released: boolean;
+  readonly instances: number;
+}
+
+export interface Stale {
+  readonly ageMs: number;
+  readonly cause: string;
+}
+
+export interface HostsAnswer {
+  readonly hosts: readonly HostRow[];
+  /** While etcd cannot be followed. */
+  readonly stale: Stale | undefined;
+}
+
+export interface HostAnswer {
+  readonly host: string;
+  readonly instances: readonly HostInstance[];
+  readonly stale: Stale | undefined;
+}
+
+/** Of the fields of an instance those that the page shows. */
+export interface HostInstance {
+  readonly name: string;
+  readonly realm: string;
+  readonly containerId: string;
+  readonly url: string;
+  readonly key: string;
+}

@@ -1,0 +1,324 @@
+/** This host: what is published, what is not and why, and how the agent is. */
+import { useMemo, useState } from 'preact/hooks';
+import type { Container, Summary } from '../http/shapes.ts';
+import { Churn, PublishLatency } from './chart.tsx';
+import type { Here } from './here.ts';
+import { Facts, Filter, Foreign, Mark, Meter, Section } from './parts.tsx';
+import { matcher, type Problem, problemsOf, type ServiceRow, serviceRows } from './rows.ts';
+import { type Column, Table } from './table.tsx';
+import { count, duration, plural, since } from './words.ts';
+
+const columns: readonly Column<ServiceRow>[] = [
+  { label: 'Service', sort: ({ name }) => name, cell: ({ name }) => <Foreign>{name}</Foreign> },
+  { label: 'Address', sort: ({ url }) => url, cell: ({ url }) => <Foreign code>{url}</Foreign> },
+  {
+    label: 'Container',
+    kind: 'spare',
+    sort: ({ container }) => container,
+    cell: ({ container }) => <Foreign code>{container}</Foreign>,
+  },
+  { label: 'State', sort: ({ state }) => state, cell: ({ state }) => <State state={state} /> },
+];
+const keyOf = ({ key }: ServiceRow): string => key;
+
+const states: Readonly<
+  Record<ServiceRow['state'], { readonly mark: 'good' | 'bad' | 'waiting'; readonly word: string }>
+> = {
+  published: { mark: 'good', word: 'published' },
+  pending: { mark: 'waiting', word: 'pending' },
+  refused: { mark: 'bad', word: 'refused' },
+  unreadable: { mark: 'bad', word: 'not readable' },
+  parked: { mark: 'bad', word: 'parked' },
+};
+
+function State({ state }: { readonly state: ServiceRow['state'] }) {
+  const { mark, word } = states[state];
+  return (
+    <span class="state">
+      <Mark kind={mark} />
+      {word}
+    </span>
+  );
+}
+
+function rowDetails({ key, url, container }: ServiceRow) {
+  return (
+    <Facts
+      of={{
+        'Key in etcd': <Foreign code>{key}</Foreign>,
+        Value: <Foreign code>{url}</Foreign>,
+        Container: <Foreign code>{container}</Foreign>,
+        'Ask more': <code>discover why {container}</code>,
+      }}
+    />
+  );
+}
+
+export function HostView({ here, summary }: { readonly here: Here; readonly summary: Summary }) {
+  const [filter, setFilter] = useState('');
+  const all = useMemo(() => listed(here.containers.values()), [here.revision]);
+  const shown = useMemo(() => filtered(all, filter), [all, filter]);
+  const { counts } = summary;
+  const found = `${plural(shown.rows.length, 'service')}, ${count(shown.entries)} not published`;
+  const isFiltered = filter.trim() !== '';
+  return (
+    <>
+      <h2 class="unseen" tabIndex={-1} id="view">
+        This host
+      </h2>
+      <dl class="figures">
+        <Figure name="containers run" value={counts.running} />
+        <Figure name="of them published" value={counts.published} />
+        <Figure name="service keys" value={counts.services} />
+        <Figure name="not published" value={counts.refused + counts.unreadable + counts.parked} alerts />
+      </dl>
+      <div class="columns">
+        <div class="lists">
+          <Filter label="Filter by service, address or container" value={filter} change={setFilter} found={found} />
+          <NotPublished problems={shown.problems} count={ofAll(shown.entries, all.entries)} />
+          <Section
+            title={
+              <>
+                Services <span class="count">{ofAll(shown.rows.length, all.rows.length)}</span>
+              </>
+            }
+          >
+            {useMemo(
+              () => (
+                <Table
+                  caption="Services of this host"
+                  columns={columns}
+                  rows={shown.rows}
+                  keyOf={keyOf}
+                  details={rowDetails}
+                  empty={
+                    isFiltered ? 'No service fits the filter.' : 'No container that runs here advertises a service.'
+                  }
+                />
+              ),
+              [shown.rows, isFiltered],
+            )}
+          </Section>
+        </div>
+        <Aside here={here} summary={summary} />
+      </div>
+    </>
+  );
+}
+
+interface Listed {
+  readonly rows: readonly ServiceRow[];
+  readonly problems: readonly Problem[];
+  /** Of all problems. */
+  readonly entries: number;
+}
+
+function listOf(rows: readonly ServiceRow[], problems: readonly Problem[]): Listed {
+  return { rows, problems, entries: problems.reduce((sum, { entries }) => sum + entries.length, 0) };
+}
+
+function listed(containers: Iterable<Container>): Listed {
+  const all = [...containers];
+  return listOf(serviceRows(all), problemsOf(all));
+}
+
+function filtered(all: Listed, filter: string): Listed {
+  if (filter.trim() === '') return all;
+  const fits = matcher(filter);
+  const problems = all.problems.map((problem) => ({
+    ...problem,
+    entries: problem.entries.filter(({ container, entry, detail }) => fits(container, entry, detail, problem.title)),
+  }));
+  return listOf(
+    all.rows.filter(({ name, url, container }) => fits(name, url, container)),
+    problems.filter(({ entries }) => entries.length > 0),
+  );
+}
+
+const ofAll = (shown: number, all: number): string => (shown === all ? count(all) : `${count(shown)} of ${count(all)}`);
+
+function Figure({
+  name,
+  value,
+  alerts = false,
+}: {
+  readonly name: string;
+  readonly value: number;
+  readonly alerts?: boolean;
+}) {
+  return (
+    <div class={alerts && value > 0 ? 'alert' : undefined}>
+      <dt>{name}</dt>
+      <dd>{count(value)}</dd>
+    </div>
+  );
+}
+
+function NotPublished({ problems, count }: { readonly problems: readonly Problem[]; readonly count: string }) {
+  if (problems.length === 0) return null;
+  return (
+    <Section
+      title={
+        <>
+          Not published <span class="count">{count}</span>
+        </>
+      }
+      class="problems"
+    >
+      {problems.map((problem) => (
+        <ProblemGroup key={problem.code} problem={problem} />
+      ))}
+    </Section>
+  );
+}
+
+const entriesAtOnce = 10;
+const moreAtOnce = 100;
+
+function ProblemGroup({ problem: { title, remedy, entries } }: { readonly problem: Problem }) {
+  const [limit, setLimit] = useState(entriesAtOnce);
+  return (
+    <article>
+      <h3>
+        {title} <span class="count">{plural(entries.length, 'entry', 'entries')}</span>
+      </h3>
+      <p class="remedy">{remedy}</p>
+      <ul>
+        {entries.slice(0, limit).map(({ container, entry, detail }) => (
+          <li key={`${container} ${entry}`}>
+            <Foreign code>{container}</Foreign>
+            {entry !== '' && (
+              <b>
+                <Foreign code>{entry}</Foreign>
+              </b>
+            )}
+            <Foreign>{detail}</Foreign>
+          </li>
+        ))}
+      </ul>
+      {entries.length > limit && (
+        <button type="button" class="more" onClick={() => setLimit(limit + moreAtOnce)}>
+          {plural(Math.min(moreAtOnce, entries.length - limit), 'more entry', 'more entries')}
+        </button>
+      )}
+    </article>
+  );
+}
+
+const checkNames: Readonly<Record<Summary['checks'][number]['name'], string>> = {
+  docker: 'Event stream',
+  listed: 'First look',
+  lease: 'Lease',
+};
+
+function Aside({ here, summary }: { readonly here: Here; readonly summary: Summary }) {
+  const { checks, docker, etcd, mailboxes, now, workers } = summary;
+  const nowMs = Date.parse(now);
+  const { leaseRemainingSeconds: left, ttlSeconds } = etcd;
+  // They are told of in the order they start in, the sink first.
+  const inDataOrder = [...mailboxes].reverse();
+  const lastEvent = since(docker.lastEventAt, nowMs);
+  return (
+    <aside aria-label="How the agent is">
+      <Churn history={here.history} />
+      <PublishLatency history={here.history} />
+      <Section title="Ready">
+        <ul class="checks">
+          {checks.map(({ name, ok, detail }) => (
+            <li key={name}>
+              <span class="quiet">{checkNames[name]}</span>
+              <span>
+                <Mark kind={ok ? 'good' : 'bad'} />
+                <span class="unseen">{ok ? 'good: ' : 'missing: '}</span> <Foreign>{detail}</Foreign>
+              </span>
+            </li>
+          ))}
+        </ul>
+      </Section>
+      <Section title="Docker">
+        <Facts
+          of={{
+            Connection: <Connected is={docker.connected} />,
+            Engine: docker.engine === null ? undefined : <Foreign>{docker.engine}</Foreign>,
+            API: docker.api === null ? undefined : <Foreign>{docker.api}</Foreign>,
+            At: <Foreign code>{docker.endpoint}</Foreign>,
+            'Last event': lastEvent === undefined ? 'none yet' : `${lastEvent} ago`,
+            Reconnects: count(docker.reconnects),
+          }}
+        />
+      </Section>
+      <Section title="etcd">
+        <Facts
+          of={{
+            Connection: <Connected is={etcd.connected} />,
+            At: etcd.endpoints.map((endpoint) => (
+              <div key={endpoint}>
+                <Foreign code>{endpoint}</Foreign>
+              </div>
+            )),
+            Lease:
+              left === null ? (
+                <span class="state">
+                  <Mark kind="bad" />
+                  none
+                </span>
+              ) : (
+                <>
+                  {Math.round(left)} of {ttlSeconds} s left
+                  <Meter label="Lease" share={left / ttlSeconds} />
+                </>
+              ),
+            Claims: count(etcd.claims),
+          }}
+        />
+      </Section>
+      <Section title="Mailboxes">
+        <table class="small">
+          <thead>
+            <tr>
+              <th scope="col">Actor</th>
+              <th scope="col" class="number">
+                Waiting
+              </th>
+              <th scope="col" class="number">
+                In hand
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {inDataOrder.map(({ name, waiting, inFlight }) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td class="number">{count(waiting)}</td>
+                <td class="number">{count(inFlight)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Section>
+      <Section title="Workers">
+        <Facts
+          of={{
+            Threads: workers.max === 0 ? 'none: all on the main thread' : `${workers.threads} of ${workers.max}`,
+            'In use': (
+              <>
+                {Math.round(workers.utilization * 100)} %
+                <Meter label="In use" share={workers.utilization} />
+              </>
+            ),
+            'Running for': duration(nowMs - Date.parse(summary.startedAt)),
+          }}
+        />
+      </Section>
+    </aside>
+  );
+}
+
+function Connected({ is }: { readonly is: boolean }) {
+  return (
+    <span class="state">
+      <Mark kind={is ? 'good' : 'bad'} />
+      {is ? 'connected' : 'not connected'}
+    </span>
+  );
+}

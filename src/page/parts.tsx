@@ -1,0 +1,103 @@
+/** What several views are made of. */
+import type { ComponentChildren } from 'preact';
+import { useEffect, useId, useState } from 'preact/hooks';
+import { foreign } from './words.ts';
+
+/** Text that others have written: kept to itself, whichever way it runs, and never more than text. */
+export function Foreign({ children, code = false }: { readonly children: string; readonly code?: boolean }) {
+  return <bdi class={code ? 'code' : undefined}>{foreign(children)}</bdi>;
+}
+
+export type MarkKind = 'good' | 'bad' | 'waiting';
+
+const marks: Readonly<Record<MarkKind, string>> = {
+  good: 'M3 8.5l3.5 3.5L13 4.5',
+  bad: 'M4 4l8 8M12 4l-8 8',
+  waiting: 'M8 2.5a5.5 5.5 0 1 0 .01 0',
+};
+
+/** A shape beside a word that says the same. */
+export function Mark({ kind }: { readonly kind: MarkKind }) {
+  return (
+    <svg class={`mark ${kind}`} viewBox="0 0 16 16" aria-hidden="true">
+      <path d={marks[kind]} />
+    </svg>
+  );
+}
+
+interface SectionProps {
+  readonly title: ComponentChildren;
+  readonly class?: string;
+  readonly children: ComponentChildren;
+}
+
+export function Section({ title, class: name, children }: SectionProps) {
+  const id = useId();
+  return (
+    <section class={name} aria-labelledby={id}>
+      <h2 id={id}>{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+/** Names and values; a value that is undefined is left out with its name. */
+export function Facts({ of }: { readonly of: Readonly<Record<string, ComponentChildren>> }) {
+  return (
+    <dl class="facts">
+      {Object.entries(of).map(([name, value]) =>
+        value === undefined ? null : (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ),
+      )}
+    </dl>
+  );
+}
+
+/** A share of a whole as a bar, with its number in words beside it. */
+export function Meter({ label, share }: { readonly label: string; readonly share: number }) {
+  const part = Math.min(1, Math.max(0, share));
+  return (
+    <svg class="meter" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
+      <title>{label}</title>
+      <rect class="whole" width="100" height="6" />
+      <rect class="part" width={part * 100} height="6" />
+    </svg>
+  );
+}
+
+interface FilterProps {
+  readonly label: string;
+  readonly value: string;
+  readonly change: (value: string) => void;
+  /** What is left, said to a reader of the screen once typing has paused. */
+  readonly found: string;
+}
+
+export function Filter({ label, value, change, found }: FilterProps) {
+  const [said, say] = useState('');
+  // What comes and goes while nobody types is not read out.
+  useEffect(() => {
+    const timer = setTimeout(() => say(value === '' ? '' : found), 700);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return (
+    <search class="filter">
+      <input
+        type="search"
+        placeholder={label}
+        aria-label={label}
+        autocomplete="off"
+        spellcheck={false}
+        value={value}
+        onInput={(event) => change(event.currentTarget.value)}
+      />
+      <span class="unseen" role="status">
+        {said}
+      </span>
+    </search>
+  );
+}

@@ -1,0 +1,68 @@
+/**
+ * How things are worded and written: reasons, durations, numbers, and text that others have written.
+ * Pure, and nothing of the browser's.
+ */
+import type { RefusalCode } from '../model/container.ts';
+
+/** Why an entry, or a whole container, is not published: the heading that its entries stand below. */
+export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'parked', string>> = {
+  'name-invalid': 'The name is not allowed',
+  'port-invalid': 'The port is not one',
+  'protocol-invalid': 'The protocol is not known',
+  'not-published': 'The port is not published',
+  loopback: 'Only the host itself can reach it',
+  multiline: 'The advertisement has more than one line',
+  'too-long': 'The advertisement is too long',
+  'too-many': 'It advertises too many services',
+  unreadable: 'The container could not be looked at',
+  parked: 'etcd refuses its keys',
+};
+
+/** Steers the reader's eye or is not seen at all, wherever it stands. */
+const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const charactersMax = 300;
+
+/** Text that somebody else has written, as it can be shown: what cannot be seen as a mark, and not without end. */
+export function foreign(text: string): string {
+  const cut = text.length > charactersMax ? `${text.slice(0, charactersMax)}…` : text;
+  return cut.replaceAll(unseen, '\ufffd');
+}
+
+const grouped = new Intl.NumberFormat('en');
+
+export function count(value: number): string {
+  return grouped.format(value);
+}
+
+/** `1 entry`, `2 entries`. */
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** Two units at the most, the second only where it tells something. */
+export function duration(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return minutes < 10 ? `${minutes} min ${seconds % 60} s` : `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${minutes % 60} min`;
+  const days = Math.floor(hours / 24);
+  return days < 100 ? `${days} d ${hours % 24} h` : `${count(days)} d`;
+}
+
+/** Of a moment as the agent writes it; of one that is not a moment (others write owner keys too), nothing. */
+export function since(moment: string | null, nowMs: number): string | undefined {
+  const ms = nowMs - Date.parse(moment ?? '');
+  return Number.isNaN(ms) ? undefined : duration(ms);
+}
+
+/** Two digits that count. */
+export function latency(seconds: number): string {
+  const [value, unit] = seconds < 1 ? [seconds * 1000, 'ms'] : [seconds, 's'];
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;
+}
+
+export function rate(perSecond: number): string {
+  return count(perSecond < 9.95 ? Math.round(perSecond * 10) / 10 : Math.round(perSecond));
+}

@@ -1,0 +1,57 @@
+/**
+ * A real browser, Debian's Chromium without a window, and pages in it that keep what a test must know of them:
+ * every address they asked for, and everything that they, or the browser on their behalf, complained about.
+ */
+import assert from 'node:assert/strict';
+import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { requireCommand } from './run.ts';
+
+export interface Tab extends AsyncDisposable {
+  readonly page: Page;
+  /** Throws unless all was asked of where the page is from, no script of a stranger ran, and nothing was refused. */
+  assertClean(): void;
+}
+
+export interface Browser extends AsyncDisposable {
+  open(url: string, options?: BrowserContextOptions): Promise<Tab>;
+}
+
+export async function startBrowser(): Promise<Browser> {
+  const browser = await chromium.launch({ executablePath: requireCommand('chromium') });
+  return {
+    open: async (url, options = {}) => {
+      const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+      const page = await context.newPage();
+      const requests: string[] = [];
+      const complaints: string[] = [];
+      page.on('request', (request) => requests.push(request.url()));
+      page.on('pageerror', (error) => complaints.push(String(error)));
+      page.on('dialog', (dialog) => {
+        complaints.push(`dialog: ${dialog.message()}`);
+        void dialog.dismiss();
+      });
+      page.on('console', (message) => {
+        // What a test does to discover, the browser says as well.
+        if (!/net::ERR_|status of 503/.test(message.text())) complaints.push(message.text());
+      });
+      await page.addInitScript(
+        `addEventListener('securitypolicyviolation', (event) => console.error('refused: ' + event.violatedDirective))`,
+      );
+      await page.goto(url);
+      return {
+        page,
+        assertClean: () => {
+          assert.deepEqual(complaints, []);
+          assert.ok(requests.length >= 4, 'The page, its script, its style and a stream');
+          const { origin } = new URL(url);
+          assert.deepEqual(
+            requests.filter((request) => !request.startsWith(`${origin}/`) && !request.startsWith('data:')),
+            [],
+          );
+        },
+        [Symbol.asyncDispose]: () => context.close(),
+      };
+    },
+    [Symbol.asyncDispose]: () => browser.close(),
+  };
+}

@@ -1,0 +1,434 @@
+/**
+ * The page, in a real browser: what it shows is what there is, from whomever it comes, and it can be used by
+ * whoever has to.
+ *
+ * `SCREENSHOT=<directory>` has it take the pictures of the README there, from the containers of the first test.
+ */
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import axe, { type AxeResults } from 'axe-core';
+import type { Page } from 'playwright-core';
+import { forkEngine } from '../../bench/engine/client.ts';
+import type { CreateOptions } from '../../bench/engine/documents.ts';
+import type { Container, Summary } from '../../src/http/shapes.ts';
+import { type Browser, startBrowser } from '../helpers/browser.ts';
+import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { freePort, fromDockerd, fromEngine, type Host, type HostOptions, startHost } from '../helpers/host.ts';
+import { needs } from '../helpers/run.ts';
+
+const offering = (advertisement: string, ...ports: string[]): CreateOptions => ({
+  env: [`DISCOVER=${advertisement}`],
+  ports: ports.map((container) => ({ container })),
+});
+
+/** A host whose discover serves the page, and where. */
+async function startServing(options: HostOptions): Promise<Host & { readonly url: string }> {
+  const port = await freePort();
+  const host = await startHost({ ...options, args: ['--http:listen', String(port), ...(options.args ?? [])] });
+  return Object.assign(host, { url: `http://127.0.0.1:${port}/` });
+}
+
+/** What stands in the rows of the table, cell by cell. */
+const rowsOf = (page: Page): Promise<string[][]> =>
+  page.evaluate(
+    `[...document.querySelectorAll('.rows tbody tr:not(.details)')].map((row) => [...row.cells].map((cell) => cell.textContent))`,
+  );
+
+const shown = async (page: Page, rows: readonly (readonly (string | RegExp)[])[]): Promise<void> => {
+  await eventually(async () => {
+    const found = await rowsOf(page);
+    assert.equal(found.length, rows.length, JSON.stringify(found));
+    for (const [index, cells] of rows.entries()) {
+      for (const [column, cell] of cells.entries()) {
+        const text = found[index]?.[column] ?? '';
+        if (typeof cell === 'string') assert.equal(text, cell);
+        else assert.match(text, cell);
+      }
+    }
+  });
+};
+
+const says = (page: Page, text: string | RegExp): Promise<void> =>
+  page.getByText(text).first().waitFor({ state: 'visible', timeout: 20_000 });
+
+describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl') }, () => {
+  let browser: Browser;
+  before(async () => {
+    browser = await startBrowser();
+  });
+  after(() => browser[Symbol.asyncDispose]());
+
+  test('shows containers as they start and until they die, and what is refused with its reason and remedy (real dockerd, real etcd)', {
+    skip: needs('dockerd', 'docker', 'busybox', 'ip', 'root'),
+  }, async () => {
+    await using dockerd = await startDockerd();
+    await using host = await startServing({
+      source: fromDockerd(dockerd),
+      names: { id: 'host-1', realm: 'production' },
+      ttl: 30,
+    });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    await says(page, 'No container that runs here advertises a service.');
+    const web = await dockerd.run({ env: { DISCOVER: 'web:80,stats:8125/udp' }, ports: [80] });
+    const url = `tcp://10.0.0.5:${await dockerd.hostPort(web, '80/tcp')}`;
+    await shown(page, [['web', url, web.slice(0, 12), 'published']]);
+    const problem = page.getByRole('region', { name: 'Not published' }).getByRole('article');
+    const text = await problem.innerText();
+    for (const part of ['The port is not published', 'Publish the port: docker run -p', 'stats:8125/udp']) {
+      assert.ok(text.includes(part), text);
+    }
+    assert.match(text, /8125\/udp is not published; published are 80\/tcp/);
+
+    const api = await dockerd.run({ env: { DISCOVER: 'api:80' }, ports: [80], rm: true });
+    await shown(page, [['api'], ['web']]);
+    await dockerd.docker('kill', api);
+    await shown(page, [['web']]);
+    await dockerd.docker('rm', '--force', web);
+    await says(page, 'No container that runs here advertises a service.');
+    await eventually(async () => assert.equal(await problem.count(), 0));
+    tab.assertClean();
+    if (process.env.SCREENSHOT !== undefined) await takePictures(browser, host.url, dockerd, process.env.SCREENSHOT);
+  });
+
+  test('shows what is hostile as text, and nothing of it runs (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startServing({ source: fromEngine(engine), args: ['--discover:namePolicy', 'raw'] });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    const names = [
+      '<img src=x onerror=alert(1)>',
+      '"><script>alert(2)<' + 'script>',
+      `long-${'x'.repeat(120)}`,
+      '{{7*7}}',
+    ];
+    const refused = [
+      '<svg onload=alert(3)>/:80',
+      '\u202egnp.exe\u2066\u2067/:80',
+      `/${'y'.repeat(200)}:80`,
+      '\u200b\u0007/\u001b[31m:80',
+    ];
+    await engine.run([offering([...names.map((name) => `${name}:80`), ...refused].join(), '80/tcp')]);
+    // Whoever may write to etcd can write this.
+    const foreign = '/discover/service/<b>bold<b>\u202e/default/<i>host<i>\u202e/0123456789ab';
+    await host.etcd.ctl('put', foreign, 'tcp://192.0.2.9:9');
+    const version = '<img src=x onerror=alert(4)>\u202e';
+    await host.etcd.ctl(
+      'put',
+      '/discover/owner/<i>host<i>\u202e',
+      JSON.stringify({ version, ip: version, started: version }),
+    );
+
+    await eventually(async () => {
+      const found = (await rowsOf(page)).map(([name]) => name);
+      assert.deepEqual(found.sort(), [...names].sort());
+    });
+    const problems = await page.getByRole('region', { name: 'Not published' }).innerText();
+    assert.ok(problems.includes('<svg onload=alert(3)>/:80'), problems);
+    assert.ok(problems.includes('\ufffdgnp.exe\ufffd\ufffd/:80'), problems);
+    assert.doesNotMatch(problems, /[\u202e\u2066\u2067\u200b\u0007\u001b]/);
+    await page.locator('[data-row]').first().click();
+    await page.getByRole('link', { name: 'Fleet', exact: true }).click();
+    await page.getByRole('link', { name: '<i>host<i>\ufffd' }).waitFor();
+    const row = (await rowsOf(page)).find(([name]) => name === '<i>host<i>\ufffd');
+    assert.deepEqual(row, [
+      '<i>host<i>\ufffd',
+      'nobody writes',
+      '<img src=x onerror=alert(4)>\ufffd',
+      '<img src=x onerror=alert(4)>\ufffd',
+      '–',
+      '1',
+    ]);
+    await page.getByRole('link', { name: '<i>host<i>\ufffd' }).click();
+    await shown(page, [['<b>bold<b>\ufffd', 'tcp://192.0.2.9:9', 'default', '0123456789ab']]);
+    for (const width of [1280, 375]) {
+      for (const hash of ['#here', '#fleet', '#fleet/%3Ci%3Ehost%3Ci%3E%E2%80%AE']) {
+        await page.setViewportSize({ width, height: 800 });
+        await page.goto(`${host.url}${hash}`);
+        await page.locator('[data-row]').first().waitFor();
+        assert.equal(
+          await page.evaluate('document.documentElement.scrollWidth <= innerWidth'),
+          true,
+          `${width} ${hash}`,
+        );
+        assert.equal(await page.evaluate(`document.querySelectorAll('img, #page script, iframe, b > b, i').length`), 0);
+      }
+    }
+    tab.assertClean();
+  });
+
+  test('says since when the connection is lost, comes back by itself, and then shows what is (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    const state = page.getByRole('banner').getByRole('status');
+    const isSaid = (text: string) => eventually(async () => assert.equal(await state.innerText(), text));
+    const [gone = ''] = await engine.run([offering('gone:80', '80/tcp'), offering('stays:80', '80/tcp')]);
+    await shown(page, [['gone'], ['stays']]);
+    await isSaid('Live');
+
+    await host.terminate();
+    await isSaid('Connection lost');
+    const bar = page.getByText('No connection to discover');
+    assert.match(
+      await bar.locator('xpath=..').innerText(),
+      /since \d+:\d\d:\d\d.*, for \d+ s\. It is tried again by itself\./,
+    );
+    // What was there is still to be seen.
+    await shown(page, [['gone'], ['stays']]);
+    await engine.apply('stop', [gone]);
+    await engine.run([offering('new:80', '80/tcp')]);
+    await host.launch();
+    await isSaid('Live');
+    await shown(page, [['new'], ['stays']]);
+    assert.equal(await bar.count(), 0);
+
+    // Nobody ends the connection: it is silent. The browser's clock is put forward, discover's stands still.
+    await page.clock.install();
+    host.discover.signal('SIGSTOP');
+    await page.clock.fastForward(10_000);
+    await isSaid('Connection lost');
+    host.discover.signal('SIGCONT');
+    await page.clock.fastForward(10_000);
+    await isSaid('Live');
+    tab.assertClean();
+  });
+
+  test('lets go of its stream while nobody looks, and takes it up again (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 1 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    const streams = async (): Promise<string | undefined> =>
+      /^discover_http_streams (\d+)$/m.exec(await (await fetch(`${host.url}metrics`)).text())?.[1];
+    const look = (isHidden: boolean): Promise<unknown> =>
+      page.evaluate(`
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => ${isHidden} });
+        document.dispatchEvent(new Event('visibilitychange'));
+      `);
+    await shown(page, [['service-0']]);
+    await page.clock.install();
+    await look(true);
+    await page.clock.fastForward(50_000);
+    assert.equal(await streams(), '1');
+    await page.clock.fastForward(11_000);
+    await eventually(async () => assert.equal(await streams(), '0'));
+    await engine.run([offering('new:80', '80/tcp')]);
+    await look(false);
+    await shown(page, [['new'], ['service-0']]);
+    assert.equal(await streams(), '1');
+    tab.assertClean();
+  });
+
+  test('shows the fleet: who writes for each host, and the instances of one (two simulated engines, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 2 });
+    await using other = await forkEngine({ containers: 0 });
+    await using host = await startServing({ source: fromEngine(engine), record: false });
+    // Its neighbours' keys are those of the first one already.
+    await using second = await startHost({
+      ...{ source: fromEngine(other), etcd: host.etcd, record: false },
+      names: { id: 'host-2', realm: 'blue', ip: '10.0.0.6' },
+    });
+    const [first = ''] = await other.run([offering('api:80', '80/tcp')]);
+    await using tab = await browser.open(`${host.url}#fleet`);
+    const { page } = tab;
+    const known = (rows: string[][]): string[][] => rows.filter(([name]) => name === 'h1' || name === 'host-2');
+    const { version } = JSON.parse((await host.etcd.get('/discover/owner/')).get('/discover/owner/h1') ?? '') as {
+      version: string;
+    };
+    await eventually(async () => {
+      const found = known(await rowsOf(page));
+      assert.deepEqual(
+        found.map((cells) => cells.filter((_, index) => index !== 4)),
+        [
+          ['h1', 'alive', '10.0.0.5', version, '2'],
+          ['host-2', 'alive', '10.0.0.6', version, '1'],
+        ],
+      );
+      for (const [, , , , age] of found) assert.match(age ?? '', /^\d+ s$/);
+    });
+    await page.getByRole('link', { name: 'host-2', exact: true }).click();
+    await shown(page, [['api', /^tcp:\/\/10\.0\.0\.6:\d+$/, 'blue', first.slice(0, 12)]]);
+    // Who went there reads on there.
+    assert.equal(await page.evaluate('document.activeElement.textContent'), 'host-2');
+    await other.run([offering('batch:80', '80/tcp')]);
+    await shown(page, [['api'], ['batch']]);
+    await page.goBack();
+    await second.terminate();
+    await eventually(async () => assert.equal(known(await rowsOf(page))[1]?.[1], 'stopped in order'));
+    tab.assertClean();
+  });
+
+  test('can be used by the keyboard alone (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 3 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    await shown(page, [['service-0'], ['service-1'], ['service-2']]);
+    const press = async (...keys: string[]): Promise<unknown> => {
+      for (const key of keys) await page.keyboard.press(key);
+      return page.evaluate(`(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()`);
+    };
+    const order: unknown[] = [];
+    for (let count = 0; count < 9; count++) order.push(await press('Tab'));
+    const filter = 'Filter by service, address or container';
+    const columns = ['Service↑', 'Address', 'Container', 'State'];
+    assert.deepEqual(order, ['Skip to the content', 'This host', 'Fleet', filter, ...columns, 'service-0']);
+    assert.equal(await press('ArrowDown'), 'service-1');
+    assert.equal(await press('End'), 'service-2');
+    assert.equal(await press('ArrowDown'), 'service-2');
+    assert.equal(await press('Home'), 'service-0');
+    await press('Enter');
+    const [id = ''] = (await engine.snapshot()).map((one) => one.id.slice(0, 12));
+    await says(page, `/discover/service/service-0/default/h1/${id}`);
+    assert.equal(await page.evaluate(`document.activeElement.getAttribute('aria-expanded')`), 'true');
+
+    await press('Shift+Tab', 'Shift+Tab', 'Shift+Tab', 'Shift+Tab', 'Enter');
+    await shown(page, [['service-2'], ['service-1'], ['service-0']]);
+    assert.equal(await page.evaluate(`document.activeElement.closest('th').ariaSort`), 'descending');
+    assert.equal(await press('Shift+Tab'), filter);
+    await page.keyboard.type('SERVICE 32769');
+    await shown(page, [['service-1']]);
+    await eventually(async () =>
+      assert.equal(await page.getByRole('search').getByRole('status').innerText(), '1 service, 0 not published'),
+    );
+    await page.keyboard.type('x');
+    await says(page, 'No service fits the filter.');
+    tab.assertClean();
+  });
+
+  test('is found fit by axe in light and dark, in each state it can be in (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 3 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    await engine.run([offering('web:80,no/name:80', '80/tcp')]);
+    const views: [string, (page: Page) => Promise<unknown>][] = [
+      ['#here', (page) => page.locator('[data-row]').first().click()],
+      ['#fleet', (page) => page.getByRole('link', { name: 'h1', exact: true }).waitFor()],
+      ['#fleet/h1', (page) => page.locator('[data-row]').first().click()],
+    ];
+    await using light = await browser.open(host.url, { colorScheme: 'light' });
+    await using dark = await browser.open(host.url, { colorScheme: 'dark' });
+    for (const { page } of [light, dark]) {
+      for (const [hash, make] of views) {
+        await page.goto(`${host.url}${hash}`);
+        await make(page);
+        assert.deepEqual(await unfit(page), [], hash);
+      }
+    }
+    light.assertClean();
+    dark.assertClean();
+    await host.terminate();
+    for (const { page } of [light, dark]) {
+      await says(page, 'Connection lost');
+      assert.deepEqual(await unfit(page), [], 'lost');
+    }
+  });
+
+  test('stays usable with 10,000 instances (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 10_000 });
+    await using host = await startServing({ source: fromEngine(engine), record: false, ttl: 60 });
+    await eventually(async () => assert.equal((await host.held()).size, 20_000), { timeoutMs: 60_000, everyMs: 500 });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    await says(page, '1–100 of 10,000');
+    assert.equal((await rowsOf(page)).length, 100);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await eventually(async () => assert.deepEqual((await rowsOf(page))[0]?.[0], 'service-100'));
+    await page.getByRole('button', { name: 'Service', exact: true }).click();
+    await eventually(async () => assert.deepEqual((await rowsOf(page))[0]?.[0], 'service-9999'));
+    await page.getByRole('searchbox').fill('service-777');
+    await eventually(async () => {
+      const names = (await rowsOf(page)).map(([name]) => name);
+      assert.deepEqual(names, [...Array.from({ length: 10 }, (_, index) => `service-777${9 - index}`), 'service-777']);
+    });
+    assert.ok(Number(await page.evaluate(`document.querySelectorAll('*').length`)) < 3_000);
+    await page.goto(`${host.url}#fleet/h1`);
+    await says(page, '1–100 of 10,000');
+    assert.equal((await rowsOf(page)).length, 100);
+    tab.assertClean();
+  });
+
+  test('agrees with etcd, as /status does, once 50 containers a second have come and gone (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 10 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    await shown(
+      page,
+      Array.from({ length: 10 }, (_, index) => [`service-${index}`]),
+    );
+    await engine.churn({ rate: 50, seconds: 4, lifetimeMs: 500, survivors: 0.2 });
+    await host.converged();
+    const held = [...(await host.held())].filter(([key]) => key.startsWith('/discover/service/'));
+    const wanted = held
+      .map(([key, url]) => [key.split('/')[3], url, key.split('/').at(-1), 'published'].join(' '))
+      .sort();
+    assert.equal(wanted.length, 50);
+    await eventually(async () => assert.deepEqual((await rowsOf(page)).map((cells) => cells.join(' ')).sort(), wanted));
+    const status = (await (await fetch(`${host.url}status`)).json()) as Summary & {
+      readonly containers: readonly Container[];
+    };
+    const told = status.containers.flatMap(({ id, services }) =>
+      services.map(({ name, url, published }) => [name, url, id, published ? 'published' : ''].join(' ')),
+    );
+    assert.deepEqual(told.sort(), wanted);
+    // Its figures follow once a second.
+    await eventually(async () =>
+      assert.deepEqual(await page.locator('.figures dd').allInnerTexts(), ['50', '50', '50', '0']),
+    );
+    assert.equal(status.totals.published, 10 + 200);
+    assert.equal(status.totals.unpublished, 160);
+    await says(page, /published,.*withdrawn a second/);
+    tab.assertClean();
+  });
+});
+
+/** What axe finds wrong, however small: the rule and where. */
+async function unfit(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate<AxeResults>('axe.run()');
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+}
+
+/** What a small host looks like: containers that stay, some that are refused, and one after the other that come and go. */
+async function takePictures(browser: Browser, url: string, dockerd: Dockerd, directory: string): Promise<void> {
+  const staying: [advertisement: string, ports: (number | string)[]][] = [
+    ['web:80', [80]],
+    ['web:80', [80]],
+    ['api:3000,metrics:9100', [3000, 9100]],
+    ['api:3000,metrics:9100', [3000, 9100]],
+    ['checkout:8080', [8080]],
+    ['search:9200', [9200]],
+    ['dns:53,dns:53/udp', [53, '53/udp']],
+    ['sessions:6379', [6379]],
+    ['mailer:25,stats:8125/udp', [25]],
+    ['reports:8080,admin:9000', [8080, '127.0.0.1::9000']],
+  ];
+  for (const [advertisement, ports] of staying) await dockerd.run({ env: { DISCOVER: advertisement }, ports });
+  const tabs = await Promise.all(
+    (['light', 'dark'] as const).map((colorScheme) =>
+      browser.open(url, { colorScheme, deviceScaleFactor: 1, viewport: { width: 1200, height: 772 } }),
+    ),
+  );
+  for (let turn = 0, untilMs = Date.now() + 125_000; Date.now() < untilMs; turn++) {
+    const names = ['batch', 'thumbnails', 'import'];
+    const ids = await Promise.all(
+      names
+        .slice(0, 1 + (turn % 5) / 2)
+        .map((name) => dockerd.run({ env: { DISCOVER: `${name}:80` }, ports: [80], rm: true })),
+    );
+    await sleep(turn % 9 === 0 ? 4_000 : 300);
+    await dockerd.docker('kill', ...ids);
+  }
+  for (const [tab, name] of [
+    [tabs[0], 'page.png'],
+    [tabs[1], 'page-dark.png'],
+  ] as const) {
+    await tab?.page.screenshot({ path: path.join(directory, name) });
+    await tab?.[Symbol.asyncDispose]();
+  }
+}
