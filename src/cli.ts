@@ -6,8 +6,8 @@
  *     0    stopped as asked, or the command has printed what it was asked for
  *     1    the command's own no: an instance that is not there, something to delete, a difference, a failed check
  *     65   a command refuses to believe what it was given
- *     69   a command got no answer from etcd, Docker or EC2, or a refusal, where the agent waits; or the agent cannot
- *          listen where it should
+ *     69   a command got no answer, or a refusal, from etcd, Docker, EC2 or the agent, which itself waits; or the agent
+ *          cannot listen where it should
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration cannot be used
@@ -30,6 +30,7 @@ const exitCodes: Partial<Record<ErrorCode, number>> = {
   HOST_ID_TAKEN: 75,
   LIST_INVALID: 65,
   EC2_UNAVAILABLE: 69,
+  AGENT_UNAVAILABLE: 69,
   DOCKER_UNAVAILABLE: 69,
   ETCD_UNAVAILABLE: 69,
   ETCD_REFUSED: 69,

@@ -21,6 +21,8 @@ export type ErrorCode =
   | 'RESTARTS_EXCEEDED'
   /** The Docker Engine gave no answer, or not one that can be used. Retried; of a command, exit code 69. */
   | 'DOCKER_UNAVAILABLE'
+  /** A command had no answer from the discover that should run here. Exit code 69. */
+  | 'AGENT_UNAVAILABLE'
   /** etcd gave no answer in time; whether a write took effect is unknown. Retried. */
   | 'ETCD_UNAVAILABLE'
   /** etcd has answered that it will not do this. Bisected, then parked. */

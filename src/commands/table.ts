@@ -27,6 +27,7 @@ export const commandTable: Readonly<Record<string, CommandRow>> = {
     'Compare what etcd holds for this host with what Docker runs',
     async () => (await import('./verify.ts')).verify,
   ),
+  health: row('Ask the discover that runs here how it is', async () => (await import('./health.ts')).health),
   config: row(
     'Print the configuration, and where each value comes from',
     async () => (await import('./config.ts')).config,

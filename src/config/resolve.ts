@@ -73,6 +73,13 @@ export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; re
   return { etcd, warnings: choice.warnings };
 }
 
+/** Where the agent can be asked over HTTP, if it can, for the command that wants nothing else. */
+export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly warnings: readonly string[] } {
+  const { problems, values, warnings } = new Choice(layers);
+  refuseAny(problems);
+  return { ...httpOf(values.http), warnings };
+}
+
 function refuseAny(problems: readonly string[]): void {
   if (problems.length === 0) return;
   throw new DiscoverError('CONFIG_INVALID', ['Cannot use the configuration:', ...problems].join('\n  '));

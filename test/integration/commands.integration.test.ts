@@ -1,8 +1,10 @@
-/** `ls`, `get`, `watch`, `verify` and `doctor` as an operator runs them: what they print, and their exit codes. */
+/** `ls`, `get`, `watch`, `verify`, `doctor` and `health` as an operator runs them: what they print, and their exit codes. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -392,4 +394,23 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.equal(mistake.code, 78);
     assert.match(mistake.out, /^failed +configuration +host\.ip .*"nonsense"$/m);
   });
+});
+
+test('health ends with 0, 1, 69 or 78 for well, not well, nobody there and nowhere to ask (simulated agent)', async () => {
+  const server = http.createServer(({ url }, response) => response.writeHead(url === '/healthz' ? 200 : 503).end(url));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const listen = ['--http:listen', `127.0.0.1:${port}`];
+  const [well, notReady, nobody, unset] = await Promise.all([
+    run(['health', ...listen]),
+    run(['health', '--ready', ...listen]),
+    run(['health', '--http:listen', '127.0.0.1:1']),
+    run(['health']),
+  ]);
+  server.close();
+  assert.deepEqual(well, { code: 0, out: '/healthz\n', err: '' });
+  assert.deepEqual(notReady, { code: 1, out: '/readyz\n', err: '' });
+  assert.deepEqual([nobody.code, nobody.out, unset.code, unset.out], [69, '', 78, '']);
+  assert.match(nobody.err, /^discover: .* 127\.0\.0\.1:1 .*ECONNREFUSED.*\n$/);
+  assert.match(unset.err, /^discover: http\.listen must be set.*\n$/);
 });
