@@ -12,7 +12,7 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { Ref } from './actor/actor.ts';
-import { type Clock, systemClock } from './actor/clock.ts';
+import { type Clock, sleep, systemClock } from './actor/clock.ts';
 import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
 import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
@@ -29,10 +29,10 @@ import type { Fact, Look } from './model/messages.ts';
 import { Remarks } from './model/remarks.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { EtcdRegistry } from './registry/etcd.ts';
-import { type Doubt, LeaseKeeper } from './registry/lease-keeper.ts';
+import { type Doubt, LeaseKeeper, type Predecessor } from './registry/lease-keeper.ts';
 import { metered } from './registry/metered.ts';
 import { type Fate, fateOf, ownIdentity, type ProcessIdentity } from './registry/process-identity.ts';
-import type { Hold, Registry } from './registry/registry.ts';
+import type { Hold, LeaseId, Registry } from './registry/registry.ts';
 import { type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
 import { version } from './version.ts';
 import { recogniser, viewsOf } from './views/views.ts';
@@ -81,9 +81,13 @@ export interface Parts {
   readonly instance: string;
   /** Operations in one transaction at the most, where that is to be less than etcd takes. */
   readonly operationsMax?: number | undefined;
+  /** The agent in this process that this one replaces. */
+  readonly predecessor?: Predecessor | undefined;
 }
 
 const stopTimeoutMs = 3_000;
+const settleMs = 10_000;
+const settleEveryMs = 50;
 /** Looks that came too late for their batch, beyond which no further ones are begun. */
 const lateMax = 256;
 
@@ -103,13 +107,16 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #hold: Hold = { tenure: undefined };
   readonly #started = { listed: false, held: false };
   #end: (cause: DiscoverError | undefined) => void = () => {};
+  #isLeaving = false;
+  #lease: LeaseId | undefined;
+  #idle: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(config: Config, parts: Parts) {
     super();
     this.#parts = parts;
     this.config = config;
-    const { clock, docker, log, looks } = parts;
+    const { clock, docker, log, looks, predecessor } = parts;
     const { metrics, ledger, remarks } = this;
     const registry = metered(parts.registry, metrics, clock);
     this.registry = registry;
@@ -148,7 +155,12 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
           {
             ...{ clock, log: log.child({ actor: 'lease keeper' }), metrics, registry, layout, ledger, hold },
             ttlSeconds: config.etcd.ttlSeconds,
-            onExit: config.host.onExit,
+            onExit: () => (this.#isLeaving ? 'keep' : config.host.onExit),
+            // Not before its work can be done: that etcd answers is known by then, that Docker does is not.
+            predecessor: predecessor && {
+              instance: predecessor.instance,
+              leave: async () => started.listed && predecessor.leave(),
+            },
             owner: {
               instance: parts.instance,
               started: new Date(clock.wall()).toISOString(),
@@ -265,15 +277,51 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     };
   }
 
+  /** Names this process in the owner key. */
+  get instance(): string {
+    return this.#parts.instance;
+  }
+
   /** Containers that are, or should be, published. */
   get published(): number {
     return this.ledger.size;
   }
 
+  /** What its keys hang on; undefined while it does not write for its host. */
+  get lease(): LeaseId | undefined {
+    return this.#hold.tenure?.lease ?? this.#lease;
+  }
+
+  /**
+   * Resolves once nobody has anything to do and etcd holds all that is known to be right. Who is busy all the time is
+   * never seen at rest, and waited for ten seconds.
+   */
+  async settled(): Promise<void> {
+    const { clock } = this.#parts;
+    const isSettled = () =>
+      this.#supervisor.mailboxes.every(({ waiting, inFlight }) => waiting + inFlight === 0) &&
+      this.ledger.unsettled().next().done === true;
+    for (const until = clock.now() + settleMs; !isSettled() && clock.now() < until; ) await sleep(clock, settleEveryMs);
+  }
+
+  /** Finishes what was accepted and writes no more. The keys stay for a successor, whatever `host.onExit` says. */
+  leave(): Promise<void> {
+    this.#isLeaving = true;
+    this.#lease ??= this.#hold.tenure?.lease;
+    this.#idle ??= this.#supervisor.stop();
+    return this.#idle;
+  }
+
+  /** Takes away what hangs on the lease that it has left with. */
+  async withdraw(): Promise<void> {
+    if (this.#lease !== undefined) await this.registry.revoke(this.#lease);
+  }
+
   /** Stops in order: what was accepted is finished, the owner key released, the threads ended. Never rejects. */
   stop(cause?: DiscoverError): Promise<void> {
     this.#stopping ??= (async () => {
-      await this.#supervisor.stop();
+      this.#idle ??= this.#supervisor.stop();
+      await this.#idle;
       await this.#parts.looks.close().catch(() => {});
       this.registry.close();
       this.#end(cause);
@@ -319,5 +367,6 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     process: parts.process ?? { self: ownIdentity(), fateOf },
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
+    predecessor: parts.predecessor,
   });
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line: reads the configuration, runs the agent, turns signals into stops and ends into
- * exit codes. The codes are sysexits(3) where it has one.
+ * The command line: reads the configuration, runs the agent (`daemon.ts`) or a command, and turns ends into
+ * exit codes, those of sysexits(3) where it has one.
  *
  *     0    stopped as asked, or the command has printed what it was asked for
  *     1    the command's own no: an instance that is not there, something to delete, a difference, a failed check
@@ -14,15 +14,12 @@
  *     130  a second SIGINT, 143 a second SIGTERM: ended at once
  */
 
-import { constants } from 'node:os';
-import type { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
 import type { Io } from './commands/command.ts';
 import { type Resolved, resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
-import { codeOf, type DiscoverError, type ErrorCode, messageOf } from './errors.ts';
-import { type LogSink, openLog } from './log.ts';
-import { version } from './version.ts';
+import { exitUnexpected, runDaemon } from './daemon.ts';
+import { codeOf, type ErrorCode } from './errors.ts';
 
 const exitCodes: Partial<Record<ErrorCode, number>> = {
   CONFIG_INVALID: 78,
@@ -36,9 +33,6 @@ const exitCodes: Partial<Record<ErrorCode, number>> = {
   ETCD_REFUSED: 69,
   LISTEN_FAILED: 69,
 };
-const exitUnexpected = 70;
-/** Stages have time limits of their own; this is for what those did not foresee. */
-const stopTimeoutMs = 9_500;
 
 const banner = String.raw`
      ___
@@ -68,7 +62,7 @@ async function main(): Promise<void> {
     }
     const sources = { argv: given.options, env: process.env, file: given.configFile };
     const { command, flags, words } = given;
-    if (command === undefined) return await run(await resolveConfig(readSources(sources)));
+    if (command === undefined) return await run(() => resolveConfig(readSources(sources)));
     // What a command has begun it ends, whether or not the reader of a pipe stays that long.
     process.stdout.on('error', () => {});
     process.exitCode = await command.run({ flags, words, sources }, io);
@@ -78,72 +72,13 @@ async function main(): Promise<void> {
   }
 }
 
-async function run({ config, warnings }: Resolved): Promise<void> {
-  const sink = await openLog(config.log);
-  const { log } = sink;
-  if (process.stdout.isTTY && config.log.file === undefined) process.stdout.write(`${banner}\n`);
-  for (const warning of warnings) log.warn({}, warning);
-  // The threads start up while this one loads what it needs for Docker and etcd.
-  const { createLooks } = await import('./inspect/pool.ts');
-  const looks = createLooks(config);
-  const { createAgent } = await import('./agent.ts');
-  const agent = createAgent(config, { log, looks });
-  agent.once('start', () => log.info({ host: config.host.id, published: agent.published }, 'started'));
-  log.info(
-    { version, host: config.host.id, realm: config.host.realm, ip: config.host.ip, prefix: config.etcd.prefix },
-    'starting',
-  );
-  handleSignals(agent, sink);
-  if (config.http !== undefined) {
-    const { Endpoint } = await import('./http/endpoint.ts');
-    const { http } = config;
-    const endpoint = Endpoint.open(http, agent, log).catch((error: DiscoverError) => void agent.stop(error));
-    void agent.ended.then(async () => (await endpoint)?.close());
-  }
-  const cause = await agent.ended;
-  if (cause === undefined) log.info({}, 'stopped');
-  else log.error({ code: cause.code, error: messageOf(cause) }, 'stopped');
+async function run(read: () => Promise<Resolved>): Promise<never> {
+  const resolved = await read();
+  if (process.stdout.isTTY && resolved.config.log.file === undefined) process.stdout.write(`${banner}\n`);
+  const cause = await runDaemon(resolved, read);
   // Said where a person looks who sees only that it did not start.
   if (cause !== undefined) process.stderr.write(`discover: ${cause.message}\n`);
-  exit(sink, cause === undefined ? 0 : (exitCodes[cause.code] ?? exitUnexpected));
-}
-
-function handleSignals(agent: Agent, sink: LogSink): void {
-  const { log } = sink;
-  let isStopping = false;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (isStopping) return exit(sink, 128 + constants.signals[signal]);
-      isStopping = true;
-      log.info({ signal }, 'stopping');
-      setTimeout(() => {
-        log.error({}, 'did not stop in time');
-        exit(sink, exitUnexpected);
-      }, stopTimeoutMs).unref();
-      void agent.stop();
-    });
-  }
-  process.on('SIGHUP', () => {
-    sink.reopen();
-    log.info({}, 'log reopened');
-  });
-  process.on('SIGUSR2', () => log.info({ ...agent.metrics, memory: process.memoryUsage().rss }, 'state'));
-  // Node would write these to standard error, as text; TLS to an address rather than a name makes one.
-  process.removeAllListeners('warning');
-  process.on('warning', (warning) => log.debug({ warning: warning.message }, 'warning of the runtime'));
-  // Without a listener Node would open a debugger port.
-  process.on('SIGUSR1', () => {});
-  const onBug = (error: unknown) => {
-    log.error({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, 'unexpected error');
-    exit(sink, exitUnexpected);
-  };
-  process.on('uncaughtException', onBug);
-  process.on('unhandledRejection', onBug);
-}
-
-function exit(sink: LogSink, code: number): never {
-  sink.flush();
-  process.exit(code);
+  process.exit(cause === undefined ? 0 : (exitCodes[cause.code] ?? exitUnexpected));
 }
 
 await main();

@@ -28,6 +28,8 @@ export interface LogSink {
   reopen(): void;
   /** Writes out what is buffered; for the last moment of the process. */
   flush(): void;
+  /** Writes out what is buffered and lets go of the file; what is logged later is lost. */
+  close(): void;
 }
 
 /** How long a line may wait for others to be written out with it. */
@@ -49,7 +51,7 @@ export async function openLog(options: {
   if (options.file === undefined && process.stdout.isTTY) {
     const { default: pretty } = await import('pino-pretty');
     const log = pino(settings, pretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }));
-    return { log, reopen() {}, flush() {} };
+    return { log, reopen() {}, flush() {}, close() {} };
   }
   if (options.file !== undefined) closeSync(openForAppending(options.file));
   // 4 MiB: a reader that stalls costs log lines, never memory. A closed pipe must not end the process.
@@ -58,6 +60,7 @@ export async function openLog(options: {
   // A write of its own for each line costs a busy host more than making the line does.
   let lines = '';
   let timer: NodeJS.Timeout | undefined;
+  let isClosed = false;
   const writeOut = () => {
     clearTimeout(timer);
     timer = undefined;
@@ -66,6 +69,7 @@ export async function openLog(options: {
   };
   const gathered = {
     write(line: string) {
+      if (isClosed) return;
       lines += line;
       timer ??= setTimeout(writeOut, gatherMs);
     },
@@ -82,6 +86,12 @@ export async function openLog(options: {
       } catch {
         // Not yet open, or the reader is gone: there is nobody left to tell.
       }
+    },
+    close() {
+      if (isClosed) return;
+      isClosed = true;
+      writeOut();
+      destination.end();
     },
   };
 }

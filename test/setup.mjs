@@ -41,6 +41,8 @@ const parts = [
   { program: 'curl', package: 'curl', for: ['test'] },
   { program: 'openssl', package: 'openssl', for: ['test'] },
   { program: 'promtool', package: 'prometheus', for: ['test'] },
+  { program: 'systemd-analyze', package: 'systemd', for: ['test'] },
+  { program: 'systemd-notify', package: 'systemd', for: ['test'] },
   { program: 'chromium', package: 'chromium', for: ['test'] },
   { program: '/usr/bin/python3', package: 'python3-etcd3', for: ['test'], fits: hasEtcd3 },
 ];

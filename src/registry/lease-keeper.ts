@@ -11,6 +11,7 @@
  * A predecessor that released the owner key, or whose process is provably gone, is followed at once
  * and its lease adopted, so that readers notice nothing of a restart. One that may be alive is given
  * the time in which it would renew its lease: if it does, this process has to go (`HOST_ID_TAKEN`).
+ * One in this very process, at a reload, is asked to leave before anything is written: never two write.
  */
 
 import type { Actor, Self } from '../actor/actor.ts';
@@ -46,6 +47,14 @@ const releaseTimeoutMs = 2_500;
 /** Renewals in one TTL: three may fail in a row before the lease is in danger. */
 const renewalsPerTtl = 5;
 
+/** The agent in this process that this one replaces. */
+export interface Predecessor {
+  /** As it names itself in the owner key. */
+  readonly instance: string;
+  /** It writes no more, and its keys stay. False: not yet, or not any more, because the replacement was called off. */
+  leave(): Promise<boolean>;
+}
+
 export interface LeaseKeeperParts {
   readonly clock: Clock;
   readonly log: Log;
@@ -55,7 +64,9 @@ export interface LeaseKeeperParts {
   readonly ledger: Ledger;
   readonly hold: Hold;
   readonly ttlSeconds: number;
-  readonly onExit: 'keep' | 'remove';
+  /** What becomes of the keys; asked when it stops. */
+  readonly onExit: () => 'keep' | 'remove';
+  readonly predecessor?: Predecessor | undefined;
   /** This process; `lease` and `released` are filled in as they come. */
   readonly owner: Omit<OwnerRecord, 'lease' | 'released' | 'ttlSeconds' | 'views'>;
   readonly fateOf: (process: ProcessIdentity | undefined) => Fate;
@@ -83,6 +94,7 @@ export class LeaseKeeper implements Actor<Doubt> {
   #isSuccessor = false;
   #inDoubt: readonly string[] = [];
   #cancelRenewal: () => void = () => {};
+  #isAlone: boolean;
   /** There is no tenure, and the loop that seeks one runs. */
   #seeking: Promise<void> | undefined;
 
@@ -94,6 +106,7 @@ export class LeaseKeeper implements Actor<Doubt> {
     signal.addEventListener('abort', () => this.#stop.abort());
     this.#backoff = new Backoff(parts.clock, retryFirstMs, retryCapMs);
     this.#left = { leases: [], containerOf: parts.layout.containerOf };
+    this.#isAlone = parts.predecessor === undefined;
     this.#trouble = new Trouble(parts.clock, parts.log, 'etcd unavailable');
     signal.addEventListener('abort', () => this.#cancelRenewal());
     parts.hold.tenure = undefined;
@@ -120,7 +133,7 @@ export class LeaseKeeper implements Actor<Doubt> {
     hold.tenure = undefined;
     if (tenure === undefined) return;
     const leave = async (): Promise<void> => {
-      if (onExit === 'remove') return registry.revoke(tenure.lease);
+      if (onExit() === 'remove') return registry.revoke(tenure.lease);
       await registry.keepAlive(tenure.lease);
       await registry.claim(layout.ownerKey, this.#record(tenure.lease, true), tenure.lease, tenure.revision);
     };
@@ -180,11 +193,17 @@ export class LeaseKeeper implements Actor<Doubt> {
     return undefined;
   }
 
-  /** One try. Undefined: somebody was faster, or the owner changed under our eyes. */
+  /** One try. Undefined: somebody was faster, the owner changed under our eyes, or the predecessor is not to leave yet. */
   async #claim(): Promise<Tenure | undefined> {
-    const { layout, metrics, registry } = this.#parts;
+    const { layout, metrics, predecessor, registry } = this.#parts;
     const owner = await registry.owner(layout.ownerKey);
     if (owner !== undefined && !(await this.#mayFollow(owner))) return undefined;
+    if (!this.#isAlone) {
+      if (this.#signal.aborted || !(await predecessor?.leave())) return undefined;
+      this.#isAlone = true;
+      // It has written until now.
+      return this.#signal.aborted ? undefined : this.#claim();
+    }
     const lease = await this.#usableLease([owner?.lease, this.#lease]);
     this.#lease = lease;
     this.#succeed(owner, lease);
@@ -224,7 +243,9 @@ export class LeaseKeeper implements Actor<Doubt> {
 
   async #mayFollow(owner: OwnerKey): Promise<boolean> {
     const record = parseOwner(owner.value);
-    if (record?.instance === this.#parts.owner.instance || record?.released) return true;
+    const { owner: self, predecessor } = this.#parts;
+    if (record?.released || record?.instance === self.instance) return true;
+    if (predecessor !== undefined && record?.instance === predecessor.instance) return true;
     const fate = this.#parts.fateOf(record?.process);
     if (fate === 'gone') return true;
     if (fate === 'unknown') return this.#outlast(owner, record);

@@ -376,7 +376,8 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
     try {
       await using engine = await forkEngine({ containers: 0 });
       const port = (other.address() as net.AddressInfo).port;
-      await using host = await startHost({ source: fromEngine(engine), args: ['--http:listen', `127.0.0.1:${port}`] });
+      await using host = await startHost({ source: fromEngine(engine), idle: true });
+      await host.launch(['--http:listen', `127.0.0.1:${port}`], { wait: false });
       assert.equal((await host.discover.exit).code, 69);
       assert.match(
         host.discover.output,

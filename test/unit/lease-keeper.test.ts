@@ -65,7 +65,7 @@ class Host {
         const parts = {
           ...{ clock, log, registry, ledger, hold, metrics, layout },
           ttlSeconds: wanted.ttlSeconds ?? 10,
-          onExit: wanted.onExit ?? ('keep' as const),
+          onExit: () => wanted.onExit ?? ('keep' as const),
           owner: { instance, started: '2026-01-01T00:00:00Z', version: '1.0.0', ip: '10.0.0.1', process },
           recogniser: (templates: readonly string[]) => recogniser(templates, 'host-1'),
           fateOf: () => wanted.fate ?? 'unknown',
