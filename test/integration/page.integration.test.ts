@@ -228,9 +228,9 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await using engine = await forkEngine({ containers: 2 });
     await using other = await forkEngine({ containers: 0 });
     await using host = await startServing({ source: fromEngine(engine), record: false });
-    // Its neighbours' keys are those of the first one already.
+    // Its neighbours' keys are those of the first one already. What it leaves stays until the page has asked again.
     await using second = await startHost({
-      ...{ source: fromEngine(other), etcd: host.etcd, record: false },
+      ...{ source: fromEngine(other), etcd: host.etcd, record: false, ttl: 30 },
       names: { id: 'host-2', realm: 'blue', ip: '10.0.0.6' },
     });
     const [first = ''] = await other.run([offering('api:80', '80/tcp')]);
