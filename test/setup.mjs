@@ -40,6 +40,8 @@ const parts = [
   { program: 'ip', package: 'iproute2', for: ['test'] },
   { program: 'curl', package: 'curl', for: ['test'] },
   { program: 'openssl', package: 'openssl', for: ['test'] },
+  { program: 'haproxy', package: 'haproxy', for: ['test'] },
+  { program: 'docker-compose', package: 'docker-compose', for: ['test'] },
   { program: 'promtool', package: 'prometheus', for: ['test'] },
   { program: 'systemd-analyze', package: 'systemd', for: ['test'] },
   { program: 'systemd-notify', package: 'systemd', for: ['test'] },

@@ -1,0 +1,196 @@
+/**
+ * `deploy/`, for containers: the files name only what there is, the compose file is one, and the proxy's
+ * configuration lets through what discover asks for and nothing else.
+ *
+ * That the image can be built and run is shown by `image.slow.ts`, which takes minutes.
+ */
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { forkEngine } from '../../bench/engine/client.ts';
+import { commandTable } from '../../src/commands/table.ts';
+import { resolveConfig } from '../../src/config/resolve.ts';
+import { readSources } from '../../src/config/sources.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromEngine, startHost } from '../helpers/host.ts';
+import { atExit, cleanEnvironment, exitOf, needs, requireCommand } from '../helpers/run.ts';
+
+const repository = fileURLToPath(new URL('../..', import.meta.url));
+const read = (file: string): string => readFileSync(path.join(repository, file), 'utf8');
+const dockerfile = read('deploy/Dockerfile');
+const compose = read('deploy/compose.yaml');
+
+/** What the compose file hands to discover, `${NAME:-default}` being the default and `${NAME:?why}` what is given. */
+function environment(given: Readonly<Record<string, string>>): Record<string, string> {
+  const [, text = ''] = /^ {2}discover:\n.*?^ {4}environment:\n(.*?)^ {4}\w/ms.exec(compose) ?? [];
+  const lines = [...text.matchAll(/^ {6}([A-Z_]+): (.*)$/gm)];
+  const filled = (value: string): string =>
+    value.replaceAll(/\$\{(\w+):([-?])(.*?)\}/g, (_, name: string, kind: string, rest: string) =>
+      kind === '-' ? rest : (given[name] ?? ''),
+    );
+  return Object.fromEntries(lines.map(([, name = '', value = '']) => [name, filled(value)]));
+}
+
+test('the Dockerfile names only files, commands and variables that there are, and this version', async () => {
+  const ignored = read('.dockerignore').split('\n');
+  const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, files = '']) => files.split(' '));
+  assert.ok(copied.length > 3, `Only ${copied.join()}`);
+  for (const file of copied) {
+    assert.ok(existsSync(path.join(repository, file)), `${file} is not there`);
+    assert.ok(!ignored.includes(file), `${file} is ignored`);
+  }
+  for (const file of ['src', 'tsconfig.json', 'LICENSE']) assert.ok(!ignored.includes(file), `${file} is ignored`);
+  const [, healthCheck = ''] = /^HEALTHCHECK .* CMD \["discover", "(\w+)"\]$/m.exec(dockerfile) ?? [];
+  assert.ok(healthCheck in commandTable, healthCheck);
+  const env = Object.fromEntries(
+    [...dockerfile.matchAll(/^ENV (\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]),
+  );
+  const { warnings, problems, chosen } = readSources({ env });
+  assert.deepEqual([warnings, problems, [...chosen.keys()]], [[], [], ['http.listen']]);
+  const { version } = JSON.parse(read('package.json')) as { version: string };
+  assert.equal(/^ARG VERSION=(.*)$/m.exec(dockerfile)?.[1], version);
+});
+
+test('the compose file sets only what discover reads, and publishes the port that it listens at', async () => {
+  const env = environment({ DISCOVER_HOST_IP: '10.0.0.5', DISCOVER_HOST_ID: 'h1' });
+  const layers = readSources({ env });
+  const origins = new Set([...layers.chosen.values()].map(({ origin }) => origin));
+  assert.deepEqual(
+    Object.keys(env).filter((name) => !origins.has(`environment ${name}`)),
+    [],
+  );
+  const { config, warnings } = await resolveConfig(layers);
+  assert.deepEqual(warnings, []);
+  assert.deepEqual(config.docker.endpoint, { kind: 'tcp', host: 'socket-proxy', port: 2375 });
+  assert.deepEqual(config.etcd.endpoints, ['http://etcd:2379']);
+  assert.deepEqual([config.host.ip, config.host.id], ['10.0.0.5', 'h1']);
+  const listen = config.http?.listen;
+  assert.ok(listen !== undefined && 'port' in listen);
+  assert.match(compose, new RegExp(`- 127\\.0\\.0\\.1:${listen.port}:${listen.port}$`, 'm'));
+  assert.match(dockerfile, new RegExp(`^ENV DISCOVER_HTTP_LISTEN=127\\.0\\.0\\.1:${listen.port}$`, 'm'));
+});
+
+test('the compose file is one, and asks for the address and the name of the host (real docker-compose)', {
+  skip: needs('docker-compose'),
+}, async () => {
+  const given = { DISCOVER_HOST_IP: '10.0.0.5', DISCOVER_HOST_ID: 'h1' };
+  const config = (env: Readonly<Record<string, string>>) =>
+    promisify(execFile)(requireCommand('docker-compose'), ['-f', 'deploy/compose.yaml', 'config'], {
+      cwd: repository,
+      env: cleanEnvironment(env),
+    });
+  assert.match((await config(given)).stdout, /DISCOVER_HOST_IP: "?10\.0\.0\.5/);
+  for (const name of Object.keys(given)) {
+    await assert.rejects(config({ ...given, [name]: '' }), { stderr: new RegExp(`set ${name} to `) });
+  }
+});
+
+/** HAProxy with the configuration as it is, but for where it listens and where the engine is. */
+async function startHaproxy(
+  directory: string,
+  engine: string,
+): Promise<{ readonly socketPath: string } & AsyncDisposable> {
+  const socketPath = path.join(directory, 'proxy.sock');
+  const file = path.join(directory, 'haproxy.cfg');
+  const text = read('deploy/socket-proxy.cfg');
+  assert.match(text, /^ {4}bind :2375$/m);
+  writeFileSync(file, text.replace('bind :2375', `bind unix@${socketPath}`).replace('/host/docker.sock', engine));
+  const child = spawn(requireCommand('haproxy'), ['-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (more: string) => {
+    said += more;
+  });
+  const forget = atExit(() => child.kill('SIGKILL'));
+  await eventually(() => {
+    assert.equal(child.exitCode, null, said);
+    assert.ok(existsSync(socketPath), 'It does not listen yet');
+  });
+  return {
+    socketPath,
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL');
+      await exitOf(child);
+      forget();
+    },
+  };
+}
+
+describe('the socket proxy', { skip: needs('haproxy', 'etcd', 'etcdctl') }, () => {
+  const id = '0123456789abcdef'.repeat(4);
+
+  test('hands GET of five paths to the engine, and nothing else, nor an upgrade (real haproxy, simulated engine)', async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-deploy-'));
+    const seen: string[] = [];
+    const engine = http.createServer(({ method, url, headers: { upgrade = 'no upgrade' } }, response) => {
+      seen.push(`${method} ${url} ${upgrade}`);
+      response.end('{}');
+    });
+    try {
+      await new Promise<void>((resolve) => engine.listen(path.join(directory, 'docker.sock'), resolve));
+      await using proxy = await startHaproxy(directory, path.join(directory, 'docker.sock'));
+      const ask = (method: string, target: string): Promise<number> =>
+        new Promise((resolve, reject) => {
+          const headers = { host: 'docker', connection: 'upgrade', upgrade: 'h2c' };
+          const options = { socketPath: proxy.socketPath, method, path: target, headers, agent: false };
+          http
+            .request(options, (response) => {
+              response.resume();
+              response.on('end', () => resolve(response.statusCode ?? 0));
+            })
+            .on('error', reject)
+            .end();
+        });
+      const allowed = ['/_ping', '/version', '/events?since=1&filters=%7B%7D', '/containers/json?all=1'];
+      allowed.push(`/containers/${id}/json`, ...allowed.map((target) => `/v1.41${target}`));
+      for (const target of allowed) assert.equal(await ask('GET', target), 200, target);
+      assert.deepEqual(
+        seen.splice(0),
+        allowed.map((target) => `GET ${target} no upgrade`),
+      );
+      const inContainer = [
+        'export',
+        'archive?path=/',
+        'logs?stdout=1',
+        'top',
+        'changes',
+        'attach/ws',
+        'json/../export',
+      ];
+      const refused = [
+        ...['/', '/info', '/images/json', '/secrets', '/_ping/', '//_ping', '/v1.41/../_ping', '/containers/web/json'],
+        `/containers/${id.slice(0, 12)}/json`,
+        ...inContainer.map((rest) => `/containers/${id}/${rest}`),
+        ...['/containers/json%0a', '/containers%2fjson', '/v2/_ping', '/x/containers/json', '/containers/json/x'],
+      ];
+      for (const target of refused) assert.equal(await ask('GET', target), 403, target);
+      for (const method of ['HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {
+        assert.equal(await ask(method, '/containers/json'), 403, method);
+      }
+      assert.deepEqual(seen, []);
+    } finally {
+      engine.closeAllConnections();
+      engine.close();
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  test('is enough for discover (real haproxy, simulated engine, real etcd)', async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-deploy-'));
+    try {
+      await using engine = await forkEngine({ containers: 5 });
+      await using proxy = await startHaproxy(directory, engine.socketPath);
+      await using host = await startHost({ source: fromEngine(engine), socketPath: proxy.socketPath });
+      await host.converged();
+      await engine.churn({ rate: 30, seconds: 1, lifetimeMs: 200, survivors: 0.1 });
+      await host.converged();
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+});
