@@ -97,10 +97,11 @@ class Daemon {
     const ended = new Promise<DiscoverError | undefined>((resolve) => {
       this.#end = resolve;
     });
-    this.#follow(this.#site);
+    const listening = this.#listen(this.#site);
+    this.#follow(this.#site, listening);
     this.#handleSignals();
     const { agent } = this.#site;
-    this.#listen(this.#site).catch((error: DiscoverError) => void agent.stop(error));
+    listening.catch((error: DiscoverError) => void agent.stop(error));
     const cause = await ended;
     await this.#site.endpoint?.close();
     if (cause === undefined) this.#log.info({}, 'stopped');
@@ -109,10 +110,15 @@ class Daemon {
     return cause;
   }
 
-  /** This site is the one that counts. */
-  #follow(site: Site): void {
+  /** This site is the one that counts; it is ready once what runs is published and it answers over HTTP. */
+  #follow(site: Site, listening?: Promise<void>): void {
     this.#site = site;
-    site.agent.once('start', () => void site.agent.settled().then(() => this.#manager?.ready()));
+    site.agent.once('start', () => {
+      void Promise.all([site.agent.settled(), listening]).then(
+        () => this.#manager?.ready(),
+        () => {}, // it cannot listen, and ends
+      );
+    });
     void site.agent.ended.then((cause) => {
       if (site === this.#site) this.#end(cause);
     });

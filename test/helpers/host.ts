@@ -282,6 +282,8 @@ const neighbours = (id: string): [key: string, value: string][] => [
   [`/discoverx/host/${id}/0123456789ab`, '{}'],
 ];
 
+const patient = { timeoutMs: 30_000 };
+
 export async function startHost(options: HostOptions): Promise<Host> {
   const { source, ttl = 5 } = options;
   const names = { ...defaultNames, ...options.names };
@@ -324,6 +326,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       return current();
     },
     launch: async (args = [], { wait = true, ...run } = {}) => {
+      const isServing = [...(options.args ?? []), ...args].includes('--http:listen');
       const running = runDiscover(
         [
           ...['--docker:socketPath', options.socketPath ?? source.socketPath],
@@ -335,7 +338,8 @@ export async function startHost(options: HostOptions): Promise<Host> {
         { ...options.run, ...run },
       );
       launched.push(running);
-      if (wait) await running.waitForLog((line) => line.msg === 'started', { timeoutMs: 30_000 });
+      const awaited = ['started', ...(isServing ? ['answering over HTTP'] : [])];
+      if (wait) await Promise.all(awaited.map((said) => running.waitForLog(({ msg }) => msg === said, patient)));
       return running;
     },
     terminate: async () => {
