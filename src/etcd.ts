@@ -26,6 +26,7 @@ export const callTimeoutMs = 2_000;
 /** Neither retries nor breakers. */
 const noPolicy = { execute: async <Result>(call: (context: object) => Result) => call({}) };
 
+/** @internal What it returns is declared in etcd3, which those who import this package do not have. */
 export function connectEtcd(endpoint: string, { tls, username, password }: EtcdAccess): Etcd3 {
   return new Etcd3({
     hosts: endpoint,

@@ -201,12 +201,12 @@ function isThere(part) {
   return file !== undefined && (part.fits === undefined || part.fits(file));
 }
 
-/** An image made of one file needs a program that asks for no loader: no PT_INTERP (3) among its ELF headers. */
 /** A client of etcd in another language, for what other readers make of the keys. */
 function hasEtcd3(file) {
   return spawnSync(file, ['-c', 'import etcd3'], { stdio: 'ignore' }).status === 0;
 }
 
+/** An image made of one file needs a program that asks for no loader: no PT_INTERP (3) among its ELF headers. */
 function isStatic(file) {
   const bytes = Buffer.alloc(4096);
   const descriptor = openSync(file, 'r');

@@ -19,6 +19,7 @@ import type { Agent } from '../agent.ts';
 import type { Config } from '../config/options.ts';
 import { codeOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { inPackage } from '../version.ts';
 import { Fleet, targetsOf } from './fleet.ts';
 import { Live } from './live.ts';
 import { type Exposition, exposition } from './prometheus.ts';
@@ -216,11 +217,11 @@ function lastSegment(path: string): string | undefined {
   }
 }
 
-/** The page is built: it lies beside this file in `dist`, and there as well when this file runs from `src`. */
+/** The page is built: it lies in `dist`, also when this file runs from `src`. */
 function asset(name: string, type: string) {
   const read = (): Buffer => {
     try {
-      return readFileSync(new URL(`../../dist/page/${name}`, import.meta.url));
+      return readFileSync(inPackage(`dist/page/${name}`));
     } catch {
       return Buffer.from('The page has not been built.\n');
     }

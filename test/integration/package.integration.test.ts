@@ -117,15 +117,16 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     return promisify(execFile)(command, args, { cwd: app, env: Object.fromEntries(env), maxBuffer: 1 << 26 });
   };
 
+  const install = (what: string) =>
+    run('npm', 'install', '--omit=dev', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', what);
+
   before(async () => {
     mkdirSync(app);
     // Not its scripts: packing would build again, under the feet of the tests beside this one.
     const { stdout } = await run('npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder, root);
     packed = (JSON.parse(stdout) as Packed[])[0] as Packed;
     writeFileSync(path.join(app, 'package.json'), '{"private":true,"type":"module"}');
-    // Nor those of what it depends on: none of them is needed.
-    const quiet = ['--omit=dev', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'];
-    await run('npm', 'install', ...quiet, path.join(folder, packed.filename));
+    await install(path.join(folder, packed.filename));
   });
 
   test('has all that its package.json names, and nothing of the repository beside', () => {
@@ -140,10 +141,15 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     for (const target of [...targets, ...Object.values(manifest.bin)]) {
       assert.ok(files.includes(path.posix.normalize(target)), `${target} is not in the package`);
     }
-    // What lies in dist though its source has gone would be published as well.
+    // What an earlier build has left in dist would be published as well.
+    const code = files.filter((file) => /^dist\/(?!page\/).*\.js$/.test(file));
+    const texts = code.map((file) => readFileSync(path.join(root, file), 'utf8'));
     const orphans = files.filter((file) => {
-      const source = path.join(root, file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js)$/, '.ts'));
-      return /^dist\/(?!page\/).*\.(js|d\.ts)$/.test(file) && !existsSync(source);
+      const isNamed = () => targets.includes(`./${file}`) || texts.some((text) => text.includes(path.basename(file)));
+      if (code.includes(file)) return file !== manifest.bin.discover && !isNamed();
+      return (
+        /^dist\/.*\.d\.ts$/.test(file) && !existsSync(path.join(root, file.replace(/^dist(.*)\.d\.ts$/, 'src$1.ts')))
+      );
     });
     assert.deepEqual(orphans, [], 'Built from a source that is gone: remove dist and build');
   });
@@ -157,7 +163,52 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     assert.equal(stderr, '');
   });
 
+  test('brings no package along that asks to run a script when it is installed', () => {
+    const text = readFileSync(path.join(app, 'node_modules', '.package-lock.json'), 'utf8');
+    const { packages } = JSON.parse(text) as { packages: Record<string, { readonly hasInstallScript?: boolean }> };
+    const asking = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript);
+    assert.deepEqual(asking, []);
+    const licences = readFileSync(path.join(app, 'node_modules', manifest.name, 'dist', 'LICENSES'), 'utf8');
+    for (const name of ['dockerode', 'etcd3', 'zod', 'preact'])
+      assert.match(licences, new RegExp(`^${name} \\d.*\\n\\n\\S`, 'm'));
+  });
+
+  test('is of this size and starts in this time', async (t) => {
+    const mb = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 0)} MB`;
+    const modules = path.join(app, 'node_modules');
+    const entries = await readdir(modules, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile() && !entry.name.startsWith('.'));
+    const installed = files.reduce((sum, { parentPath, name }) => sum + statSync(path.join(parentPath, name)).size, 0);
+    const packages = Object.keys(
+      (JSON.parse(readFileSync(path.join(modules, '.package-lock.json'), 'utf8')) as { packages: object }).packages,
+    ).length;
+    t.diagnostic(
+      `${mb(packed.size)} to fetch, ${mb(packed.unpackedSize)} unpacked, ${mb(installed)} with ${packages - 1} dependencies`,
+    );
+    // In turn, so that what else the machine does befalls all of them.
+    const commands = {
+      'node -e 0': ['-e', '0'],
+      'discover --version': [bin, '--version'],
+      'discover config': [bin, 'config', '--host:ip', '10.0.0.5'],
+    };
+    const times = new Map<string, number[]>(Object.keys(commands).map((name) => [name, []]));
+    for (let round = 0; round < 5; round++) {
+      for (const [name, args] of Object.entries(commands)) {
+        const startedAt = performance.now();
+        await run(process.execPath, ...args);
+        times.get(name)?.push(performance.now() - startedAt);
+      }
+    }
+    const bare = medianOf(times.get('node -e 0') ?? []);
+    for (const [name, all] of times) {
+      t.diagnostic(`${name}: ${medianOf(all).toFixed(0)} ms, x${(medianOf(all) / bare).toFixed(1)}`);
+    }
+  });
+
   test('is imported by a program under the names that README.md has, and under no other', async () => {
+    // An optional peer, for those to bring who use it.
+    const peer = readFileSync(path.join(root, 'node_modules/@grpc/grpc-js/package.json'), 'utf8');
+    await install(`@grpc/grpc-js@${(JSON.parse(peer) as { version: string }).version}`);
     writeFileSync(path.join(app, 'program.js'), program);
     const { stdout, stderr } = await run(process.execPath, 'program.js');
     const [error, properties, inner, refused] = JSON.parse(stdout) as [string, string[], string, string];
@@ -197,37 +248,5 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     await engine.run([{ env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] }]);
     await host.converged();
     assert.equal((await host.terminate()).code, 0);
-  });
-
-  test('is of this size and starts in this time', async (t) => {
-    const mb = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 0)} MB`;
-    const modules = path.join(app, 'node_modules');
-    const entries = await readdir(modules, { recursive: true, withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile() && !entry.name.startsWith('.'));
-    const installed = files.reduce((sum, { parentPath, name }) => sum + statSync(path.join(parentPath, name)).size, 0);
-    const packages = Object.keys(
-      (JSON.parse(readFileSync(path.join(modules, '.package-lock.json'), 'utf8')) as { packages: object }).packages,
-    ).length;
-    t.diagnostic(
-      `${mb(packed.size)} to fetch, ${mb(packed.unpackedSize)} unpacked, ${mb(installed)} with ${packages - 1} dependencies`,
-    );
-    // In turn, so that what else the machine does befalls all of them.
-    const commands = {
-      'node -e 0': ['-e', '0'],
-      'discover --version': [bin, '--version'],
-      'discover config': [bin, 'config', '--host:ip', '10.0.0.5'],
-    };
-    const times = new Map<string, number[]>(Object.keys(commands).map((name) => [name, []]));
-    for (let round = 0; round < 5; round++) {
-      for (const [name, args] of Object.entries(commands)) {
-        const startedAt = performance.now();
-        await run(process.execPath, ...args);
-        times.get(name)?.push(performance.now() - startedAt);
-      }
-    }
-    const bare = medianOf(times.get('node -e 0') ?? []);
-    for (const [name, all] of times) {
-      t.diagnostic(`${name}: ${medianOf(all).toFixed(0)} ms, x${(medianOf(all) / bare).toFixed(1)}`);
-    }
   });
 });
