@@ -46,8 +46,11 @@ export interface Looks {
 
 /** Two tasks per thread: while one waits for the engine, the other parses. */
 const tasksPerThread = 2;
-/** A look hands back after tens of milliseconds; a thread this late is in a loop it will not leave. */
-const taskTimeoutMs = 15_000;
+/**
+ * A thread this late is in a loop it will not leave. A look hands back after tens of milliseconds, and everybody else waits
+ * as long; a list can be as large as what it may be read of, and takes seconds then.
+ */
+const taskTimeoutMs = { look: 5_000, list: 15_000 } as const;
 const idleThreadMs = 30_000;
 /** Over what time the share is taken that threads are busy. */
 const usageWindowMs = 1_000;
@@ -127,10 +130,11 @@ class PooledLooks implements Looks {
     if (this.#pool.threads.length === 0) this.#reopen();
     const pool = this.#pool;
     const work = pool.run(task, transferList && { transferList });
-    return deadline(this.#clock, taskTimeoutMs, work, () => {
+    const timeoutMs = taskTimeoutMs[task.kind];
+    return deadline(this.#clock, timeoutMs, work, () => {
       // A thread in a loop it will not leave takes its pool with it; the others' tasks are asked again.
       if (pool === this.#pool) this.#reopen();
-      return new Error(`pool thread gave no answer within ${taskTimeoutMs} ms`);
+      return new Error(`pool thread gave no answer within ${timeoutMs} ms`);
     });
   }
 

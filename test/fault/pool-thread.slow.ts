@@ -1,6 +1,6 @@
 /**
  * A thread of the pool in a loop that it will not leave: it is given up after a while, with its pool, each time
- * anew; until then others wait as well. Not run by `npm test`, but by `npm run test:fault`.
+ * anew; until then others wait, and then they are published. Not run by `npm test`, but by `npm run test:fault`.
  */
 import { test } from 'node:test';
 import { needs } from '../helpers/run.ts';
@@ -11,5 +11,5 @@ test(
   {
     skip: needs('etcd', 'etcdctl'),
   },
-  () => loseThreads('while (existsSync(file));', { spares: false, timeoutMs: 60_000 }),
+  () => loseThreads('while (existsSync(file));', { timeoutMs: 60_000 }),
 );

@@ -27,14 +27,8 @@ const preloadOf = (fault: string, file: string): string => `
 const container = (name: string) => ({ env: [`DISCOVER=${name}:8080`], ports: [{ container: '8080/tcp' }] });
 const marked = { env: ['DISCOVER=marked:8080', 'MARKED=1'], ports: [{ container: '8080/tcp' }] };
 
-interface Loss {
-  /** Whether others come and go all the same, or have to wait as well. */
-  readonly spares?: boolean;
-  readonly timeoutMs?: number;
-}
-
-/** Threads are lost over one container, and no key goes that should stay; once they are not, all is published. */
-export async function loseThreads(fault: string, { spares = true, timeoutMs = 30_000 }: Loss = {}): Promise<void> {
+/** Threads are lost over one container, and others come and go all the same; once they are not lost, all is published. */
+export async function loseThreads(fault: string, { timeoutMs = 30_000 } = {}): Promise<void> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-thread-'));
   try {
     const file = path.join(directory, 'fault');
@@ -59,9 +53,9 @@ export async function loseThreads(fault: string, { spares = true, timeoutMs = 30
       });
     }
     const [leaves = ''] = await engine.run([container('leaves'), container('stays')]);
-    if (spares) await eventually(wanted, { timeoutMs });
+    await eventually(wanted, { timeoutMs });
     await engine.apply('stop', [leaves]);
-    if (spares) await eventually(wanted, { timeoutMs });
+    await eventually(wanted, { timeoutMs });
     const deleted = (await host.changesSince(0)).filter(({ kind }) => kind === 'delete');
     assert.ok(deleted.every(({ key }) => key.endsWith(leaves.slice(0, 12))));
     rmSync(file);
