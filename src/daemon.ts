@@ -106,6 +106,7 @@ class Daemon {
     await this.#site.endpoint?.close();
     if (cause === undefined) this.#log.info({}, 'stopped');
     else this.#log.error({ code: cause.code, error: messageOf(cause) }, 'stopped');
+    await this.#manager?.stopped();
     this.#site.sink.flush();
     return cause;
   }

@@ -12,11 +12,15 @@
  * 25 ms at 150 MB and 120 ms at 1 GB, each time the watchdog is fed. A shell, started once while there is little,
  * runs it for each line that it reads, and ends when the pipe does, however this process has ended.
  *
+ * A stop waits for the last message, and for the shell to be gone: a manager waits for every process of a unit, and hears
+ * most surely of the end of the main one.
+ *
  * Messages go one at a time, in order; what has failed goes again with the next look, for a lost READY=1 would make
  * a start that never ends. Nothing here throws: what cannot be told is a line in the log.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { type Clock, deadline } from './actor/clock.ts';
 import { type Log, Trouble } from './log.ts';
 
@@ -28,6 +32,8 @@ const feedsPerPeriod = 3;
 const startExtensionMs = 60_000;
 /** systemd-notify waits five seconds for the manager. */
 const sendTimeoutMs = 10_000;
+/** A stop is not held up for longer by a manager that does not listen. */
+const lastMessageMs = 1_000;
 
 export interface Condition {
   /** The agent's parts are kept running. That the event loop turns is shown by the question. */
@@ -41,6 +47,8 @@ export interface ServiceManagerParts {
   readonly log: Log;
   /** Sends one message, of assignments such as `READY=1`. */
   readonly send: (message: readonly string[]) => Promise<void>;
+  /** Ends what was started to send. */
+  readonly close: () => Promise<void>;
   /** Undefined: there is no watchdog to be fed. */
   readonly watchdogMs: number | undefined;
   readonly look: () => Condition;
@@ -52,7 +60,7 @@ export class ServiceManager {
   readonly #everyMs: number;
   /** What has to arrive, in this order; and before it what may be lost, for the next look says it again. */
   readonly #queue: (readonly string[])[] = [];
-  #isSending = false;
+  #sending: Promise<void> | undefined;
   #isReady = false;
   #isStopping = false;
   #status = '';
@@ -87,6 +95,14 @@ export class ServiceManager {
     this.#tell('STOPPING=1', 'STATUS=Stopping');
   }
 
+  /** Tells no more. Resolves when what was told is through, or late, and no process is left that was started for it. */
+  async stopped(): Promise<void> {
+    const { clock, close } = this.#parts;
+    this.#isStopping = true;
+    await deadline(clock, lastMessageMs, this.#sending ?? Promise.resolve(), () => 'late').catch(() => {});
+    await close();
+  }
+
   #look(): void {
     if (this.#isStopping) return;
     const { clock, look, watchdogMs } = this.#parts;
@@ -95,7 +111,7 @@ export class ServiceManager {
     if (status !== this.#status) message.push(`STATUS=${status}`);
     if (isAlive && watchdogMs !== undefined) message.push('WATCHDOG=1');
     if (isAlive && !this.#isReady) message.push(`EXTEND_TIMEOUT_USEC=${startExtensionMs * 1000}`);
-    if (this.#queue.length > 0) void this.#send();
+    if (this.#queue.length > 0) this.#send();
     else if (message.length > 0) this.#tell(...message);
     clock.after(this.#everyMs, () => this.#look());
   }
@@ -106,12 +122,16 @@ export class ServiceManager {
 
   #tell(...message: string[]): void {
     this.#queue.push(message);
-    void this.#send();
+    this.#send();
   }
 
-  async #send(): Promise<void> {
-    if (this.#isSending) return;
-    this.#isSending = true;
+  #send(): void {
+    this.#sending ??= this.#sendAll().finally(() => {
+      this.#sending = undefined;
+    });
+  }
+
+  async #sendAll(): Promise<void> {
     try {
       for (let message = this.#queue[0]; message !== undefined; message = this.#queue[0]) {
         await this.#parts.send(message);
@@ -123,7 +143,6 @@ export class ServiceManager {
       this.#trouble.failed(error);
       if (this.#queue[0]?.every((line) => /^(STATUS|WATCHDOG|EXTEND)/.test(line))) this.#queue.shift();
     }
-    this.#isSending = false;
   }
 }
 
@@ -131,8 +150,8 @@ export class ServiceManager {
 export function connect(clock: Clock, env: NodeJS.ProcessEnv, pid: number) {
   const messenger = new Messenger(clock, env);
   const watchdogMs = watchdogOf(env, pid);
-  return (log: Log, look: () => Condition) =>
-    new ServiceManager({ clock, log, look, watchdogMs, send: (message) => messenger.send(message) });
+  const [send, close] = [(message: readonly string[]) => messenger.send(message), () => messenger.close()];
+  return (log: Log, look: () => Condition) => new ServiceManager({ clock, log, look, watchdogMs, send, close });
 }
 
 /** The time in which the manager wants to hear of this process; undefined where it does not. */
@@ -171,16 +190,17 @@ class Messenger {
     stdin?.write(`${message.map((line) => line.replaceAll(/[\t\r\n]/g, ' ')).join('\t')}\n`);
     const text = await deadline(this.#clock, sendTimeoutMs, answer, () => new Error('no answer in time')).catch(
       (error: unknown) => {
-        this.close();
+        void this.close();
         throw error;
       },
     );
     if (!/^0\b/.test(text)) throw new Error(text);
   }
 
-  close(): void {
-    this.#shell?.kill('SIGKILL');
+  async close(): Promise<void> {
+    const shell = this.#shell;
     this.#shell = undefined;
+    if (shell?.kill('SIGKILL')) await once(shell, 'exit');
   }
 
   #start(): ChildProcess {

@@ -13,6 +13,12 @@ import { fromEngine, startHost } from '../helpers/host.ts';
 import { startManager } from '../helpers/manager.ts';
 import { needs } from '../helpers/run.ts';
 
+function childrenOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/task`)
+    .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '))
+    .filter((child) => child !== '');
+}
+
 describe('a service manager', {
   skip: needs('etcd', 'etcdctl', '/usr/bin/python3', 'systemd-notify'),
   concurrency: 3,
@@ -43,7 +49,14 @@ describe('a service manager', {
     assert.deepEqual(ready.lines, ['READY=1', 'STATUS=3 containers published']);
     await host.converged();
     assert.equal(manager.count('WATCHDOG=1'), 0);
+    const started = childrenOf(discover.pid);
+    assert.notEqual(started.length, 0);
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    // The manager would wait for every process of the unit.
+    assert.deepEqual(
+      started.filter((pid) => existsSync(`/proc/${pid}`)),
+      [],
+    );
     await manager.message(/^STOPPING=1$/);
     assert.equal(manager.count('READY=1'), 1);
   });
@@ -130,17 +143,13 @@ describe('a service manager', {
   });
 
   test('that is not there has no process started for it (simulated engine, real etcd)', async () => {
-    const childrenOf = (pid: number) =>
-      readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-        readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '),
-      );
     await using manager = await startManager();
     await using host = await startHost({ source: fromEngine(engine) });
-    assert.deepEqual(childrenOf(host.discover.pid).join(''), '');
+    assert.deepEqual(childrenOf(host.discover.pid), []);
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
     // With one there is: the check above sees children.
     const discover = await host.launch([], { env: { NOTIFY_SOCKET: manager.socketPath } });
-    const [shell = ''] = childrenOf(discover.pid).filter((child) => child !== '');
+    const [shell = ''] = childrenOf(discover.pid);
     assert.match(readFileSync(`/proc/${shell}/cmdline`, 'utf8'), /systemd-notify/);
     assert.doesNotMatch(readFileSync(`/proc/${shell}/environ`, 'utf8'), /HOME=/);
     // It ends with it, however that ends.
