@@ -15,6 +15,7 @@ import { churn } from './churn.bench.ts';
 import { client } from './client.bench.ts';
 import { coldStart } from './cold-start.bench.ts';
 import { endpoint } from './endpoint.bench.ts';
+import { fleet } from './fleet.bench.ts';
 import { idle } from './idle.bench.ts';
 import { type Bench, type Figures, subjectNames } from './lib/bench.ts';
 import { describeMachine, goalsOf, inexactOf, type Report, type Row, tableOf } from './lib/report.ts';
@@ -36,6 +37,7 @@ const all: readonly Bench[] = [
   mailbox,
   client,
   endpoint,
+  fleet,
 ];
 const names = all.map(({ name }) => name).join(', ');
 

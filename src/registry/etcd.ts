@@ -33,10 +33,12 @@ export class EtcdRegistry implements Registry, Fleet {
    * members down every third call fails. This stays with a member until a call fails, then moves on.
    */
   readonly #members: readonly Member[];
-  #current = 0;
+  /** At first any of them, so that the hosts of a fleet share them out. */
+  #current: number;
 
   constructor(config: EtcdAccess) {
     this.#members = config.endpoints.map((endpoint) => new Member(endpoint, config));
+    this.#current = Math.floor(Math.random() * this.#members.length);
   }
 
   async owner(ownerKey: string): Promise<OwnerKey | undefined> {

@@ -10,6 +10,7 @@ import path from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { measureChurn } from '../../bench/churn.bench.ts';
+import { openFleet } from '../../bench/lib/fleet.ts';
 import type { Report } from '../../bench/lib/report.ts';
 import { prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
@@ -41,6 +42,24 @@ test('Keys that were taken away, left over or changed in etcd are found', { skip
   await world.etcd.ctl('put', '/discover/service/ghost/default/h1/0123456789ab', 'tcp://10.0.0.5:2');
   const { missing, stale, wrong } = await world.settle();
   assert.deepEqual({ missing, stale, wrong }, { missing: 1, stale: 1, wrong: 1 });
+});
+
+test('A fleet is exact once all of its hosts have started, and what is left over of one of them is found', {
+  skip,
+}, async () => {
+  await using fleet = await openFleet(3, 2);
+  const { missing } = await fleet.settle(0);
+  assert.equal(missing, 3 * 2 * 2);
+  await fleet.tell(0, 3);
+  assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
+  await fleet.etcd.ctl('put', '/discover/service/ghost/default/h1/0123456789ab', 'tcp://10.0.0.5:2');
+  assert.deepEqual(await fleet.settle(0), { missing: 0, stale: 1, wrong: 0 });
+  await fleet.crash();
+  await fleet.engine.run([{ env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] }]);
+  assert.deepEqual(await fleet.settle(0), { missing: 3 * 2, stale: 1, wrong: 0 });
+  await fleet.tell(0, 3);
+  await fleet.etcd.ctl('del', '/discover/service/ghost/default/h1/0123456789ab');
+  assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
 });
 
 /** Processes that were started, at whatever remove, with the mark in their environment. */
