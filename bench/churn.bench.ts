@@ -5,9 +5,9 @@
  * An open loop: each container lives a second, one in fifty for ever, so that there is something to
  * be missing in the end. CPU is that of all threads, from the first start until etcd is at rest.
  */
-import { type Bench, exactFigures, type Figures, type Settings, startMeter, transactionFigures } from './lib/bench.ts';
+import { type Bench, exactFigures, type Settings, startMeter, transactionFigures } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
-import { percentile } from './lib/measure.ts';
+import { type Figures, percentile } from './lib/measure.ts';
 import { openWorld, type WorldOptions } from './lib/world.ts';
 
 /** A process compiles its code in its first seconds; what a host pays all day is what comes after. */

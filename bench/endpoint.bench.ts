@@ -11,7 +11,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { measureChurn } from './churn.bench.ts';
-import { type Bench, exactFigures, type Figures, type Settings } from './lib/bench.ts';
+import { type Bench, exactFigures, type Settings } from './lib/bench.ts';
+import type { Figures } from './lib/measure.ts';
 import { openWorld } from './lib/world.ts';
 
 const standing = 200;

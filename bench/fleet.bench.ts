@@ -6,9 +6,10 @@
  * of them to the last: on a machine of their own each would be faster. What etcd spends is what a cluster would.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Bench, Figures, Settings } from './lib/bench.ts';
+import type { Bench, Settings } from './lib/bench.ts';
 import type { Deviation } from './lib/exact.ts';
 import { databaseBytes, type Fleet, openFleet, openReaders } from './lib/fleet.ts';
+import type { Figures } from './lib/measure.ts';
 
 /** On each host; each container has two keys. */
 const standing = 20;

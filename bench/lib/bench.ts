@@ -1,11 +1,9 @@
 /** What a benchmark is: one question, one axis, a measurement for each point of it and each subject. */
 import { monotonicMs } from '../engine/churn.ts';
+import type { Figures } from './measure.ts';
 import type { Settled, World } from './world.ts';
 
 export const subjectNames: readonly string[] = ['discover', 'naive', 'floor'];
-
-/** What one measurement gave, by name with its unit. */
-export type Figures = Readonly<Record<string, number | string>>;
 
 export interface Settings {
   readonly seconds: number;

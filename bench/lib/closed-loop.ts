@@ -8,7 +8,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultContainer, monotonicMs, numbered } from '../engine/churn.ts';
-import { exactFigures, type Figures, startMeter, transactionFigures } from './bench.ts';
+import { exactFigures, startMeter, transactionFigures } from './bench.ts';
+import type { Figures } from './measure.ts';
 import type { Change } from './recorder.ts';
 import type { SubjectOptions } from './subject.ts';
 import { openWorld } from './world.ts';

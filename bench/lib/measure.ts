@@ -1,6 +1,9 @@
 /** Numbers about numbers and about processes: percentiles, and what /proc knows of a pid. Linux only. */
 import { readFileSync } from 'node:fs';
 
+/** What one measurement gave, by name with its unit. */
+export type Figures = Readonly<Record<string, number | string>>;
+
 /** The smallest value that at least the fraction `q` of all do not exceed (nearest rank). NaN of none. */
 export function percentile(values: readonly number[], q: number): number {
   const sorted = Float64Array.from(values).sort();

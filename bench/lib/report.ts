@@ -9,8 +9,8 @@ import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { requireCommand } from '../../test/helpers/run.ts';
-import type { Bench, Figures } from './bench.ts';
-import { percentile } from './measure.ts';
+import type { Bench } from './bench.ts';
+import { type Figures, percentile } from './measure.ts';
 
 export interface Row {
   readonly point: number;

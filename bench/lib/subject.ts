@@ -10,7 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { atExit, cleanEnvironment, exitOf } from '../../test/helpers/run.ts';
 import { monotonicMs } from '../engine/churn.ts';
-import type { Figures } from './bench.ts';
+import type { Figures } from './measure.ts';
 
 /** Who the host is, to all three. */
 export const host = { id: 'h1', ip: '10.0.0.5' };
