@@ -101,12 +101,12 @@ export class DockerClient implements Docker {
   }
 
   async negotiate(): Promise<EngineInfo> {
-    // Either answer is enough: a proxy may withhold one of the two.
+    // Either answer is enough, and none will do: a proxy may withhold them.
     const [ping, version] = await Promise.allSettled([
       this.#get('/_ping', callTimeoutMs, async (response) => response.resume().headers),
       this.#get('/version', callTimeoutMs, readVersion),
     ]);
-    if (ping.status === 'rejected' && version.status === 'rejected') throw ping.reason;
+    if (ping.status === 'rejected' && version.status === 'rejected' && !isWithheld(ping.reason)) throw ping.reason;
     const headers: IncomingHttpHeaders = ping.status === 'fulfilled' ? ping.value : {};
     const about: EngineVersion = version.status === 'fulfilled' ? version.value : {};
     const supported = versionIn(headers['api-version']) ?? versionIn(about.ApiVersion);
@@ -232,7 +232,12 @@ async function readRefusal(response: IncomingMessage): Promise<DiscoverError> {
   } catch {
     // Not from an engine: the status says what there is to say.
   }
-  return unavailable(`status ${response.statusCode}${text(said) ? `: ${text(said)}` : ''}`);
+  return unavailable(`status ${response.statusCode}${text(said) ? `: ${text(said)}` : ''}`, response.statusCode);
+}
+
+/** Whoever has answered so is there, and does not tell. */
+function isWithheld(error: unknown): boolean {
+  return error instanceof DiscoverError && (error.cause === 403 || error.cause === 404);
 }
 
 /** The whole body, or an error: never a part of it. */

@@ -147,7 +147,13 @@ export class Watcher implements Actor<Resync> {
     );
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
     const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
-    const stream = await docker.events(engine, since, (chunk) => splitter.push(chunk));
+    const stream = await docker
+      .events(engine, since, (chunk) => splitter.push(chunk))
+      .catch(async (error: unknown) => {
+        // Who lets nobody follow, or keeps the answer until there is an event, may list: late is better than never.
+        await this.#list(engine, false, 'resync').catch(() => {});
+        throw error;
+      });
     metrics.streams++;
     this.#why = 'ended';
     this.#closeStream = (why) => {

@@ -350,7 +350,7 @@ const mutants: Record<string, Mutant> = {
   'subscribe and never list': ['docker/watcher.ts', "      await this.#list(engine, true, 'connect');\n", ''],
   'list before subscribing, not after': [
     'docker/watcher.ts',
-    'const stream = await docker.events(',
+    'const stream = await docker\n      .events(',
     'await this.#list(engine, true, "connect");\n    this.#list = async () => {};\n    const stream = await docker.events(',
   ],
   'look at strangers only after a gap': [

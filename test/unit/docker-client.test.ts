@@ -42,7 +42,9 @@ for (const [name, status, body, said] of answers) {
         client.events(engine, 0, () => {}),
         expected,
       );
-      await assert.rejects(client.negotiate(), expected);
+      // Who answers is there, also where a proxy withholds what it is.
+      if (status === 404) assert.equal((await client.negotiate()).versionPrefix, '');
+      else await assert.rejects(client.negotiate(), expected);
       assert.equal(asked, 4);
     } finally {
       server.closeAllConnections();
