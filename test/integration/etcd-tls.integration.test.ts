@@ -6,11 +6,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
-import { DiscoverClient } from '../../src/client/index.ts';
 import { type Certificate, createAuthority } from '../helpers/certificates.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+
+// As it is built, because only there an etcd can be named by its address under every Node.
+const { DiscoverClient }: typeof import('../../src/client/index.ts') = await import(
+  new URL('../../dist/client/index.js', import.meta.url).href
+);
 
 describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency: 3 }, () => {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-tls-'));
@@ -111,6 +115,8 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
     readonly args: readonly string[];
     readonly said: RegExp;
     readonly server?: Certificate;
+    /** Where the server is asked; default localhost. */
+    readonly at?: string;
   }[] = [
     { name: 'a server of another authority', args: tls(stranger.ca, client), said: /not signed by etcd\.tls\.ca/ },
     { name: 'a server of a private authority that nobody named', args: [], said: /not signed by etcd\.tls\.ca/ },
@@ -132,15 +138,22 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
       said: /server does not accept etcd\.tls\.cert/,
     },
     {
+      name: 'a server whose certificate is not for the address it is asked at',
+      args: tls(authority.ca, client),
+      said: /is for another name than etcd\.endpoints has/,
+      server: authority.sign('unaddressed', { names: 'DNS:localhost' }),
+      at: '127.0.0.1',
+    },
+    {
       name: 'a certificate that has expired',
       args: tls(authority.ca, authority.sign('past', { days: -1 })),
       said: /server does not accept etcd\.tls\.cert/,
     },
     { name: 'no certificate where one is asked for', args: tls(authority.ca), said: /etcd\.tls\.cert, or misses it/ },
   ];
-  for (const { name, args, said, server: shown = server } of refusals) {
+  for (const { name, args, said, server: shown = server, at = 'localhost' } of refusals) {
     test(`nothing is published to or with ${name}, the option is named and discover goes on trying (simulated engine, real etcd)`, async () => {
-      await using host = await startSecured('localhost', [], shown);
+      await using host = await startSecured(at, [], shown);
       const discover = await host.launch(args, { wait: false });
       const warning = await discover.waitForLog((line) => line.msg === 'etcd unavailable');
       assert.equal(warning.level, 'warn');
