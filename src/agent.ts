@@ -368,7 +368,7 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     log: parts.log ?? silentLog,
     docker: parts.docker ?? new DockerClient(config.docker.endpoint, config.docker.apiVersion, clock),
     looks: parts.looks ?? createLooks(config, clock),
-    registry: parts.registry ?? new EtcdRegistry(config.etcd),
+    registry: parts.registry ?? new EtcdRegistry(config.etcd, config.host.id),
     process: parts.process ?? { self: ownIdentity(), fateOf },
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,

@@ -7,7 +7,7 @@
  */
 import type { Config } from '../config/options.ts';
 import type { Docker } from '../docker/docker.ts';
-import { codeOf, DiscoverError, messageOf } from '../errors.ts';
+import { DiscoverError, messageOf } from '../errors.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { Looks } from '../inspect/pool.ts';
 import { type ContainerId, type Inspection, type Listed, shortId } from '../model/container.ts';
@@ -63,7 +63,7 @@ export async function compare(sides: Sides): Promise<Comparison> {
       owners.set(key, container);
     }
   }
-  const { standing, owner } = await fromAnyMember(sides, () => readStanding(sides, [...wanted.keys()]));
+  const { standing, owner } = await readStanding(sides, [...wanted.keys()]);
   const differences: Difference[] = [];
   if (owner !== 'writes') {
     differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(owner === 'released' && { found: owner }) });
@@ -146,15 +146,4 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
     }
   }
   return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
-}
-
-/** The registry turns to the next member when one has failed: once for each. */
-async function fromAnyMember<Result>({ config }: Sides, read: () => Promise<Result>): Promise<Result> {
-  for (let left = config.etcd.endpoints.length - 1; ; left--) {
-    try {
-      return await read();
-    } catch (error) {
-      if (left === 0 || codeOf(error) !== 'ETCD_UNAVAILABLE') throw error;
-    }
-  }
 }

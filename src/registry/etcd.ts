@@ -33,16 +33,16 @@ export class EtcdRegistry implements Registry, Fleet {
    * members down every third call fails. This stays with a member until a call fails, then moves on.
    */
   readonly #members: readonly Member[];
-  /** At first any of them, so that the hosts of a fleet share them out. */
   #current: number;
 
-  constructor(config: EtcdAccess) {
+  /** The hosts of a fleet share the members out: which one is the first follows from the name of the host. */
+  constructor(config: EtcdAccess, host = '') {
     this.#members = config.endpoints.map((endpoint) => new Member(endpoint, config));
-    this.#current = Math.floor(Math.random() * this.#members.length);
+    this.#current = firstMember(host, this.#members.length);
   }
 
   async owner(ownerKey: string): Promise<OwnerKey | undefined> {
-    const response = await this.#call('range', ({ etcd: { kv } }) => kv.range({ key: Buffer.from(ownerKey) }));
+    const response = await this.#ask('range', ({ etcd: { kv } }) => kv.range({ key: Buffer.from(ownerKey) }));
     const found = response.kvs[0];
     return found && { value: found.value.toString(), lease: found.lease, revision: found.mod_revision };
   }
@@ -76,7 +76,7 @@ export class EtcdRegistry implements Registry, Fleet {
   }
 
   async lease(lease: LeaseId, withKeys: boolean): Promise<LeaseState> {
-    const response = await this.#call('lease time-to-live', ({ etcd: { leaseClient } }) =>
+    const response = await this.#ask('lease time-to-live', ({ etcd: { leaseClient } }) =>
       leaseClient.leaseTimeToLive({ ID: lease, keys: withKeys }),
     );
     return {
@@ -93,7 +93,7 @@ export class EtcdRegistry implements Registry, Fleet {
 
   async readPrefix(prefix: string): Promise<FoundKey[]> {
     const key = Buffer.from(prefix);
-    const response = await this.#call('range', ({ etcd: { kv } }) => kv.range({ key, range_end: after(key) }));
+    const response = await this.#ask('range', ({ etcd: { kv } }) => kv.range({ key, range_end: after(key) }));
     return response.kvs.map(found);
   }
 
@@ -104,7 +104,8 @@ export class EtcdRegistry implements Registry, Fleet {
         // ';' follows ':' in ASCII, so the range ends behind `<key>:…`.
         request_range: { key: Buffer.from(key), range_end: Buffer.from(`${key};`) },
       }));
-      const response = await this.#txn([], ranges);
+      const request = { compare: [], success: ranges, failure: [] };
+      const response = await this.#ask('txn', ({ etcd: { kv } }) => kv.txn(request));
       for (const { response_range: range } of response.responses) {
         for (const kv of range?.kvs ?? []) result.push(found(kv));
       }
@@ -122,7 +123,7 @@ export class EtcdRegistry implements Registry, Fleet {
     const result: KeyMark[] = [];
     for (let key = Buffer.from(prefix), isMore = true; isMore; ) {
       const request = { key, range_end: end, limit: pageKeys, keys_only: true };
-      const { kvs, more } = await this.#askAny('range', ({ etcd: { kv } }) => kv.range(request));
+      const { kvs, more } = await this.#ask('range', ({ etcd: { kv } }) => kv.range(request));
       for (const kv of kvs) {
         // A key that is no text would come out as another one.
         if (isUtf8(kv.key)) result.push({ key: kv.key.toString(), lease: kv.lease, revision: kv.mod_revision });
@@ -156,8 +157,8 @@ export class EtcdRegistry implements Registry, Fleet {
     return this.#call('txn', ({ etcd: { kv } }) => kv.txn({ compare, success, failure: [] }));
   }
 
-  /** Of one member after the other, for readers that do not come again by themselves. */
-  async #askAny<Result>(name: string, request: (member: Member) => Promise<Result>): Promise<Result> {
+  /** A question, of one member after the other until one answers: it does no harm to ask twice. */
+  async #ask<Result>(name: string, request: (member: Member) => Promise<Result>): Promise<Result> {
     for (let left = this.#members.length - 1; ; left--) {
       try {
         return await this.#call(name, request);
@@ -167,6 +168,7 @@ export class EtcdRegistry implements Registry, Fleet {
     }
   }
 
+  /** Of one member alone: what a call that failed has done is not known. The next one is of another member. */
   async #call<Result>(name: string, request: (member: Member) => Promise<Result>): Promise<Result> {
     const index = this.#current % this.#members.length;
     try {
@@ -177,6 +179,12 @@ export class EtcdRegistry implements Registry, Fleet {
       throw failure;
     }
   }
+}
+
+export function firstMember(host: string, members: number): number {
+  let hash = 0;
+  for (const byte of Buffer.from(host)) hash = (hash * 31 + byte) % 0x1_0000_0000;
+  return hash % members;
 }
 
 /** One member of the cluster: etcd3 for everything but commits. */

@@ -1,10 +1,10 @@
 /**
  * etcd as discover uses it: owner key, lease, readings, guarded commits.
  *
- * It does not retry (`etcd.ts` says why). Each call has a deadline. What a failed call has done is
- * unknown (etcd may apply it long after the deadline), which is why every write is guarded by the owner
- * key's modification revision: claiming anew raises it, and whatever is still under way from before is
- * then refused.
+ * Only a question is asked again, of the next member (`etcd.ts` says why nothing else is). Each call has a deadline.
+ * What a failed call has done is unknown (etcd may apply it long after the deadline), which is why every write is
+ * guarded by the owner key's modification revision: claiming anew raises it, and whatever is still under way from
+ * before is then refused.
  */
 
 import type { Change } from '../model/ledger.ts';

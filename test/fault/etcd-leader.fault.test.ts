@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Lifecycle } from '../../bench/engine/churn.ts';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { EtcdRegistry, firstMember } from '../../src/registry/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import {
   assertOnlyDeadDeleted,
@@ -27,6 +28,7 @@ describe('three members of etcd', { skip: needs('etcd', 'etcdctl') }, () => {
     engine = await forkEngine({ containers: 10 });
     host = await startHost({ source: fromEngine(engine), ttl: 30, etcdOptions: { nodes: 3 }, idle: true });
     // The member that it asks first is the one that goes first.
+    assert.equal(firstMember(host.names.id, 3), 0);
     const leader = await host.etcd.leader();
     const { endpoints } = host.etcd;
     await host.launch(['--etcd:endpoints', [...endpoints.slice(leader), ...endpoints.slice(0, leader)].join(',')]);
@@ -102,5 +104,31 @@ describe('three members of etcd', { skip: needs('etcd', 'etcdctl') }, () => {
       3,
     );
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+  });
+
+  test('with one of them gone, each question is answered, whichever is asked first (real etcd)', async () => {
+    const { etcd } = host;
+    const gone = ((await etcd.leader()) + 1) % 3;
+    await etcd.kill(gone);
+    const { endpoints } = etcd;
+    try {
+      for (let first = 0; first < 3; first++) {
+        const registry = new EtcdRegistry({ endpoints: [...endpoints.slice(first), ...endpoints.slice(0, first)] });
+        const owner = await registry.owner('/discover/owner/h1');
+        const [key, lease] = ['/discover/owner/h1', owner?.lease ?? ''];
+        assert.ok((await registry.lease(lease, true)).keys.includes(key));
+        assert.deepEqual(
+          (await registry.readPrefix('/discover/owner/')).map((found) => found.key),
+          [key, `${key}x`],
+        );
+        assert.deepEqual(
+          (await registry.readKeys([key])).map((found) => found.key),
+          [key],
+        );
+        registry.close();
+      }
+    } finally {
+      await etcd.restart(gone);
+    }
   });
 });
