@@ -102,6 +102,7 @@ export const endpoint: Bench = {
   points: [0, 500],
   seconds: 10,
   subjects: () => ['off', 'listening', 'asked'],
+  named: true,
   columns: 'cpuPercent cpuMsEach publishP50Ms publishP99Ms unpublishP99Ms loopP99Ms scrapes streamed exact',
   measure,
 };

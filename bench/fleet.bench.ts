@@ -145,6 +145,7 @@ export const fleet: Bench = {
   points: [300],
   seconds: 10,
   subjects: () => ['fleet'],
+  named: true,
   columns:
     'stormSeconds stormEtcdCpuMsEach restRevisions restEtcdCpuMsEachMinute restAgentCpuMsEachMinute lifecycleEtcdCpuMs ' +
     'deliveryEtcdCpuMicros leaderAwaySeconds leaderBehindSeconds rollingSeconds crashSeconds bytesEachKey ' +

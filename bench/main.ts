@@ -42,9 +42,9 @@ const all: readonly Bench[] = [
 ];
 const names = all.map(({ name }) => name).join(', ');
 
-const help = `npm run bench [-- <name>] [-- options]
+const help = `npm run bench [-- <name>] [-- options], by default all but those with a star
 
-${all.map(({ name, question }) => `  ${name.padEnd(12)}${question}`).join('\n')}
+${all.map(({ name, named, question }) => `  ${(named ? `${name} *` : name).padEnd(12)}${question}`).join('\n')}
 
   --seconds N       how long each measurement lasts, where that is to choose
   --points A,B      instead of the benchmark's own rates, sizes, ...; with one name
@@ -89,7 +89,7 @@ function readArguments() {
   check(!points || positionals.length === 1, '--points is for one benchmark: give its name');
   const subjects = values.subjects?.split(',') ?? subjectNames;
   for (const name of subjects) check(subjectNames.includes(name), `${name} is none of ${subjectNames.join(', ')}`);
-  const benches = positionals.length === 0 ? all : all.filter(({ name }) => positionals.includes(name));
+  const benches = all.filter(({ name, named }) => (positionals.length === 0 ? !named : positionals.includes(name)));
   const [seconds, workers, repeat] = [number('seconds', 1), number('workers', 0), number('repeat', 1) ?? 1];
   return { ...values, benches, points, subjects, seconds, workers, repeat };
 }

@@ -23,6 +23,8 @@ export interface Bench {
   readonly subjects?: (point: number) => readonly string[];
   /** All subjects at the same time, because none of them does much. */
   readonly together?: true;
+  /** Asked for by its name alone: it sets discover against nobody, and all of them together are to take ten minutes. */
+  readonly named?: true;
   /** Figures of the table, apart by spaces; those with a star are set against the others'. */
   readonly columns: string;
   measure(subject: string, point: number, settings: Settings): Promise<Figures>;

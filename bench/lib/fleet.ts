@@ -61,9 +61,11 @@ export async function openFleet(hosts: number, containers: number): Promise<Flee
     etcdUsage: () => sumOf(etcd.pids.map(usageOf)),
     agentsUsage: () => usageOf(agents.pid ?? 0),
     tell: async (from, to, isRestart = false) => {
-      const gone = once(agents, 'exit').then(() => Promise.reject(new Error('The agents have ended')));
+      const answered = new AbortController();
+      const { signal } = answered;
       agents.send({ from, to, isRestart });
-      await Promise.race([once(agents, 'message'), gone]);
+      const gone = once(agents, 'exit', { signal }).then(() => Promise.reject(new Error('The agents have ended')));
+      await Promise.race([once(agents, 'message', { signal }), gone]).finally(() => answered.abort());
     },
     crash: async () => {
       await end();
