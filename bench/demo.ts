@@ -73,7 +73,8 @@ async function demo(): Promise<void> {
   });
   await Promise.race([failed, docker.animate(stopped.signal), aborted(stopped.signal)]);
   const { transactions, operations, looks, events } = agent.metrics;
-  console.log(`\n${events} events, ${looks} inspections, ${operations} keys in ${transactions} transactions`);
+  const sum = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0);
+  console.log(`\n${sum(events)} events, ${looks} inspections, ${sum(operations)} keys in ${transactions} transactions`);
 }
 
 /** One line for each address that came or went; a moved port is both. */

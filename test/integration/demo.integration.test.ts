@@ -47,6 +47,7 @@ for (const end of ['by itself', 'by SIGINT'] as const) {
     shows('-');
     assert.match(demo.output, /^Docker Engine: +simulated/m);
     assert.match(demo.output, /^etcd: +real/m);
+    assert.match(demo.output, /^[1-9]\d* events, [1-9]\d* inspections, [1-9]\d* keys in [1-9]\d* transactions$/m);
     await eventually(() => assert.deepEqual(marked(value), []));
   });
 }
