@@ -11,7 +11,6 @@
 
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { isDeepStrictEqual } from 'node:util';
 import type { Ref } from './actor/actor.ts';
 import { type Clock, sleep, systemClock } from './actor/clock.ts';
 import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
@@ -142,7 +141,6 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     let moment = 0;
     const tick = () => ++moment;
     let versionPrefix = '';
-    let connected = {};
     let watcher: Ref<Resync> | undefined;
 
     const keeper = supervisor.start<Doubt>({
@@ -256,10 +254,6 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
             parseList: (body) => looks.list(body),
             onConnect: (engine) => {
               versionPrefix = engine.versionPrefix;
-              const about = { engine: engine.serverVersion, api: versionPrefix };
-              // Streams are renewed; that trouble is over is said by the watcher.
-              if (!isDeepStrictEqual(about, connected)) log.info(about, 'connected to docker');
-              connected = about;
               this.emit('connect');
             },
           },

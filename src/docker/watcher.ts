@@ -11,6 +11,7 @@
  * has subscribed us.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import { type Clock, sleep } from '../actor/clock.ts';
@@ -133,10 +134,15 @@ export class Watcher implements Actor<Resync> {
 
   /** Opens a stream and lists. */
   async #open(): Promise<EventStream> {
-    const { docker, clock, metrics, onConnect } = this.#parts;
+    const { docker, clock, log, metrics, onConnect } = this.#parts;
     const engine = await docker.negotiate();
+    const found = { version: engine.serverVersion, api: engine.versionPrefix };
+    // A line when it is news: streams are renewed, and one that cannot be had is tried for every second.
+    if (!isDeepStrictEqual(found, metrics.engine)) {
+      log.info({ engine: found.version, api: found.api }, 'connected to docker');
+    }
+    metrics.engine = found;
     // Before the first event: what it asks for is asked in the version that was negotiated.
-    metrics.engine = { version: engine.serverVersion, api: engine.versionPrefix };
     onConnect(engine);
     // The first events of a stream may be old ones, repeated.
     this.#promptest = Number.POSITIVE_INFINITY;

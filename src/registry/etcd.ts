@@ -35,7 +35,6 @@ export class EtcdRegistry implements Registry, Fleet {
   readonly #members: readonly Member[];
   #current: number;
 
-  /** The hosts of a fleet share the members out: which one is the first follows from the name of the host. */
   constructor(config: EtcdAccess, host = '') {
     this.#members = config.endpoints.map((endpoint) => new Member(endpoint, config));
     this.#current = firstMember(host, this.#members.length);
@@ -181,6 +180,7 @@ export class EtcdRegistry implements Registry, Fleet {
   }
 }
 
+/** Which member is asked first follows from the name of the host, so that the hosts of a fleet share them out. */
 export function firstMember(host: string, members: number): number {
   let hash = 0;
   for (const byte of Buffer.from(host)) hash = (hash * 31 + byte) % 0x1_0000_0000;

@@ -21,6 +21,7 @@ class Stage {
   readonly engine: FakeEngine;
   readonly metrics = createMetrics();
   readonly warnings: string[] = [];
+  readonly infos: string[] = [];
   readonly looks: Look[] = [];
   readonly facts: Fact[] = [];
   readonly fatal: DiscoverError[] = [];
@@ -34,7 +35,8 @@ class Stage {
     this.clock = new VirtualClock(seed);
     this.engine = new FakeEngine(this.clock);
     const warn = (_fields: object, message: string) => void this.warnings.push(message);
-    this.log = { error: warn, warn, info() {}, debug() {}, child: () => this.log };
+    const info = (_fields: object, message: string) => void this.infos.push(message);
+    this.log = { error: warn, warn, info, debug() {}, child: () => this.log };
     this.supervisor = new Supervisor(this.clock, this.log, assert.fail);
   }
 
@@ -351,6 +353,15 @@ describe('Watcher loses the engine and', () => {
     await stage.clock.advance(2_000);
     assert.deepEqual(stage.lists().at(-1), { ids: [], thorough: false });
     assert.equal(stage.metrics.dockerConnected, false);
+  });
+
+  test('says which engine it has found when that is news, not for each try', async () => {
+    const stage = new Stage();
+    stage.faultOn('list', { kind: 'fails' });
+    stage.start();
+    await stage.clock.advance(60_000);
+    assert.ok(stage.engines.length > 30, `${stage.engines.length} tries`);
+    assert.deepEqual(stage.infos, ['connected to docker']);
   });
 
   test('says so when it begins, once a minute, and no more', async () => {
