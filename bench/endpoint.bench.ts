@@ -10,10 +10,10 @@ import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { measureChurn } from './churn.bench.ts';
+import { measureChurn, warmUp } from './churn.bench.ts';
 import { type Bench, exactFigures, type Settings } from './lib/bench.ts';
 import type { Figures } from './lib/measure.ts';
-import { openWorld } from './lib/world.ts';
+import { openWorld, type World } from './lib/world.ts';
 
 const standing = 200;
 const calmDownMs = 3_000;
@@ -71,28 +71,28 @@ async function measure(subject: string, rate: number, settings: Settings): Promi
   const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-bench-'));
   try {
     const listen = subject === 'off' ? undefined : path.join(directory, 'http.sock');
+    await using world = await openWorld({ subject: 'discover', standing, workers: settings.workers, listen });
     using onlooker = new Onlooker(listen ?? '');
-    const begin = () => {
-      if (subject === 'asked') onlooker.begin();
-    };
+    if (subject === 'asked') onlooker.begin();
     const figures =
-      rate === 0
-        ? await atRest(listen, settings, begin)
-        : await measureChurn('discover', rate, settings, { listen }, begin);
+      rate === 0 ? await atRest(world, settings.seconds) : await underChurn(world, rate, settings.seconds);
     return { ...figures, scrapes: onlooker.scrapes, streamed: onlooker.events };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-async function atRest(listen: string | undefined, { seconds, workers }: Settings, begin: () => void): Promise<Figures> {
-  await using world = await openWorld({ subject: 'discover', standing, workers, listen });
-  begin();
+async function atRest(world: World, seconds: number): Promise<Figures> {
   await sleep(calmDownMs);
   const [before = 0] = await world.cpuMs();
   await sleep(seconds * 1000);
   const [after = 0] = await world.cpuMs();
   return { cpuPercent: (after - before) / seconds / 10, ...exactFigures(await world.settle()) };
+}
+
+async function underChurn(world: World, rate: number, seconds: number): Promise<Figures> {
+  await warmUp(world);
+  return measureChurn(world, rate, seconds);
 }
 
 export const endpoint: Bench = {

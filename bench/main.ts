@@ -120,6 +120,7 @@ async function runBench(bench: Bench, args: Arguments): Promise<Row[]> {
     if (bench.together) rows.push(...(await Promise.all(subjects.map((subject) => measure(point, subject)))));
     else for (const subject of subjects) rows.push(await measure(point, subject));
   }
+  await bench.finish?.();
   progress('');
   return rows;
 }

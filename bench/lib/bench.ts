@@ -28,6 +28,8 @@ export interface Bench {
   /** Figures of the table, apart by spaces; those with a star are set against the others'. */
   readonly columns: string;
   measure(subject: string, point: number, settings: Settings): Promise<Figures>;
+  /** Lets go of what is kept from one measurement to another. */
+  finish?(): Promise<void>;
 }
 
 /**

@@ -14,6 +14,7 @@ if (isMainThread && process.channel) {
   process.on('message', (ask) => {
     if (ask === 'begin') {
       delay.enable();
+      delay.reset();
       before = performance.eventLoopUtilization();
     } else {
       const loopPercent = performance.eventLoopUtilization(before).utilization * 100;

@@ -1,7 +1,7 @@
 /**
  * A world: a simulated engine, a real etcd, a recorder and one subject, all private and all new.
  *
- * Every measurement happens in one of its own, so that no subject inherits another's etcd. It is
+ * Every subject has one of its own, so that none inherits another's etcd. It is
  * ready when what ran before the subject came is in etcd, which asks the same of all three.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,7 +30,7 @@ export interface Settled extends Deviation {
   readonly changes: readonly Change[];
   /** When etcd last came to hold what it must. */
   readonly exactAtMs: number | undefined;
-  /** By the engine, for a reader too slow, since it began. */
+  /** By the engine, for a reader too slow, since the last call. */
   readonly eventsLost: number;
   /** Why nobody should believe the rest, or empty. */
   readonly note: string;
@@ -86,6 +86,7 @@ async function fill(options: WorldOptions, parts: AsyncDisposable[], close: () =
   const engine = await opening;
   const subject = own(startSubject(options, engine.socketPath, etcd.endpoint));
   const state = new Map<string, string>();
+  let lost = 0;
 
   const settle = async (limitMs = settleLimitMs): Promise<Settled> => {
     const expected = expectedKeys(await engine.snapshot(), host);
@@ -106,7 +107,9 @@ async function fill(options: WorldOptions, parts: AsyncDisposable[], close: () =
     }
     // By what etcd says itself: the recorder is not asked whether it has seen everything.
     const deviation = deviationOf(expected, await etcd.get('/discover/'));
-    const { eventsLost } = await engine.counts();
+    const lostBefore = lost;
+    lost = (await engine.counts()).eventsLost;
+    const eventsLost = lost - lostBefore;
     const note = subject.ended ? 'has ended' : '';
     return { ...deviation, changes, exactAtMs: pursuit.exactAtMs, eventsLost, note };
   };

@@ -21,7 +21,8 @@ const skip = needs('etcd', 'etcdctl');
 before(() => prepareSubjects());
 
 test('A floor that sees every event is reported as exact', { skip }, async () => {
-  const figures = await measureChurn('floor', 50, { seconds: 1 });
+  await using world = await openWorld({ subject: 'floor' });
+  const figures = await measureChurn(world, 50, 1);
   assert.equal(figures.exact, 'yes');
   assert.equal(figures.lifecycles, 50);
   assert.ok(Number(figures.publishP50Ms) > 0 && Number(figures.publishMaxMs) >= Number(figures.publishP99Ms));
@@ -29,7 +30,8 @@ test('A floor that sees every event is reported as exact', { skip }, async () =>
 });
 
 test('A floor that is made to lose events is reported as not exact', { skip }, async () => {
-  const figures = await measureChurn('floor', 100, { seconds: 1 }, { faults: { dropEvents: 0.3 } });
+  await using world = await openWorld({ subject: 'floor', faults: { dropEvents: 0.3 } });
+  const figures = await measureChurn(world, 100, 1);
   assert.notEqual(figures.exact, 'yes');
   assert.ok(Number(figures.stale) > 0 && Number(figures.neverSeen) > 0 && Number(figures.eventsLost) > 0);
 });
