@@ -5,13 +5,18 @@
  * An open loop: each container lives a second, one in fifty for ever, so that there is something to
  * be missing in the end. A subject goes through all rates in one life. CPU is that of all threads, from the first start until etcd is at rest.
  */
-import { type Bench, exactFigures, type Settings, startMeter, transactionFigures } from './lib/bench.ts';
+import { type Bench, exactFigures, startMeter, transactionFigures } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
+import { Lives } from './lib/lives.ts';
 import { type Figures, percentile } from './lib/measure.ts';
-import { openWorld, type World } from './lib/world.ts';
+import { openWorld, type World, type WorldOptions } from './lib/world.ts';
 
 /** A process compiles its code in its first thousands of lifecycles; what a host pays all day is what comes after. */
-export const warmUp = (world: World): Promise<void> => world.warmUp(200, 12);
+export async function openWarm(options: WorldOptions): Promise<World> {
+  const world = await openWorld(options);
+  await world.warmUp(200, 12);
+  return world;
+}
 
 export async function measureChurn(world: World, rate: number, seconds: number): Promise<Figures> {
   const meter = await startMeter(world);
@@ -33,25 +38,7 @@ export async function measureChurn(world: World, rate: number, seconds: number):
   };
 }
 
-/** By subject. */
-const worlds = new Map<string, World>();
-
-async function measure(subject: string, rate: number, { seconds, workers }: Settings): Promise<Figures> {
-  const known = worlds.get(subject);
-  worlds.delete(subject);
-  const world = known ?? (await openWorld({ subject, workers }));
-  let isSound = false;
-  try {
-    if (!known) await warmUp(world);
-    const figures = await measureChurn(world, rate, seconds);
-    isSound = String(figures.exact).startsWith('yes') && figures.note === undefined;
-    return figures;
-  } finally {
-    // Whoever was found wrong would begin the next rate with what is wrong already.
-    if (isSound) worlds.set(subject, world);
-    else await world[Symbol.asyncDispose]();
-  }
-}
+const lives = new Lives();
 
 export const churn: Bench = {
   name: 'churn',
@@ -62,9 +49,11 @@ export const churn: Bench = {
   columns:
     'publishP50Ms* publishP99Ms* publishMaxMs unpublishP50Ms* unpublishP99Ms* unpublishMaxMs cpuMsEach* ' +
     'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs engineLagMs recorderCpuPercent eventsLost exact',
-  measure,
-  finish: async () => {
-    for (const world of worlds.values()) await world[Symbol.asyncDispose]();
-    worlds.clear();
-  },
+  measure: (subject, rate, { seconds, workers }) =>
+    lives.measure(
+      subject,
+      () => openWarm({ subject, workers }),
+      (world) => measureChurn(world, rate, seconds),
+    ),
+  finish: () => lives.end(),
 };

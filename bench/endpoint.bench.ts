@@ -10,8 +10,9 @@ import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { measureChurn, warmUp } from './churn.bench.ts';
+import { measureChurn, openWarm } from './churn.bench.ts';
 import { type Bench, exactFigures, type Settings } from './lib/bench.ts';
+import { Lives } from './lib/lives.ts';
 import type { Figures } from './lib/measure.ts';
 import { openWorld, type World } from './lib/world.ts';
 
@@ -67,19 +68,30 @@ class Onlooker implements Disposable {
   }
 }
 
-async function measure(subject: string, rate: number, settings: Settings): Promise<Figures> {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-bench-'));
-  try {
-    const listen = subject === 'off' ? undefined : path.join(directory, 'http.sock');
-    await using world = await openWorld({ subject: 'discover', standing, workers: settings.workers, listen });
-    using onlooker = new Onlooker(listen ?? '');
-    if (subject === 'asked') onlooker.begin();
-    const figures =
-      rate === 0 ? await atRest(world, settings.seconds) : await underChurn(world, rate, settings.seconds);
-    return { ...figures, scrapes: onlooker.scrapes, streamed: onlooker.events };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+const lives = new Lives();
+let directory: string | undefined;
+
+async function measure(subject: string, rate: number, { seconds, workers }: Settings): Promise<Figures> {
+  directory ??= mkdtempSync(path.join(os.tmpdir(), 'dsc-bench-'));
+  const life = `${subject}-${rate}`;
+  const listen = subject === 'off' ? undefined : path.join(directory, life);
+  const options = { subject: 'discover', standing, workers, listen };
+  using onlooker = new Onlooker(listen ?? '');
+  const figures = await lives.measure(
+    life,
+    () => (rate === 0 ? openWorld(options) : openWarm(options)),
+    (world) => {
+      if (subject === 'asked') onlooker.begin();
+      return rate === 0 ? atRest(world, seconds) : measureChurn(world, rate, seconds);
+    },
+  );
+  return { ...figures, scrapes: onlooker.scrapes, streamed: onlooker.events };
+}
+
+async function finish(): Promise<void> {
+  await lives.end();
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  directory = undefined;
 }
 
 async function atRest(world: World, seconds: number): Promise<Figures> {
@@ -88,11 +100,6 @@ async function atRest(world: World, seconds: number): Promise<Figures> {
   await sleep(seconds * 1000);
   const [after = 0] = await world.cpuMs();
   return { cpuPercent: (after - before) / seconds / 10, ...exactFigures(await world.settle()) };
-}
-
-async function underChurn(world: World, rate: number, seconds: number): Promise<Figures> {
-  await warmUp(world);
-  return measureChurn(world, rate, seconds);
 }
 
 export const endpoint: Bench = {
@@ -105,4 +112,5 @@ export const endpoint: Bench = {
   named: true,
   columns: 'cpuPercent cpuMsEach publishP50Ms publishP99Ms unpublishP99Ms loopP99Ms scrapes streamed exact',
   measure,
+  finish,
 };
