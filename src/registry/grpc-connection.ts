@@ -82,7 +82,7 @@ export class GrpcConnection {
   #frameBytes = defaultFrameBytes;
   /** Data taken since the other side's window was last opened anew. */
   #taken = 0;
-  /** Answers to pings that wait for company. */
+  /** Answers to pings that wait. */
   readonly #pongs: Buffer[] = [];
   #pongTimer: NodeJS.Timeout | undefined;
 
@@ -123,11 +123,7 @@ export class GrpcConnection {
       message.copy(body, messageHeaderBytes);
       const call = { resolve, reject, timer, headers: new Map(), answer: [], unsent: body };
       this.#calls.set(id, { ...call, sendWindow: this.#streamWindow });
-      this.#write(
-        ...this.#pongs.splice(0),
-        frame(frameType.headers, flag.endHeaders, id, headers),
-        ...this.#dataOf(id),
-      );
+      this.#write(frame(frameType.headers, flag.endHeaders, id, headers), ...this.#dataOf(id));
     });
   }
 
@@ -223,8 +219,8 @@ export class GrpcConnection {
   }
 
   /**
-   * A server of gRPC pings with nearly every answer, to learn how wide the way is. Answered at once that
-   * is a second write for each call; it goes along with the next one instead.
+   * A server of gRPC pings whenever it reads data and no ping is under way, to learn how wide the way is. So each answer
+   * brings the next ping, as a packet of its own that wakes this side for nothing: it is answered later, and so less often.
    */
   #pong(pong: Buffer): void {
     this.#pongs.push(pong);

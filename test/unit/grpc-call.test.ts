@@ -248,6 +248,19 @@ describe('a unary call, to a server of node:http2', () => {
     assert.equal(echoed.toString(), '12345678');
   });
 
+  test('answers a ping later than the calls that follow it, since each such answer brings another ping', async () => {
+    await using server = await serve(echo);
+    await server.call(Buffer.from('x'));
+    const order: string[] = [];
+    const ponged = new Promise<void>((resolve) => {
+      server.sessions[0]?.ping(Buffer.from('12345678'), () => resolve(void order.push('pong')));
+    });
+    // The ping has come before the answer to the first, so the second could take its answer along.
+    for (const call of ['first', 'second']) order.push((await server.call(Buffer.from(call))).toString());
+    await ponged;
+    assert.deepEqual(order, ['first', 'second', 'pong']);
+  });
+
   test('passes over what it does not know', async () => {
     await using server = await serve((stream, request, headers) => {
       stream.additionalHeaders({ ':status': 103, link: '<x>' });
