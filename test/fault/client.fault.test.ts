@@ -161,6 +161,8 @@ describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
     };
     await engine.run([shop]);
     await using host = await startHost({ source: fromEngine(engine), ttl: 20 });
+    // A reader that comes before the first instance is rightly told that there is none.
+    await host.converged();
     await using client = new DiscoverClient({ endpoints: host.etcd.endpoints });
     const observers = ['shop', 'dns'].map((name) => observe(client, name));
     await eventually(() =>
