@@ -19,6 +19,8 @@ test('readers that were partitioned for a minute, with 500 lifecycles and a comp
   const shop = { env: ['DISCOVER=shop:8080,dns:53/udp'], ports: [{ container: '8080/tcp' }, { container: '53/udp' }] };
   await engine.run([shop, shop, shop]);
   await using host = await startHost({ source: fromEngine(engine), ttl: 20 });
+  // A reader that comes before the first instance is rightly told that there is none.
+  await host.converged();
   await using proxy = await startProxy({ to: `127.0.0.1:${host.etcd.ports[0]}` });
   await using client = new DiscoverClient({ endpoints: [proxy.address] });
   const observers = ['shop', 'dns'].map((name) => observe(client, name));
