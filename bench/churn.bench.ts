@@ -3,7 +3,8 @@
  * until the key is visible, or gone, and what does each lifecycle cost?
  *
  * An open loop: each container lives a second, one in fifty for ever, so that there is something to
- * be missing in the end. A subject goes through all rates in one life. CPU is that of all threads, from the first start until etcd is at rest.
+ * be missing in the end. A subject goes through all rates in one life. CPU is that of all threads,
+ * from the first start until etcd is at rest.
  */
 import { type Bench, exactFigures, startMeter, transactionFigures } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
@@ -38,7 +39,7 @@ export async function measureChurn(world: World, rate: number, seconds: number):
   };
 }
 
-const lives = new Lives();
+const lives = new Lives<World>();
 
 export const churn: Bench = {
   name: 'churn',

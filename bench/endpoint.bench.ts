@@ -5,15 +5,13 @@
  * What an open page costs the agent are its two streams, which are read here as a browser reads them; what the browser
  * does with them is its own affair. The asker is this process, whose CPU is in no figure.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
-import os from 'node:os';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { measureChurn, openWarm } from './churn.bench.ts';
 import { type Bench, exactFigures, type Settings } from './lib/bench.ts';
 import { Lives } from './lib/lives.ts';
 import type { Figures } from './lib/measure.ts';
+import { httpSocketBeside } from './lib/subject.ts';
 import { openWorld, type World } from './lib/world.ts';
 
 const standing = 200;
@@ -68,30 +66,20 @@ class Onlooker implements Disposable {
   }
 }
 
-const lives = new Lives();
-let directory: string | undefined;
+const lives = new Lives<World>();
 
 async function measure(subject: string, rate: number, { seconds, workers }: Settings): Promise<Figures> {
-  directory ??= mkdtempSync(path.join(os.tmpdir(), 'dsc-bench-'));
-  const life = `${subject}-${rate}`;
-  const listen = subject === 'off' ? undefined : path.join(directory, life);
-  const options = { subject: 'discover', standing, workers, listen };
-  using onlooker = new Onlooker(listen ?? '');
-  const figures = await lives.measure(
-    life,
+  const options = { subject: 'discover', standing, workers, answers: subject !== 'off' };
+  return lives.measure(
+    `${subject} ${rate}`,
     () => (rate === 0 ? openWorld(options) : openWarm(options)),
-    (world) => {
+    async (world) => {
+      using onlooker = new Onlooker(httpSocketBeside(world.engine.socketPath));
       if (subject === 'asked') onlooker.begin();
-      return rate === 0 ? atRest(world, seconds) : measureChurn(world, rate, seconds);
+      const figures = await (rate === 0 ? atRest(world, seconds) : measureChurn(world, rate, seconds));
+      return { ...figures, scrapes: onlooker.scrapes, streamed: onlooker.events };
     },
   );
-  return { ...figures, scrapes: onlooker.scrapes, streamed: onlooker.events };
-}
-
-async function finish(): Promise<void> {
-  await lives.end();
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
-  directory = undefined;
 }
 
 async function atRest(world: World, seconds: number): Promise<Figures> {
@@ -112,5 +100,5 @@ export const endpoint: Bench = {
   named: true,
   columns: 'cpuPercent cpuMsEach publishP50Ms publishP99Ms unpublishP99Ms loopP99Ms scrapes streamed exact',
   measure,
-  finish,
+  finish: () => lives.end(),
 };

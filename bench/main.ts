@@ -1,9 +1,9 @@
 /**
  * The benchmark: `npm run bench`, or `npm run bench -- <name> [options]` for one.
  *
- * Everything is private to a measurement, listens on loopback or a unix socket, and is gone after
- * it, also on Ctrl-C. Progress goes to stderr, tables to stdout. The status is 1 where discover was
- * not exact, however fast.
+ * Everything is private to a subject, listens on loopback or a unix socket, and is gone after the
+ * benchmark, also on Ctrl-C. Progress goes to stderr, tables to stdout. The status is 1 where discover
+ * was not exact, however fast.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -43,6 +43,11 @@ export function exactFigures({ eventsLost, missing, note, stale, wrong }: Settle
   return { eventsLost, missing, stale, wrong, neverSeen, exact, ...(note && { note }) };
 }
 
+/** Whether etcd held in the end what it must, by what `exactFigures` says. */
+export function isExact({ exact }: Figures): boolean {
+  return String(exact).startsWith('yes');
+}
+
 /** Transactions as etcd shows them: changes of one revision came in one. */
 export function transactionFigures(changes: Settled['changes']): Figures {
   const sizes = new Map<number, number>();

@@ -1,32 +1,28 @@
-/** Subjects that are measured more than once in one life, as they live on a host: the warm-up is paid once, and is a long one. */
+/** Subjects that are measured more than once in one life, as they live on a host: so a long warm-up is paid once. */
+import { isExact } from './bench.ts';
 import type { Figures } from './measure.ts';
-import type { World } from './world.ts';
 
-export class Lives {
-  readonly #worlds = new Map<string, World>();
+export class Lives<Life extends AsyncDisposable> {
+  readonly #lives = new Map<string, Life>();
 
   /** In the life of this name, begun by `open` unless it is under way. Who was found wrong is replaced the next time. */
-  async measure(
-    name: string,
-    open: () => Promise<World>,
-    measure: (world: World) => Promise<Figures>,
-  ): Promise<Figures> {
-    const world = this.#worlds.get(name) ?? (await open());
-    this.#worlds.delete(name);
+  async measure(name: string, open: () => Promise<Life>, measure: (life: Life) => Promise<Figures>): Promise<Figures> {
+    const life = this.#lives.get(name) ?? (await open());
+    this.#lives.delete(name);
     let isSound = false;
     try {
-      const figures = await measure(world);
-      isSound = String(figures.exact).startsWith('yes') && figures.note === undefined;
+      const figures = await measure(life);
+      isSound = isExact(figures) && figures.note === undefined;
       return figures;
     } finally {
       // It would begin the next measurement with what is wrong already.
-      if (isSound) this.#worlds.set(name, world);
-      else await world[Symbol.asyncDispose]();
+      if (isSound) this.#lives.set(name, life);
+      else await life[Symbol.asyncDispose]();
     }
   }
 
   async end(): Promise<void> {
-    for (const world of this.#worlds.values()) await world[Symbol.asyncDispose]();
-    this.#worlds.clear();
+    for (const life of this.#lives.values()) await life[Symbol.asyncDispose]();
+    this.#lives.clear();
   }
 }

@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { requireCommand } from '../../test/helpers/run.ts';
-import type { Bench } from './bench.ts';
+import { type Bench, isExact } from './bench.ts';
 import { type Figures, percentile } from './measure.ts';
 
 export interface Row {
@@ -146,6 +146,5 @@ export function goalsOf({ benches }: Report): string {
 
 /** Measurements of discover after which etcd was not exact, or that could not be made. */
 export function inexactOf(rows: readonly Row[]): number {
-  return rows.filter(({ figures, subject }) => subject === 'discover' && !String(figures.exact).startsWith('yes'))
-    .length;
+  return rows.filter(({ figures, subject }) => subject === 'discover' && !isExact(figures)).length;
 }

@@ -20,8 +20,8 @@ export interface SubjectOptions {
   readonly workers?: number | undefined;
   /** What is loaded before it; default `probe.mjs`. */
   readonly probe?: 'soak-probe.mjs';
-  /** Where discover answers over HTTP, if it is to. */
-  readonly listen?: string | undefined;
+  /** Whether discover answers over HTTP, at the socket that `httpSocketBeside` names. */
+  readonly answers?: boolean;
   /** Operations of a transaction of discover, at most. */
   readonly operationsMax?: number;
 }
@@ -53,12 +53,17 @@ export function prepareSubjects(): void {
   execFileSync(process.execPath, [tsc, ...files, ...flags, ...places], { stdio: 'inherit' });
 }
 
-function commandOf({ listen, operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
+/** In the directory of the engine's socket, which goes with the engine. */
+export function httpSocketBeside(engineSocket: string): string {
+  return path.join(path.dirname(engineSocket), 'discover.sock');
+}
+
+function commandOf({ answers, operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
   if (operationsMax !== undefined) return [inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
-  const endpoint = listen === undefined ? [] : ['--http:listen', listen];
+  const endpoint = answers ? ['--http:listen', httpSocketBeside(place[0] ?? '')] : [];
   return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...endpoint];
 }
 

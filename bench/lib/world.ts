@@ -1,8 +1,8 @@
 /**
  * A world: a simulated engine, a real etcd, a recorder and one subject, all private and all new.
  *
- * Every subject has one of its own, so that none inherits another's etcd. It is
- * ready when what ran before the subject came is in etcd, which asks the same of all three.
+ * Every subject has one of its own, so that none inherits another's etcd. It is ready when what ran
+ * before the subject came is in etcd, which asks the same of all three.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type EtcdOptions, type EtcdServer, startEtcd } from '../../test/helpers/etcd.ts';

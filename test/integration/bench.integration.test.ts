@@ -34,6 +34,7 @@ test('A floor that is made to lose events is reported as not exact', { skip }, a
   const figures = await measureChurn(world, 100, 1);
   assert.notEqual(figures.exact, 'yes');
   assert.ok(Number(figures.stale) > 0 && Number(figures.neverSeen) > 0 && Number(figures.eventsLost) > 0);
+  assert.equal((await world.settle(500)).eventsLost, 0, 'What was lost is told once');
 });
 
 test('Keys that were taken away, left over or changed in etcd are found', { skip }, async () => {

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { transactionFigures } from '../../bench/lib/bench.ts';
 import { deviationOf, expectedKeys, latenciesOf, Pursuit } from '../../bench/lib/exact.ts';
 import { field, fields, Messages, numberField } from '../../bench/lib/grpc.ts';
-import { cpuMsOf, percentile, usageOf } from '../../bench/lib/measure.ts';
+import { Lives } from '../../bench/lib/lives.ts';
+import { cpuMsOf, type Figures, percentile, usageOf } from '../../bench/lib/measure.ts';
 import { figuresOf, goalsOf, inexactOf, type Row, tableOf } from '../../bench/lib/report.ts';
 import { type Judged, type Look, verdictsOf } from '../../bench/lib/soak.ts';
 
@@ -200,4 +201,38 @@ test('A soak is judged by the medians of its first and its last third, and one o
     ['timers'],
   );
   assert.equal(verdictsOf([quiet, quiet]).filter(({ grows }) => grows).length, 7, 'Two looks say nothing');
+});
+
+test('A life goes on from one measurement to the next, and is replaced by a new one once it was found wrong or has failed', async () => {
+  const lives = new Lives<AsyncDisposable>();
+  const [opened, ended]: [string[], string[]] = [[], []];
+  const measure = (name: string, outcome: () => Figures) =>
+    lives.measure(
+      name,
+      async () => {
+        const life = `${name}${opened.filter((other) => other.startsWith(name)).length}`;
+        opened.push(life);
+        return { [Symbol.asyncDispose]: async () => void ended.push(life) };
+      },
+      async () => outcome(),
+    );
+  await measure('a', () => ({ exact: 'yes' }));
+  await measure('a', () => ({ exact: 'yes, 3 never seen' }));
+  await measure('b', () => ({ exact: 'yes' }));
+  assert.deepEqual([opened, ended], [['a0', 'b0'], []]);
+  assert.deepEqual(await measure('a', () => ({ exact: '1 stale' })), { exact: '1 stale' });
+  assert.deepEqual(ended, ['a0']);
+  await measure('a', () => ({ exact: 'yes', note: 'has ended' }));
+  const failed = new Error('no answer');
+  await assert.rejects(
+    measure('a', () => {
+      throw failed;
+    }),
+    failed,
+  );
+  assert.deepEqual(ended, ['a0', 'a1', 'a2']);
+  await measure('a', () => ({ exact: 'yes' }));
+  await lives.end();
+  assert.deepEqual(opened, ['a0', 'b0', 'a1', 'a2', 'a3']);
+  assert.deepEqual(ended, ['a0', 'a1', 'a2', 'b0', 'a3']);
 });
