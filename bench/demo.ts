@@ -19,9 +19,9 @@ import type { Options } from '../src/config/options.ts';
 import { resolveConfig } from '../src/config/resolve.ts';
 import { readSources } from '../src/config/sources.ts';
 import { DockerClient, type DockerEndpoint } from '../src/docker/docker.ts';
+import { EtcdRegistry } from '../src/etcd/cluster.ts';
+import type { Registry } from '../src/etcd/registry.ts';
 import { openLog } from '../src/log.ts';
-import { EtcdRegistry } from '../src/registry/etcd.ts';
-import type { Registry } from '../src/registry/registry.ts';
 import { startEtcd } from '../test/helpers/etcd.ts';
 import { findCommand } from '../test/helpers/run.ts';
 import { MemoryRegistry } from '../test/sim/registry.ts';
@@ -72,9 +72,11 @@ async function demo(): Promise<void> {
     if (cause !== undefined) throw cause;
   });
   await Promise.race([failed, docker.animate(stopped.signal), aborted(stopped.signal)]);
-  const { transactions, operations, looks, events } = agent.metrics;
+  const { transactions, operations, inspections, events } = agent.metrics;
   const sum = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0);
-  console.log(`\n${sum(events)} events, ${looks} inspections, ${sum(operations)} keys in ${transactions} transactions`);
+  console.log(
+    `\n${sum(events)} events, ${inspections} inspections, ${sum(operations)} keys in ${transactions} transactions`,
+  );
 }
 
 /** One line for each address that came or went; a moved port is both. */

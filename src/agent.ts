@@ -19,23 +19,24 @@ import type { Config } from './config/options.ts';
 import { type Docker, DockerClient } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
+import { EtcdRegistry } from './etcd/cluster.ts';
+import { metered } from './etcd/metered.ts';
+import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
-import { createLooks, type Looks, type PoolUsage } from './inspect/pool.ts';
+import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
+import { type Layout, layoutOf } from './layout/keys.ts';
+import type { ProcessIdentity } from './layout/owner.ts';
+import { keyMatcher, viewsOf } from './layout/views.ts';
+import type { InspectionRequest, Observation } from './lifecycle/observation.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { type Layout, layoutOf } from './model/keys.ts';
-import { Ledger } from './model/ledger.ts';
-import type { Fact, Look } from './model/messages.ts';
-import { Remarks } from './model/remarks.ts';
+import { Conditions } from './reconcile/conditions.ts';
+import { Ledger } from './reconcile/ledger.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
-import { EtcdRegistry } from './registry/etcd.ts';
-import { type Doubt, LeaseKeeper, type Predecessor } from './registry/lease-keeper.ts';
-import { metered } from './registry/metered.ts';
-import { type Fate, fateOf, ownIdentity, type ProcessIdentity } from './registry/process-identity.ts';
-import type { Hold, LeaseId, Registry } from './registry/registry.ts';
-import { type Parcel, Writer, writeBatchMax } from './registry/writer.ts';
+import { LeaseKeeper, type LeaseKeeperMessage, type Predecessor } from './registry/lease-keeper.ts';
+import { type Liveness, livenessOf, ownIdentity } from './registry/process-identity.ts';
+import { type ChangeSet, Writer, writeBatchMax } from './registry/writer.ts';
 import { version } from './version.ts';
-import { recogniser, viewsOf } from './views/views.ts';
 
 /** A container whose keys have changed in etcd. */
 export interface Publication {
@@ -74,9 +75,12 @@ export interface Parts {
   readonly clock: Clock;
   readonly log: Log;
   readonly docker: Docker;
-  readonly looks: Looks;
+  readonly pool: InspectionPool;
   readonly registry: Registry;
-  readonly process: { readonly self: ProcessIdentity | undefined; fateOf(other: ProcessIdentity | undefined): Fate };
+  readonly process: {
+    readonly self: ProcessIdentity | undefined;
+    livenessOf(other: ProcessIdentity | undefined): Liveness;
+  };
   /** Names this process in the owner key. */
   readonly instance: string;
   /** Operations in one transaction at the most, where that is to be less than etcd takes. */
@@ -103,8 +107,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #supervisor: Supervisor;
   readonly #parts: Parts;
   readonly ledger = new Ledger();
-  readonly remarks = new Remarks();
-  readonly #hold: Hold = { tenure: undefined };
+  readonly conditions = new Conditions();
+  readonly #current: CurrentOwnership = { ownership: undefined };
   readonly #started = { listed: false, held: false };
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #isLeaving = false;
@@ -116,8 +120,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     super();
     this.#parts = parts;
     this.config = config;
-    const { clock, docker, log, looks, predecessor } = parts;
-    const { metrics, ledger, remarks } = this;
+    const { clock, docker, log, pool, predecessor } = parts;
+    const { metrics, ledger, conditions } = this;
     const registry = metered(parts.registry, metrics, clock);
     this.registry = registry;
     this.ended = new Promise((resolve) => {
@@ -131,7 +135,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
     this.layout = layout;
     this.startedAt = clock.wall();
-    const hold = this.#hold;
+    const current = this.#current;
     const started = this.#started;
     const onProgress = (what: 'listed' | 'held') => {
       if (started[what]) return;
@@ -139,11 +143,11 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       if (started.listed && started.held) this.emit('start');
     };
     let moment = 0;
-    const tick = () => ++moment;
+    const nextSequence = () => ++moment;
     let versionPrefix = '';
     let watcher: Ref<Resync> | undefined;
 
-    const keeper = supervisor.start<Doubt>({
+    const keeper = supervisor.start<LeaseKeeperMessage>({
       name: 'lease keeper',
       mailbox: new FifoMailbox(),
       // A renewal that waits for its answer must not hold up a doubt.
@@ -153,7 +157,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       start: (self, signal) =>
         new LeaseKeeper(
           {
-            ...{ clock, log: log.child({ actor: 'lease keeper' }), metrics, registry, layout, ledger, hold },
+            ...{ clock, log: log.child({ actor: 'lease keeper' }), metrics, registry, layout, ledger, current },
             ttlSeconds: config.etcd.ttlSeconds,
             onExit: () => (this.#isLeaving ? 'keep' : config.host.onExit),
             // Not before its work can be done: that etcd answers is known by then, that Docker does is not.
@@ -168,11 +172,11 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
               ip: config.host.ip,
               process: parts.process.self,
             },
-            fateOf: parts.process.fateOf,
-            recogniser: (templates) => recogniser(templates, id),
-            onHeld: (inDoubt) => {
-              reconciler.tell({ kind: 'read', inDoubt });
-              for (const short of ledger.unsettled()) writer.tell(short);
+            livenessOf: parts.process.livenessOf,
+            keyMatcher: (templates) => keyMatcher(templates, id),
+            onOwned: (uncertain) => {
+              reconciler.tell({ kind: 'read', uncertain });
+              for (const shortId of ledger.unsettled()) writer.tell(shortId);
               onProgress('held');
             },
             onFatal,
@@ -184,23 +188,33 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
     const writer = supervisor.start<string>({
       name: 'writer',
-      mailbox: new KeyedMailbox((short) => short),
+      mailbox: new KeyedMailbox((shortId) => shortId),
       concurrency: 1,
       batchMax: writeBatchMax,
       stopTimeoutMs,
       start: (self, signal) =>
         new Writer(
           {
-            ...{ clock, log: log.child({ actor: 'writer' }), metrics, registry, layout, ledger, remarks, hold, keeper },
+            ...{
+              clock,
+              log: log.child({ actor: 'writer' }),
+              metrics,
+              registry,
+              layout,
+              ledger,
+              conditions,
+              current,
+              keeper,
+            },
             operationsMax: parts.operationsMax,
-            onCommitted: (parcel) => this.#committed(parcel, layout.nameOf),
+            onCommitted: (changeSet) => this.#committed(changeSet, layout.nameOf),
           },
           self,
           signal,
         ),
     });
 
-    const reconciler = supervisor.start<Fact>({
+    const reconciler = supervisor.start<Observation>({
       name: 'reconciler',
       mailbox: new FifoMailbox(),
       concurrency: 1,
@@ -209,8 +223,17 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       start: (_self, signal) =>
         new Reconciler(
           {
-            ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, remarks, tick, writer },
-            look: (id) => inspector.tell({ id, at: 0 }),
+            ...{
+              clock,
+              log: log.child({ actor: 'reconciler' }),
+              metrics,
+              layout,
+              ledger,
+              conditions,
+              nextSequence,
+              writer,
+            },
+            inspect: (id) => inspector.tell({ id, at: 0 }),
             resync: (kind) => watcher?.tell(kind),
             onListed: () => {
               onProgress('listed');
@@ -221,20 +244,28 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         ),
     });
 
-    const inspectorMailbox = new KeyedMailbox<Look>(
-      (look) => look.id,
+    const inspectorMailbox = new KeyedMailbox<InspectionRequest>(
+      (inspect) => inspect.id,
       (older, newer) => (newer.at > older.at ? newer : older),
     );
-    const inspector = supervisor.start<Look>({
+    const inspector = supervisor.start<InspectionRequest>({
       name: 'inspector',
       mailbox: inspectorMailbox,
-      concurrency: looks.slots,
+      concurrency: pool.slots,
       batchMax: inspectBatchMax,
-      inFlightMax: looks.slots * inspectBatchMax + lateMax,
+      inFlightMax: pool.slots * inspectBatchMax + lateMax,
       stopTimeoutMs,
       start: (self) =>
         new Inspector(
-          { clock, metrics, mailbox: inspectorMailbox, looks, tick, reconciler, versionPrefix: () => versionPrefix },
+          {
+            clock,
+            metrics,
+            mailbox: inspectorMailbox,
+            pool,
+            nextSequence,
+            reconciler,
+            versionPrefix: () => versionPrefix,
+          },
           self,
         ),
     });
@@ -248,10 +279,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       start: (self, signal) =>
         new Watcher(
           {
-            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, tick },
+            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, nextSequence },
             ...{ inspectorMailbox, inspector, reconciler, onFatal },
             resyncSeconds: config.resyncSeconds,
-            parseList: (body) => looks.list(body),
+            parseList: (body) => pool.list(body),
             onConnect: (engine) => {
               versionPrefix = engine.versionPrefix;
               this.emit('connect');
@@ -265,14 +296,14 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   /** What has to hold for readers to get the truth from etcd. */
   get state(): AgentState {
-    const { clock, looks } = this.#parts;
-    const isHeld = this.#hold.tenure !== undefined;
+    const { clock, pool } = this.#parts;
+    const isOwner = this.#current.ownership !== undefined;
     return {
       isAlive: this.#supervisor.isAlive,
       isListed: this.#started.listed,
-      leaseRemainingSeconds: isHeld ? Math.max(0, (this.metrics.leaseEndsAt - clock.now()) / 1000) : undefined,
+      leaseRemainingSeconds: isOwner ? Math.max(0, (this.metrics.leaseEndsAt - clock.now()) / 1000) : undefined,
       mailboxes: this.#supervisor.mailboxes,
-      pool: looks.usage,
+      pool: pool.usage,
     };
   }
 
@@ -288,7 +319,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   /** What its keys hang on; undefined while it does not write for its host. */
   get lease(): LeaseId | undefined {
-    return this.#hold.tenure?.lease ?? this.#lease;
+    return this.#current.ownership?.lease ?? this.#lease;
   }
 
   /**
@@ -306,7 +337,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** Finishes what was accepted and writes no more. The keys stay for a successor, whatever `host.onExit` says. */
   leave(): Promise<void> {
     this.#isLeaving = true;
-    this.#lease ??= this.#hold.tenure?.lease;
+    this.#lease ??= this.#current.ownership?.lease;
     this.#idle ??= this.#supervisor.stop();
     return this.#idle;
   }
@@ -321,7 +352,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#stopping ??= (async () => {
       this.#idle ??= this.#supervisor.stop();
       await this.#idle;
-      await this.#parts.looks.close().catch(() => {});
+      await this.#parts.pool.close().catch(() => {});
       this.registry.close();
       this.#end(cause);
     })();
@@ -332,10 +363,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return this.stop();
   }
 
-  #committed({ short, changes }: Parcel, nameOf: (key: string) => string | undefined): void {
+  #committed({ shortId, changes }: ChangeSet, nameOf: (key: string) => string | undefined): void {
     const services: Record<string, string> = Object.create(null);
     const addresses = new Map<string, string>();
-    const held = this.ledger.observed(short);
+    const held = this.ledger.observed(shortId);
     const isGone = held.size === 0;
     for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
       const name = nameOf(key);
@@ -344,9 +375,9 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       const url = held.get(key);
       if (url !== undefined) addresses.set(key, url);
     }
-    const publication = { id: short, services, addresses };
+    const publication = { id: shortId, services, addresses };
     this.#parts.log.info(
-      { container: short, services: isGone ? Object.keys(services) : [...addresses] },
+      { container: shortId, services: isGone ? Object.keys(services) : [...addresses] },
       isGone ? 'unpublished' : 'published',
     );
     this.metrics[isGone ? 'unpublished' : 'published']++;
@@ -361,9 +392,9 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     clock,
     log: parts.log ?? silentLog,
     docker: parts.docker ?? new DockerClient(config.docker.endpoint, config.docker.apiVersion, clock),
-    looks: parts.looks ?? createLooks(config, clock),
+    pool: parts.pool ?? createInspectionPool(config, clock),
     registry: parts.registry ?? new EtcdRegistry(config.etcd, config.host.id),
-    process: parts.process ?? { self: ownIdentity(), fateOf },
+    process: parts.process ?? { self: ownIdentity(), livenessOf },
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
     predecessor: parts.predecessor,

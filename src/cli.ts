@@ -14,11 +14,11 @@
  *     130  a second SIGINT, 143 a second SIGTERM: ended at once
  */
 
-import { parseArguments } from './arguments.ts';
+import { parseArguments } from './commands/arguments.ts';
 import type { Io } from './commands/command.ts';
 import { type Resolved, resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
-import { exitUnexpected, runDaemon } from './daemon.ts';
+import { exitUnexpected, runDaemon } from './daemon/daemon.ts';
 import { codeOf, type ErrorCode } from './errors.ts';
 
 const exitCodes: Partial<Record<ErrorCode, number>> = {

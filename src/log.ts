@@ -113,7 +113,7 @@ function openForAppending(file: string): number {
  * One kind of trouble that may repeat for hours: a warning when it begins, one a minute while it
  * lasts, with the count of failures, and a line when it is over.
  */
-export class Trouble {
+export class OutageLog {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #what: string;

@@ -4,7 +4,7 @@
  * is `http/prometheus.ts`, which is loaded only where that is asked for.
  */
 
-import type { RefusalCode } from './model/container.ts';
+import type { RefusalCode } from './container/container.ts';
 
 /** How often something took at most so long. */
 export class Histogram {
@@ -64,8 +64,8 @@ export interface Metrics {
   lists: Record<'connect' | 'resync', Counts<'ok' | 'failed'>>;
   listSeconds: Histogram;
   /** Containers inspected, and how many of those looks failed. */
-  looks: number;
-  looksFailed: number;
+  inspections: number;
+  inspectionsFailed: number;
   /** Tasks given to the pool, and how long they took. */
   tasks: number;
   taskSeconds: Histogram;
@@ -92,7 +92,7 @@ export interface Metrics {
   /** Comparisons with etcd that found something other than what was written. */
   drift: Counts<'lease' | 'owner' | 'keys'>;
   /** Containers whose changes etcd refuses. */
-  parked: number;
+  quarantined: number;
 }
 
 const callBounds = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
@@ -111,8 +111,8 @@ export function createMetrics(): Metrics {
     streamEnds: { ended: 0, failed: 0, renewed: 0, stalled: 0, unreadable: 0, list: 0 },
     lists: { connect: { ok: 0, failed: 0 }, resync: { ok: 0, failed: 0 } },
     listSeconds: new Histogram(callBounds),
-    looks: 0,
-    looksFailed: 0,
+    inspections: 0,
+    inspectionsFailed: 0,
     tasks: 0,
     taskSeconds: new Histogram(callBounds),
     running: 0,
@@ -146,7 +146,7 @@ export function createMetrics(): Metrics {
     leaseEndsAt: 0,
     leasesLost: 0,
     drift: { lease: 0, owner: 0, keys: 0 },
-    parked: 0,
+    quarantined: 0,
   };
 }
 

@@ -59,14 +59,14 @@ export async function measureClosedLoop(options: SubjectOptions, inFlight: numbe
     for (const change of arrived) {
       changes.push(change);
       if (!change.key.startsWith('/discover/service/')) continue;
-      const short = change.key.slice(-12);
-      const life = lives.get(short);
+      const shortId = change.key.slice(-12);
+      const life = lives.get(shortId);
       if (change.value !== undefined) {
-        visible.add(short);
+        visible.add(shortId);
         if (life?.stopped === false) stopping.push(Object.assign(life, { stopped: true }));
       } else {
-        visible.delete(short);
-        if (life?.stopped && lives.delete(short)) gone++;
+        visible.delete(shortId);
+        if (life?.stopped && lives.delete(shortId)) gone++;
       }
     }
     completed += gone;
@@ -75,7 +75,7 @@ export async function measureClosedLoop(options: SubjectOptions, inFlight: numbe
   };
   const giveUp = (): void => {
     const late = [...lives].filter(([, life]) => monotonicMs() - life.since > stalledMs);
-    for (const [short] of late) lives.delete(short);
+    for (const [shortId] of late) lives.delete(shortId);
     stop(late.map(([, life]) => life).filter((life) => !life.stopped));
     stalled += late.length;
     start(late.length);

@@ -89,9 +89,9 @@ export function latenciesOf(lives: readonly Lifecycle[], events: readonly Event[
   const [put, deleted] = [new Map<string, number>(), new Map<string, number>()];
   for (const { at, key, value } of events) {
     if (!key.startsWith('/discover/service/')) continue;
-    const short = key.slice(-12);
-    if (value === undefined) deleted.set(short, at);
-    else if (!put.has(short)) put.set(short, at);
+    const shortId = key.slice(-12);
+    if (value === undefined) deleted.set(shortId, at);
+    else if (!put.has(shortId)) put.set(shortId, at);
   }
   const publishMs: number[] = [];
   const unpublishMs: number[] = [];

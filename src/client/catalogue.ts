@@ -8,8 +8,8 @@
  * Sets are in no order. Keys that are not of the layout are counted and otherwise left alone.
  */
 
-import { type Instance, parseInstance } from '../model/instance.ts';
-import type { Change } from '../model/ledger.ts';
+import { type Instance, parseInstance } from '../layout/instance.ts';
+import type { Change } from '../layout/keys.ts';
 
 /** Which instances of a service; left out, all of them. */
 export interface Selector {

@@ -11,9 +11,9 @@
  */
 
 import { DiscoverError } from '../errors.ts';
-import { type Instance, servicePrefix } from '../model/instance.ts';
+import { EtcdReader } from '../etcd/reader.ts';
+import { type Instance, servicePrefix } from '../layout/instance.ts';
 import { type Difference, differenceOf, type Selector } from './catalogue.ts';
-import { EtcdReader } from './etcd.ts';
 import { Feed, type Stale } from './feed.ts';
 import { accessOf, type ClientOptions } from './options.ts';
 
@@ -22,7 +22,7 @@ const passedOverMs = 10_000;
 const sweepMs = 60_000;
 const timesUnusedMax = 10;
 
-export interface Question extends Selector {
+export interface Query extends Selector {
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -65,7 +65,7 @@ export class DiscoverClient implements AsyncDisposable {
    * The instances of a service, in no order; empty where there are none. Rejects where nothing is known yet
    * and etcd refuses (`ETCD_REFUSED`) or has not answered for ten seconds (`ETCD_UNAVAILABLE`).
    */
-  async resolve(name: string, { signal, ...selector }: Question = {}): Promise<readonly Instance[]> {
+  async resolve(name: string, { signal, ...selector }: Query = {}): Promise<readonly Instance[]> {
     signal?.throwIfAborted();
     const feed = this.#feedOf(name, selector.realm);
     await feed.known(signal);
@@ -77,14 +77,14 @@ export class DiscoverClient implements AsyncDisposable {
    * that has changed since the last one. Ends when the signal is aborted or the client closed; throws only
    * where nothing is known yet and etcd refuses.
    */
-  watch(name: string, { signal, ...selector }: Question = {}): AsyncGenerator<Update, void, undefined> {
+  watch(name: string, { signal, ...selector }: Query = {}): AsyncGenerator<Update, void, undefined> {
     this.#feedOf(name, selector.realm);
     return this.#updates(name, selector, signal);
   }
 
   /** One instance, each in turn; passes over those reported lately unless all are. Undefined: there is none. */
-  async pick(name: string, question: Question = {}): Promise<Instance | undefined> {
-    const instances = await this.resolve(name, question);
+  async pick(name: string, query: Query = {}): Promise<Instance | undefined> {
+    const instances = await this.resolve(name, query);
     if (instances.length === 0) return undefined;
     // At first somewhere, lest all clients begin with the same one.
     const turn = this.#turns.get(instances) ?? Math.floor(Math.random() * instances.length);
@@ -103,7 +103,7 @@ export class DiscoverClient implements AsyncDisposable {
   }
 
   /** The names of all services, with the number of instances. Once asked, it follows everything there is. */
-  async services({ signal, ...selector }: Question = {}): Promise<ReadonlyMap<string, number>> {
+  async services({ signal, ...selector }: Query = {}): Promise<ReadonlyMap<string, number>> {
     signal?.throwIfAborted();
     const feed = this.#feedOf();
     await feed.known(signal);

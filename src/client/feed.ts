@@ -9,9 +9,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, DiscoverError } from '../errors.ts';
-import type { Change } from '../model/ledger.ts';
+import type { EtcdReader } from '../etcd/reader.ts';
+import type { Change } from '../layout/keys.ts';
 import { Catalogue } from './catalogue.ts';
-import type { EtcdReader } from './etcd.ts';
 
 /** Between two tries: doubled each time, and drawn from the upper half so that readers do not return as one. */
 const retryFirstMs = 100;

@@ -12,7 +12,7 @@
 
 import { experimental, status } from '@grpc/grpc-js';
 import { messageOf } from '../errors.ts';
-import type { Instance } from '../model/instance.ts';
+import type { Instance } from '../layout/instance.ts';
 import type { DiscoverClient } from './client.ts';
 
 const { registerResolver, statusOrFromError, statusOrFromValue } = experimental;
@@ -32,7 +32,7 @@ export function registerDiscoverResolver(client: DiscoverClient): void {
       }
 
       static getDefaultAuthority(target: Target): string {
-        return questionOf(target).name;
+        return queryOf(target).name;
       }
     },
   );
@@ -68,7 +68,7 @@ class DiscoverResolver implements Resolver {
     // The channel's own service configuration counts, where it has one.
     const config = this.#hasServiceConfig ? null : roundRobin;
     try {
-      const { name, realm } = questionOf(this.#target);
+      const { name, realm } = queryOf(this.#target);
       for await (const { instances } of this.#client.watch(name, { realm, protocol: 'tcp', signal })) {
         const endpoints = instances.map(endpointOf);
         this.#listener(statusOrFromValue(endpoints), {}, config, '');
@@ -92,7 +92,7 @@ function endpointOf({ address, port }: Instance): experimental.Endpoint {
 }
 
 /** Of `discover:///web?realm=production`, the path is `web?realm=production`. */
-function questionOf({ path }: Target): { readonly name: string; readonly realm: string | undefined } {
+function queryOf({ path }: Target): { readonly name: string; readonly realm: string | undefined } {
   const [name = '', query] = path.split('?', 2);
   return { name, realm: new URLSearchParams(query).get('realm') ?? undefined };
 }

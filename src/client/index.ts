@@ -1,8 +1,8 @@
 /** The public entry for programs that look services up: `docker-discover/client`. */
 
 export { DiscoverError, type ErrorCode } from '../errors.ts';
-export type { Instance } from '../model/instance.ts';
+export type { Instance } from '../layout/instance.ts';
 export type { Difference, Selector } from './catalogue.ts';
-export { DiscoverClient, type Question, type Update } from './client.ts';
+export { DiscoverClient, type Query, type Update } from './client.ts';
 export type { Stale } from './feed.ts';
 export type { ClientOptions } from './options.ts';

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { DiscoverError, messageOf } from '../errors.ts';
-import type { EtcdAccess } from '../etcd.ts';
+import type { EtcdAccess } from '../etcd/connect.ts';
 
 type Maybe<T> = T | null | undefined;
 

@@ -6,16 +6,16 @@
  * after the other, so a difference may be a change under way; who asks decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
+import { type ContainerId, type Inspection, type Listed, shortIdOf } from '../container/container.ts';
 import type { Docker } from '../docker/docker.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
+import type { Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
-import type { Looks } from '../inspect/pool.ts';
-import { type ContainerId, type Inspection, type Listed, shortId } from '../model/container.ts';
-import { keysOf, type Layout } from '../model/keys.ts';
-import { parseOwner } from '../registry/owner.ts';
+import type { InspectionPool } from '../inspect/pool.ts';
+import { keysOf, type Layout } from '../layout/keys.ts';
+import { parseOwner } from '../layout/owner.ts';
+import { keyMatcher } from '../layout/views.ts';
 import { readHost } from '../registry/reading.ts';
-import type { Registry } from '../registry/registry.ts';
-import { recogniser } from '../views/views.ts';
 
 export interface Difference {
   /** `no-owner`: nobody writes for this host, or whoever did has stopped. */
@@ -41,21 +41,21 @@ export interface Comparison {
 export interface Sides {
   readonly config: Config;
   readonly docker: Docker;
-  readonly looks: Looks;
+  readonly pool: InspectionPool;
   readonly registry: Registry;
   readonly layout: Layout;
 }
 
 export async function compare(sides: Sides): Promise<Comparison> {
-  const { docker, looks, layout } = sides;
+  const { docker, pool, layout } = sides;
   const engine = await docker.negotiate();
-  const listed = await readList(looks, await docker.list(engine));
+  const listed = await readList(pool, await docker.list(engine));
   const ids = listed.map(({ id }) => id);
   const wanted = new Map<string, string>();
   const owners = new Map<string, string>();
   const unknown: { container: string; detail: string }[] = [];
-  for (const [id, inspection] of await inspectAll(looks, engine.versionPrefix, ids)) {
-    const container = shortId(id);
+  for (const [id, inspection] of await inspectAll(pool, engine.versionPrefix, ids)) {
+    const container = shortIdOf(id);
     if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
     if (inspection.kind !== 'running') continue;
     for (const [key, value] of keysOf(layout, container, inspection.services)) {
@@ -85,9 +85,9 @@ export async function compare(sides: Sides): Promise<Comparison> {
 }
 
 /** Reads the body of a list; what is none is a fault of the engine, as in the agent. */
-export async function readList(looks: Looks, body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
+export async function readList(pool: InspectionPool, body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
   try {
-    return await looks.list(body);
+    return await pool.list(body);
   } catch (error) {
     throw new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${messageOf(error)}`, { cause: error });
   }
@@ -95,7 +95,7 @@ export async function readList(looks: Looks, body: Uint8Array<ArrayBuffer>): Pro
 
 /** Looks at all of them, also those that are late for their batch. Ends, because each look has a time limit of its own. */
 export async function inspectAll(
-  looks: Looks,
+  pool: InspectionPool,
   versionPrefix: string,
   ids: readonly ContainerId[],
 ): Promise<Map<ContainerId, Inspection>> {
@@ -106,15 +106,15 @@ export async function inspectAll(
       found.set(id, inspection);
       if (found.size === wanted.length) resolve();
     };
-    looks.onLate = (_task, { id, inspection }) => add(id, inspection);
-    const lookAtAll = async () => {
+    pool.onLate = (_task, { id, inspection }) => add(id, inspection);
+    const inspectAll = async () => {
       for (let start = 0; start < wanted.length; start += inspectBatchMax) {
-        const reports = await looks.look(start, versionPrefix, wanted.slice(start, start + inspectBatchMax));
+        const reports = await pool.inspect(start, versionPrefix, wanted.slice(start, start + inspectBatchMax));
         for (const { id, inspection } of reports) add(id, inspection);
       }
     };
     if (wanted.length === 0) resolve();
-    lookAtAll().catch(reject);
+    inspectAll().catch(reject);
   });
   return found;
 }
@@ -129,7 +129,7 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
   const owner = await registry.owner(layout.ownerKey);
   const record = parseOwner(owner?.value ?? '');
   // Views that are off by this configuration may be on for whoever writes.
-  const former = recogniser(Array.isArray(record?.views) ? record.views : [], config.host.id);
+  const former = keyMatcher(Array.isArray(record?.views) ? record.views : [], config.host.id);
   const containerOf = (key: string) => layout.containerOf(key) ?? former(key);
   const { lease, revision } = owner ?? { lease: '0', revision: '0' };
   const reading = await readHost(registry, layout, { lease, revision }, { leases: [], containerOf });

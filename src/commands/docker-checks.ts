@@ -3,15 +3,15 @@ import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
+import type { ContainerId } from '../container/container.ts';
 import type { DockerEndpoint, EngineInfo } from '../docker/docker.ts';
 import { codeOf, messageOf } from '../errors.ts';
-import type { ContainerId } from '../model/container.ts';
 import { attempt, type Check, failed, ok, warning } from './checks.ts';
 import { inspectAll, readList } from './compare.ts';
 
 export async function dockerChecks(config: Config): Promise<Check[]> {
   const { DockerClient } = await import('../docker/docker.ts');
-  const { createLooks } = await import('../inspect/pool.ts');
+  const { createInspectionPool } = await import('../inspect/pool.ts');
   const { endpoint, apiVersion } = config.docker;
   const docker = new DockerClient(endpoint, apiVersion, systemClock);
   let engine: EngineInfo;
@@ -20,7 +20,7 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
   } catch (error) {
     return [failed('docker', messageOf(error), engineRemedy(error, endpoint))];
   }
-  const looks = createLooks({ ...config, workers: 0 });
+  const pool = createInspectionPool({ ...config, workers: 0 });
   try {
     let any: ContainerId | undefined;
     return [
@@ -29,7 +29,7 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
       await attempt(
         'docker list',
         async () => {
-          const listed = await readList(looks, await docker.list(engine));
+          const listed = await readList(pool, await docker.list(engine));
           any = listed[0]?.id;
           return `GET /containers/json: ${listed.length} running`;
         },
@@ -40,7 +40,7 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
         async () => {
           // Where nothing runs, or none may be listed: an id that no container has, for the engine's own "no such container".
           const id = any ?? ('0'.repeat(64) as ContainerId);
-          const inspection = (await inspectAll(looks, engine.versionPrefix, [id])).get(id);
+          const inspection = (await inspectAll(pool, engine.versionPrefix, [id])).get(id);
           if (inspection?.kind === 'failed') throw new Error(`GET /containers/<id>/json: ${inspection.detail}`);
           return `GET /containers/<id>/json: ${any === undefined ? 'no such container, which is an answer' : 'answered'}`;
         },
@@ -56,7 +56,7 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
       ),
     ];
   } finally {
-    await looks.close();
+    await pool.close();
   }
 }
 

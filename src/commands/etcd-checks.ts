@@ -5,13 +5,13 @@
  * revision that no key has: etcd looks at permissions, and whether it has room, before it compares (3.4 and later).
  */
 import type { Config } from '../config/options.ts';
+import type { Service } from '../container/container.ts';
 import { codeOf, messageOf } from '../errors.ts';
-import type { Service } from '../model/container.ts';
-import { keysOf, type Layout, layoutOf } from '../model/keys.ts';
-import type { EtcdRegistry } from '../registry/etcd.ts';
-import { parseOwner } from '../registry/owner.ts';
-import { fateOf } from '../registry/process-identity.ts';
-import { viewsOf } from '../views/views.ts';
+import type { EtcdRegistry } from '../etcd/cluster.ts';
+import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
+import { parseOwner } from '../layout/owner.ts';
+import { viewsOf } from '../layout/views.ts';
+import { livenessOf } from '../registry/process-identity.ts';
 import { type Check, failed, ok, warning } from './checks.ts';
 
 const impossible = '-1';
@@ -26,7 +26,7 @@ export async function etcdChecks(config: Config): Promise<Check[]> {
     isAway && answering !== undefined ? { ...check, state: 'warning' as const } : check,
   );
   if (answering === undefined) return checks;
-  const { EtcdRegistry } = await import('../registry/etcd.ts');
+  const { EtcdRegistry } = await import('../etcd/cluster.ts');
   const registry = new EtcdRegistry({ ...etcd, endpoints: [answering] });
   try {
     return [...checks, ...(await userChecks(registry, config))];
@@ -44,7 +44,7 @@ interface Member {
 }
 
 async function askMember(endpoint: string, access: Config['etcd']): Promise<Member> {
-  const { connectEtcd, etcdError } = await import('../etcd.ts');
+  const { connectEtcd, etcdError } = await import('../etcd/connect.ts');
   const name = `etcd ${endpoint}`;
   const client = connectEtcd(endpoint, access);
   try {
@@ -88,7 +88,7 @@ async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check
   const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
   const { ownerKey, recordPrefix } = layout;
   const keys = [...keysOf(layout, noContainer, [noService('tcp', 1), noService('udp', 2)]).keys()];
-  const tenure = { lease: '0', revision: impossible };
+  const ownership = { lease: '0', revision: impossible };
   const read = await permission('etcd read', config.etcd.prefix, [
     [ownerKey, () => registry.owner(ownerKey)],
     [recordPrefix, () => registry.readPrefix(recordPrefix)],
@@ -96,7 +96,7 @@ async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check
   ]);
   const write = await permission('etcd write', config.etcd.prefix, [
     [ownerKey, () => registry.claim(ownerKey, '', '0', impossible)],
-    ...keys.map((key) => [key, () => registry.commit(ownerKey, tenure, [{ key, value: '' }])] as const),
+    ...keys.map((key) => [key, () => registry.commit(ownerKey, ownership, [{ key, value: '' }])] as const),
   ]);
   return read.state === 'ok' ? [read, write, await ownerCheck(registry, layout, config.host)] : [read, write];
 }
@@ -137,9 +137,9 @@ async function ownerCheck(registry: EtcdRegistry, layout: Layout, host: Config['
       : `somebody whom the owner key does not name`;
     if (ttlSeconds <= 0) return warning(name, `${by}: its lease is gone`, start);
     if (record?.released) return warning(name, `${by} has stopped: keys go in ${ttlSeconds} s`, start);
-    const fate = fateOf(record?.process);
-    if (fate === 'gone') return warning(name, `${by}: its process is gone, keys go in ${ttlSeconds} s`, start);
-    const seen = `${by}, ${fate === 'alive' ? `alive here as process ${record?.process?.pid}` : `lease for ${ttlSeconds} s`}`;
+    const liveness = livenessOf(record?.process);
+    if (liveness === 'gone') return warning(name, `${by}: its process is gone, keys go in ${ttlSeconds} s`, start);
+    const seen = `${by}, ${liveness === 'alive' ? `alive here as process ${record?.process?.pid}` : `lease for ${ttlSeconds} s`}`;
     return record !== undefined && record.ip !== host.ip
       ? warning(name, `${seen}, which is not ${host.ip}`, 'If that is another machine, give each a host.id of its own')
       : ok(name, seen);

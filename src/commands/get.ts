@@ -5,7 +5,7 @@
  */
 import { command, shellOutput } from './command.ts';
 import { assignments, json, variable } from './print.ts';
-import { addressOf, choice, connect, describe, questionOf } from './services.ts';
+import { addressOf, choice, connect, describe, queryOf } from './services.ts';
 
 export const get = command({
   options: { ...choice, output: shellOutput },
@@ -13,7 +13,7 @@ export const get = command({
   words: ['<service>'],
   async run({ flags, words: [service = ''], sources }, io) {
     await using client = await connect(sources, io);
-    const instance = await client.pick(service, questionOf(flags));
+    const instance = await client.pick(service, queryOf(flags));
     if (instance === undefined) return 1;
     const { protocol, address, port, url } = instance;
     const name = variable(service);

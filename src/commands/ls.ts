@@ -4,7 +4,7 @@
  * Exit codes: 0, or 1 where the service that was named has no instance; 69 etcd did not answer.
  */
 import { command, shellOutput } from './command.ts';
-import { choice, connect, print, questionOf, type Services } from './services.ts';
+import { choice, connect, print, queryOf, type Services } from './services.ts';
 
 export const ls = command({
   options: { ...choice, output: shellOutput },
@@ -12,10 +12,10 @@ export const ls = command({
   words: ['[service]'],
   async run({ flags, words: [service], sources }, io) {
     await using client = await connect(sources, io);
-    const question = questionOf(flags);
-    const names = service === undefined ? [...(await client.services(question)).keys()].sort() : [service];
+    const query = queryOf(flags);
+    const names = service === undefined ? [...(await client.services(query)).keys()].sort() : [service];
     const all: [string, Services[number][1]][] = [];
-    for (const name of names) all.push([name, await client.resolve(name, question)]);
+    for (const name of names) all.push([name, await client.resolve(name, query)]);
     const found = all.filter(([, instances]) => instances.length > 0);
     io.write(print(found, flags.output ?? 'table'));
     return service !== undefined && found.length === 0 ? 1 : 0;

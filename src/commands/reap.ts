@@ -55,7 +55,7 @@ export const reap = command({
     const force = new Set(flags.force ?? settings.force);
     const living = await livingOf(source, flags, settings, io);
 
-    const { EtcdRegistry } = await import('../registry/etcd.ts');
+    const { EtcdRegistry } = await import('../etcd/cluster.ts');
     const registry = new EtcdRegistry(etcd);
     try {
       const hosts = await readFleet(registry, etcd.prefix);

@@ -1,5 +1,5 @@
 /** What `ls`, `get` and `watch` share: the client, the choice of instances and the ways to print them. */
-import type { DiscoverClient, Instance, Question } from '../client/index.ts';
+import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
 import type { Io } from './command.ts';
@@ -17,7 +17,7 @@ export async function connect(sources: Sources, io: Io): Promise<DiscoverClient>
   return new DiscoverClient(etcd);
 }
 
-export const questionOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Question => ({
+export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Query => ({
   realm,
   protocol,
 });

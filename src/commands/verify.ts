@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../actor/clock.ts';
 import { resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
-import { layoutOf } from '../model/keys.ts';
-import { viewsOf } from '../views/views.ts';
+import { layoutOf } from '../layout/keys.ts';
+import { viewsOf } from '../layout/views.ts';
 import { command, shellOutput } from './command.ts';
 import { type Comparison, compare, type Difference, type Sides } from './compare.ts';
 import { assignments, coloured, json, printable, table } from './print.ts';
@@ -24,21 +24,21 @@ export const verify = command({
     const { config, warnings } = await resolveConfig(readSources(sources));
     for (const warning of warnings) io.warn(warning);
     const { DockerClient } = await import('../docker/docker.ts');
-    const { createLooks } = await import('../inspect/pool.ts');
-    const { EtcdRegistry } = await import('../registry/etcd.ts');
+    const { createInspectionPool } = await import('../inspect/pool.ts');
+    const { EtcdRegistry } = await import('../etcd/cluster.ts');
     const { id, realm } = config.host;
-    const looks = createLooks({ ...config, workers: 0 });
+    const pool = createInspectionPool({ ...config, workers: 0 });
     const registry = new EtcdRegistry(config.etcd);
     try {
       const found = await persisting({
-        ...{ config, looks, registry },
+        ...{ config, pool, registry },
         docker: new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock),
         layout: layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id)),
       });
       io.write(printed(id, found, flags.output ?? 'table', io.isTerminal));
       return isExact(found) ? 0 : 1;
     } finally {
-      await looks.close();
+      await pool.close();
       registry.close();
     }
   },

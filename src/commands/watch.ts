@@ -13,7 +13,7 @@ import type { Instance, Update } from '../client/index.ts';
 import { DiscoverError } from '../errors.ts';
 import { command, type Io, shellOutput } from './command.ts';
 import { coloured, printable } from './print.ts';
-import { addressOf, choice, connect, describe, print, questionOf, sorted } from './services.ts';
+import { addressOf, choice, connect, describe, print, queryOf, sorted } from './services.ts';
 
 export const watch = command({
   options: {
@@ -28,8 +28,8 @@ export const watch = command({
     const wait = parseWait(flags.wait ?? '1s:5s');
     await using client = await connect(sources, io);
     // Who cannot be told anything at all should know; from then on it waits.
-    await client.resolve(service, questionOf(flags));
-    const updates = client.watch(service, questionOf(flags));
+    await client.resolve(service, queryOf(flags));
+    const updates = client.watch(service, queryOf(flags));
     if (flags.exec !== undefined) {
       await execute(service, updates, { line: flags.exec, wait }, io);
       return 0;

@@ -8,12 +8,12 @@ import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
 import { resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
+import { isRecord } from '../container/address/published.ts';
+import { type ContainerId, isContainerId, shortIdOf } from '../container/container.ts';
+import { readInspection } from '../container/document.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
-import { isRecord } from '../inspect/address.ts';
-import { readInspection } from '../inspect/document.ts';
-import { type ContainerId, isContainerId, shortId } from '../model/container.ts';
-import { keysOf, layoutOf } from '../model/keys.ts';
-import { viewsOf } from '../views/views.ts';
+import { keysOf, layoutOf } from '../layout/keys.ts';
+import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
 import { command, shellOutput } from './command.ts';
 import { assignments, coloured, json, printable } from './print.ts';
@@ -59,7 +59,7 @@ async function explain(name: string, config: Config): Promise<{ id?: ContainerId
   const [one] = found;
   if (one === undefined) return { steps: [failed('container', 'absent', `the engine knows no container "${name}"`)] };
   if (found.length > 1) {
-    const ids = found.map(({ id }) => shortId(id)).join(', ');
+    const ids = found.map(({ id }) => shortIdOf(id)).join(', ');
     return { steps: [failed('container', 'ambiguous', `"${name}" may be ${ids}`)] };
   }
   const client = new InspectClient(config.docker.endpoint);
@@ -85,9 +85,9 @@ async function keySteps(
 ): Promise<Step[]> {
   if (services.length === 0) return [];
   const layout = layoutOf(etcd.prefix, host.realm, host.id, viewsOf(views, host.realm, host.id));
-  const wanted = keysOf(layout, shortId(id), services);
-  const { EtcdRegistry } = await import('../registry/etcd.ts');
-  const { parseOwner } = await import('../registry/owner.ts');
+  const wanted = keysOf(layout, shortIdOf(id), services);
+  const { EtcdRegistry } = await import('../etcd/cluster.ts');
+  const { parseOwner } = await import('../layout/owner.ts');
   const registry = new EtcdRegistry(etcd);
   try {
     const owner = await registry.owner(layout.ownerKey);

@@ -8,10 +8,10 @@
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
+import type { AdvertisementOptions } from '../container/sources/variable.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
-import type { EtcdAccess } from '../etcd.ts';
-import type { AdvertisementOptions } from '../inspect/advertise.ts';
-import type { Rule as ViewRule } from '../views/views.ts';
+import type { EtcdAccess } from '../etcd/connect.ts';
+import type { Rule as ViewRule } from '../layout/views.ts';
 
 /** What the agent runs on. */
 export interface Config extends AdvertisementOptions {

@@ -8,9 +8,9 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
-import { operationsMax } from '../registry/registry.ts';
-import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../views/views.ts';
+import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../layout/views.ts';
 import { type Config, endpointPattern, listenParts, optionRows, schema, shown, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
 

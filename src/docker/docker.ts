@@ -17,7 +17,7 @@ import { request as tlsRequest } from 'node:https';
 import Dockerode from 'dockerode';
 import { type Clock, deadline } from '../actor/clock.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
-import { handshakeFailure } from '../socket.ts';
+import { handshakeFailure } from '../net/socket.ts';
 import { requestPath } from './request-path.ts';
 
 export type DockerEndpoint =

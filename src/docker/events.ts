@@ -12,11 +12,11 @@
  * one that mattered.
  */
 
-import { type ContainerId, isContainerId } from '../model/container.ts';
+import { type ContainerId, isContainerId } from '../container/container.ts';
 
 export type ContainerEvent =
   /** Something about the container may have changed. */
-  | { readonly kind: 'look'; readonly id: ContainerId; readonly at: number }
+  | { readonly kind: 'inspect'; readonly id: ContainerId; readonly at: number }
   /** The same, but only worth a look if the container is known: its ports may have moved. */
   | { readonly kind: 'moved'; readonly id: ContainerId; readonly at: number }
   /** The container's process is over. */
@@ -70,10 +70,10 @@ export class ObjectSplitter {
     this.#depth = depth;
     this.#inString = inString;
     this.#escaped = escaped;
-    if (depth > 0) this.#hold(chunk.subarray(start));
+    if (depth > 0) this.#current(chunk.subarray(start));
   }
 
-  #hold(part: Buffer): void {
+  #current(part: Buffer): void {
     this.#heldBytes += part.length;
     if (this.#heldBytes > this.#bytesMax) this.#held = [];
     else this.#held.push(part);
@@ -122,7 +122,7 @@ export function readEvent(text: string): ContainerEvent | undefined {
   switch (action) {
     case 'start':
     case 'restart':
-      return { kind: 'look', id, at };
+      return { kind: 'inspect', id, at };
     case 'die':
     case 'destroy':
     // Podman's names.

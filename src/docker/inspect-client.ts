@@ -9,11 +9,11 @@
  */
 
 import type { Socket } from 'node:net';
+import type { ContainerId } from '../container/container.ts';
 import { messageOf } from '../errors.ts';
-import type { ContainerId } from '../model/container.ts';
-import { openSocket } from '../socket.ts';
+import { type Response, ResponseReader } from '../net/http1/response.ts';
+import { openSocket } from '../net/socket.ts';
 import type { DockerEndpoint } from './docker.ts';
-import { type Response, ResponseReader } from './http-response.ts';
 import { requestPath } from './request-path.ts';
 
 export type InspectAnswer =

@@ -16,11 +16,11 @@ import type { Actor, Ref, Self } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import { type Clock, sleep } from '../actor/clock.ts';
 import type { KeyedMailbox } from '../actor/mailbox.ts';
+import type { Listed } from '../container/container.ts';
 import { DiscoverError } from '../errors.ts';
-import { type Log, Trouble } from '../log.ts';
+import type { InspectionRequest, Observation } from '../lifecycle/observation.ts';
+import { type Log, OutageLog } from '../log.ts';
 import type { Metrics, StreamEnd } from '../metrics.ts';
-import type { Listed } from '../model/container.ts';
-import type { Fact, Look } from '../model/messages.ts';
 import type { Docker, EngineInfo, EventStream } from './docker.ts';
 import { ObjectSplitter, readEvent } from './events.ts';
 
@@ -39,10 +39,10 @@ const behindMs = 100;
 const behindResyncMs = 1_000;
 
 /** What events are counted as. */
-const what = { look: 'start', died: 'stop', moved: 'network' } as const;
+const what = { inspect: 'start', died: 'stop', moved: 'network' } as const;
 
 /** Do a complete list now. `thorough`: look at everything listed again. */
-export type Resync = 'thorough' | 'light';
+export type Resync = 'full' | 'incremental';
 
 export interface WatcherParts {
   readonly clock: Clock;
@@ -50,12 +50,12 @@ export interface WatcherParts {
   readonly metrics: Metrics;
   readonly docker: Docker;
   readonly resyncSeconds: number;
-  readonly tick: () => number;
+  readonly nextSequence: () => number;
   /** Parses a list; off the main thread. */
   readonly parseList: (body: Uint8Array<ArrayBuffer>) => Promise<readonly Listed[]>;
-  readonly inspectorMailbox: KeyedMailbox<Look>;
-  readonly inspector: Ref<Look>;
-  readonly reconciler: Ref<Fact>;
+  readonly inspectorMailbox: KeyedMailbox<InspectionRequest>;
+  readonly inspector: Ref<InspectionRequest>;
+  readonly reconciler: Ref<Observation>;
   /** An engine has been found; called at each new stream. */
   readonly onConnect: (engine: EngineInfo) => void;
   readonly onFatal: (error: DiscoverError) => void;
@@ -82,7 +82,7 @@ export class Watcher implements Actor<Resync> {
     // Not AbortSignal.any: with a listener Node keeps such a signal for ever, unless it is aborted.
     this.#signal = this.#stop.signal;
     signal.addEventListener('abort', () => this.#stop.abort());
-    this.#resync = () => self.tell('light');
+    this.#resync = () => self.tell('incremental');
     this.#stopped = this.#follow().catch((error: unknown) => self.crash(error));
     this.#watchForStalls();
     this.#resyncRegularly();
@@ -93,7 +93,7 @@ export class Watcher implements Actor<Resync> {
     const engine = this.#engine;
     if (engine === undefined) return;
     try {
-      await this.#list(engine, requests.includes('thorough'), 'resync');
+      await this.#list(engine, requests.includes('full'), 'resync');
     } catch {
       // An engine that does not list has no stream worth trusting either; what follows is one path.
       this.#closeStream('list');
@@ -109,12 +109,12 @@ export class Watcher implements Actor<Resync> {
   async #follow(): Promise<void> {
     const { clock, log, metrics } = this.#parts;
     const backoff = new Backoff(clock, retryFirstMs, retryCapMs);
-    const trouble = new Trouble(clock, log, 'docker unavailable');
+    const outage = new OutageLog(clock, log, 'docker unavailable');
     while (!this.#signal.aborted) {
       try {
         const stream = await this.#open();
         const openedAt = clock.now();
-        trouble.over();
+        outage.over();
         metrics.dockerConnected = true;
         await stream.ended;
         metrics.streamEnds[this.#why]++;
@@ -124,7 +124,7 @@ export class Watcher implements Actor<Resync> {
       } catch (error) {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
         metrics.streamEnds.failed++;
-        if (!this.#signal.aborted) trouble.failed(error);
+        if (!this.#signal.aborted) outage.failed(error);
       }
       metrics.dockerConnected = false;
       this.#engine = undefined;
@@ -179,14 +179,14 @@ export class Watcher implements Actor<Resync> {
     return stream;
   }
 
-  async #list(engine: EngineInfo, thorough: boolean, trigger: 'connect' | 'resync'): Promise<void> {
-    const { clock, docker, metrics, parseList, reconciler, tick } = this.#parts;
-    const [began, beganMs] = [tick(), clock.now()];
+  async #list(engine: EngineInfo, full: boolean, trigger: 'connect' | 'resync'): Promise<void> {
+    const { clock, docker, metrics, parseList, reconciler, nextSequence } = this.#parts;
+    const [began, beganMs] = [nextSequence(), clock.now()];
     let outcome: 'ok' | 'failed' = 'failed';
     try {
       const containers = await parseList(await docker.list(engine));
       outcome = 'ok';
-      reconciler.tell({ kind: 'listed', began, containers, thorough });
+      reconciler.tell({ kind: 'listed', began, containers, full });
     } finally {
       metrics.lists[trigger][outcome]++;
       metrics.listSeconds.observe((clock.now() - beganMs) / 1000);
@@ -209,14 +209,14 @@ export class Watcher implements Actor<Resync> {
       this.#watchForQueue(event.at);
     }
     const { kind, id } = event;
-    if (kind === 'look' || (kind === 'moved' && inspectorMailbox.holds(id))) {
+    if (kind === 'inspect' || (kind === 'moved' && inspectorMailbox.holds(id))) {
       inspector.tell({ id, at: event.at });
     } else if (kind === 'moved') {
       reconciler.tell({ kind, id });
     } else {
       // A start that waits for its look, or is being looked at, is overtaken: it costs nothing more.
       const at = event.at || Number.POSITIVE_INFINITY;
-      inspectorMailbox.recall(id, at, (look) => look.at <= at);
+      inspectorMailbox.recall(id, at, (inspect) => inspect.at <= at);
       reconciler.tell({ kind, id, at: event.at });
     }
   }

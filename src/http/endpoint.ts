@@ -23,7 +23,7 @@ import { inPackage } from '../version.ts';
 import { Fleet, targetsOf } from './fleet.ts';
 import { Live } from './live.ts';
 import { type Exposition, exposition } from './prometheus.ts';
-import { fail, listen, nameOf, type Question, send, sendJson } from './server.ts';
+import { fail, listen, nameOf, type Request, send, sendJson } from './server.ts';
 import type { HostAnswer, HostsAnswer } from './shapes.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
@@ -64,7 +64,7 @@ export class Endpoint {
   ): Promise<Endpoint> {
     const endpoint = new Endpoint(agent, reload);
     try {
-      endpoint.#server = await listen(where, hosts, (question, response) => endpoint.#answer(question, response));
+      endpoint.#server = await listen(where, hosts, (request, response) => endpoint.#answer(request, response));
     } catch (error) {
       await endpoint.close();
       throw error;
@@ -91,7 +91,7 @@ export class Endpoint {
     await this.#fleet.close();
   }
 
-  async #answer({ path, query }: Question, response: ServerResponse): Promise<void> {
+  async #answer({ path, query }: Request, response: ServerResponse): Promise<void> {
     const agent = this.#agent;
     const isWatch = query.has('watch');
     if (isWatch && this.#streams.size >= streamsMax) return fail(response, 503, `At most ${streamsMax} may watch`);

@@ -4,10 +4,10 @@
  */
 
 import { DiscoverClient } from '../client/index.ts';
-import type { EtcdAccess } from '../etcd.ts';
-import type { Instance } from '../model/instance.ts';
-import { parseOwner } from '../registry/owner.ts';
-import type { FoundKey } from '../registry/registry.ts';
+import type { EtcdAccess } from '../etcd/connect.ts';
+import type { FoundKey } from '../etcd/registry.ts';
+import type { Instance } from '../layout/instance.ts';
+import { parseOwner } from '../layout/owner.ts';
 import type { HostRow, Stale } from './shapes.ts';
 
 /** Who looks at the same moment is told the same. */

@@ -32,10 +32,10 @@ export class Live {
   }
 
   #begin(): () => void {
-    const { ledger, remarks } = this.#agent;
-    const touch = (short: string) => void this.#touched.add(short);
+    const { ledger, conditions } = this.#agent;
+    const touch = (shortId: string) => void this.#touched.add(shortId);
     ledger.onTouched = touch;
-    remarks.onTouched = touch;
+    conditions.onTouched = touch;
     let ticks = 0;
     const timer = setInterval(() => {
       if (++ticks % 2 === 0) this.#broadcast.send('status', summaryOf(this.#agent));
@@ -44,7 +44,7 @@ export class Live {
     return () => {
       clearInterval(timer);
       ledger.onTouched = () => {};
-      remarks.onTouched = () => {};
+      conditions.onTouched = () => {};
       this.#touched.clear();
     };
   }
@@ -53,9 +53,9 @@ export class Live {
     if (this.#touched.size === 0) return;
     const set: Container[] = [];
     const gone: string[] = [];
-    for (const short of this.#touched) {
-      const container = containerOf(this.#agent, short);
-      if (container === undefined) gone.push(short);
+    for (const shortId of this.#touched) {
+      const container = containerOf(this.#agent, shortId);
+      if (container === undefined) gone.push(shortId);
       else set.push(container);
     }
     this.#touched.clear();

@@ -192,28 +192,28 @@ function buckets(name: string, histogram: Histogram, labels: Labels = {}): Sampl
   ];
 }
 
-function statesOf({ ledger, metrics, remarks }: Agent): Counts {
+function statesOf({ ledger, metrics, conditions }: Agent): Counts {
   let [published, pending, unreadable] = [0, 0, 0];
-  for (const short of ledger.containers()) {
-    if (ledger.observed(short).size > 0) published++;
-    if (ledger.changes(short).length > 0) pending++;
+  for (const shortId of ledger.containers()) {
+    if (ledger.observed(shortId).size > 0) published++;
+    if (ledger.changes(shortId).length > 0) pending++;
   }
-  for (const [, remark] of remarks) if (remark.unreadable !== undefined) unreadable++;
-  return { running: metrics.running, published, pending, unreadable, parked: metrics.parked };
+  for (const [, condition] of conditions) if (condition.unreadable !== undefined) unreadable++;
+  return { running: metrics.running, published, pending, unreadable, quarantined: metrics.quarantined };
 }
 
 function servicesOf({ layout, ledger }: Agent): { desired: number; published: number } {
   let [desired, published] = [0, 0];
-  for (const short of ledger.containers()) {
-    for (const key of ledger.desired(short)?.keys() ?? []) if (layout.nameOf(key) !== undefined) desired++;
-    for (const key of ledger.observed(short).keys()) if (layout.nameOf(key) !== undefined) published++;
+  for (const shortId of ledger.containers()) {
+    for (const key of ledger.desired(shortId)?.keys() ?? []) if (layout.nameOf(key) !== undefined) desired++;
+    for (const key of ledger.observed(shortId).keys()) if (layout.nameOf(key) !== undefined) published++;
   }
   return { desired, published };
 }
 
-function refusedOf({ metrics, remarks }: Agent): Counts {
+function refusedOf({ metrics, conditions }: Agent): Counts {
   const counts: Record<string, number> = Object.fromEntries(Object.keys(metrics.refusals).map((code) => [code, 0]));
-  for (const [, { refusals = [] }] of remarks) {
+  for (const [, { refusals = [] }] of conditions) {
     for (const { code } of refusals) counts[code] = (counts[code] ?? 0) + 1;
   }
   return counts;

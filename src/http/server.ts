@@ -33,15 +33,15 @@ const headers = {
 };
 
 /** What was asked for: the path without its query, decoded by segments nowhere yet. */
-export interface Question {
+export interface Request {
   readonly path: string;
   readonly query: URLSearchParams;
 }
 
-export type Answer = (question: Question, response: ServerResponse) => Promise<void>;
+export type Handler = (request: Request, response: ServerResponse) => Promise<void>;
 
 /** Begins to listen. Rejects with `LISTEN_FAILED` where that cannot be. */
-export async function listen(where: Listen, hosts: readonly string[], answer: Answer): Promise<Server> {
+export async function listen(where: Listen, hosts: readonly string[], answer: Handler): Promise<Server> {
   const names = new Set(['localhost', hostname(), ...hosts].map((name) => name.toLowerCase()));
   const mayAsk = (host: string) => 'path' in where || isIP(host) !== 0 || names.has(host);
   const server = createServer(

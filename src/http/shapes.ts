@@ -46,7 +46,7 @@ export interface Summary {
     readonly services: number;
     readonly refused: number;
     readonly unreadable: number;
-    readonly parked: number;
+    readonly quarantined: number;
   };
   /** Since the start. */
   readonly totals: {
@@ -65,7 +65,7 @@ export interface Summary {
   };
 }
 
-export type ContainerState = 'published' | 'pending' | 'refused' | 'unreadable' | 'parked';
+export type ContainerState = 'published' | 'pending' | 'refused' | 'unreadable' | 'quarantined';
 
 export interface Container {
   /** The 12 digits that end its keys. */
@@ -83,7 +83,7 @@ export interface Container {
     readonly detail: string;
     readonly remedy: string;
   }[];
-  readonly trouble: { readonly detail: string; readonly remedy: string } | null;
+  readonly outage: { readonly detail: string; readonly remedy: string } | null;
 }
 
 /** Of `/status?watch`: what there is (`reset`, the first of several where there is much) and what has changed since. */

@@ -8,7 +8,7 @@ import type { Check, Container, ContainerState, Summary } from './shapes.ts';
 
 const remedies = {
   unreadable: 'Ask the engine itself: docker inspect. Until it answers, what is published of the container stays',
-  parked: 'See discover doctor: etcd is out of space, or the role of its user lacks something. It is tried again',
+  quarantined: 'See discover doctor: etcd is out of space, or the role of its user lacks something. It is tried again',
 };
 
 export function checksOf({ metrics, state, config }: Agent): Check[] {
@@ -29,21 +29,21 @@ export function checksOf({ metrics, state, config }: Agent): Check[] {
 }
 
 export function summaryOf(agent: Agent): Summary {
-  const { config, ledger, metrics, remarks, state } = agent;
+  const { config, ledger, metrics, conditions, state } = agent;
   const checks = checksOf(agent);
   const { endpoint } = config.docker;
   let services = 0;
   let published = 0;
-  for (const short of ledger.containers()) {
-    const held = ledger.observed(short);
+  for (const shortId of ledger.containers()) {
+    const held = ledger.observed(shortId);
     if (held.size > 0) published++;
     for (const key of held.keys()) if (isService(agent, key)) services++;
   }
   let refused = 0;
   let unreadable = 0;
-  for (const [, remark] of remarks) {
-    refused += remark.refusals?.length ?? 0;
-    if (remark.unreadable !== undefined) unreadable++;
+  for (const [, condition] of conditions) {
+    refused += condition.refusals?.length ?? 0;
+    if (condition.unreadable !== undefined) unreadable++;
   }
   const { publishSeconds: latency } = metrics;
   return {
@@ -71,7 +71,7 @@ export function summaryOf(agent: Agent): Summary {
     },
     mailboxes: state.mailboxes,
     workers: { threads: state.pool.threads, max: state.pool.threadsMax, utilization: state.pool.utilization },
-    counts: { running: metrics.running, published, services, refused, unreadable, parked: metrics.parked },
+    counts: { running: metrics.running, published, services, refused, unreadable, quarantined: metrics.quarantined },
     totals: {
       events: total(metrics.events),
       transactions: metrics.transactions,
@@ -90,19 +90,19 @@ export function summaryOf(agent: Agent): Summary {
 
 /** All containers of which there is anything to say. One that runs and advertises nothing is none of them. */
 export function* containersOf(agent: Agent): Generator<Container> {
-  const ids = new Set([...agent.ledger.containers(), ...[...agent.remarks].map(([short]) => short)]);
-  for (const short of ids) {
-    const container = containerOf(agent, short);
+  const ids = new Set([...agent.ledger.containers(), ...[...agent.conditions].map(([shortId]) => shortId)]);
+  for (const shortId of ids) {
+    const container = containerOf(agent, shortId);
     if (container !== undefined) yield container;
   }
 }
 
-export function containerOf(agent: Agent, short: string): Container | undefined {
-  const { ledger, remarks } = agent;
-  const remark = remarks.get(short);
-  const observed = ledger.observed(short);
-  const desired = ledger.desired(short) ?? observed;
-  if (remark === undefined && observed.size === 0 && desired.size === 0) return undefined;
+export function containerOf(agent: Agent, shortId: string): Container | undefined {
+  const { ledger, conditions } = agent;
+  const condition = conditions.get(shortId);
+  const observed = ledger.observed(shortId);
+  const desired = ledger.desired(shortId) ?? observed;
+  if (condition === undefined && observed.size === 0 && desired.size === 0) return undefined;
   const services = [];
   for (const [key, url] of [...desired, ...[...observed].filter(([key]) => !desired.has(key))]) {
     if (!isService(agent, key)) continue;
@@ -110,27 +110,27 @@ export function containerOf(agent: Agent, short: string): Container | undefined 
     const name = agent.layout.nameOf(key) as string;
     services.push({ name, key, url: url ?? '', published: held !== undefined && held === desired.get(key) });
   }
-  const { parked, unreadable, refusals = [] } = remark ?? {};
+  const { quarantined, unreadable, refusals = [] } = condition ?? {};
   return {
-    id: short,
-    state: stateOf(agent, short),
+    id: shortId,
+    state: stateOf(agent, shortId),
     services,
     refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: remedyOf(code) })),
-    trouble:
-      parked !== undefined
-        ? { detail: parked, remedy: remedies.parked }
+    outage:
+      quarantined !== undefined
+        ? { detail: quarantined, remedy: remedies.quarantined }
         : unreadable !== undefined
           ? { detail: unreadable, remedy: remedies.unreadable }
           : null,
   };
 }
 
-function stateOf({ ledger, remarks }: Agent, short: string): ContainerState {
-  const remark = remarks.get(short);
-  if (remark?.parked !== undefined) return 'parked';
-  if (remark?.unreadable !== undefined) return 'unreadable';
-  if (ledger.changes(short).length > 0) return 'pending';
-  return ledger.observed(short).size > 0 ? 'published' : 'refused';
+function stateOf({ ledger, conditions }: Agent, shortId: string): ContainerState {
+  const condition = conditions.get(shortId);
+  if (condition?.quarantined !== undefined) return 'quarantined';
+  if (condition?.unreadable !== undefined) return 'unreadable';
+  if (ledger.changes(shortId).length > 0) return 'pending';
+  return ledger.observed(shortId).size > 0 ? 'published' : 'refused';
 }
 
 const isService = ({ layout }: Agent, key: string): boolean => layout.nameOf(key) !== undefined;

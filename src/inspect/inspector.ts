@@ -10,12 +10,12 @@
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
 import type { KeyedMailbox } from '../actor/mailbox.ts';
+import type { ContainerId, Inspection } from '../container/container.ts';
 import { messageOf } from '../errors.ts';
+import type { InspectionRequest, Observation } from '../lifecycle/observation.ts';
 import type { Metrics } from '../metrics.ts';
-import type { ContainerId, Inspection } from '../model/container.ts';
-import type { Fact, Look } from '../model/messages.ts';
-import type { Report } from './look.ts';
-import type { Looks } from './pool.ts';
+import type { Report } from './batch.ts';
+import type { InspectionPool } from './pool.ts';
 
 /** Ids per task: enough to spread the cost of a task thin, few enough not to hold up the first. */
 export const inspectBatchMax = 32;
@@ -25,64 +25,65 @@ const lateTimeoutMs = 8_000;
 export interface InspectorParts {
   readonly clock: Clock;
   readonly metrics: Metrics;
-  readonly mailbox: KeyedMailbox<Look>;
-  readonly looks: Looks;
+  readonly mailbox: KeyedMailbox<InspectionRequest>;
+  readonly pool: InspectionPool;
   /** The API version that was negotiated, as a path prefix. */
   readonly versionPrefix: () => string;
-  readonly tick: () => number;
-  readonly reconciler: Ref<Fact>;
+  readonly nextSequence: () => number;
+  readonly reconciler: Ref<Observation>;
 }
 
 interface Late {
-  readonly look: Look;
+  readonly request: InspectionRequest;
   readonly began: number;
   readonly cancel: () => void;
 }
 
-export class Inspector implements Actor<Look> {
+export class Inspector implements Actor<InspectionRequest> {
   readonly #parts: InspectorParts;
-  readonly #self: Self<Look>;
+  readonly #self: Self<InspectionRequest>;
   readonly #late = new Map<ContainerId, Late>();
   /** Tasks not yet handed back, with what came for them by the other way meanwhile. */
   readonly #open = new Map<number, Map<ContainerId, Inspection>>();
 
-  constructor(parts: InspectorParts, self: Self<Look>) {
+  constructor(parts: InspectorParts, self: Self<InspectionRequest>) {
     this.#parts = parts;
     this.#self = self;
-    parts.looks.onLate = (task, report) => this.#arrived(task, report);
+    parts.pool.onLate = (task, report) => this.#arrived(task, report);
   }
 
-  async receive(batch: readonly Look[]): Promise<readonly Look[]> {
-    const { clock, looks, metrics, tick, versionPrefix } = this.#parts;
-    const began = tick();
-    const waiting = new Map(batch.map((look) => [look.id, look]));
+  async receive(batch: readonly InspectionRequest[]): Promise<readonly InspectionRequest[]> {
+    const { clock, pool, metrics, nextSequence, versionPrefix } = this.#parts;
+    const began = nextSequence();
+    const waiting = new Map(batch.map((request) => [request.id, request]));
     metrics.tasks++;
-    metrics.looks += batch.length;
+    metrics.inspections += batch.length;
     const beganMs = clock.now();
     const early = new Map<ContainerId, Inspection>();
     this.#open.set(began, early);
     try {
-      const reports = await looks.look(began, versionPrefix(), [...waiting.keys()]);
+      const reports = await pool.inspect(began, versionPrefix(), [...waiting.keys()]);
       metrics.taskSeconds.observe((clock.now() - beganMs) / 1000);
       const found = [...reports.map(({ id, inspection }) => [id, inspection] as const), ...early];
       for (const [id, inspection] of found) {
-        const look = waiting.get(id);
-        if (look !== undefined && waiting.delete(id)) this.#report(look, began, inspection);
+        const request = waiting.get(id);
+        if (request !== undefined && waiting.delete(id)) this.#report(request, began, inspection);
       }
     } catch (error) {
-      for (const look of waiting.values()) this.#report(look, began, { kind: 'failed', detail: messageOf(error) });
+      for (const request of waiting.values())
+        this.#report(request, began, { kind: 'failed', detail: messageOf(error) });
       return [];
     } finally {
       this.#open.delete(began);
     }
-    for (const look of waiting.values()) this.#await(look, began);
+    for (const request of waiting.values()) this.#await(request, began);
     return [...waiting.values()];
   }
 
-  #await(look: Look, began: number): void {
-    const lost: Report = { id: look.id, inspection: { kind: 'failed', detail: 'pool thread lost' } };
+  #await(request: InspectionRequest, began: number): void {
+    const lost: Report = { id: request.id, inspection: { kind: 'failed', detail: 'pool thread lost' } };
     const cancel = this.#parts.clock.after(lateTimeoutMs, () => this.#arrived(began, lost));
-    this.#late.set(look.id, { look, began, cancel });
+    this.#late.set(request.id, { request, began, cancel });
   }
 
   #arrived(task: number, { id, inspection }: Report): void {
@@ -93,14 +94,14 @@ export class Inspector implements Actor<Look> {
     }
     this.#late.delete(id);
     late.cancel();
-    this.#report(late.look, task, inspection);
-    this.#self.done(late.look);
+    this.#report(late.request, task, inspection);
+    this.#self.done(late.request);
   }
 
-  #report({ id, at }: Look, began: number, inspection: Inspection): void {
+  #report({ id, at }: InspectionRequest, began: number, inspection: Inspection): void {
     const { mailbox, reconciler } = this.#parts;
     const overtaken = mailbox.recalledAt(id);
     if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;
-    reconciler.tell({ kind: 'looked', id, at, began, inspection });
+    reconciler.tell({ kind: 'inspected', id, at, began, inspection });
   }
 }

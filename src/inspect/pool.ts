@@ -15,10 +15,10 @@ import { fileURLToPath } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
+import type { ContainerId, Listed } from '../container/container.ts';
+import type { NamePolicy } from '../container/sources/variable.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
-import type { ContainerId, Listed } from '../model/container.ts';
-import type { NamePolicy } from './advertise.ts';
-import type { Looker, LookOptions, Report, Task, TaskResult } from './look.ts';
+import type { BatchInspector, BatchInspectorOptions, Report, Task, TaskResult } from './batch.ts';
 
 export interface PoolUsage {
   /** Running now, and at the most. */
@@ -28,14 +28,14 @@ export interface PoolUsage {
   readonly utilization: number;
 }
 
-export interface Looks {
+export interface InspectionPool {
   /** Tasks that can be under way before one has to wait. */
   readonly slots: number;
   /**
    * What could be read of the containers in time, for the task of this number. Who is missing is reported through `onLate`, or never
    * if its thread is lost. Rejects when the whole task is lost.
    */
-  look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
+  inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
   /** Reads the body of a list. Rejects when it is not a whole list. The body is handed over. */
   list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]>;
   readonly usage: PoolUsage;
@@ -50,7 +50,7 @@ const tasksPerThread = 2;
  * A thread this late is in a loop it will not leave. A look hands back after tens of milliseconds, and everybody else waits
  * as long; a list can be as large as what it may be read of, and takes seconds then.
  */
-const taskTimeoutMs = { look: 5_000, list: 15_000 } as const;
+const taskTimeoutMs = { inspect: 5_000, list: 15_000 } as const;
 const idleThreadMs = 30_000;
 /** Over what time the share is taken that threads are busy. */
 const usageWindowMs = 1_000;
@@ -58,7 +58,7 @@ const usageWindowMs = 1_000;
 const youngGenerationMb = 2;
 
 /** What of the configuration concerns looks. */
-export interface LooksConfig {
+export interface InspectionPoolConfig {
   /** Threads at the most; 0 to look from this one. */
   readonly workers: number;
   readonly docker: { readonly endpoint: DockerEndpoint };
@@ -68,18 +68,24 @@ export interface LooksConfig {
   readonly entriesMax?: number | undefined;
 }
 
-export function createLooks(config: LooksConfig, clock = systemClock): Looks {
+export function createInspectionPool(config: InspectionPoolConfig, clock = systemClock): InspectionPool {
   const { workers, docker, host, serviceVariable, namePolicy, entriesMax } = config;
-  const options: LookOptions = { endpoint: docker.endpoint, hostIp: host.ip, serviceVariable, namePolicy, entriesMax };
-  if (workers === 0) return new LocalLooks(options);
-  return new PooledLooks(Math.min(workers, Math.max(1, availableParallelism() - 1)), options, clock);
+  const options: BatchInspectorOptions = {
+    endpoint: docker.endpoint,
+    hostIp: host.ip,
+    serviceVariable,
+    namePolicy,
+    entriesMax,
+  };
+  if (workers === 0) return new LocalInspectionPool(options);
+  return new ThreadedInspectionPool(Math.min(workers, Math.max(1, availableParallelism() - 1)), options, clock);
 }
 
-class PooledLooks implements Looks {
+class ThreadedInspectionPool implements InspectionPool {
   readonly slots: number;
   onLate: (task: number, report: Report) => void = () => {};
   readonly #workers: number;
-  readonly #options: LookOptions;
+  readonly #options: BatchInspectorOptions;
   readonly #clock: Clock;
   #pool: Piscina<Task, TaskResult>;
   #closed = false;
@@ -88,7 +94,7 @@ class PooledLooks implements Looks {
   #usageAt = Number.NEGATIVE_INFINITY;
   #utilization = 0;
 
-  constructor(workers: number, options: LookOptions, clock: Clock) {
+  constructor(workers: number, options: BatchInspectorOptions, clock: Clock) {
     this.slots = workers * tasksPerThread;
     this.#workers = workers;
     this.#options = options;
@@ -96,8 +102,8 @@ class PooledLooks implements Looks {
     this.#pool = this.#open();
   }
 
-  async look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    return reportsOf(await this.#run({ kind: 'look', number, versionPrefix, ids }));
+  async inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+    return reportsOf(await this.#run({ kind: 'inspect', number, versionPrefix, ids }));
   }
 
   async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
@@ -166,21 +172,21 @@ class PooledLooks implements Looks {
   }
 }
 
-class LocalLooks implements Looks {
+class LocalInspectionPool implements InspectionPool {
   readonly slots = tasksPerThread;
   readonly usage: PoolUsage = { threads: 0, threadsMax: 0, utilization: 0 };
   onLate: (task: number, report: Report) => void = () => {};
   /** Loaded only here: with threads, this one has no use for an HTTP client. */
-  readonly #looker: Promise<Looker>;
+  readonly #looker: Promise<BatchInspector>;
 
-  constructor(options: LookOptions) {
-    this.#looker = import('./look.ts').then((look) =>
-      look.createLooker(options, (task, report) => this.onLate(task, report)),
+  constructor(options: BatchInspectorOptions) {
+    this.#looker = import('./batch.ts').then((inspect) =>
+      inspect.createBatchInspector(options, (task, report) => this.onLate(task, report)),
     );
   }
 
-  async look(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    return reportsOf(await (await this.#looker).run({ kind: 'look', number, versionPrefix, ids }));
+  async inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+    return reportsOf(await (await this.#looker).run({ kind: 'inspect', number, versionPrefix, ids }));
   }
 
   async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
@@ -193,7 +199,7 @@ class LocalLooks implements Looks {
 }
 
 function reportsOf(result: TaskResult): readonly Report[] {
-  return result.kind === 'looked' ? result.reports : fail(result);
+  return result.kind === 'inspected' ? result.reports : fail(result);
 }
 
 function containersOf(result: TaskResult): readonly Listed[] {

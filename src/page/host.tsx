@@ -28,7 +28,7 @@ const states: Readonly<
   pending: { mark: 'waiting', word: 'pending' },
   refused: { mark: 'bad', word: 'refused' },
   unreadable: { mark: 'bad', word: 'not readable' },
-  parked: { mark: 'bad', word: 'parked' },
+  quarantined: { mark: 'bad', word: 'quarantined' },
 };
 
 function State({ state }: { readonly state: ServiceRow['state'] }) {
@@ -70,7 +70,7 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
         <Figure name="containers run" value={counts.running} />
         <Figure name="of them published" value={counts.published} />
         <Figure name="service keys" value={counts.services} />
-        <Figure name="not published" value={counts.refused + counts.unreadable + counts.parked} alerts />
+        <Figure name="not published" value={counts.refused + counts.unreadable + counts.quarantined} alerts />
       </dl>
       <div class="columns">
         <div class="lists">

@@ -48,8 +48,8 @@ export function problemsOf(containers: Iterable<Container>): Problem[] {
     groups.set(code, group);
     group.entries.push(entry);
   };
-  for (const { id, state, refusals, trouble } of containers) {
-    if (trouble !== null) add(state, trouble.remedy, { container: id, entry: '', detail: trouble.detail });
+  for (const { id, state, refusals, outage } of containers) {
+    if (outage !== null) add(state, outage.remedy, { container: id, entry: '', detail: outage.detail });
     for (const { code, entry, detail, remedy } of refusals) add(code, remedy, { container: id, entry, detail });
   }
   return [...groups.values()].sort((a, b) => b.entries.length - a.entries.length || (a.code < b.code ? -1 : 1));

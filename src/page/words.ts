@@ -2,10 +2,10 @@
  * How things are worded and written: reasons, durations, numbers, and text that others have written.
  * Pure, and nothing of the browser's.
  */
-import type { RefusalCode } from '../model/container.ts';
+import type { RefusalCode } from '../container/container.ts';
 
 /** Why an entry, or a whole container, is not published: the heading that its entries stand below. */
-export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'parked', string>> = {
+export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'quarantined', string>> = {
   'name-invalid': 'The name is not allowed',
   'port-invalid': 'The port is not one',
   'protocol-invalid': 'The protocol is not known',
@@ -15,7 +15,7 @@ export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'parked', str
   'too-long': 'The advertisement is too long',
   'too-many': 'It advertises too many services',
   unreadable: 'The container could not be looked at',
-  parked: 'etcd refuses its keys',
+  quarantined: 'etcd refuses its keys',
 };
 
 /** Steers the reader's eye or is not seen at all, wherever it stands. */

@@ -5,25 +5,26 @@
  * than the one seen, and every deletion compares that too. Keys of another shape than the layout's, and
  * whatever lies elsewhere below the prefix, are never seen here and so never deleted.
  */
-import { hostOf } from '../model/keys.ts';
-import { type Fleet, type KeyMark, operationsMax } from '../registry/registry.ts';
+
+import { type Fleet, type KeyRevision, operationsMax } from '../etcd/registry.ts';
+import { hostOf } from '../layout/keys.ts';
 
 export interface HostKeys {
-  readonly owner?: KeyMark;
+  readonly owner?: KeyRevision;
   /** Records and service keys. */
-  readonly keys: readonly KeyMark[];
+  readonly keys: readonly KeyRevision[];
 }
 
 export async function readFleet(fleet: Fleet, prefix: string): Promise<Map<string, HostKeys>> {
-  const hosts = new Map<string, { owner?: KeyMark; keys: KeyMark[] }>();
+  const hosts = new Map<string, { owner?: KeyRevision; keys: KeyRevision[] }>();
   for (const tree of ['owner', 'host', 'service']) {
-    for (const mark of await fleet.marks(`${prefix}/${tree}/`)) {
-      const host = hostOf(prefix, mark.key);
+    for (const keyRevision of await fleet.keyRevisions(`${prefix}/${tree}/`)) {
+      const host = hostOf(prefix, keyRevision.key);
       if (host === undefined) continue;
       const found = hosts.get(host) ?? { keys: [] };
       hosts.set(host, found);
-      if (tree === 'owner') found.owner = mark;
-      else found.keys.push(mark);
+      if (tree === 'owner') found.owner = keyRevision;
+      else found.keys.push(keyRevision);
     }
   }
   return hosts;

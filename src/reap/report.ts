@@ -40,8 +40,8 @@ export function asText({ plan, isDryRun, deleted }: Report): string {
 
 function linesOf({ found }: Reaped, deleted: ReadonlySet<string> | undefined): string[] {
   return found.keys.map(({ key }) => {
-    const fate = deleted === undefined ? 'would delete' : deleted.has(key) ? 'deleted' : 'left';
-    return `  ${fate} ${shown(key)}`;
+    const liveness = deleted === undefined ? 'would delete' : deleted.has(key) ? 'deleted' : 'left';
+    return `  ${liveness} ${shown(key)}`;
   });
 }
 

@@ -16,13 +16,13 @@
 import type { Actor, Ref } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import type { Clock } from '../actor/clock.ts';
+import { type ContainerId, type Listed, type Refusal, shortIdOf } from '../container/container.ts';
+import { keysOf, type Layout } from '../layout/keys.ts';
+import type { Observation } from '../lifecycle/observation.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { type ContainerId, type Listed, type Refusal, shortId } from '../model/container.ts';
-import { keysOf, type Layout } from '../model/keys.ts';
-import type { Keys, Ledger } from '../model/ledger.ts';
-import type { Fact } from '../model/messages.ts';
-import type { Remarks } from '../model/remarks.ts';
+import type { Conditions } from './conditions.ts';
+import type { Keys, Ledger } from './ledger.ts';
 
 /** What is remembered of a container that is thought to run. */
 interface Known {
@@ -51,18 +51,18 @@ export interface ReconcilerParts {
   readonly metrics: Metrics;
   readonly layout: Layout;
   readonly ledger: Ledger;
-  readonly remarks: Remarks;
-  readonly tick: () => number;
+  readonly conditions: Conditions;
+  readonly nextSequence: () => number;
   /** Asks for a look. */
-  readonly look: (id: ContainerId) => void;
+  readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
   /** Asks for a list. */
-  readonly resync: (kind: 'thorough' | 'light') => void;
+  readonly resync: (kind: 'full' | 'incremental') => void;
   /** A complete list has been taken in. */
   readonly onListed: () => void;
 }
 
-export class Reconciler implements Actor<Fact> {
+export class Reconciler implements Actor<Observation> {
   readonly #parts: ReconcilerParts;
   readonly #known = new Map<ContainerId, Known>();
   readonly #failing = new Map<ContainerId, Failing>();
@@ -79,37 +79,37 @@ export class Reconciler implements Actor<Fact> {
       for (const id of [...this.#failing.keys()]) this.#forgive(id);
     });
     // Started again, it has forgotten what it knew.
-    parts.resync('thorough');
+    parts.resync('full');
   }
 
-  receive(facts: readonly Fact[]): void {
-    for (const fact of facts) {
-      switch (fact.kind) {
-        case 'looked':
-          this.#looked(fact);
+  receive(observations: readonly Observation[]): void {
+    for (const observation of observations) {
+      switch (observation.kind) {
+        case 'inspected':
+          this.#looked(observation);
           break;
         case 'died':
-          this.#died(fact.id, fact.at);
+          this.#died(observation.id, observation.at);
           break;
         case 'moved':
-          if (this.#known.has(fact.id)) this.#parts.look(fact.id);
+          if (this.#known.has(observation.id)) this.#parts.inspect(observation.id);
           break;
         case 'listed':
-          this.#listed(fact.began, fact.containers, fact.thorough);
+          this.#listed(observation.began, observation.containers, observation.full);
           break;
         case 'read':
-          this.#readAt = this.#parts.tick();
-          for (const short of fact.inDoubt) this.#lookAnew(short);
+          this.#readAt = this.#parts.nextSequence();
+          for (const shortId of observation.uncertain) this.#lookAnew(shortId);
           if (this.#list.began > 0) this.#dropUnlisted();
           break;
       }
     }
   }
 
-  #looked({ id, at, began, inspection }: Extract<Fact, { kind: 'looked' }>): void {
+  #looked({ id, at, began, inspection }: Extract<Observation, { kind: 'inspected' }>): void {
     if (began < this.#list.began && !this.#list.fingerprints.has(id)) {
       // The list is the newer word, and it did not show this container: who saw it run saw the past.
-      if (inspection.kind === 'running') this.#parts.look(id);
+      if (inspection.kind === 'running') this.#parts.inspect(id);
       return;
     }
     if (inspection.kind === 'failed') {
@@ -122,56 +122,56 @@ export class Reconciler implements Actor<Fact> {
       return;
     }
     const { log, layout } = this.#parts;
-    const short = shortId(id);
-    const holder = this.#holders.get(short) ?? id;
+    const shortId = shortIdOf(id);
+    const holder = this.#holders.get(shortId) ?? id;
     if (holder !== id) {
       log.error({ container: id, holder }, 'not published: its short id belongs to another running container');
       return;
     }
     const { startedAt, services, refusals } = inspection;
-    if (this.#known.get(id)?.startedAt !== startedAt) this.#complain(short, refusals);
-    this.#parts.remarks.note(short, { refusals: refusals.length > 0 ? refusals : undefined });
-    this.#holders.set(short, id);
-    this.#known.set(id, { startedAt, began, ended: this.#parts.tick() });
+    if (this.#known.get(id)?.startedAt !== startedAt) this.#complain(shortId, refusals);
+    this.#parts.conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
+    this.#holders.set(shortId, id);
+    this.#known.set(id, { startedAt, began, ended: this.#parts.nextSequence() });
     this.#parts.metrics.running = this.#known.size;
-    this.#desire(short, services.length > 0 ? keysOf(layout, short, services) : noKeys, at);
+    this.#desire(shortId, services.length > 0 ? keysOf(layout, shortId, services) : noKeys, at);
   }
 
   #died(id: ContainerId, at: number): void {
     const { ledger } = this.#parts;
-    const short = shortId(id);
-    if (ledger.observed(short).size > 0 && !this.#known.has(id) && ledger.desired(short) === undefined) {
+    const shortId = shortIdOf(id);
+    if (ledger.observed(shortId).size > 0 && !this.#known.has(id) && ledger.desired(shortId) === undefined) {
       // A predecessor published it, and may have done so after this death, of which we hear again.
-      this.#parts.look(id);
+      this.#parts.inspect(id);
       return;
     }
     const startedAt = this.#known.get(id)?.startedAt ?? 0;
     if (at !== 0 && at < startedAt) {
-      this.#parts.look(id);
+      this.#parts.inspect(id);
       return;
     }
     // A look that is to be tried again stays: it may be about a start that came after this death.
     this.#gone(id, at);
   }
 
-  #listed(began: number, containers: readonly Listed[], thorough: boolean): void {
+  #listed(began: number, containers: readonly Listed[], full: boolean): void {
     // A list may be overtaken by one that was asked for later.
     if (began < this.#list.began) return;
     const before = this.#list.fingerprints;
     const fingerprints = new Map(containers.map(({ id, fingerprint }) => [id, fingerprint]));
     this.#list = { began, fingerprints };
-    for (const [id, look] of this.#known) {
-      if (fingerprints.has(id) || look.began > began) continue;
-      if (look.ended < began) this.#gone(id);
+    for (const [id, inspect] of this.#known) {
+      if (fingerprints.has(id) || inspect.began > began) continue;
+      if (inspect.ended < began) this.#gone(id);
       // Either may have read the newer state of the two.
-      else this.#parts.look(id);
+      else this.#parts.inspect(id);
     }
     for (const [id, failing] of this.#failing) {
       if (!fingerprints.has(id) && failing.began < began) this.#forgive(id);
     }
     this.#dropUnlisted();
     for (const [id, fingerprint] of fingerprints) {
-      if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint) this.#parts.look(id);
+      if (full || !this.#known.has(id) || before.get(id) !== fingerprint) this.#parts.inspect(id);
     }
     this.#parts.onListed();
   }
@@ -180,13 +180,13 @@ export class Reconciler implements Actor<Fact> {
    * Another process has published something else of this container than we would. It may have looked later than we,
    * so that ours counts once a look has begun after it was fenced off.
    */
-  #lookAnew(short: string): void {
-    const id = this.#holders.get(short);
+  #lookAnew(shortId: string): void {
+    const id = this.#holders.get(shortId);
     if (id === undefined) return;
-    this.#holders.delete(short);
+    this.#holders.delete(shortId);
     this.#known.delete(id);
     this.#parts.metrics.running = this.#known.size;
-    this.#parts.look(id);
+    this.#parts.inspect(id);
   }
 
   /**
@@ -198,39 +198,39 @@ export class Reconciler implements Actor<Fact> {
     const { ledger, resync } = this.#parts;
     const isNewer = this.#list.began > this.#readAt;
     let isUnsure = false;
-    const listed = new Set([...this.#list.fingerprints.keys()].map(shortId));
-    for (const short of [...ledger.published()]) {
-      const isIdle = this.#holders.has(short) && ledger.desired(short) === undefined;
-      const isListed = listed.has(short) || this.#holders.has(short);
-      if (isIdle || (!isListed && isNewer)) this.#desire(short, noKeys);
-      else if (!isListed && ledger.desired(short) === undefined) isUnsure = true;
+    const listed = new Set([...this.#list.fingerprints.keys()].map(shortIdOf));
+    for (const shortId of [...ledger.published()]) {
+      const isIdle = this.#holders.has(shortId) && ledger.desired(shortId) === undefined;
+      const isListed = listed.has(shortId) || this.#holders.has(shortId);
+      if (isIdle || (!isListed && isNewer)) this.#desire(shortId, noKeys);
+      else if (!isListed && ledger.desired(shortId) === undefined) isUnsure = true;
     }
-    if (isUnsure) resync('light');
+    if (isUnsure) resync('incremental');
   }
 
   #gone(id: ContainerId, at = 0): void {
-    const { metrics, remarks } = this.#parts;
-    const short = shortId(id);
+    const { metrics, conditions } = this.#parts;
+    const shortId = shortIdOf(id);
     this.#known.delete(id);
     metrics.running = this.#known.size;
     // What an unanswered transaction may have left in etcd is found by the next reading, and goes then.
     this.#list.fingerprints.delete(id);
     // While another container holds the 12 digits, its keys are not this one's to take away.
-    if ((this.#holders.get(short) ?? id) !== id) return;
-    this.#holders.delete(short);
-    remarks.forget(short);
-    this.#desire(short, noKeys, at);
+    if ((this.#holders.get(shortId) ?? id) !== id) return;
+    this.#holders.delete(shortId);
+    conditions.forget(shortId);
+    this.#desire(shortId, noKeys, at);
   }
 
-  #desire(short: string, keys: Keys, at = 0): void {
+  #desire(shortId: string, keys: Keys, at = 0): void {
     const { ledger, writer } = this.#parts;
-    ledger.desire(short, keys, at);
-    if (ledger.changes(short).length > 0) writer.tell(short);
-    else ledger.answered(short);
+    ledger.desire(shortId, keys, at);
+    if (ledger.changes(shortId).length > 0) writer.tell(shortId);
+    else ledger.answered(shortId);
   }
 
   #retry(id: ContainerId, began: number, detail: string): void {
-    const { clock, log, metrics, remarks } = this.#parts;
+    const { clock, log, metrics, conditions } = this.#parts;
     let failing = this.#failing.get(id);
     if (failing === undefined) {
       failing = { backoff: new Backoff(clock, retryFirstMs, retryCapMs), cancel: () => {}, began };
@@ -238,26 +238,26 @@ export class Reconciler implements Actor<Fact> {
     }
     failing.cancel();
     failing.began = began;
-    metrics.looksFailed++;
+    metrics.inspectionsFailed++;
     // The first failure may be a thread or a connection lost; a container that goes on failing is worth a line.
-    if (failing.backoff.failures >= 4) remarks.note(shortId(id), { unreadable: detail });
+    if (failing.backoff.failures >= 4) conditions.note(shortIdOf(id), { unreadable: detail });
     if (failing.backoff.failures === 4)
       log.warn({ container: id, error: detail }, 'container cannot be inspected; retrying');
-    failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.look(id));
+    failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.inspect(id));
   }
 
   #forgive(id: ContainerId): void {
     this.#failing.get(id)?.cancel();
-    if (this.#failing.delete(id)) this.#parts.remarks.note(shortId(id), { unreadable: undefined });
+    if (this.#failing.delete(id)) this.#parts.conditions.note(shortIdOf(id), { unreadable: undefined });
   }
 
-  #complain(short: string, refusals: readonly Refusal[]): void {
+  #complain(shortId: string, refusals: readonly Refusal[]): void {
     const { log, metrics } = this.#parts;
     for (const { code } of refusals) metrics.refusals[code]++;
     for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
-      log.warn({ container: short, reason: code, entry, detail }, 'advertisement refused');
+      log.warn({ container: shortId, reason: code, entry, detail }, 'advertisement refused');
     }
     const unsaid = refusals.length - refusalsLoggedMax;
-    if (unsaid > 0) log.warn({ container: short, refusals: unsaid }, 'further advertisements refused');
+    if (unsaid > 0) log.warn({ container: shortId, refusals: unsaid }, 'further advertisements refused');
   }
 }

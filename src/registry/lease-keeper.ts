@@ -18,18 +18,25 @@ import type { Actor, Self } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import { type Clock, deadline, sleep } from '../actor/clock.ts';
 import { codeOf, DiscoverError, messageOf } from '../errors.ts';
-import { type Log, Trouble } from '../log.ts';
+import {
+  type CurrentOwnership,
+  type LeaseId,
+  type OwnerKey,
+  type Ownership,
+  operationsMax,
+  type Registry,
+} from '../etcd/registry.ts';
+import type { Layout } from '../layout/keys.ts';
+import { type OwnerRecord, type ProcessIdentity, parseOwner } from '../layout/owner.ts';
+import { type Log, OutageLog } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Layout } from '../model/keys.ts';
-import type { Ledger } from '../model/ledger.ts';
-import { type OwnerRecord, parseOwner, taken } from './owner.ts';
-import type { Fate, ProcessIdentity } from './process-identity.ts';
-import { type Left, readHost } from './reading.ts';
-import { type Hold, type LeaseId, type OwnerKey, operationsMax, type Registry, type Tenure } from './registry.ts';
+import type { Ledger } from '../reconcile/ledger.ts';
+import type { Liveness } from './process-identity.ts';
+import { type PredecessorKeys, readHost } from './reading.ts';
 
-export type Doubt =
+export type LeaseKeeperMessage =
   /** This tenure may be over. */
-  | { readonly kind: 'doubt'; readonly tenure: Tenure; readonly reason: string }
+  | { readonly kind: 'verify'; readonly ownership: Ownership; readonly reason: string }
   /** Compare what this host has in etcd with the ledger. */
   | { readonly kind: 'audit' }
   /** Renew the lease; from the keeper's own timer. */
@@ -42,7 +49,7 @@ const retryCapMs = 1_000;
 /** What etcd has refused for a reason of its own (a role, a password) does not change by the second. */
 const refusedRetryMs = 10_000;
 /** A tenure that lasted this long was no false start. */
-const tenureSettledMs = 5_000;
+const ownershipSettledMs = 5_000;
 const releaseTimeoutMs = 2_500;
 /** Renewals in one TTL: three may fail in a row before the lease is in danger. */
 const renewalsPerTtl = 5;
@@ -62,43 +69,43 @@ export interface LeaseKeeperParts {
   readonly registry: Registry;
   readonly layout: Layout;
   readonly ledger: Ledger;
-  readonly hold: Hold;
+  readonly current: CurrentOwnership;
   readonly ttlSeconds: number;
   /** What becomes of the keys; asked when it stops. */
   readonly onExit: () => 'keep' | 'remove';
   readonly predecessor?: Predecessor | undefined;
   /** This process; `lease` and `released` are filled in as they come. */
   readonly owner: Omit<OwnerRecord, 'lease' | 'released' | 'ttlSeconds' | 'views'>;
-  readonly fateOf: (process: ProcessIdentity | undefined) => Fate;
+  readonly livenessOf: (process: ProcessIdentity | undefined) => Liveness;
   /** Tells whose the keys of such templates are, of the containers of this host. */
-  readonly recogniser: (templates: readonly string[]) => Left['containerOf'];
+  readonly keyMatcher: (templates: readonly string[]) => PredecessorKeys['containerOf'];
   /** A tenure is held and the ledger read: what is unsettled can be written now. Of those in doubt another may know more. */
-  readonly onHeld: (inDoubt: readonly string[]) => void;
+  readonly onOwned: (uncertain: readonly string[]) => void;
   readonly onFatal: (error: DiscoverError) => void;
 }
 
-export class LeaseKeeper implements Actor<Doubt> {
+export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
   readonly #parts: LeaseKeeperParts;
-  readonly #self: Self<Doubt>;
+  readonly #self: Self<LeaseKeeperMessage>;
   readonly #signal: AbortSignal;
   readonly #stop = new AbortController();
-  readonly #trouble: Trouble;
+  readonly #outage: OutageLog;
   readonly #backoff: Backoff;
   #heldAt = Number.NEGATIVE_INFINITY;
   #lastSampled = '';
   #lease: LeaseId | undefined;
   /** What may stand on the lease beside the native keys, and on the lease of the predecessor. */
   #views: readonly string[] = [];
-  #left: Left;
+  #left: PredecessorKeys;
   /** Another process has owned the host since this one did, or before it. */
   #isSuccessor = false;
-  #inDoubt: readonly string[] = [];
+  #uncertain: readonly string[] = [];
   #cancelRenewal: () => void = () => {};
   #isAlone: boolean;
   /** There is no tenure, and the loop that seeks one runs. */
   #seeking: Promise<void> | undefined;
 
-  constructor(parts: LeaseKeeperParts, self: Self<Doubt>, signal: AbortSignal) {
+  constructor(parts: LeaseKeeperParts, self: Self<LeaseKeeperMessage>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
     // Not AbortSignal.any: with a listener Node keeps such a signal for ever, unless it is aborted.
@@ -107,57 +114,57 @@ export class LeaseKeeper implements Actor<Doubt> {
     this.#backoff = new Backoff(parts.clock, retryFirstMs, retryCapMs);
     this.#left = { leases: [], containerOf: parts.layout.containerOf };
     this.#isAlone = parts.predecessor === undefined;
-    this.#trouble = new Trouble(parts.clock, parts.log, 'etcd unavailable');
+    this.#outage = new OutageLog(parts.clock, parts.log, 'etcd unavailable');
     signal.addEventListener('abort', () => this.#cancelRenewal());
-    parts.hold.tenure = undefined;
+    parts.current.ownership = undefined;
     this.#seek();
   }
 
-  async receive(doubts: readonly Doubt[]): Promise<void> {
-    for (const doubt of doubts) {
-      const tenure = this.#parts.hold.tenure;
-      if (doubt.kind === 'doubt') this.#doubt(doubt.tenure, doubt.reason);
-      else if (tenure === undefined) continue;
-      else if (doubt.kind === 'renew') await this.#renew(tenure);
-      else await this.#audit(tenure);
+  async receive(messages: readonly LeaseKeeperMessage[]): Promise<void> {
+    for (const verifyOwnership of messages) {
+      const ownership = this.#parts.current.ownership;
+      if (verifyOwnership.kind === 'verify') this.#verifyOwnership(verifyOwnership.ownership, verifyOwnership.reason);
+      else if (ownership === undefined) continue;
+      else if (verifyOwnership.kind === 'renew') await this.#renew(ownership);
+      else await this.#audit(ownership);
     }
   }
 
   /** Leaves in order: the keys stay for a successor until the TTL has passed, or go at once. */
   async stop(): Promise<void> {
-    const { clock, hold, layout, log, onExit, registry } = this.#parts;
+    const { clock, current, layout, log, onExit, registry } = this.#parts;
     this.#stop.abort();
     this.#cancelRenewal();
     await this.#seeking;
-    const { tenure } = hold;
-    hold.tenure = undefined;
-    if (tenure === undefined) return;
+    const { ownership } = current;
+    current.ownership = undefined;
+    if (ownership === undefined) return;
     const leave = async (): Promise<void> => {
-      if (onExit() === 'remove') return registry.revoke(tenure.lease);
-      await registry.keepAlive(tenure.lease);
-      await registry.claim(layout.ownerKey, this.#record(tenure.lease, true), tenure.lease, tenure.revision);
+      if (onExit() === 'remove') return registry.revoke(ownership.lease);
+      await registry.keepAlive(ownership.lease);
+      await registry.claim(layout.ownerKey, this.#record(ownership.lease, true), ownership.lease, ownership.revision);
     };
     await deadline(clock, releaseTimeoutMs, leave(), () => 'etcd did not answer in time').catch((error: unknown) => {
       log.warn({ error: messageOf(error) }, 'owner key not released; a successor will wait for the lease');
     });
   }
 
-  #doubt(tenure: Tenure, reason: string): void {
-    const { hold, log } = this.#parts;
+  #verifyOwnership(ownership: Ownership, reason: string): void {
+    const { current, log } = this.#parts;
     // The doubt may be about a tenure long since replaced.
-    if (this.#seeking !== undefined || (hold.tenure !== undefined && hold.tenure !== tenure)) return;
-    hold.tenure = undefined;
+    if (this.#seeking !== undefined || (current.ownership !== undefined && current.ownership !== ownership)) return;
+    current.ownership = undefined;
     this.#cancelRenewal();
     log.debug({ reason }, 'tenure in doubt');
     this.#seek();
   }
 
   #seek(): void {
-    this.#seeking ??= this.#seekUntilHeld().then(
-      (tenure) => {
+    this.#seeking ??= this.#seekUntilOwned().then(
+      (ownership) => {
         // Before anybody hears of the tenure: whoever doubts it has to find nobody seeking.
         this.#seeking = undefined;
-        if (tenure !== undefined && !this.#signal.aborted) this.#held(tenure);
+        if (ownership !== undefined && !this.#signal.aborted) this.#held(ownership);
       },
       (error: unknown) => {
         this.#seeking = undefined;
@@ -166,18 +173,18 @@ export class LeaseKeeper implements Actor<Doubt> {
     );
   }
 
-  async #seekUntilHeld(): Promise<Tenure | undefined> {
+  async #seekUntilOwned(): Promise<Ownership | undefined> {
     const { clock, onFatal } = this.#parts;
     // Claims that succeed and commits that do not, in turn, would otherwise go round at full speed.
-    if (clock.now() - this.#heldAt > tenureSettledMs) this.#backoff.reset();
+    if (clock.now() - this.#heldAt > ownershipSettledMs) this.#backoff.reset();
     else await sleep(clock, this.#backoff.next(), this.#signal);
     while (!this.#signal.aborted) {
       try {
-        const tenure = await this.#claim();
-        if (tenure !== undefined) {
-          const reading = await readHost(this.#parts.registry, this.#parts.layout, tenure, this.#left);
-          this.#inDoubt = this.#parts.ledger.load(reading, this.#isSuccessor);
-          return tenure;
+        const ownership = await this.#claim();
+        if (ownership !== undefined) {
+          const reading = await readHost(this.#parts.registry, this.#parts.layout, ownership, this.#left);
+          this.#uncertain = this.#parts.ledger.load(reading, this.#isSuccessor);
+          return ownership;
         }
       } catch (error) {
         if (error instanceof DiscoverError && error.code === 'HOST_ID_TAKEN') {
@@ -185,7 +192,7 @@ export class LeaseKeeper implements Actor<Doubt> {
           break;
         }
         if (codeOf(error) === undefined) throw error;
-        this.#trouble.failed(error);
+        this.#outage.failed(error);
         if (codeOf(error) === 'ETCD_REFUSED') await sleep(clock, refusedRetryMs * clock.random(), this.#signal);
       }
       await sleep(clock, this.#backoff.next(), this.#signal);
@@ -194,7 +201,7 @@ export class LeaseKeeper implements Actor<Doubt> {
   }
 
   /** One try. Undefined: somebody was faster, the owner changed under our eyes, or the predecessor is not to leave yet. */
-  async #claim(): Promise<Tenure | undefined> {
+  async #claim(): Promise<Ownership | undefined> {
     const { layout, metrics, predecessor, registry } = this.#parts;
     const owner = await registry.owner(layout.ownerKey);
     if (owner !== undefined && !(await this.#mayFollow(owner))) return undefined;
@@ -207,21 +214,21 @@ export class LeaseKeeper implements Actor<Doubt> {
     const lease = await this.#usableLease([owner?.lease, this.#lease]);
     this.#lease = lease;
     this.#succeed(owner, lease);
-    const tenure = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
-    if (tenure !== undefined) metrics.claims++;
-    return tenure;
+    const ownership = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
+    if (ownership !== undefined) metrics.claims++;
+    return ownership;
   }
 
   /** What a predecessor wrote in views that are off now is found, and goes with whatever else is not wanted. */
   #succeed(owner: OwnerKey | undefined, lease: LeaseId): void {
-    const { layout, recogniser } = this.#parts;
+    const { layout, keyMatcher } = this.#parts;
     const own = layout.views.map(({ template }) => template);
     const record = parseOwner(owner?.value ?? '');
     const before = record?.views ?? [];
     // Until a reading has taken that into account, whatever becomes of this claim.
     if (owner !== undefined && record?.instance !== this.#parts.owner.instance) this.#isSuccessor = true;
     const templates = Array.isArray(before) ? before.filter((template) => typeof template === 'string') : [];
-    const former = recogniser(templates.filter((template) => !own.includes(template)));
+    const former = keyMatcher(templates.filter((template) => !own.includes(template)));
     this.#left = {
       leases: owner === undefined || owner.lease === '0' ? [] : [owner.lease],
       containerOf: (key) => layout.containerOf(key) ?? former(key),
@@ -246,10 +253,10 @@ export class LeaseKeeper implements Actor<Doubt> {
     const { owner: self, predecessor } = this.#parts;
     if (record?.released || record?.instance === self.instance) return true;
     if (predecessor !== undefined && record?.instance === predecessor.instance) return true;
-    const fate = this.#parts.fateOf(record?.process);
-    if (fate === 'gone') return true;
-    if (fate === 'unknown') return this.#outlast(owner, record);
-    throw taken(record, `its process ${record?.process?.pid} runs on this machine`);
+    const liveness = this.#parts.livenessOf(record?.process);
+    if (liveness === 'gone') return true;
+    if (liveness === 'unknown') return this.#outlast(owner, record);
+    throw hostIdTaken(record, `its process ${record?.process?.pid} runs on this machine`);
   }
 
   /** Waits as long as the owner would need to renew its lease, twice if it did once. True: it does not any more. */
@@ -273,7 +280,7 @@ export class LeaseKeeper implements Actor<Doubt> {
       if (left <= 0) return true;
       // Left alone, the time left goes down by the second; answers are whole seconds.
       if (left > first - passedMs / 1000 + 1.2) {
-        if (hasRenewed) throw taken(record, 'it renews its lease');
+        if (hasRenewed) throw hostIdTaken(record, 'it renews its lease');
         // The last renewal of a process that is gone may have been under way for a while.
         hasRenewed = true;
         [first, began] = [left, clock.now()];
@@ -281,41 +288,41 @@ export class LeaseKeeper implements Actor<Doubt> {
     }
   }
 
-  #held(tenure: Tenure): void {
-    const { hold, ledger, log, metrics, onHeld } = this.#parts;
-    hold.tenure = tenure;
+  #held(ownership: Ownership): void {
+    const { current, ledger, log, metrics, onOwned } = this.#parts;
+    current.ownership = ownership;
     this.#heldAt = this.#parts.clock.now();
-    this.#trouble.over();
+    this.#outage.over();
     const published = [...ledger.published()].length;
     log.info(
-      { lease: tenure.lease, revision: tenure.revision, published, claims: metrics.claims },
+      { lease: ownership.lease, revision: ownership.revision, published, claims: metrics.claims },
       'writing for this host',
     );
     this.#renewLater();
-    onHeld(this.#inDoubt);
+    onOwned(this.#uncertain);
     this.#isSuccessor = false;
   }
 
-  async #renew(tenure: Tenure): Promise<void> {
+  async #renew(ownership: Ownership): Promise<void> {
     try {
-      if ((await this.#parts.registry.keepAlive(tenure.lease)) <= 0) return this.#lost(tenure);
-      this.#trouble.over();
+      if ((await this.#parts.registry.keepAlive(ownership.lease)) <= 0) return this.#lost(ownership);
+      this.#outage.over();
     } catch (error) {
-      this.#trouble.failed(error);
+      this.#outage.failed(error);
     }
-    if (this.#parts.hold.tenure === tenure) this.#renewLater();
+    if (this.#parts.current.ownership === ownership) this.#renewLater();
   }
 
-  #lost(tenure: Tenure): void {
+  #lost(ownership: Ownership): void {
     this.#parts.metrics.leasesLost++;
-    this.#doubt(tenure, 'the lease is gone');
+    this.#verifyOwnership(ownership, 'the lease is gone');
   }
 
   #renewLater(): void {
     const { clock, ttlSeconds } = this.#parts;
     this.#cancelRenewal();
     const everyMs = (ttlSeconds * 1000) / renewalsPerTtl;
-    const waitMs = this.#trouble.lasts ? Math.min(everyMs, retryCapMs) : everyMs;
+    const waitMs = this.#outage.lasts ? Math.min(everyMs, retryCapMs) : everyMs;
     this.#cancelRenewal = clock.after(waitMs, () => this.#self.tell({ kind: 'renew' }));
   }
 
@@ -323,36 +330,36 @@ export class LeaseKeeper implements Actor<Doubt> {
    * Which keys hang on the lease, what the records say, and the values of some of the service keys, others
    * each time: three calls, whatever the size of the cluster. Only what nobody touched meanwhile is compared.
    */
-  async #audit(tenure: Tenure): Promise<void> {
-    const { hold, layout, ledger, log, metrics, registry } = this.#parts;
+  async #audit(ownership: Ownership): Promise<void> {
+    const { current, layout, ledger, log, metrics, registry } = this.#parts;
     const { version } = ledger;
     try {
-      const { ttlSeconds, keys } = await registry.lease(tenure.lease, true);
+      const { ttlSeconds, keys } = await registry.lease(ownership.lease, true);
       const found = [
         ...(await registry.readPrefix(layout.recordPrefix)),
         ...(await registry.readKeys(this.#sample(keys))),
       ];
-      if (hold.tenure !== tenure) return;
+      if (current.ownership !== ownership) return;
       const held = new Map<string, Map<string, string | undefined>>();
       const note = (key: string, value: string | undefined) => {
-        const short = this.#left.containerOf(key);
-        if (short !== undefined) held.set(short, (held.get(short) ?? new Map()).set(key, value));
+        const shortId = this.#left.containerOf(key);
+        if (shortId !== undefined) held.set(shortId, (held.get(shortId) ?? new Map()).set(key, value));
       };
       for (const key of keys) note(key, undefined);
-      for (const { key, value, lease } of found) note(key, lease === tenure.lease ? value : foreign);
+      for (const { key, value, lease } of found) note(key, lease === ownership.lease ? value : foreign);
       if (ttlSeconds <= 0) {
         metrics.drift.lease++;
-        this.#lost(tenure);
+        this.#lost(ownership);
       } else if (!keys.includes(layout.ownerKey)) {
         metrics.drift.owner++;
-        this.#doubt(tenure, 'the owner key is not on the lease');
+        this.#verifyOwnership(ownership, 'the owner key is not on the lease');
       } else if (ledger.differs(held, version)) {
         metrics.drift.keys++;
         log.warn({ keys: keys.length }, 'etcd was changed by somebody else; repairing');
-        this.#doubt(tenure, 'what this host has in etcd is not what it wrote');
+        this.#verifyOwnership(ownership, 'what this host has in etcd is not what it wrote');
       }
     } catch (error) {
-      this.#trouble.failed(error);
+      this.#outage.failed(error);
     }
   }
 
@@ -377,4 +384,10 @@ export class LeaseKeeper implements Actor<Doubt> {
       ...(views.length > 0 && { views }),
     } satisfies OwnerRecord);
   }
+}
+
+/** The error of a process that has to give way. */
+function hostIdTaken(record: OwnerRecord | undefined, proof: string): DiscoverError {
+  const who = record ? `instance ${record.instance} at ${record.ip}, started ${record.started}` : 'an unknown owner';
+  return new DiscoverError('HOST_ID_TAKEN', `host.id is in use by ${who}: ${proof}. Give each host an id of its own`);
 }

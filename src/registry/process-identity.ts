@@ -7,16 +7,9 @@
  */
 
 import { readFileSync, readlinkSync } from 'node:fs';
+import type { ProcessIdentity } from '../layout/owner.ts';
 
-export interface ProcessIdentity {
-  readonly boot: string;
-  readonly pidNamespace: string;
-  readonly pid: number;
-  /** Clock ticks from boot to the start of the process. */
-  readonly startTicks: string;
-}
-
-export type Fate = 'alive' | 'gone' | 'unknown';
+export type Liveness = 'alive' | 'gone' | 'unknown';
 
 /** Undefined where there is no /proc to read it from. */
 export function ownIdentity(): ProcessIdentity | undefined {
@@ -35,7 +28,7 @@ export function ownIdentity(): ProcessIdentity | undefined {
 }
 
 /** Whether the process so named still runs, as far as can be proved from here. */
-export function fateOf(other: ProcessIdentity | undefined, self = ownIdentity()): Fate {
+export function livenessOf(other: ProcessIdentity | undefined, self = ownIdentity()): Liveness {
   if (self === undefined || other === undefined) return 'unknown';
   if (other.boot !== self.boot || other.pidNamespace !== self.pidNamespace) return 'unknown';
   try {

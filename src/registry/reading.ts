@@ -3,10 +3,10 @@
  * predecessor, the records below its own prefix, and the service keys that these name.
  */
 
-import type { Layout } from '../model/keys.ts';
-import type { LeaseId, Registry, Tenure } from './registry.ts';
+import type { LeaseId, Ownership, Registry } from '../etcd/registry.ts';
+import type { Layout } from '../layout/keys.ts';
 
-export interface Left {
+export interface PredecessorKeys {
   readonly leases: readonly LeaseId[];
   /** As `Layout.containerOf`, and for keys of views that are no longer on. */
   readonly containerOf: (key: string) => string | undefined;
@@ -16,29 +16,30 @@ export interface Left {
 export async function readHost(
   registry: Registry,
   layout: Layout,
-  tenure: Tenure,
+  ownership: Ownership,
   /** What a predecessor may have left: the leases to look at beside ours, and whose a key is. */
-  left: Left,
+  predecessorKeys: PredecessorKeys,
 ): Promise<Map<string, Map<string, string | undefined>>> {
   const keys: string[] = [];
-  for (const lease of new Set([tenure.lease, ...left.leases])) keys.push(...(await registry.lease(lease, true)).keys);
+  for (const lease of new Set([ownership.lease, ...predecessorKeys.leases]))
+    keys.push(...(await registry.lease(lease, true)).keys);
   const records = await registry.readPrefix(layout.recordPrefix);
   const wanted = new Set<string>();
   for (const key of keys) {
-    if (left.containerOf(key) === undefined || key.startsWith(layout.recordPrefix)) continue;
+    if (predecessorKeys.containerOf(key) === undefined || key.startsWith(layout.recordPrefix)) continue;
     wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));
   }
   for (const { key, value } of records) {
-    const short = layout.containerOf(key);
+    const shortId = layout.containerOf(key);
     // A path that stands in etcd is never followed: only names are taken from a record.
-    if (short !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, short));
+    if (shortId !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, shortId));
   }
   const reading = new Map<string, Map<string, string | undefined>>();
   for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
-    const short = left.containerOf(key);
-    if (short === undefined) continue;
-    const observed = reading.get(short) ?? new Map<string, string | undefined>();
-    reading.set(short, observed.set(key, lease === tenure.lease ? value : undefined));
+    const shortId = predecessorKeys.containerOf(key);
+    if (shortId === undefined) continue;
+    const observed = reading.get(shortId) ?? new Map<string, string | undefined>();
+    reading.set(shortId, observed.set(key, lease === ownership.lease ? value : undefined));
   }
   return reading;
 }

@@ -14,22 +14,22 @@
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
 import { codeOf, messageOf } from '../errors.ts';
+import { bytesMax, type CurrentOwnership, type Ownership, operationsMax, type Registry } from '../etcd/registry.ts';
+import type { Change, Layout } from '../layout/keys.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Layout } from '../model/keys.ts';
-import type { Change, Ledger } from '../model/ledger.ts';
-import type { Remarks } from '../model/remarks.ts';
-import type { Doubt } from './lease-keeper.ts';
-import { bytesMax, type Hold, operationsMax, type Registry, type Tenure } from './registry.ts';
+import type { Conditions } from '../reconcile/conditions.ts';
+import type { Ledger } from '../reconcile/ledger.ts';
+import type { LeaseKeeperMessage } from './lease-keeper.ts';
 
 /** Two operations, a service and its record, are the most common container. */
 export const writeBatchMax = 64;
-const parkedRetryMs = 5_000;
-const parkedTriedMax = 4;
+const quarantineRetryMs = 5_000;
+const quarantineTriedMax = 4;
 
 /** The changes of one container, which go together. */
-export interface Parcel {
-  readonly short: string;
+export interface ChangeSet {
+  readonly shortId: string;
   readonly changes: readonly Change[];
 }
 
@@ -40,18 +40,18 @@ export interface WriterParts {
   readonly registry: Registry;
   readonly layout: Layout;
   readonly ledger: Ledger;
-  readonly remarks: Remarks;
-  readonly hold: Hold;
+  readonly conditions: Conditions;
+  readonly current: CurrentOwnership;
   readonly operationsMax?: number | undefined;
-  readonly keeper: Ref<Doubt>;
+  readonly keeper: Ref<LeaseKeeperMessage>;
   /** The changes of one container are in etcd. */
-  readonly onCommitted: (parcel: Parcel) => void;
+  readonly onCommitted: (changeSet: ChangeSet) => void;
 }
 
 export class Writer implements Actor<string> {
   readonly #parts: WriterParts;
   readonly #self: Self<string>;
-  readonly #parked = new Set<string>();
+  readonly #quarantined = new Set<string>();
   #cancelRetry: (() => void) | undefined;
 
   constructor(parts: WriterParts, self: Self<string>, signal: AbortSignal) {
@@ -60,25 +60,25 @@ export class Writer implements Actor<string> {
     signal.addEventListener('abort', () => this.#cancelRetry?.());
   }
 
-  async receive(shorts: readonly string[]): Promise<void> {
-    const { hold, ledger } = this.#parts;
+  async receive(shortIds: readonly string[]): Promise<void> {
+    const { current, ledger } = this.#parts;
     // Without a tenure nothing is written; once there is one, the keeper tells us all that is unsettled.
-    const tenure = hold.tenure;
-    if (tenure === undefined) return;
-    const parcels: Parcel[] = [];
-    for (const short of shorts) {
-      const changes = this.#whatFits(short, ledger.begin(short));
-      if (changes.length > 0) parcels.push({ short, changes });
-      else this.#unpark(short);
+    const ownership = current.ownership;
+    if (ownership === undefined) return;
+    const changeSets: ChangeSet[] = [];
+    for (const shortId of shortIds) {
+      const changes = this.#whatFits(shortId, ledger.begin(shortId));
+      if (changes.length > 0) changeSets.push({ shortId, changes });
+      else this.#release(shortId);
     }
     try {
-      for (const batch of pack(parcels, this.#parts.operationsMax)) await this.#commit(tenure, batch);
+      for (const batch of pack(changeSets, this.#parts.operationsMax)) await this.#commit(ownership, batch);
     } finally {
-      for (const { short } of parcels) {
-        ledger.ended(short);
+      for (const { shortId } of changeSets) {
+        ledger.ended(shortId);
         // Desired moved on while its changes were under way.
-        if (!this.#parked.has(short) && hold.tenure === tenure && ledger.changes(short).length > 0)
-          this.#self.tell(short);
+        if (!this.#quarantined.has(shortId) && current.ownership === ownership && ledger.changes(shortId).length > 0)
+          this.#self.tell(shortId);
       }
     }
   }
@@ -87,129 +87,133 @@ export class Writer implements Actor<string> {
    * What a container should have fits into one transaction, and so does what it has; both together may not, where
    * other views are on than before. Then what is to go goes first: views alone, or all of it.
    */
-  #whatFits(short: string, changes: readonly Change[]): readonly Change[] {
+  #whatFits(shortId: string, changes: readonly Change[]): readonly Change[] {
     const { layout, ledger } = this.#parts;
     const removed = changes.filter(({ value }) => value === undefined);
     if (changes.length <= operationsMax || removed.length === 0) return changes;
-    const isNative = ({ key }: Change) => layout.nameOf(key) !== undefined || key === layout.recordKey(short);
+    const isNative = ({ key }: Change) => layout.nameOf(key) !== undefined || key === layout.recordKey(shortId);
     if (!removed.some(isNative)) return removed;
-    return [...ledger.observed(short).keys()].map((key) => ({ key, value: undefined }));
+    return [...ledger.observed(shortId).keys()].map((key) => ({ key, value: undefined }));
   }
 
-  async #commit(tenure: Tenure, batch: readonly Parcel[]): Promise<void> {
-    const { clock, hold, layout, ledger, metrics, onCommitted, registry } = this.#parts;
-    if (hold.tenure !== tenure) return;
-    const changes = batch.flatMap((parcel) => parcel.changes);
+  async #commit(ownership: Ownership, batch: readonly ChangeSet[]): Promise<void> {
+    const { clock, current, layout, ledger, metrics, onCommitted, registry } = this.#parts;
+    if (current.ownership !== ownership) return;
+    const changes = batch.flatMap((changeSet) => changeSet.changes);
     try {
-      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);
+      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);
       // Etcd was read anew, or will be: that reading knows what became of this.
-      if (hold.tenure !== tenure) return;
-      if (!isCommitted) return this.#doubt(tenure, 'the owner key is not as we wrote it');
+      if (current.ownership !== ownership) return;
+      if (!isCommitted) return this.#verifyOwnership(ownership, 'the owner key is not as we wrote it');
     } catch (error) {
-      if (hold.tenure !== tenure) return;
-      if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(tenure, batch, error);
-      return this.#doubt(tenure, messageOf(error));
+      if (current.ownership !== ownership) return;
+      if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(ownership, batch, error);
+      return this.#verifyOwnership(ownership, messageOf(error));
     }
     metrics.transactions++;
     for (const { value } of changes) metrics.operations[value === undefined ? 'delete' : 'put']++;
-    for (const parcel of batch) {
-      ledger.committed(parcel.short, parcel.changes);
-      const askedAt = ledger.answered(parcel.short);
+    for (const changeSet of batch) {
+      ledger.committed(changeSet.shortId, changeSet.changes);
+      const askedAt = ledger.answered(changeSet.shortId);
       if (askedAt > 0) metrics.publishSeconds.observe(clock.wall() / 1000 - askedAt / 1e9);
-      if (this.#unpark(parcel.short) && !isRemoval(parcel)) for (const parked of this.#parked) this.#self.tell(parked);
-      onCommitted(parcel);
+      if (this.#release(changeSet.shortId) && !isRemoval(changeSet))
+        for (const quarantined of this.#quarantined) this.#self.tell(quarantined);
+      onCommitted(changeSet);
     }
   }
 
-  #doubt(tenure: Tenure, reason: string): void {
-    this.#parts.hold.tenure = undefined;
-    this.#parts.keeper.tell({ kind: 'doubt', tenure, reason });
+  #verifyOwnership(ownership: Ownership, reason: string): void {
+    this.#parts.current.ownership = undefined;
+    this.#parts.keeper.tell({ kind: 'verify', ownership, reason });
   }
 
-  async #refused(tenure: Tenure, batch: readonly Parcel[], error: unknown): Promise<void> {
+  async #refused(ownership: Ownership, batch: readonly ChangeSet[], error: unknown): Promise<void> {
     const removals = batch.filter(isRemoval);
-    const publications = batch.filter((parcel) => !isRemoval(parcel));
+    const publications = batch.filter((changeSet) => !isRemoval(changeSet));
     if (removals.length > 0 && publications.length > 0) {
       // Out of space, etcd still deletes.
-      await this.#commit(tenure, removals);
-      await this.#commit(tenure, publications);
+      await this.#commit(ownership, removals);
+      await this.#commit(ownership, publications);
     } else if (batch.length > 1) {
       const middle = batch.length >> 1;
-      await this.#commit(tenure, batch.slice(0, middle));
-      await this.#commit(tenure, batch.slice(middle));
+      await this.#commit(ownership, batch.slice(0, middle));
+      await this.#commit(ownership, batch.slice(middle));
     } else {
-      for (const parcel of batch) await this.#park(tenure, parcel, error);
+      for (const changeSet of batch) await this.#quarantine(ownership, changeSet, error);
     }
   }
 
   /** What etcd will not take is tried again now and then: space is freed and roles are mended. */
-  async #park(tenure: Tenure, parcel: Parcel, error: unknown): Promise<void> {
+  async #quarantine(ownership: Ownership, changeSet: ChangeSet, error: unknown): Promise<void> {
     const { clock, ledger, log } = this.#parts;
-    const { short, changes } = parcel;
-    const isNew = !this.#parked.has(short);
-    this.#setParked(short, messageOf(error));
+    const { shortId, changes } = changeSet;
+    const isNew = !this.#quarantined.has(shortId);
+    this.#setQuarantined(shortId, messageOf(error));
     if (isNew)
-      log.error({ container: short, keys: changes.length, error: messageOf(error) }, 'etcd refuses this container');
-    this.#cancelRetry ??= clock.after(parkedRetryMs, () => this.#retryParked());
+      log.error({ container: shortId, keys: changes.length, error: messageOf(error) }, 'etcd refuses this container');
+    this.#cancelRetry ??= clock.after(quarantineRetryMs, () => this.#retryQuarantined());
     // What is published of it may be wrong by now, and wrong is worse than absent.
-    const published = [...ledger.observed(short).keys()];
-    if (published.length > 0 && !isRemoval(parcel)) {
-      await this.#commit(tenure, [{ short, changes: published.map((key) => ({ key, value: undefined })) }]);
-      this.#setParked(short, messageOf(error));
+    const published = [...ledger.observed(shortId).keys()];
+    if (published.length > 0 && !isRemoval(changeSet)) {
+      await this.#commit(ownership, [{ shortId, changes: published.map((key) => ({ key, value: undefined })) }]);
+      this.#setQuarantined(shortId, messageOf(error));
     }
   }
 
-  #setParked(short: string, word: string): void {
-    this.#parked.add(short);
-    this.#parts.metrics.parked = this.#parked.size;
-    this.#parts.remarks.note(short, { parked: word });
+  #setQuarantined(shortId: string, word: string): void {
+    this.#quarantined.add(shortId);
+    this.#parts.metrics.quarantined = this.#quarantined.size;
+    this.#parts.conditions.note(shortId, { quarantined: word });
   }
 
   /**
    * A few in turn: a password or a role that is refused concerns all of them, and each try costs etcd a login. Where
    * one is taken after all, so may the others be, and `#commit` tells them.
    */
-  #retryParked(): void {
-    const waiting = [...this.#parked];
-    for (const short of waiting.slice(0, parkedTriedMax)) {
-      this.#parked.delete(short);
-      this.#parked.add(short);
-      this.#self.tell(short);
+  #retryQuarantined(): void {
+    const waiting = [...this.#quarantined];
+    for (const shortId of waiting.slice(0, quarantineTriedMax)) {
+      this.#quarantined.delete(shortId);
+      this.#quarantined.add(shortId);
+      this.#self.tell(shortId);
     }
     this.#cancelRetry =
-      waiting.length > 0 ? this.#parts.clock.after(parkedRetryMs, () => this.#retryParked()) : undefined;
+      waiting.length > 0 ? this.#parts.clock.after(quarantineRetryMs, () => this.#retryQuarantined()) : undefined;
   }
 
   /** Whether it was parked. */
-  #unpark(short: string): boolean {
-    const wasParked = this.#parked.delete(short);
-    if (wasParked) {
-      this.#parts.metrics.parked = this.#parked.size;
-      this.#parts.remarks.note(short, { parked: undefined });
+  #release(shortId: string): boolean {
+    const wasQuarantined = this.#quarantined.delete(shortId);
+    if (wasQuarantined) {
+      this.#parts.metrics.quarantined = this.#quarantined.size;
+      this.#parts.conditions.note(shortId, { quarantined: undefined });
     }
-    return wasParked;
+    return wasQuarantined;
   }
 }
 
-function isRemoval(parcel: Parcel): boolean {
-  return parcel.changes.every((change) => change.value === undefined);
+function isRemoval(changeSet: ChangeSet): boolean {
+  return changeSet.changes.every((change) => change.value === undefined);
 }
 
 /** Transactions within etcd's limits, no parcel split. A single parcel above a limit goes alone, to be refused. */
-export function* pack(parcels: readonly Parcel[], operations = operationsMax): Generator<Parcel[]> {
-  let batch: Parcel[] = [];
+export function* pack(changeSets: readonly ChangeSet[], operations = operationsMax): Generator<ChangeSet[]> {
+  let batch: ChangeSet[] = [];
   let count = 0;
   let bytes = 0;
-  for (const parcel of parcels) {
-    const size = parcel.changes.reduce((sum, { key, value }) => sum + 64 + 3 * (key.length + (value?.length ?? 0)), 0);
-    if (batch.length > 0 && (count + parcel.changes.length > operations || bytes + size > bytesMax)) {
+  for (const changeSet of changeSets) {
+    const size = changeSet.changes.reduce(
+      (sum, { key, value }) => sum + 64 + 3 * (key.length + (value?.length ?? 0)),
+      0,
+    );
+    if (batch.length > 0 && (count + changeSet.changes.length > operations || bytes + size > bytesMax)) {
       yield batch;
       batch = [];
       count = 0;
       bytes = 0;
     }
-    batch.push(parcel);
-    count += parcel.changes.length;
+    batch.push(changeSet);
+    count += changeSet.changes.length;
     bytes += size;
   }
   if (batch.length > 0) yield batch;

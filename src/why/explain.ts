@@ -6,11 +6,11 @@
  * foreign and full of secrets: of its environment nothing is shown but the advertisement.
  */
 
-import { isRecord } from '../inspect/address.ts';
-import { parseAdvertisement, textOf } from '../inspect/advertise.ts';
-import { type InspectionOptions, readInspection } from '../inspect/document.ts';
-import type { Refusal, RefusalCode } from '../model/container.ts';
-import type { FoundKey } from '../registry/registry.ts';
+import { isRecord } from '../container/address/published.ts';
+import type { Refusal, RefusalCode } from '../container/container.ts';
+import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
+import type { FoundKey } from '../etcd/registry.ts';
 
 /** Why something is not published, or why that cannot be told. */
 export type Reason =

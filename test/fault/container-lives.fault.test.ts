@@ -69,9 +69,9 @@ describe('lives of containers', {
     const lasts = await dockerd.run(web);
     await host.converged();
     const changes = await host.changesSince(0);
-    const short = changes.filter(({ key }) => !key.endsWith(shortOf(lasts)));
-    const puts = short.filter(({ kind }) => kind === 'put').length;
-    assert.equal(short.length, 2 * puts, 'What was published has to be taken back');
+    const shortId = changes.filter(({ key }) => !key.endsWith(shortOf(lasts)));
+    const puts = shortId.filter(({ kind }) => kind === 'put').length;
+    assert.equal(shortId.length, 2 * puts, 'What was published has to be taken back');
     assertQuiet(host);
   });
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
-import { firstMember } from '../../src/registry/etcd.ts';
+import { firstMember } from '../../src/etcd/cluster.ts';
 import type { Change } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Lifecycle } from '../../bench/engine/churn.ts';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
-import { EtcdRegistry, firstMember } from '../../src/registry/etcd.ts';
+import { EtcdRegistry, firstMember } from '../../src/etcd/cluster.ts';
 import { eventually } from '../helpers/eventually.ts';
 import {
   assertOnlyDeadDeleted,

@@ -55,9 +55,9 @@ describe('etcd that refuses', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }
     const { lifecycles } = await engine.churn(load);
     await eventually(others);
     assertOnlyDeadDeleted(host.recorder.changes, lifecycles);
-    const parked = host.discover.logs.filter(({ level }) => level === 'error');
+    const quarantined = host.discover.logs.filter(({ level }) => level === 'error');
     assert.deepEqual(
-      parked.map(({ msg, container }) => [msg, container]).sort(),
+      quarantined.map(({ msg, container }) => [msg, container]).sort(),
       refused.map((id) => ['etcd refuses this container', id.slice(0, 12)]).sort(),
     );
     await engine.apply('stop', refused);

@@ -49,20 +49,20 @@ function arrears(lives: readonly Lifecycle[], changes: readonly Change[]): { fro
   const offset = monotonicMs() - performance.now();
   const [put, gone] = [new Map<string, number>(), new Map<string, number>()];
   for (const { kind, key, at } of changes) {
-    const short = /^\/discover\/host\/h1\/([0-9a-f]{12})$/.exec(key)?.[1];
-    if (short !== undefined) (kind === 'put' ? put : gone).set(short, at);
+    const shortId = /^\/discover\/host\/h1\/([0-9a-f]{12})$/.exec(key)?.[1];
+    if (shortId !== undefined) (kind === 'put' ? put : gone).set(shortId, at);
   }
   const found: { from: number; until: number }[] = [];
   const note = (happened: number, seen: number): void => {
     if (seen > happened + graceMs) found.push({ from: happened + graceMs, until: seen });
   };
   for (const { id, startedMs, endedMs = Number.POSITIVE_INFINITY } of lives) {
-    const short = id.slice(0, 12);
-    const putAt = put.get(short);
+    const shortId = id.slice(0, 12);
+    const putAt = put.get(shortId);
     // One that ended before it was published never had to be.
     note(startedMs - offset, putAt ?? endedMs - offset);
     if (putAt !== undefined && endedMs !== Number.POSITIVE_INFINITY)
-      note(endedMs - offset, gone.get(short) ?? Infinity);
+      note(endedMs - offset, gone.get(shortId) ?? Infinity);
   }
   return found.sort((a, b) => a.from - b.from);
 }

@@ -7,10 +7,10 @@
  * makes one environment.
  */
 import { Random } from '../../bench/engine/random.ts';
-import type { NamePolicy } from '../../src/inspect/advertise.ts';
-import { readInspection } from '../../src/inspect/document.ts';
-import type { Service } from '../../src/model/container.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
+import type { Service } from '../../src/container/container.ts';
+import { readInspection } from '../../src/container/document.ts';
+import type { NamePolicy } from '../../src/container/sources/variable.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import { ALLOWED, HOST_IP, offeredByOriginal, USUAL_PORTS } from '../fixtures/advertisements.ts';
 
 /** What went wrong, counted by kind. */
@@ -87,7 +87,7 @@ function bytesBy(random: Random): string {
   return bytes.toString(random.chance(0.5) ? 'utf8' : 'utf16le');
 }
 
-const short = '0123456789ab';
+const shortId = '0123456789ab';
 const layout = layoutOf('/p', 'realm', 'host');
 const ownKey = /^\/p\/service\/([^/]+)\/realm\/host\/0123456789ab(?::\d+(?::udp|:sctp)?)?$/;
 const url = /^(?:tcp|udp|sctp):\/\/10\.1\.2\.3:([1-9]\d{0,4})$/;
@@ -124,18 +124,18 @@ function faultUnder(
 /** Each key is the container's own, and says which name it is of. */
 function foreignKey(services: readonly Service[], namePolicy: NamePolicy): Finding | undefined {
   if (services.length === 0) return undefined;
-  const keys = keysOf(layout, short, services);
-  const record = JSON.parse(keys.get(layout.recordKey(short)) ?? '{}') as Record<string, string>;
+  const keys = keysOf(layout, shortId, services);
+  const record = JSON.parse(keys.get(layout.recordKey(shortId)) ?? '{}') as Record<string, string>;
   const wrong = (detail: string): Finding => ({ kind: 'foreign key', detail });
   if (keys.size !== services.length + 1) return wrong(`${services.length} services have ${keys.size} keys`);
   for (const { name } of services) {
     if (name === '.' || name === '..' || !ALLOWED[namePolicy](name)) return wrong(`name ${JSON.stringify(name)}`);
     const plain = Object.getOwnPropertyDescriptor(record, name)?.value;
-    if (plain !== `/p/service/${name}/realm/host/${short}` || !keys.has(plain)) return wrong(`record of ${name}`);
+    if (plain !== `/p/service/${name}/realm/host/${shortId}` || !keys.has(plain)) return wrong(`record of ${name}`);
   }
   for (const [key, value] of keys) {
-    if (layout.containerOf(key) !== short) return wrong(key);
-    if (key === layout.recordKey(short)) continue;
+    if (layout.containerOf(key) !== shortId) return wrong(key);
+    if (key === layout.recordKey(shortId)) continue;
     const name = ownKey.exec(key)?.[1];
     if (name === undefined || layout.nameOf(key) !== name || !Object.hasOwn(record, name)) return wrong(key);
     const port = Number(url.exec(value)?.[1]);

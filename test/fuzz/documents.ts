@@ -7,10 +7,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { Random } from '../../bench/engine/random.ts';
+import { isContainerId } from '../../src/container/container.ts';
+import { readInspection } from '../../src/container/document.ts';
 import { type ContainerEvent, ObjectSplitter, readEvent } from '../../src/docker/events.ts';
-import { readInspection } from '../../src/inspect/document.ts';
-import { readList } from '../../src/inspect/look.ts';
-import { isContainerId } from '../../src/model/container.ts';
+import { readList } from '../../src/inspect/batch.ts';
 import { ALLOWED, HOST_IP } from '../fixtures/advertisements.ts';
 import { environmentOf, type Finding } from './advertisements.ts';
 

@@ -9,9 +9,9 @@
  * is 1 where anything was wrong.
  */
 import { parseArgs } from 'node:util';
+import { readInspection } from '../../src/container/document.ts';
 import { ObjectSplitter, readEvent } from '../../src/docker/events.ts';
-import { readInspection } from '../../src/inspect/document.ts';
-import { readList } from '../../src/inspect/look.ts';
+import { readList } from '../../src/inspect/batch.ts';
 import { environmentOf, type Finding, faultOf, shortened } from './advertisements.ts';
 import { answerOf, faultOfAnswer } from './documents.ts';
 

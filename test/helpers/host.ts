@@ -90,17 +90,17 @@ export type Held = ReadonlyMap<string, unknown>;
 export function expected(containers: readonly Container[], names: Names = defaultNames): Held {
   const held = new Map<string, unknown>();
   for (const container of containers) {
-    const short = container.id.slice(0, 12);
+    const shortId = container.id.slice(0, 12);
     const record = new Map<string, string>();
     for (const { name, port, protocol } of offersOf(container.env)) {
       const address = addressOf(container, port, protocol, names.ip);
       if (address === undefined) continue;
-      const plain = `/discover/service/${name}/${names.realm}/${names.id}/${short}`;
+      const plain = `/discover/service/${name}/${names.realm}/${names.id}/${shortId}`;
       const key = record.has(name) ? `${plain}:${port}${protocol === 'tcp' ? '' : `:${protocol}`}` : plain;
       record.set(name, plain);
       held.set(key, `${protocol}://${address}`);
     }
-    if (record.size > 0) held.set(`/discover/host/${names.id}/${short}`, Object.fromEntries(record));
+    if (record.size > 0) held.set(`/discover/host/${names.id}/${shortId}`, Object.fromEntries(record));
   }
   return held;
 }
@@ -168,9 +168,9 @@ export function assertOnlyDeadDeleted(changes: readonly Change[], lives: readonl
   const offset = -performance.now() + monotonicMs();
   const ends = new Map(lives.map(({ id, endedMs }) => [id.slice(0, 12), endedMs]));
   for (const { kind, key, revision, at } of changes) {
-    const short = /([0-9a-f]{12})(:\d+(:[a-z]+)?)?$/.exec(key)?.[1];
-    if (kind === 'put' || short === undefined) continue;
-    const endedMs = ends.get(short) ?? Number.POSITIVE_INFINITY;
+    const shortId = /([0-9a-f]{12})(:\d+(:[a-z]+)?)?$/.exec(key)?.[1];
+    if (kind === 'put' || shortId === undefined) continue;
+    const endedMs = ends.get(shortId) ?? Number.POSITIVE_INFINITY;
     const earlyMs = Math.round(endedMs - at - offset);
     // The engine notes the end before it tells of it.
     assert.ok(earlyMs <= 1, `Deleted at revision ${revision}, ${earlyMs} ms before its container ended: ${key}`);
@@ -188,15 +188,15 @@ export function assertHistory(recorder: Recorder, names: Names = defaultNames, k
   const byContainer = new Map<string, Set<string>>();
   const shortOf = (key: string): string | undefined => service.exec(key)?.[2] ?? record.exec(key)?.[1];
   const take = ({ kind, key, value }: Pick<Change, 'kind' | 'key' | 'value'>): string | undefined => {
-    const short = shortOf(key);
-    if (short === undefined) return undefined;
-    const keys = byContainer.get(short) ?? new Set<string>();
-    byContainer.set(short, keys);
+    const shortId = shortOf(key);
+    if (shortId === undefined) return undefined;
+    const keys = byContainer.get(shortId) ?? new Set<string>();
+    byContainer.set(shortId, keys);
     if (kind === 'put') state.set(key, value);
     else state.delete(key);
     if (kind === 'put') keys.add(key);
     else keys.delete(key);
-    return short;
+    return shortId;
   };
   for (const [key, value] of recorder.initial) take({ kind: 'put', key, value });
 
@@ -207,26 +207,26 @@ export function assertHistory(recorder: Recorder, names: Names = defaultNames, k
     for (; changes[index]?.revision === revision; index++) {
       const change = changes[index] as Change;
       const { key, kind, lease } = change;
-      const short = take(change);
-      const isOwn = short !== undefined || key === `/discover/owner/${names.id}`;
+      const shortId = take(change);
+      const isOwn = shortId !== undefined || key === `/discover/owner/${names.id}`;
       assert.ok(isOwn, `Not a key of this host's: ${kind} ${key} at revision ${revision}`);
       assert.notEqual(kind === 'put' && lease === '0', true, `Put without a lease: ${key} at revision ${revision}`);
-      if (short === undefined) continue;
-      touched.add(short);
+      if (shortId === undefined) continue;
+      touched.add(shortId);
       if (known === undefined || kind === 'delete') continue;
-      const facts = known.get(short);
+      const facts = known.get(shortId);
       assert.ok(facts, `Put for a container that never was: ${key} at revision ${revision}`);
       const name = service.exec(key)?.[1];
       if (name === undefined) continue;
-      assert.ok(facts.names.has(name), `Put for a name that ${short} does not advertise: ${key}`);
+      assert.ok(facts.names.has(name), `Put for a name that ${shortId} does not advertise: ${key}`);
       assert.notEqual(facts.urls?.has(change.value), false, `${key} never was at ${change.value}`);
     }
-    for (const short of touched) {
-      const keys = [...(byContainer.get(short) ?? [])];
-      const text = state.get(`/discover/host/${names.id}/${short}`) ?? '{}';
+    for (const shortId of touched) {
+      const keys = [...(byContainer.get(shortId) ?? [])];
+      const text = state.get(`/discover/host/${names.id}/${shortId}`) ?? '{}';
       const named = Object.values(JSON.parse(text) as Record<string, string>);
       const plain = keys.filter((key) => service.exec(key)?.[3] === undefined && service.test(key));
-      assert.deepEqual(plain.sort(), named.sort(), `Half of container ${short} is in etcd at revision ${revision}`);
+      assert.deepEqual(plain.sort(), named.sort(), `Half of container ${shortId} is in etcd at revision ${revision}`);
     }
   }
 }

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '../../bench/engine/random.ts';
-import type { DiscoverClient, Instance, Question } from '../../src/client/index.ts';
-import { connectEtcd } from '../../src/etcd.ts';
+import type { DiscoverClient, Instance, Query } from '../../src/client/index.ts';
+import { connectEtcd } from '../../src/etcd/connect.ts';
 import type { EtcdServer, Recorder } from './etcd.ts';
 import { eventually } from './eventually.ts';
 
@@ -97,7 +97,7 @@ export interface Observer {
   readonly ended: Promise<void>;
 }
 
-export function observe(client: DiscoverClient, name: string, question: Question = {}): Observer {
+export function observe(client: DiscoverClient, name: string, question: Query = {}): Observer {
   const seen: Seen[] = [];
   const follow = async (): Promise<void> => {
     const state = new Map<string, string>();

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import type { Container, Summary } from '../../src/http/shapes.ts';
-import type { Instance } from '../../src/model/instance.ts';
+import type { Instance } from '../../src/layout/instance.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';

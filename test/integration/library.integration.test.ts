@@ -36,16 +36,16 @@ test(
     try {
       await eventually(() => assert.deepEqual(told.map(([name]) => name).sort(), ['connect', 'start']));
       const [id = ''] = await engine.run([web]);
-      const short = id.slice(0, 12);
+      const shortId = id.slice(0, 12);
       await eventually(() => assert.equal(told.length, 3));
       await host.converged();
       const services = {
-        web: `/discover/service/web/default/h1/${short}`,
-        admin: `/discover/service/admin/default/h1/${short}`,
+        web: `/discover/service/web/default/h1/${shortId}`,
+        admin: `/discover/service/admin/default/h1/${shortId}`,
       };
       const [, published] = told[2] ?? [];
       assert.equal(told[2]?.[0], 'publish');
-      assert.equal(published?.id, short);
+      assert.equal(published?.id, shortId);
       assert.deepEqual({ ...published?.services }, services);
       const held = await host.held();
       assert.deepEqual(
@@ -62,7 +62,7 @@ test(
       const [name, gone] = told[3] ?? [];
       assert.deepEqual(
         [name, gone?.id, { ...gone?.services }, gone?.addresses.size],
-        ['unpublish', short, services, 0],
+        ['unpublish', shortId, services, 0],
       );
 
       // Again after each time the engine was lost.

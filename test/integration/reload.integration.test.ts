@@ -102,7 +102,7 @@ describe('a reload', here, () => {
     await discover.waitForLog((line) => line.msg === 'started');
     await eventually(() => host.assertExact());
     await using recorder = await host.etcd.record('/');
-    const shorts = (await engine.snapshot()).map(({ id }) => id.slice(0, 12));
+    const shortIds = (await engine.snapshot()).map(({ id }) => id.slice(0, 12));
     for (const identity of [
       { realm: 'blue', id: 'h1' },
       { realm: 'blue', id: 'h2' },
@@ -133,10 +133,10 @@ describe('a reload', here, () => {
     await recorder.settled();
     for (const revision of new Set(recorder.changes.map((change) => change.revision))) {
       const keys = [...recorder.at(revision).keys()].filter((key) => key.includes('/service/'));
-      for (const short of shorts)
+      for (const shortId of shortIds)
         assert.ok(
-          keys.some((key) => key.endsWith(short)),
-          `${short} at ${revision}`,
+          keys.some((key) => key.endsWith(shortId)),
+          `${shortId} at ${revision}`,
         );
     }
   });

@@ -51,8 +51,8 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
       proxy.toClient.resume();
 
       await host.converged();
-      const shorts = [...(await host.held()).keys()].map((key) => key.slice(-12));
-      assert.deepEqual(new Set(shorts), new Set([stays, restarts, starts].map((id) => id.slice(0, 12))));
+      const shortIds = [...(await host.held()).keys()].map((key) => key.slice(-12));
+      assert.deepEqual(new Set(shortIds), new Set([stays, restarts, starts].map((id) => id.slice(0, 12))));
       const puts = (await host.changesSince(0)).filter(({ key }) => key.endsWith(ends.slice(0, 12)));
       assert.deepEqual(puts, [], 'What had ended was published');
       const { list } = await engine.counts();

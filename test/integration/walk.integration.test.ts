@@ -29,15 +29,15 @@ describe('walk', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox'
       await using host = await startRealHost(['--workers', workers]);
       const image = await dockerd.image(['ENV DISCOVER static-web-server:8080']);
       const id = await dockerd.run({ image, ports: [8080] });
-      const short = id.slice(0, 12);
+      const shortId = id.slice(0, 12);
       await host.converged();
 
-      const key = `/discover/service/static-web-server/default/h1/${short}`;
+      const key = `/discover/service/static-web-server/default/h1/${shortId}`;
       const url = `tcp://10.0.0.5:${await dockerd.hostPort(id, '8080/tcp')}`;
       // What is in the README: no tool but etcdctl, and no knowledge but the prefix.
       const listed = await host.etcd.ctl('get', '--prefix', '/discover/service/static-web-server/');
       assert.equal(listed, `${key}\n${url}\n`);
-      const record = await host.etcd.ctl('get', '--print-value-only', `/discover/host/h1/${short}`);
+      const record = await host.etcd.ctl('get', '--print-value-only', `/discover/host/h1/${shortId}`);
       assert.deepEqual(JSON.parse(record), { 'static-web-server': key });
 
       await dockerd.docker('stop', id);
@@ -209,8 +209,8 @@ describe('walk', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox'
       const held = await host.held();
       const prototype = [...held.entries()].find(([key]) => key.startsWith('/discover/service/__proto__/'));
       assert.ok(prototype, 'A service may be called __proto__');
-      const short = prototype[0].slice(-12);
-      const record = await host.etcd.ctl('get', '--print-value-only', `/discover/host/h1/${short}`);
+      const shortId = prototype[0].slice(-12);
+      const record = await host.etcd.ctl('get', '--print-value-only', `/discover/host/h1/${shortId}`);
       assert.match(record, /"__proto__":"\/discover\/service\/__proto__\//);
       const ofLarge = [...held.keys()].filter((key) => key.includes(large.slice(0, 12)));
       assert.equal(ofLarge.length, 101, 'The first hundred, and the record');

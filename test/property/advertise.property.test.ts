@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type NamePolicy, parseAdvertisement } from '../../src/inspect/advertise.ts';
-import { readInspection } from '../../src/inspect/document.ts';
+import { readInspection } from '../../src/container/document.ts';
+import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/variable.ts';
 import { ALLOWED, HOST_IP, publishedByOriginal, USUAL_PORTS } from '../fixtures/advertisements.ts';
 
 const POLICIES = ['compat', 'strict', 'encode', 'raw'] as const satisfies readonly NamePolicy[];

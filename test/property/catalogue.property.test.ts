@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Catalogue, differenceOf, type Selector } from '../../src/client/catalogue.ts';
-import { type Instance, parseInstance, servicePrefix } from '../../src/model/instance.ts';
+import { type Instance, parseInstance, servicePrefix } from '../../src/layout/instance.ts';
 
 const below = servicePrefix('/discover');
 const names = ['web', 'db', '__proto__'];

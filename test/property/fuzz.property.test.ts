@@ -1,8 +1,8 @@
 /** A share of `npx tsx test/fuzz/main.ts`, and that the fuzzer would find what it looks for. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { readInspection } from '../../src/inspect/document.ts';
-import type { RefusalCode, Service } from '../../src/model/container.ts';
+import type { RefusalCode, Service } from '../../src/container/container.ts';
+import { readInspection } from '../../src/container/document.ts';
 import { HOST_IP, USUAL_PORTS } from '../fixtures/advertisements.ts';
 import { environmentOf, type Finding, faultOf, shortened } from '../fuzz/advertisements.ts';
 import { answerOf, faultOfAnswer, readers } from '../fuzz/documents.ts';
@@ -65,7 +65,7 @@ test('the documents are running containers, lists and events often enough', () =
     },
     readList: (body: Uint8Array) => {
       const result = readers.readList(body);
-      if (result.kind !== 'looked') found[result.kind]++;
+      if (result.kind !== 'inspected') found[result.kind]++;
       return result;
     },
     readEvent: (text: string) => {

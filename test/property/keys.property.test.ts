@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { isIPv6 } from 'node:net';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { readInspection } from '../../src/inspect/document.ts';
-import type { Service } from '../../src/model/container.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
+import type { Service } from '../../src/container/container.ts';
+import { readInspection } from '../../src/container/document.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 
-const short = '0123456789ab';
+const shortId = '0123456789ab';
 const layout = layoutOf('/discover', 'default', 'host-1');
 const name = fc.oneof(fc.constantFrom('web', 'api', '__proto__', '7'), fc.stringMatching(/^[A-Za-z0-9._~-]{1,128}$/));
 const entry = fc.record({
@@ -57,18 +57,18 @@ test('what was published can be told from its keys, each of which has one servic
   fc.assert(
     fc.property(entries, (offered) => {
       const services = servicesOf(offered, '10.0.0.1');
-      const keys = keysOf(layout, short, services);
-      const record = JSON.parse(keys.get(layout.recordKey(short)) ?? '{}') as Record<string, string>;
-      keys.delete(layout.recordKey(short));
+      const keys = keysOf(layout, shortId, services);
+      const record = JSON.parse(keys.get(layout.recordKey(shortId)) ?? '{}') as Record<string, string>;
+      keys.delete(layout.recordKey(shortId));
       assert.equal(keys.size, services.length);
       const first = new Map<string, Service>();
       for (const service of services) if (!first.has(service.name)) first.set(service.name, service);
       assert.deepEqual(
         new Map(Object.entries(record)),
-        new Map([...first.keys()].map((plain) => [plain, `/discover/service/${plain}/default/host-1/${short}`])),
+        new Map([...first.keys()].map((plain) => [plain, `/discover/service/${plain}/default/host-1/${shortId}`])),
       );
       const read = [...keys].map(([key, url]) => {
-        assert.equal(layout.containerOf(key), short);
+        assert.equal(layout.containerOf(key), shortId);
         const [, port, protocol] = /:(\d+)(?::([a-z]+))?$/.exec(key) ?? [];
         const plain = layout.nameOf(key) ?? '';
         // The plain key leaves its port to the first entry of the name.

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Change, Ledger } from '../../src/model/ledger.ts';
+import type { Change } from '../../src/layout/keys.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
 
-const short = fc.constantFrom('c1', 'c2', 'c3');
+const shortId = fc.constantFrom('c1', 'c2', 'c3');
 const keys = fc.dictionary(fc.constantFrom('a', 'b', 'c', '__proto__'), fc.constantFrom('1', '2'), { maxKeys: 4 });
-const columns = fc.array(fc.tuple(short, keys), { maxLength: 6 });
+const columns = fc.array(fc.tuple(shortId, keys), { maxLength: 6 });
 
 type Columns = Map<string, Map<string, string | undefined>>;
 
@@ -58,15 +59,15 @@ test('Ledger finds no changes between equals', () => {
 });
 
 type Step =
-  | { readonly kind: 'desire'; readonly short: string; readonly keys: Record<string, string> }
-  | { readonly kind: 'begin'; readonly short: string }
+  | { readonly kind: 'desire'; readonly shortId: string; readonly keys: Record<string, string> }
+  | { readonly kind: 'begin'; readonly shortId: string }
   | { readonly kind: 'commit' | 'refuse'; readonly which: number }
   | { readonly kind: 'meddle'; readonly etcd: readonly (readonly [string, Record<string, string>])[] };
 
 const which = fc.nat({ max: 5 });
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant('desire' as const), short, keys }) },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant('begin' as const), short }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('desire' as const), shortId, keys }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('begin' as const), shortId }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('commit' as const, 'refuse' as const), which }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('meddle' as const), etcd: columns }) },
 );
@@ -77,9 +78,9 @@ test('Ledger ends with etcd as desired, whatever was committed, refused, changed
       const ledger = new Ledger();
       let etcd = toColumns(first);
       const desired = new Map<string, Map<string, string>>();
-      let underWay: { short: string; changes: Change[] }[] = [];
+      let underWay: { shortId: string; changes: Change[] }[] = [];
       const read = () => {
-        for (const { short } of underWay) ledger.ended(short);
+        for (const { shortId } of underWay) ledger.ended(shortId);
         underWay = [];
         ledger.load(new Map([...etcd].map(([name, column]) => [name, new Map(column)])));
         // As the reconciler does: the ledger remembers nothing of a container that neither has nor wants keys.
@@ -90,27 +91,27 @@ test('Ledger ends with etcd as desired, whatever was committed, refused, changed
         etcd.set(name, column);
         return column;
       };
-      const end = (flight: { short: string; changes: Change[] }, isCommitted: boolean) => {
+      const end = (flight: { shortId: string; changes: Change[] }, isCommitted: boolean) => {
         underWay = underWay.filter((other) => other !== flight);
         if (isCommitted) {
-          apply(held(flight.short), flight.changes);
-          ledger.committed(flight.short, flight.changes);
+          apply(held(flight.shortId), flight.changes);
+          ledger.committed(flight.shortId, flight.changes);
         }
-        ledger.ended(flight.short);
+        ledger.ended(flight.shortId);
       };
       const begin = (name: string) => {
         // One flight for each container at a time, as the keyed mailbox sees to.
-        if (underWay.some((flight) => flight.short === name)) return;
+        if (underWay.some((flight) => flight.shortId === name)) return;
         const changes = ledger.begin(name);
-        if (changes.length > 0) underWay.push({ short: name, changes });
+        if (changes.length > 0) underWay.push({ shortId: name, changes });
       };
       read();
       for (const next of steps) {
         if (next.kind === 'desire') {
-          ledger.desire(next.short, toMap(next.keys));
-          desired.set(next.short, toMap(next.keys));
+          ledger.desire(next.shortId, toMap(next.keys));
+          desired.set(next.shortId, toMap(next.keys));
         } else if (next.kind === 'begin') {
-          begin(next.short);
+          begin(next.shortId);
         } else if (next.kind === 'meddle') {
           etcd = toColumns(next.etcd);
           read();

@@ -4,15 +4,16 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
+import type { Service } from '../../src/container/container.ts';
+import type { CurrentOwnership } from '../../src/etcd/registry.ts';
+import { encodeTxn } from '../../src/etcd/txn-message.ts';
+import type { Change } from '../../src/layout/keys.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import { silentLog } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import type { Service } from '../../src/model/container.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
-import { type Change, Ledger } from '../../src/model/ledger.ts';
-import { Remarks } from '../../src/model/remarks.ts';
-import type { Hold } from '../../src/registry/registry.ts';
-import { encodeTxn } from '../../src/registry/txn-message.ts';
-import { type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { Conditions } from '../../src/reconcile/conditions.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
+import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry } from '../sim/registry.ts';
 
@@ -34,18 +35,18 @@ function assertWithinLimits(changes: readonly Change[]): void {
 const mark = fc.constantFrom('x', 'é', '\u20ac', '😀');
 /** So many bytes of a character; below zero, a delete. */
 const changeOf = (max: number) => fc.record({ bytes: fc.integer({ min: -max / 4, max }), mark });
-const parcel = fc.oneof(
+const changeSet = fc.oneof(
   fc.array(changeOf(500), { minLength: 1, maxLength: 101, size: 'max' }),
   fc.array(changeOf(400_000), { minLength: 1, maxLength: 4 }),
 );
-const parcels = fc.array(parcel, { maxLength: 40, size: 'max' });
+const changeSets = fc.array(changeSet, { maxLength: 40, size: 'max' });
 
 test('pack makes transactions that etcd takes of any containers, none of them split, in their order', () => {
   fc.assert(
-    fc.property(parcels, (sizes) => {
+    fc.property(changeSets, (sizes) => {
       const given = sizes.map(
-        (changes, n): Parcel => ({
-          short: shortOf(n),
+        (changes, n): ChangeSet => ({
+          shortId: shortOf(n),
           changes: changes.map(({ bytes, mark }, index) => ({
             key: layout.serviceKey(`${mark}${index}`, shortOf(n)),
             value: bytes < 0 ? undefined : mark.repeat(bytes / Buffer.byteLength(mark)),
@@ -78,22 +79,32 @@ test('Writer ends with the last word of each container in etcd, and shows none o
       const { store } = registry;
       const ledger = new Ledger();
       const lease = await registry.grant(3_600);
-      const hold: Hold = { tenure: await registry.claim(layout.ownerKey, 'me', lease, '0') };
+      const current: CurrentOwnership = { ownership: await registry.claim(layout.ownerKey, 'me', lease, '0') };
       const commit = registry.commit;
       registry.fault = () => ({ kind: 'slow', requestMs: clock.random() * 5, replyMs: clock.random() * 5 });
-      registry.commit = (ownerKey, tenure, changes) => {
-        const shorts = new Set(changes.map(({ key }) => layout.containerOf(key)));
+      registry.commit = (ownerKey, ownership, changes) => {
+        const shortIds = new Set(changes.map(({ key }) => layout.containerOf(key)));
         // One container whose keys are all replaced can be more than etcd takes: refused, it is done in two steps.
-        if (shorts.size > 1) assertWithinLimits(changes);
-        return commit(ownerKey, tenure, changes);
+        if (shortIds.size > 1) assertWithinLimits(changes);
+        return commit(ownerKey, ownership, changes);
       };
       const supervisor = new Supervisor(clock, silentLog, assert.fail);
       const keeper = { name: 'lease keeper', tell: () => assert.fail('nothing was in doubt') };
-      const remarks = new Remarks();
-      const parts = { clock, registry, ledger, remarks, hold, layout, keeper, log: silentLog, onCommitted: () => {} };
+      const conditions = new Conditions();
+      const parts = {
+        clock,
+        registry,
+        ledger,
+        conditions,
+        current,
+        layout,
+        keeper,
+        log: silentLog,
+        onCommitted: () => {},
+      };
       const writer = supervisor.start<string>({
         name: 'writer',
-        mailbox: new KeyedMailbox<string>((short) => short),
+        mailbox: new KeyedMailbox<string>((shortId) => shortId),
         concurrency: 1,
         batchMax: writeBatchMax,
         stopTimeoutMs: 3_000,
@@ -106,16 +117,16 @@ test('Writer ends with the last word of each container in etcd, and shows none o
       store.onChange = (applied) => {
         const touched = new Set<string>();
         for (const { key, value } of applied) {
-          const short = layout.containerOf(key) ?? assert.fail(key);
-          const held = heldBy.get(short) ?? new Map<string, string>();
-          heldBy.set(short, held);
+          const shortId = layout.containerOf(key) ?? assert.fail(key);
+          const held = heldBy.get(shortId) ?? new Map<string, string>();
+          heldBy.set(shortId, held);
           if (value === undefined) held.delete(key);
           else held.set(key, value);
-          touched.add(short);
+          touched.add(shortId);
         }
-        for (const short of touched) {
-          const held = textOf(heldBy.get(short) ?? new Map());
-          assert.ok(held === '' || said.get(short)?.has(held), `half of ${short} is there`);
+        for (const shortId of touched) {
+          const held = textOf(heldBy.get(shortId) ?? new Map());
+          assert.ok(held === '' || said.get(shortId)?.has(held), `half of ${shortId} is there`);
         }
       };
       for (const next of steps) {
@@ -123,18 +134,18 @@ test('Writer ends with the last word of each container in etcd, and shows none o
           await clock.advance(next.waitMs);
           continue;
         }
-        const short = shortOf(next.n);
-        const keys = keysOf(layout, short, servicesOf(next.services, next.letter));
-        last.set(short, textOf(keys));
-        said.set(short, (said.get(short) ?? new Set()).add(textOf(keys)));
-        ledger.desire(short, keys);
-        writer.tell(short);
+        const shortId = shortOf(next.n);
+        const keys = keysOf(layout, shortId, servicesOf(next.services, next.letter));
+        last.set(shortId, textOf(keys));
+        said.set(shortId, (said.get(shortId) ?? new Set()).add(textOf(keys)));
+        ledger.desire(shortId, keys);
+        writer.tell(shortId);
       }
       // What was refused is tried again after five seconds, each of the two steps.
       await clock.advance(20_000);
 
       assert.deepEqual([...ledger.unsettled()], []);
-      for (const [short, text] of last) assert.equal(textOf(heldBy.get(short) ?? new Map()), text);
+      for (const [shortId, text] of last) assert.equal(textOf(heldBy.get(shortId) ?? new Map()), text);
       await supervisor.stop();
     }),
     { numRuns: 40 },

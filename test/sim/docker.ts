@@ -11,14 +11,14 @@
  */
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
+import type { ContainerId, Inspection, Listed, Service } from '../../src/container/container.ts';
 import type { Docker, EngineInfo, EventStream } from '../../src/docker/docker.ts';
 import { DiscoverError } from '../../src/errors.ts';
-import { type Report, readList } from '../../src/inspect/look.ts';
-import type { Looks } from '../../src/inspect/pool.ts';
-import type { ContainerId, Inspection, Listed, Service } from '../../src/model/container.ts';
-import { keysOf, type Layout } from '../../src/model/keys.ts';
+import { type Report, readList } from '../../src/inspect/batch.ts';
+import type { InspectionPool } from '../../src/inspect/pool.ts';
+import { keysOf, type Layout } from '../../src/layout/keys.ts';
 
-export type EngineCall = 'negotiate' | 'list' | 'events' | 'task' | 'look';
+export type EngineCall = 'negotiate' | 'list' | 'events' | 'task' | 'inspect';
 
 /**
  * What goes wrong with a call: an error; no answer until the caller's deadline, or ever (its thread is
@@ -58,7 +58,7 @@ export function idOf(n: number): ContainerId {
 export class FakeEngine {
   readonly containers = new Map<ContainerId, Container>();
   /** How often each call was made. */
-  readonly calls: Record<EngineCall, number> = { negotiate: 0, list: 0, events: 0, task: 0, look: 0 };
+  readonly calls: Record<EngineCall, number> = { negotiate: 0, list: 0, events: 0, task: 0, inspect: 0 };
   /** What each stream asked to begin with. */
   readonly sinces: number[] = [];
   fault: (call: EngineCall, id?: ContainerId) => EngineFault | undefined = () => undefined;
@@ -67,7 +67,7 @@ export class FakeEngine {
   /** Called whenever a container has got or given back ports. */
   onPorts: () => void = () => {};
   readonly docker: Docker;
-  readonly looks: Looks;
+  readonly pool: InspectionPool;
   readonly #clock: Clock;
   readonly #subscribers = new Set<Subscriber>();
   #remembered: { readonly at: number; readonly line: string }[] = [];
@@ -83,20 +83,20 @@ export class FakeEngine {
       list: () => this.#list(),
       events: (_engine, sinceSeconds, onChunk) => this.#events(sinceSeconds, onChunk),
     };
-    this.looks = this.newLooks();
+    this.pool = this.newLooks();
   }
 
   /** Looks of one more agent beside others: what comes late comes to the one that asked. */
-  newLooks(): Looks {
-    const looks: Looks = {
+  newLooks(): InspectionPool {
+    const pool: InspectionPool = {
       slots: 4,
       usage: { threads: 0, threadsMax: 0, utilization: 0 },
       onLate: () => {},
-      look: (number, _versionPrefix, ids) => this.#look(looks, number, ids),
+      inspect: (number, _versionPrefix, ids) => this.#inspectBatch(pool, number, ids),
       list: async (body) => containersOf(body),
       close: async () => {},
     };
-    return looks;
+    return pool;
   }
 
   /** Runs a new container that advertises these services, each at a private port of its own from 80 on. */
@@ -233,17 +233,17 @@ export class FakeEngine {
     return { ended, close: subscriber.end };
   }
 
-  async #look(asked: Looks, number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+  async #inspectBatch(asked: InspectionPool, number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
     const { replyMs } = await this.#ask('task', callTimeoutMs);
     const reports: Report[] = [];
     let isHandedBack = false;
-    const looks = ids.map(async (id) => {
+    const inspections = ids.map(async (id) => {
       const report = { id, inspection: await this.#inspect(id) };
       if (isHandedBack) asked.onLate(number, report);
       else reports.push(report);
     });
     const linger = new AbortController();
-    await Promise.race([Promise.all(looks), sleep(this.#clock, lingerMs, linger.signal)]);
+    await Promise.race([Promise.all(inspections), sleep(this.#clock, lingerMs, linger.signal)]);
     linger.abort();
     isHandedBack = true;
     // What comes late has a way of its own, and may be there before its batch.
@@ -253,7 +253,7 @@ export class FakeEngine {
 
   async #inspect(id: ContainerId): Promise<Inspection> {
     try {
-      const { replyMs, isCut } = await this.#ask('look', callTimeoutMs, id);
+      const { replyMs, isCut } = await this.#ask('inspect', callTimeoutMs, id);
       const container = this.containers.get(id);
       const inspection: Inspection = container?.running
         ? { kind: 'running', startedAt: container.startedAt, services: servicesOf(container), refusals: [] }

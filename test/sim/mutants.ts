@@ -68,13 +68,13 @@ const mutants: Record<string, Mutant> = {
   ],
   'forget a task that was lost': [
     'inspect/inspector.ts',
-    "for (const look of waiting.values()) this.#report(look, began, { kind: 'failed', detail: messageOf(error) });",
+    "for (const request of waiting.values())\n        this.#report(request, began, { kind: 'failed', detail: messageOf(error) });",
     '',
   ],
   'take a lost task for absence': [
     'inspect/inspector.ts',
-    "for (const look of waiting.values()) this.#report(look, began, { kind: 'failed', detail: messageOf(error) });",
-    "for (const look of waiting.values()) this.#report(look, began, { kind: 'down' });",
+    "for (const request of waiting.values())\n        this.#report(request, began, { kind: 'failed', detail: messageOf(error) });",
+    "for (const request of waiting.values())\n        this.#report(request, began, { kind: 'down' });",
   ],
   'take a lost thread for absence': [
     'inspect/inspector.ts',
@@ -88,13 +88,13 @@ const mutants: Record<string, Mutant> = {
   ],
   'wait for nobody who is late': [
     'inspect/inspector.ts',
-    'for (const look of waiting.values()) this.#await(look, began);',
+    'for (const request of waiting.values()) this.#await(request, began);',
     '',
   ],
-  'never end a late flight': ['inspect/inspector.ts', 'this.#self.done(late.look);', ''],
+  'never end a late flight': ['inspect/inspector.ts', 'this.#self.done(late.request);', ''],
 
   // The reconciler
-  'believe a look that a list has overtaken': [
+  'believe an inspection that a list has overtaken': [
     'reconcile/reconciler.ts',
     'if (began < this.#list.began && !this.#list.fingerprints.has(id)) {',
     'if (began < 0) {',
@@ -108,37 +108,37 @@ const mutants: Record<string, Mutant> = {
   'believe any death': ['reconcile/reconciler.ts', 'if (at !== 0 && at < startedAt) {', 'if (at < 0) {'],
   'believe a death older than what a predecessor published': [
     'reconcile/reconciler.ts',
-    'if (ledger.observed(short).size > 0 && !this.#known.has(id) && ledger.desired(short) === undefined) {',
+    'if (ledger.observed(shortId).size > 0 && !this.#known.has(id) && ledger.desired(shortId) === undefined) {',
     'if (at < 0) {',
   ],
-  'believe a list that overlaps with a look': [
+  'believe a list that overlaps with a inspect': [
     'reconcile/reconciler.ts',
-    'if (look.ended < began) this.#gone(id);',
-    'if (look.began < began) this.#gone(id);',
+    'if (inspect.ended < began) this.#gone(id);',
+    'if (inspect.began < began) this.#gone(id);',
   ],
   'let no list take anything away': [
     'reconcile/reconciler.ts',
-    'if (fingerprints.has(id) || look.began > began) continue;',
+    'if (fingerprints.has(id) || inspect.began > began) continue;',
     'if (began > 0) continue;',
   ],
-  'believe any list over any look': [
+  'believe any list over any inspect': [
     'reconcile/reconciler.ts',
-    'if (fingerprints.has(id) || look.began > began) continue;\n      if (look.ended < began) this.#gone(id);',
-    'if (fingerprints.has(id)) continue;\n      if (look.ended > 0) this.#gone(id);',
+    'if (fingerprints.has(id) || inspect.began > began) continue;\n      if (inspect.ended < began) this.#gone(id);',
+    'if (fingerprints.has(id)) continue;\n      if (inspect.ended > 0) this.#gone(id);',
   ],
   'keep what a predecessor left': [
     'reconcile/reconciler.ts',
     '    this.#dropUnlisted();\n    for (const [id, fingerprint]',
     '    for (const [id, fingerprint]',
   ],
-  'look only at strangers': [
+  'inspect only at strangers': [
     'reconcile/reconciler.ts',
-    'if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint)',
+    'if (full || !this.#known.has(id) || before.get(id) !== fingerprint)',
     'if (!this.#known.has(id))',
   ],
-  'look at no strangers': [
+  'inspect at no strangers': [
     'reconcile/reconciler.ts',
-    'if (thorough || !this.#known.has(id) || before.get(id) !== fingerprint)',
+    'if (full || !this.#known.has(id) || before.get(id) !== fingerprint)',
     'if (this.#known.has(id))',
   ],
   'judge a predecessor by an old list': [
@@ -146,10 +146,14 @@ const mutants: Record<string, Mutant> = {
     'const isNewer = this.#list.began > this.#readAt;',
     'const isNewer = this.#list.began > 0;',
   ],
-  'ask for no newer list': ['reconcile/reconciler.ts', "if (isUnsure) resync('light');", ''],
+  'ask for no newer list': ['reconcile/reconciler.ts', "if (isUnsure) resync('incremental');", ''],
   'take in a list that was overtaken': ['reconcile/reconciler.ts', '    if (began < this.#list.began) return;\n', ''],
   'remember the dead as listed': ['reconcile/reconciler.ts', '    this.#list.fingerprints.delete(id);\n', ''],
-  'pass over moves': ['reconcile/reconciler.ts', 'if (this.#known.has(fact.id)) this.#parts.look(fact.id);', ''],
+  'pass over moves': [
+    'reconcile/reconciler.ts',
+    'if (this.#known.has(observation.id)) this.#parts.inspect(observation.id);',
+    '',
+  ],
   'remember the dead as known': [
     'reconcile/reconciler.ts',
     '    this.#known.delete(id);\n    metrics.running = this.#known.size;\n',
@@ -157,121 +161,137 @@ const mutants: Record<string, Mutant> = {
   ],
   'tell the writer nothing': [
     'reconcile/reconciler.ts',
-    'if (ledger.changes(short).length > 0) writer.tell(short);',
+    'if (ledger.changes(shortId).length > 0) writer.tell(shortId);',
     '',
   ],
   'never ask again': [
     'reconcile/reconciler.ts',
-    'failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.look(id));',
+    'failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.inspect(id));',
     '',
   ],
-  'publish what has died': ['reconcile/reconciler.ts', '    this.#desire(short, noKeys, at);', ''],
+  'publish what has died': ['reconcile/reconciler.ts', '    this.#desire(shortId, noKeys, at);', ''],
 
   // The ledger
-  'delete nothing': ['model/ledger.ts', 'if (!entry.desired.has(key)) changes.push({ key, value: undefined });', ''],
+  'delete nothing': [
+    'reconcile/ledger.ts',
+    'if (!entry.desired.has(key)) changes.push({ key, value: undefined });',
+    '',
+  ],
   'write what is there already': [
-    'model/ledger.ts',
+    'reconcile/ledger.ts',
     'if (entry.observed.get(key) !== value) changes.push({ key, value });',
     'changes.push({ key, value });',
   ],
   'take unknown for unwanted': [
-    'model/ledger.ts',
+    'reconcile/ledger.ts',
     'if (entry?.desired === undefined) return [];',
     'if (entry === undefined) return [];\n    entry.desired ??= new Map();',
   ],
   'remember what a reading does not show': [
-    'model/ledger.ts',
+    'reconcile/ledger.ts',
     '      entry.observed = new Map();\n      entry.version',
     '      entry.version',
   ],
-  'compare what is being written': ['model/ledger.ts', 'if (entry.version > version || entry.underWay) continue;', ''],
-  'compare what was written since': ['model/ledger.ts', '    if (this.#version > version) return false;\n', ''],
-  'forget what is under way': ['model/ledger.ts', 'if (changes.length > 0) this.#entry(short).underWay = true;', ''],
+  'compare what is being written': [
+    'reconcile/ledger.ts',
+    'if (entry.version > version || entry.underWay) continue;',
+    '',
+  ],
+  'compare what was written since': ['reconcile/ledger.ts', '    if (this.#version > version) return false;\n', ''],
+  'forget what is under way': [
+    'reconcile/ledger.ts',
+    'if (changes.length > 0) this.#entry(shortId).underWay = true;',
+    '',
+  ],
   'take note of no delete': [
-    'model/ledger.ts',
+    'reconcile/ledger.ts',
     'if (value === undefined) entry.observed.delete(key);\n      else entry.observed.set(key, value);',
     'if (value !== undefined) entry.observed.set(key, value);',
   ],
-  'take note of no commit': ['model/ledger.ts', '      else entry.observed.set(key, value);', ''],
+  'take note of no commit': ['reconcile/ledger.ts', '      else entry.observed.set(key, value);', ''],
 
   // The writer
   'write without the guard': [
     'registry/writer.ts',
-    'await registry.commit(layout.ownerKey, tenure, changes);',
-    "await registry.commit('/none', { ...tenure, revision: '0' }, changes);",
+    'await registry.commit(layout.ownerKey, ownership, changes);',
+    "await registry.commit('/none', { ...ownership, revision: '0' }, changes);",
   ],
   'write without a lease': [
     'registry/writer.ts',
-    'await registry.commit(layout.ownerKey, tenure, changes);',
-    "await registry.commit(layout.ownerKey, { ...tenure, lease: '0' }, changes);",
+    'await registry.commit(layout.ownerKey, ownership, changes);',
+    "await registry.commit(layout.ownerKey, { ...ownership, lease: '0' }, changes);",
   ],
   'split a container over two transactions': [
     'registry/writer.ts',
-    'const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
-    'await registry.commit(layout.ownerKey, tenure, changes.slice(0, 1));\n      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes.slice(1));',
+    'const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
+    'await registry.commit(layout.ownerKey, ownership, changes.slice(0, 1));\n      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.slice(1));',
   ],
   'write twice': [
     'registry/writer.ts',
-    'const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
-    'await registry.commit(layout.ownerKey, tenure, changes);\n      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
+    'const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
+    'await registry.commit(layout.ownerKey, ownership, changes);\n      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
   ],
   'pass over a failed guard': [
     'registry/writer.ts',
-    "if (!isCommitted) return this.#doubt(tenure, 'the owner key is not as we wrote it');",
+    "if (!isCommitted) return this.#verifyOwnership(ownership, 'the owner key is not as we wrote it');",
     'if (!isCommitted) return;',
   ],
   'take a failed guard for success': [
     'registry/writer.ts',
-    "if (!isCommitted) return this.#doubt(tenure, 'the owner key is not as we wrote it');",
+    "if (!isCommitted) return this.#verifyOwnership(ownership, 'the owner key is not as we wrote it');",
     'if (!isCommitted) metrics.transactions++;',
   ],
   'take no answer for a refusal that is over': [
     'registry/writer.ts',
-    'return this.#doubt(tenure, messageOf(error));',
+    'return this.#verifyOwnership(ownership, messageOf(error));',
     'return;',
   ],
   'take no answer for success': [
     'registry/writer.ts',
-    'return this.#doubt(tenure, messageOf(error));',
+    'return this.#verifyOwnership(ownership, messageOf(error));',
     'metrics.transactions++;',
   ],
-  'take a refusal for a doubt': [
+  'take a refusal for a verifyOwnership': [
     'registry/writer.ts',
-    "if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(tenure, batch, error);",
+    "if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(ownership, batch, error);",
     '',
   ],
-  'never look back at what moved on': [
+  'never inspect back at what moved on': [
     'registry/writer.ts',
-    'this.#self.tell(short);\n      }\n    }\n  }',
+    'this.#self.tell(shortId);\n      }\n    }\n  }',
     '{}\n      }\n    }\n  }',
   ],
-  'never try a parked container again': [
+  'never try a quarantined container again': [
     'registry/writer.ts',
-    '      this.#parked.add(short);\n      this.#self.tell(short);\n',
-    '      this.#parked.add(short);\n',
+    '      this.#quarantined.add(shortId);\n      this.#self.tell(shortId);\n',
+    '      this.#quarantined.add(shortId);\n',
   ],
-  'doubt in silence': ['registry/writer.ts', "    this.#parts.keeper.tell({ kind: 'doubt', tenure, reason });\n", ''],
+  'verifyOwnership in silence': [
+    'registry/writer.ts',
+    "    this.#parts.keeper.tell({ kind: 'verify', ownership, reason });\n",
+    '',
+  ],
 
   // The lease keeper
   'claim and read nothing': [
     'registry/lease-keeper.ts',
-    'this.#inDoubt = this.#parts.ledger.load(reading, this.#isSuccessor);',
-    'this.#inDoubt = [];',
+    'this.#uncertain = this.#parts.ledger.load(reading, this.#isSuccessor);',
+    'this.#uncertain = [];',
   ],
   'take what was known before for newer than what another has written': [
     'registry/lease-keeper.ts',
     'this.#parts.ledger.load(reading, this.#isSuccessor);',
     'this.#parts.ledger.load(reading, false);',
   ],
-  'doubt what was known and never look again': [
+  'verifyOwnership what was known and never inspect again': [
     'reconcile/reconciler.ts',
-    '    this.#known.delete(id);\n    this.#parts.metrics.running = this.#known.size;\n    this.#parts.look(id);\n',
+    '    this.#known.delete(id);\n    this.#parts.metrics.running = this.#known.size;\n    this.#parts.inspect(id);\n',
     '',
   ],
   'read first and claim then': [
     'registry/lease-keeper.ts',
-    'const tenure = await this.#claim();\n        if (tenure !== undefined) {\n          const reading = await readHost(this.#parts.registry, this.#parts.layout, tenure, this.#left);',
-    "const reading = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? '', revision: '0' }, this.#left);\n        const tenure = await this.#claim();\n        if (tenure !== undefined) {",
+    'const ownership = await this.#claim();\n        if (ownership !== undefined) {\n          const reading = await readHost(this.#parts.registry, this.#parts.layout, ownership, this.#left);',
+    "const reading = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? '', revision: '0' }, this.#left);\n        const ownership = await this.#claim();\n        if (ownership !== undefined) {",
   ],
   'pass over what other views have left': [
     'registry/lease-keeper.ts',
@@ -290,18 +310,18 @@ const mutants: Record<string, Mutant> = {
   ],
   'write views in a transaction of their own': [
     'registry/writer.ts',
-    'const isCommitted = await registry.commit(layout.ownerKey, tenure, changes);',
-    'const isNative = (c: Change) => layout.nameOf(c.key) !== undefined || c.key.startsWith(layout.recordPrefix);\n      if (!(await registry.commit(layout.ownerKey, tenure, changes.filter(isNative)))) return;\n      const isCommitted = await registry.commit(layout.ownerKey, tenure, changes.filter((c) => !isNative(c)));',
+    'const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
+    'const isNative = (c: Change) => layout.nameOf(c.key) !== undefined || c.key.startsWith(layout.recordPrefix);\n      if (!(await registry.commit(layout.ownerKey, ownership, changes.filter(isNative)))) return;\n      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.filter((c) => !isNative(c)));',
   ],
   'follow whoever cannot be seen': [
     'registry/lease-keeper.ts',
-    "if (fate === 'unknown') return this.#outlast(owner, record);",
-    "if (fate === 'unknown') return true;",
+    "if (liveness === 'unknown') return this.#outlast(owner, record);",
+    "if (liveness === 'unknown') return true;",
   ],
   'follow whoever lives': [
     'registry/lease-keeper.ts',
-    'throw taken(record, `its process',
-    'if (owner.revision) return true;\n    throw taken(record, `its process',
+    'throw hostIdTaken(record, `its process',
+    'if (owner.revision) return true;\n    throw hostIdTaken(record, `its process',
   ],
   'take an ended lease for a sign of life': [
     'registry/lease-keeper.ts',
@@ -310,23 +330,27 @@ const mutants: Record<string, Mutant> = {
   ],
   'take one renewal for a sign of life': [
     'registry/lease-keeper.ts',
-    'if (hasRenewed) throw taken',
-    'if (left > 0) throw taken',
+    'if (hasRenewed) throw hostIdTaken',
+    'if (left > 0) throw hostIdTaken',
   ],
   'pass over the end of the lease': [
     'registry/lease-keeper.ts',
-    'if ((await this.#parts.registry.keepAlive(tenure.lease)) <= 0) return this.#lost(tenure);',
-    'await this.#parts.registry.keepAlive(tenure.lease);',
+    'if ((await this.#parts.registry.keepAlive(ownership.lease)) <= 0) return this.#lost(ownership);',
+    'await this.#parts.registry.keepAlive(ownership.lease);',
   ],
-  'renew once': ['registry/lease-keeper.ts', 'if (this.#parts.hold.tenure === tenure) this.#renewLater();', ''],
+  'renew once': [
+    'registry/lease-keeper.ts',
+    'if (this.#parts.current.ownership === ownership) this.#renewLater();',
+    '',
+  ],
   'never renew': [
     'registry/lease-keeper.ts',
-    '    this.#renewLater();\n    onHeld(this.#inDoubt);',
-    '    onHeld(this.#inDoubt);',
+    '    this.#renewLater();\n    onOwned(this.#uncertain);',
+    '    onOwned(this.#uncertain);',
   ],
-  'go on writing in doubt': [
+  'go on writing in verifyOwnership': [
     'registry/lease-keeper.ts',
-    '    hold.tenure = undefined;\n    this.#cancelRenewal();\n    log.debug',
+    '    current.ownership = undefined;\n    this.#cancelRenewal();\n    log.debug',
     '    this.#cancelRenewal();\n    log.debug',
   ],
   'give up seeking after one try': [
@@ -341,31 +365,35 @@ const mutants: Record<string, Mutant> = {
   ],
 
   // The agent and the watcher
-  'write nothing once the tenure is held': [
+  'write nothing once the ownership is held': [
     'agent.ts',
-    'for (const short of ledger.unsettled()) writer.tell(short);',
+    'for (const shortId of ledger.unsettled()) writer.tell(shortId);',
     '',
   ],
-  'do not tell of a reading': ['agent.ts', "              reconciler.tell({ kind: 'read', inDoubt });\n", ''],
+  'do not tell of a reading': ['agent.ts', "              reconciler.tell({ kind: 'read', uncertain });\n", ''],
   'subscribe and never list': ['docker/watcher.ts', "      await this.#list(engine, true, 'connect');\n", ''],
   'list before subscribing, not after': [
     'docker/watcher.ts',
     'const stream = await docker\n      .events(',
     'await this.#list(engine, true, "connect");\n    this.#list = async () => {};\n    const stream = await docker.events(',
   ],
-  'look at strangers only after a gap': [
+  'inspect at strangers only after a gap': [
     'docker/watcher.ts',
     "      await this.#list(engine, true, 'connect');\n",
     "      await this.#list(engine, false, 'connect');\n",
   ],
-  'recall nothing at a death': ['docker/watcher.ts', 'inspectorMailbox.recall(id, at, (look) => look.at <= at);', ''],
-  'recall everything at a death': ['docker/watcher.ts', '(look) => look.at <= at);', '() => true);'],
-  'pass over deaths': ['docker/watcher.ts', '      reconciler.tell({ kind, id, at: event.at });\n', ''],
-  'pass over starts': ['docker/watcher.ts', "if (kind === 'look' || (kind === 'moved'", "if ((kind === 'moved'"],
-  'pass over moves during a look': [
+  'recall nothing at a death': [
     'docker/watcher.ts',
-    "if (kind === 'look' || (kind === 'moved' && inspectorMailbox.holds(id))) {",
-    "if (kind === 'look') {",
+    'inspectorMailbox.recall(id, at, (inspect) => inspect.at <= at);',
+    '',
+  ],
+  'recall everything at a death': ['docker/watcher.ts', '(inspect) => inspect.at <= at);', '() => true);'],
+  'pass over deaths': ['docker/watcher.ts', '      reconciler.tell({ kind, id, at: event.at });\n', ''],
+  'pass over starts': ['docker/watcher.ts', "if (kind === 'inspect' || (kind === 'moved'", "if ((kind === 'moved'"],
+  'pass over moves during a inspect': [
+    'docker/watcher.ts',
+    "if (kind === 'inspect' || (kind === 'moved' && inspectorMailbox.holds(id))) {",
+    "if (kind === 'inspect') {",
   ],
   'never renew the stream': [
     'docker/watcher.ts',
@@ -374,8 +402,8 @@ const mutants: Record<string, Mutant> = {
   ],
   'date a list by its answer': [
     'docker/watcher.ts',
-    "reconciler.tell({ kind: 'listed', began, containers, thorough });",
-    "reconciler.tell({ kind: 'listed', began: tick() + began - began, containers, thorough });",
+    "reconciler.tell({ kind: 'listed', began, containers, full });",
+    "reconciler.tell({ kind: 'listed', began: nextSequence() + began - began, containers, full });",
   ],
   'stay without a stream': [
     'docker/watcher.ts',
@@ -386,14 +414,15 @@ const mutants: Record<string, Mutant> = {
 
 /** Survivors that are right to survive, and why. */
 const harmless: Record<string, string> = {
-  'report nothing that was overtaken, not even a later start': 'the start has an event of its own, and with it a look',
-  'remember the dead as known': 'whatever is asked about them is answered by a look',
-  'go on writing in doubt': 'the guard refuses what is written',
-  'look at strangers only after a gap': 'other ports show in the list',
+  'report nothing that was overtaken, not even a later start':
+    'the start has an event of its own, and with it a inspect',
+  'remember the dead as known': 'whatever is asked about them is answered by a inspect',
+  'go on writing in verifyOwnership': 'the guard refuses what is written',
+  'inspect at strangers only after a gap': 'other ports show in the list',
   'list before subscribing, not after': 'the stream begins a second before it was asked for',
-  'believe a look that a list has overtaken': 'the next list mends it',
+  'believe an inspection that a list has overtaken': 'the next list mends it',
   'take in a list that was overtaken': 'the next list mends it',
-  'take a refusal for a doubt': 'costs a claim, and the refused container waits for one',
+  'take a refusal for a verifyOwnership': 'costs a claim, and the refused container waits for one',
 };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -13,8 +13,8 @@
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
 import { DiscoverError } from '../../src/errors.ts';
-import type { Change } from '../../src/model/ledger.ts';
-import type { FoundKey, LeaseId, LeaseState, OwnerKey, Registry, Tenure } from '../../src/registry/registry.ts';
+import type { FoundKey, LeaseId, LeaseState, OwnerKey, Ownership, Registry } from '../../src/etcd/registry.ts';
+import type { Change } from '../../src/layout/keys.ts';
 
 /** One put or, where `value` is undefined, delete as it took effect; `lease` is what the key hangs, or hung, on. */
 export interface Applied extends Change {
@@ -180,7 +180,7 @@ export class MemoryRegistry implements Registry {
   keepAlive = (lease: LeaseId) => this.#call('keepAlive', (store) => store.keepAlive(lease));
   lease = (lease: LeaseId, withKeys: boolean): Promise<LeaseState> =>
     this.#call('lease', (store) => ({ ...store.lease(lease), ...(!withKeys && { keys: [] }) }));
-  claim = (ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Tenure | undefined> =>
+  claim = (ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Ownership | undefined> =>
     this.#call('claim', (store) => {
       const isOurs = store.transact(ownerKey, expected, [{ key: ownerKey, value }], lease);
       return isOurs ? { lease, revision: String(store.revision) } : undefined;
@@ -189,8 +189,8 @@ export class MemoryRegistry implements Registry {
   readPrefix = (prefix: string) => this.#call('readPrefix', (store) => store.range(prefix, prefix.replace(/\/$/, '0')));
   readKeys = (keys: readonly string[]) =>
     this.#call('readKeys', (store) => keys.flatMap((key) => store.range(key, `${key};`)));
-  commit = (ownerKey: string, tenure: Tenure, changes: readonly Change[]) =>
-    this.#call('commit', (store) => store.transact(ownerKey, tenure.revision, changes, tenure.lease));
+  commit = (ownerKey: string, ownership: Ownership, changes: readonly Change[]) =>
+    this.#call('commit', (store) => store.transact(ownerKey, ownership.revision, changes, ownership.lease));
   revoke = (lease: LeaseId) => this.#call('revoke', (store) => store.revoke(lease));
   close(): void {}
 

@@ -20,16 +20,16 @@
 import { createHash } from 'node:crypto';
 import { Agent } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
+import type { ContainerId } from '../../src/container/container.ts';
 import type { Docker } from '../../src/docker/docker.ts';
 import type { DiscoverError } from '../../src/errors.ts';
-import type { Report } from '../../src/inspect/look.ts';
-import type { Looks } from '../../src/inspect/pool.ts';
+import type { Registry } from '../../src/etcd/registry.ts';
+import type { Report } from '../../src/inspect/batch.ts';
+import type { InspectionPool } from '../../src/inspect/pool.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
+import type { ProcessIdentity } from '../../src/layout/owner.ts';
+import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
-import type { ContainerId } from '../../src/model/container.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
-import type { ProcessIdentity } from '../../src/registry/process-identity.ts';
-import type { Registry } from '../../src/registry/registry.ts';
-import { presets, viewsOf } from '../../src/views/views.ts';
 import { VirtualClock } from './clock.ts';
 import { type EngineFault, FakeEngine, idOf } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
@@ -350,20 +350,20 @@ class World {
 
   #engineFault(call: string, id: ContainerId | undefined): EngineFault | undefined {
     if (this.#engineAway) return { kind: 'fails' };
-    if (this.#options.faultClass === 'stuck' && call === 'look' && id === idOf(1)) return { kind: 'hangs' };
+    if (this.#options.faultClass === 'stuck' && call === 'inspect' && id === idOf(1)) return { kind: 'hangs' };
     const draw = this.#clock.random();
     const isFaulty = this.#faults && ['engine', 'everything', 'answers'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.05) return { kind: 'fails' };
       if (draw < 0.06) return { kind: 'hangs' };
-      if (draw < 0.07 && call === 'look') return { kind: 'lost' };
+      if (draw < 0.07 && call === 'inspect') return { kind: 'lost' };
       if (draw < 0.09) return { kind: 'cut' };
     }
     const [readMs, replyMs] = [this.#clock.random(), this.#clock.random()];
     if (draw < 0.5) return undefined;
     const { faultClass } = this.#options;
     const isCalm =
-      !this.#faults || faultClass === 'calm' || (faultClass === 'handover' && !['task', 'look'].includes(call));
+      !this.#faults || faultClass === 'calm' || (faultClass === 'handover' && !['task', 'inspect'].includes(call));
     const scale = isCalm ? 4 : faultClass === 'handover' ? 400 : 80;
     return { kind: 'slow', readMs: readMs * scale, replyMs: replyMs * scale };
   }
@@ -412,12 +412,12 @@ class World {
     for (const { key, value, lease } of changes) {
       this.#say(`${value === undefined ? 'delete' : 'put'} ${key} ${value ?? ''} on ${lease} by ${store.writer}`);
       if (key === layout.ownerKey) continue;
-      const short = layout.containerOf(key);
-      if (short === undefined || strangers.includes(key)) this.#violate(`S1 ${key} is not ours`);
-      else touched.add(short);
+      const shortId = layout.containerOf(key);
+      if (shortId === undefined || strangers.includes(key)) this.#violate(`S1 ${key} is not ours`);
+      else touched.add(shortId);
       if (value !== undefined && lease === '0') this.#violate(`S6 ${key} is on no lease`);
     }
-    for (const short of touched) this.#visible(short);
+    for (const shortId of touched) this.#visible(shortId);
     this.#misdirected();
     if (store.isRevoking) return;
     const owner = store.keys.get(layout.ownerKey)?.value;
@@ -426,18 +426,18 @@ class World {
   }
 
   /** What etcd shows of a container now is all of one generation, or nothing. */
-  #visible(short: string): void {
-    const keys = [...this.#store.keys].filter(([key]) => layout.containerOf(key) === short);
+  #visible(shortId: string): void {
+    const keys = [...this.#store.keys].filter(([key]) => layout.containerOf(key) === shortId);
     const shown = textOf(keys.map(([key, { value }]) => [key, value]));
     const { isRevoking } = this.#store;
-    const verdict = this.#history.show(short, shown, isRevoking, this.#clock.now());
+    const verdict = this.#history.show(shortId, shown, isRevoking, this.#clock.now());
     const writer = this.#processes.find(({ name }) => name === this.#store.writer);
     const wasWritten = verdict.kind !== 'same' && shown !== nothing && !isRevoking;
-    if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${short} was written, but never read: ${shown}`);
-    if (verdict.kind === 'torn') this.#violate(`S4 ${short} shows what it never was: ${shown}`);
-    if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${short} was written as it was`);
-    if (verdict.kind === 'taken') this.#violate(`S10 ${short} was taken away while it was true`);
-    if (verdict.kind === 'back' && !this.#losesEvents()) this.#violate(`S9 ${short} came back: ${shown}`);
+    if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${shortId} was written, but never read: ${shown}`);
+    if (verdict.kind === 'torn') this.#violate(`S4 ${shortId} shows what it never was: ${shown}`);
+    if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${shortId} was written as it was`);
+    if (verdict.kind === 'taken') this.#violate(`S10 ${shortId} was taken away while it was true`);
+    if (verdict.kind === 'back' && !this.#losesEvents()) this.#violate(`S9 ${shortId} came back: ${shown}`);
   }
 
   async #end(): Promise<void> {
@@ -594,24 +594,24 @@ class History {
 
   /** Takes note of what the container is now. */
   note(id: ContainerId, engine: FakeEngine, now: number): void {
-    const short = id.slice(0, 12);
+    const shortId = id.slice(0, 12);
     // A process with views and one without may follow each other.
     const [keys = '', viewed = ''] = [plain, layout].map((each) =>
-      textOf([...engine.keys(each)].filter(([key]) => layout.containerOf(key) === short)),
+      textOf([...engine.keys(each)].filter(([key]) => layout.containerOf(key) === shortId)),
     );
-    const all = this.#generations.get(short) ?? [];
+    const all = this.#generations.get(shortId) ?? [];
     const last = all.at(-1);
     const bindings = engine.containers.get(id)?.bindings ?? 0;
     if (last?.keys === keys && last.bindings === bindings && last.endedAt === undefined) return;
     if (last !== undefined) last.endedAt ??= now;
     if (keys !== nothing) all.push({ keys, viewed, bindings, beganAt: now, endedAt: undefined, isTaken: false });
-    this.#generations.set(short, all);
+    this.#generations.set(shortId, all);
   }
 
-  show(short: string, shown: string, isRevoking: boolean, now: number): Verdict {
-    const all = this.#generations.get(short) ?? [];
-    const { keys: before, since } = this.#shown.get(short) ?? { keys: nothing, since: now };
-    if (shown !== before) this.#shown.set(short, { keys: shown, since: now });
+  show(shortId: string, shown: string, isRevoking: boolean, now: number): Verdict {
+    const all = this.#generations.get(shortId) ?? [];
+    const { keys: before, since } = this.#shown.get(shortId) ?? { keys: nothing, since: now };
+    if (shown !== before) this.#shown.set(shortId, { keys: shown, since: now });
     // Where ports are few, a container may be what it was before: any of those generations will do.
     const generations = all.filter(({ keys, viewed }) => keys === shown || viewed === shown);
     if (shown !== nothing && generations.length === 0) return { kind: 'torn' };
@@ -673,11 +673,11 @@ class Process {
       },
       log: logTo((line) => parts.say(`${name} ${line}`)),
       docker: this.#dockerOf(engine),
-      looks: this.#looksOf(engine.newLooks()),
+      pool: this.#looksOf(engine.newLooks()),
       registry: this.#registryOf(registry),
       process: {
         self: identityOf(number),
-        fateOf: (other) => {
+        livenessOf: (other) => {
           const isAlive = other === undefined ? undefined : parts.isAlive(other.pid);
           return isAlive === undefined ? 'unknown' : isAlive ? 'alive' : 'gone';
         },
@@ -756,20 +756,20 @@ class Process {
     };
   }
 
-  #looksOf(looks: Looks): Looks {
-    const own: Looks = {
-      slots: looks.slots,
-      usage: looks.usage,
+  #looksOf(pool: InspectionPool): InspectionPool {
+    const own: InspectionPool = {
+      slots: pool.slots,
+      usage: pool.usage,
       onLate: () => {},
-      look: async (number, version, ids) => {
-        const reports = await this.#across(() => looks.look(number, version, ids));
+      inspect: async (number, version, ids) => {
+        const reports = await this.#across(() => pool.inspect(number, version, ids));
         for (const report of reports) this.#read(report);
         return reports;
       },
-      list: (body) => this.#across(() => looks.list(body)),
+      list: (body) => this.#across(() => pool.list(body)),
       close: async () => {},
     };
-    looks.onLate = (task, report) =>
+    pool.onLate = (task, report) =>
       this.#when(() => {
         this.#read(report);
         own.onLate(task, report);
@@ -789,9 +789,9 @@ class Process {
       keepAlive: (...given) => this.#across(() => registry.keepAlive(...given)),
       lease: (...given) => this.#across(() => registry.lease(...given)),
       claim: async (...given) => {
-        const tenure = await this.#across(() => registry.claim(...given));
-        if (tenure !== undefined) this.#hasClaimed = true;
-        return tenure;
+        const ownership = await this.#across(() => registry.claim(...given));
+        if (ownership !== undefined) this.#hasClaimed = true;
+        return ownership;
       },
       readPrefix: (...given) => this.#across(() => registry.readPrefix(...given)),
       readKeys: (...given) => this.#across(() => registry.readKeys(...given)),

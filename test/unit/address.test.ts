@@ -1,8 +1,8 @@
 /** Which of Docker's bindings is published, and what is said where none is. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { bindingsOf, publicUrl } from '../../src/inspect/address.ts';
-import type { Entry } from '../../src/inspect/advertise.ts';
+import { bindingsOf, publicUrl } from '../../src/container/address/published.ts';
+import type { Entry } from '../../src/container/sources/variable.ts';
 
 const WEB: Entry = { name: 'web', privatePort: 80, protocol: 'tcp' };
 

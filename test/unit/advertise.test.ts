@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type NamePolicy, parseAdvertisement } from '../../src/inspect/advertise.ts';
-import { readInspection } from '../../src/inspect/document.ts';
+import { readInspection } from '../../src/container/document.ts';
+import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/variable.ts';
 import { publishedByOriginal, ROWS, type Row } from '../fixtures/advertisements.ts';
 
 function parse(value: string, namePolicy: NamePolicy = 'compat') {

@@ -4,9 +4,9 @@ import { describe, test } from 'node:test';
 import { Agent, type Parts, type Publication } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import type { DiscoverError } from '../../src/errors.ts';
+import { layoutOf } from '../../src/layout/keys.ts';
 import type { Log } from '../../src/log.ts';
-import { layoutOf } from '../../src/model/keys.ts';
-import type { Fate } from '../../src/registry/process-identity.ts';
+import type { Liveness } from '../../src/registry/process-identity.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
@@ -35,7 +35,7 @@ interface Running {
 }
 
 interface Wanted {
-  readonly fate?: Fate;
+  readonly liveness?: Liveness;
   readonly onExit?: 'keep' | 'remove';
   readonly parts?: Partial<Parts>;
 }
@@ -53,7 +53,7 @@ class Stage {
     this.store = new MemoryStore(this.clock);
   }
 
-  start({ fate = 'unknown', onExit = 'keep', parts = {} }: Wanted = {}): Running {
+  start({ liveness = 'unknown', onExit = 'keep', parts = {} }: Wanted = {}): Running {
     const { clock, engine, store } = this;
     const registry = new MemoryRegistry(clock, store);
     const problem = (fields: object, message: string) =>
@@ -62,8 +62,8 @@ class Stage {
     const agent = new Agent(
       { ...config, host: { ...config.host, onExit } },
       {
-        ...{ clock, log, registry, docker: engine.docker, looks: engine.looks },
-        process: { self: undefined, fateOf: () => fate },
+        ...{ clock, log, registry, docker: engine.docker, pool: engine.pool },
+        process: { self: undefined, livenessOf: () => liveness },
         instance: `instance ${++this.#instances}`,
         ...parts,
       },
@@ -135,12 +135,12 @@ describe('Agent', () => {
     stage.engine.run(c1, 'web', 'api');
     await stage.clock.settle();
     const { revision } = stage.store;
-    const { look } = stage.engine.calls;
+    const { inspect } = stage.engine.calls;
     stage.engine.die(c1);
     await stage.clock.settle();
     assert.equal(stage.held().size, 0);
     assert.equal(stage.store.revision, revision + 1);
-    assert.equal(stage.engine.calls.look, look);
+    assert.equal(stage.engine.calls.inspect, inspect);
   });
 
   test('takes away the old ports of a container that restarts before it shows the new ones', async () => {
@@ -182,7 +182,7 @@ describe('Agent', () => {
   test('follows ports that move while the container is looked at for the first time', async () => {
     const stage = new Stage();
     await publishing(stage, []);
-    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
+    stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
     stage.engine.run(c1, 'web');
     await stage.clock.advance(20);
     stage.engine.move(c1);
@@ -243,21 +243,21 @@ describe('Agent', () => {
     const stage = new Stage();
     await publishing(stage, [c1]);
     const { revision } = stage.store;
-    const { look } = stage.engine.calls;
+    const { inspect } = stage.engine.calls;
     for (let n = 0; n < 10; n++) {
       stage.engine.run(c2, 'web');
       stage.engine.die(c2);
     }
     await stage.clock.settle();
     assert.equal(stage.store.revision, revision);
-    assert.equal(stage.engine.calls.look, look, 'and not even a look');
+    assert.equal(stage.engine.calls.inspect, inspect, 'and not even a look');
   });
 
   test('spends no transaction on a death that comes while the start is looked at', async () => {
     const stage = new Stage();
     await publishing(stage, [c1]);
     const { revision } = stage.store;
-    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 0, replyMs: 10 } : undefined);
+    stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 0, replyMs: 10 } : undefined);
     stage.engine.run(c2, 'web');
     await stage.clock.advance(5);
     stage.engine.die(c2);
@@ -295,7 +295,7 @@ describe('Agent', () => {
 
   test('publishes the others while the look at one hangs', async () => {
     const stage = new Stage();
-    stage.engine.fault = (call, id) => (call === 'look' && id === c2 ? { kind: 'lost' } : undefined);
+    stage.engine.fault = (call, id) => (call === 'inspect' && id === c2 ? { kind: 'lost' } : undefined);
     stage.engine.run(c1, 'web');
     stage.engine.run(c2, 'web');
     stage.engine.run(c3, 'web');
@@ -311,7 +311,7 @@ describe('Agent', () => {
     const stage = new Stage();
     await publishing(stage, [c1, c2]);
     const before = stage.store.history.length;
-    stage.engine.fault = (call) => (call === 'look' ? { kind: 'fails' } : undefined);
+    stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'fails' } : undefined);
     stage.engine.move(c1);
     stage.engine.cut();
     await stage.clock.advance(10 * 60_000);
@@ -337,7 +337,7 @@ describe('Agent', () => {
     await publishing(stage, []);
     stage.engine.fault = (call) => {
       if (call === 'task') return { kind: 'slow', readMs: 0, replyMs: 100 };
-      return call === 'look' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined;
+      return call === 'inspect' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined;
     };
     stage.engine.run(c1, 'web');
     await stage.clock.advance(1_000);
@@ -347,7 +347,7 @@ describe('Agent', () => {
   test('looks again at a container whose answers come late', async () => {
     const stage = new Stage();
     await publishing(stage, []);
-    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
+    stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
     stage.engine.run(c1, 'web');
     for (let n = 0; n < 5; n++) {
       await stage.clock.advance(100);
@@ -361,8 +361,8 @@ describe('Agent', () => {
     stage.engine.fault = (call) => (call === 'list' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
     stage.start();
     await stage.clock.advance(20);
-    let looks = 0;
-    stage.engine.fault = (call) => (call === 'look' && looks++ === 0 ? { kind: 'fails' } : undefined);
+    let pool = 0;
+    stage.engine.fault = (call) => (call === 'inspect' && pool++ === 0 ? { kind: 'fails' } : undefined);
     stage.engine.run(c1, 'web');
     await stage.clock.advance(1_000);
     stage.assertExact();
@@ -373,8 +373,8 @@ describe('Agent hears events late and', () => {
   test('goes on retrying the look at a start when it hears of the death before it', async () => {
     const stage = new Stage();
     await publishing(stage, [c1]);
-    let looks = 0;
-    stage.engine.fault = (call) => (call === 'look' && looks++ === 0 ? { kind: 'fails' } : undefined);
+    let pool = 0;
+    stage.engine.fault = (call) => (call === 'inspect' && pool++ === 0 ? { kind: 'fails' } : undefined);
     stage.engine.route = (action) => (action === 'die' ? [20] : [0]);
     stage.engine.restart(c1);
     await stage.clock.advance(1_000);
@@ -385,7 +385,7 @@ describe('Agent hears events late and', () => {
     const stage = new Stage();
     await publishing(stage, [c1]);
     for (const ms of [1, 20, 200]) {
-      stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 10, replyMs: 20 } : undefined);
+      stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 10, replyMs: 20 } : undefined);
       stage.engine.route = (action) => (action === 'die' ? [ms] : [0]);
       stage.engine.restart(c1);
       await stage.clock.advance(1_000);
@@ -396,11 +396,11 @@ describe('Agent hears events late and', () => {
   test('believes a look that saw a start after the death by which it was overtaken', async () => {
     const stage = new Stage();
     await publishing(stage, [c1]);
-    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 20, replyMs: 20 } : undefined);
+    stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 20, replyMs: 20 } : undefined);
     stage.engine.forget();
     stage.engine.cut();
-    const { look } = stage.engine.calls;
-    await stage.clock.until(() => stage.engine.calls.look > look, 1_000);
+    const { inspect } = stage.engine.calls;
+    await stage.clock.until(() => stage.engine.calls.inspect > inspect, 1_000);
     stage.engine.route = (action) => (action === 'die' ? [0] : []);
     stage.engine.restart(c1);
     const lists = stage.engine.calls.list;
@@ -441,7 +441,7 @@ describe('Agent on a quiet host', () => {
     const stage = new Stage();
     const { agent } = await publishing(stage, [c1, c2, c3]);
     const { revision } = stage.store;
-    const { looks } = agent.metrics;
+    const before = agent.metrics.inspections;
     await stage.clock.advance(hourMs);
     assert.equal(stage.store.revision, revision);
     stage.assertExact();
@@ -449,7 +449,7 @@ describe('Agent on a quiet host', () => {
     assert.ok(agent.metrics.lists.connect.ok + agent.metrics.lists.resync.ok > 55);
     assert.ok(agent.metrics.streams > 5);
     // A new stream looks at everything again, and repeats the newest events.
-    const extra = agent.metrics.looks - looks;
+    const extra = agent.metrics.inspections - before;
     assert.ok(extra <= 6 * agent.metrics.streams, `${extra} looks for ${agent.metrics.streams} streams`);
   });
 
@@ -604,7 +604,7 @@ describe('Agent without etcd', () => {
     stage.engine.die(c1);
     await stage.clock.settle();
     assert.equal(stage.held().size, 2);
-    assert.equal(agent.metrics.parked, 1);
+    assert.equal(agent.metrics.quarantined, 1);
     stage.store.outOfSpace = false;
     await stage.clock.advance(5_000);
     stage.assertExact();
@@ -720,7 +720,7 @@ describe('Agent is started again and', () => {
     const first = await publishing(stage, [c1, c2, c3]);
     first.registry.fault = () => ({ kind: 'unavailable' });
     const before = stage.store.history.length;
-    stage.start({ fate: 'gone' });
+    stage.start({ liveness: 'gone' });
     await stage.clock.advance(60_000);
     assert.deepEqual(stage.touched(before), []);
     stage.assertExact();
@@ -736,13 +736,13 @@ describe('Agent is started again and', () => {
     stage.start();
     await stage.clock.advance(1_000);
     stage.assertExact();
-    const shorts = new Set(
+    const shortIds = new Set(
       stage
         .touched(before)
         .flat()
         .map(({ key }) => layout.containerOf(key)),
     );
-    assert.deepEqual(shorts, new Set(['000000000001', '000000000002']));
+    assert.deepEqual(shortIds, new Set(['000000000001', '000000000002']));
   });
 
   test('removes nothing while the engine does not answer', async () => {
@@ -765,7 +765,7 @@ describe('Agent meets another of the same host id and', () => {
     const { revision } = stage.store;
     const other = new FakeEngine(stage.clock);
     other.run(c2, 'web');
-    const second = stage.start({ fate: 'alive', parts: { docker: other.docker, looks: other.looks } });
+    const second = stage.start({ liveness: 'alive', parts: { docker: other.docker, pool: other.pool } });
     await stage.clock.advance(5_000);
     assert.deepEqual(
       second.ended.map((cause) => cause?.code),
@@ -781,7 +781,7 @@ describe('Agent meets another of the same host id and', () => {
     const { revision } = stage.store;
     const other = new FakeEngine(stage.clock);
     other.run(c2, 'web');
-    const second = stage.start({ fate: 'unknown', parts: { docker: other.docker, looks: other.looks } });
+    const second = stage.start({ liveness: 'unknown', parts: { docker: other.docker, pool: other.pool } });
     await stage.clock.advance(20_000);
     assert.deepEqual(
       second.ended.map((cause) => cause?.code),
@@ -816,7 +816,7 @@ describe('Agent stops and', () => {
     const stage = new Stage();
     const { agent, registry } = await publishing(stage, [c1]);
     registry.fault = (call) => (call === 'commit' ? { kind: 'slow', requestMs: 20, replyMs: 20 } : undefined);
-    stage.engine.fault = (call) => (call === 'look' ? { kind: 'slow', readMs: 10, replyMs: 5 } : undefined);
+    stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 10, replyMs: 5 } : undefined);
     stage.engine.run(c2, 'web');
     stage.engine.die(c1);
     const stop = agent.stop();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { type Arguments, parseArguments } from '../../src/arguments.ts';
+import { type Arguments, parseArguments } from '../../src/commands/arguments.ts';
 import { command } from '../../src/commands/command.ts';
 import { type CommandRow, commandTable } from '../../src/commands/table.ts';
 import { optionTable } from '../../src/config/options.ts';

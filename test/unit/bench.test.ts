@@ -11,9 +11,9 @@ import { type Judged, type Look, verdictsOf } from '../../bench/lib/soak.ts';
 
 const host = { id: 'h1', ip: '10.0.0.5' };
 const id = (digit: string): string => digit.repeat(64);
-const short = (digit: string): string => digit.repeat(12);
-const serviceKey = (digit: string): string => `/discover/service/web/default/h1/${short(digit)}`;
-const recordKey = (digit: string): string => `/discover/host/h1/${short(digit)}`;
+const shortId = (digit: string): string => digit.repeat(12);
+const serviceKey = (digit: string): string => `/discover/service/web/default/h1/${shortId(digit)}`;
+const recordKey = (digit: string): string => `/discover/host/h1/${shortId(digit)}`;
 
 test('percentile is the nearest rank, whatever the order', () => {
   const values = Array.from({ length: 100 }, (_, index) => 100 - index);

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalogue, differenceOf } from '../../src/client/catalogue.ts';
-import type { Service } from '../../src/model/container.ts';
-import { parseInstance, servicePrefix } from '../../src/model/instance.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
+import type { Service } from '../../src/container/container.ts';
+import { parseInstance, servicePrefix } from '../../src/layout/instance.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 
 const below = servicePrefix('/discover');
 const key = (tail: string): string => below + tail;

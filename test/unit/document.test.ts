@@ -1,7 +1,7 @@
 /** From inspect documents of several engines to what is believed about the container. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { readInspection } from '../../src/inspect/document.ts';
+import { readInspection } from '../../src/container/document.ts';
 
 const OPTIONS = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
 

@@ -135,8 +135,8 @@ describe('readEvent', () => {
 
   for (const [name, shape] of shapes) {
     test(`reads the events ${name}`, () => {
-      assert.deepEqual(read(shape('start')), { kind: 'look', id, at });
-      assert.deepEqual(read(shape('restart')), { kind: 'look', id, at });
+      assert.deepEqual(read(shape('start')), { kind: 'inspect', id, at });
+      assert.deepEqual(read(shape('restart')), { kind: 'inspect', id, at });
       assert.deepEqual(read(shape('die')), { kind: 'died', id, at });
       assert.deepEqual(read(shape('destroy')), { kind: 'died', id, at });
     });
@@ -214,9 +214,9 @@ describe('readEvent', () => {
 
   test('takes whole seconds where the engine says no more, and 0 where it says nothing', () => {
     const event = { Type: 'container', Action: 'start', Actor: actor };
-    assert.deepEqual(read({ ...event, time: 1_795_460_830 }), { kind: 'look', id, at: 1_795_460_830e9 });
-    assert.deepEqual(read(event), { kind: 'look', id, at: 0 });
-    assert.deepEqual(read({ ...event, time: 'soon', timeNano: null }), { kind: 'look', id, at: 0 });
+    assert.deepEqual(read({ ...event, time: 1_795_460_830 }), { kind: 'inspect', id, at: 1_795_460_830e9 });
+    assert.deepEqual(read(event), { kind: 'inspect', id, at: 0 });
+    assert.deepEqual(read({ ...event, time: 'soon', timeNano: null }), { kind: 'inspect', id, at: 0 });
   });
 
   test('takes a time that no engine can write for none', () => {
@@ -255,7 +255,7 @@ describe('readEvent', () => {
       recording(name).toString().trim().split('\n').map(readEvent);
     const life = eventsOf('dockerd-20.10.24/events-life');
     assert.deepEqual(life, eventsOf('api-1.52-derived/events-life'));
-    assert.ok(life.some((event) => event?.kind === 'look'));
+    assert.ok(life.some((event) => event?.kind === 'inspect'));
     assert.ok(life.some((event) => event?.kind === 'moved'));
     assert.ok(life.some((event) => event?.kind === 'died'));
     for (const event of life) if (event && 'at' in event) assert.ok(event.at > 1.7e18);

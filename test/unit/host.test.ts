@@ -165,17 +165,17 @@ describe('the address', () => {
   ];
   for (const [name, given, wanted, ip, origin] of cases) {
     test(name, async () => {
-      const facts = await detect(given, wanted);
-      assert.deepEqual([facts.ip, facts.origins.ip], [ip, origin]);
-      assert.deepEqual(facts.warnings, []);
+      const observations = await detect(given, wanted);
+      assert.deepEqual([observations.ip, observations.origins.ip], [ip, origin]);
+      assert.deepEqual(observations.warnings, []);
     });
   }
 
   for (const ip of ['127.0.0.1', '127.1.2.3', '169.254.1.1', '::1', 'fe80::1', 'FEBF::1']) {
     test(`${ip} is taken as configured, with one warning`, async () => {
-      const facts = await detect({}, { ip });
-      assert.equal(facts.ip, ip);
-      assert.deepEqual(facts.warnings, [`host.ip ${ip} cannot be reached from other machines`]);
+      const observations = await detect({}, { ip });
+      assert.equal(observations.ip, ip);
+      assert.deepEqual(observations.warnings, [`host.ip ${ip} cannot be reached from other machines`]);
     });
   }
 
@@ -211,8 +211,8 @@ describe('the address', () => {
 
   test('that may be the address of a container earns a warning', async () => {
     const inContainer = { hostname: '0123456789ab', files: { '/.dockerenv': '' } };
-    const facts = await detect(inContainer, { id: 'host-1' });
-    assert.match(facts.warnings.join(), /^host\.ip 10\.0\.0\.5 may be the address of a container/);
+    const observations = await detect(inContainer, { id: 'host-1' });
+    assert.match(observations.warnings.join(), /^host\.ip 10\.0\.0\.5 may be the address of a container/);
     assert.deepEqual((await detect(inContainer, { id: 'host-1', ip: '10.0.0.5' })).warnings, []);
   });
 });
@@ -221,16 +221,16 @@ describe('the id', () => {
   const dmi = (name: string): string => `/sys/class/dmi/id/${name}`;
 
   test('configured counts before all', async () => {
-    const facts = await detect({ files: { [dmi('board_asset_tag')]: 'i-0123456789abcdef0\n' } }, { id: 'mine' });
-    assert.deepEqual([facts.id, facts.origins.id], ['mine', 'configured']);
+    const observations = await detect({ files: { [dmi('board_asset_tag')]: 'i-0123456789abcdef0\n' } }, { id: 'mine' });
+    assert.deepEqual([observations.id, observations.origins.id], ['mine', 'configured']);
   });
 
   for (const id of ['i-0123456789abcdef0', 'i-0123abcd']) {
     test(`${id} is read from the firmware`, async () => {
-      const facts = await detect({
+      const observations = await detect({
         files: { [dmi('board_asset_tag')]: `${id}\n`, [dmi('sys_vendor')]: 'Amazon EC2\n' },
       });
-      assert.deepEqual([facts.id, facts.origins.id], [id, 'EC2 instance id']);
+      assert.deepEqual([observations.id, observations.origins.id], [id, 'EC2 instance id']);
     });
   }
 
@@ -240,8 +240,8 @@ describe('the id', () => {
       [dmi('sys_vendor')]: 'QEMU\n',
       [dmi('bios_version')]: '1.16\n',
     };
-    const facts = await detect({ files });
-    assert.deepEqual([facts.id, facts.origins.id, facts.warnings], ['host-1', 'host name', []]);
+    const observations = await detect({ files });
+    assert.deepEqual([observations.id, observations.origins.id, observations.warnings], ['host-1', 'host name', []]);
   });
 
   for (const mark of ['/.dockerenv', '/run/.containerenv']) {
@@ -291,9 +291,12 @@ describe('the id', () => {
             response.end('i-0123456789abcdef0');
           }
         });
-        const facts = await detect({ metadataUrl, files: { [dmi(file)]: content } });
+        const observations = await detect({ metadataUrl, files: { [dmi(file)]: content } });
         assert.deepEqual(asked, ['PUT /latest/api/token', 'GET /latest/meta-data/instance-id']);
-        assert.deepEqual([facts.id, facts.origins.id, facts.warnings], ['i-0123456789abcdef0', 'EC2 instance id', []]);
+        assert.deepEqual(
+          [observations.id, observations.origins.id, observations.warnings],
+          ['i-0123456789abcdef0', 'EC2 instance id', []],
+        );
       });
     }
 
@@ -310,9 +313,9 @@ describe('the id', () => {
     for (const [name, handler, why] of failures) {
       test(`${name} is the host name, with a warning`, async () => {
         const metadataUrl = await serve(handler);
-        const facts = await detect({ metadataUrl, files: { [dmi('sys_vendor')]: 'Amazon EC2' } });
-        assert.deepEqual([facts.id, facts.origins.id], ['host-1', 'host name']);
-        assert.match(facts.warnings.join(), why);
+        const observations = await detect({ metadataUrl, files: { [dmi('sys_vendor')]: 'Amazon EC2' } });
+        assert.deepEqual([observations.id, observations.origins.id], ['host-1', 'host name']);
+        assert.match(observations.warnings.join(), why);
       });
     }
   });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeHeaders, encodeHeaders } from '../../src/registry/hpack.ts';
+import { decodeHeaders, encodeHeaders } from '../../src/net/http2/hpack.ts';
 
 function decode(block: Buffer): Record<string, string> {
   const headers = new Map<string, string>();

@@ -6,8 +6,8 @@ import net, { type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
+import type { ContainerId } from '../../src/container/container.ts';
 import { InspectClient } from '../../src/docker/inspect-client.ts';
-import type { ContainerId } from '../../src/model/container.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'discover-inspect-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -6,15 +6,15 @@ import type { Ref } from '../../src/actor/actor.ts';
 import { FifoMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { DiscoverError } from '../../src/errors.ts';
+import type { CurrentOwnership, Ownership } from '../../src/etcd/registry.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
+import type { OwnerRecord } from '../../src/layout/owner.ts';
+import { keyMatcher } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
-import { type Keys, Ledger } from '../../src/model/ledger.ts';
-import { type Doubt, LeaseKeeper } from '../../src/registry/lease-keeper.ts';
-import type { OwnerRecord } from '../../src/registry/owner.ts';
-import type { Fate } from '../../src/registry/process-identity.ts';
-import type { Hold, Tenure } from '../../src/registry/registry.ts';
-import { recogniser } from '../../src/views/views.ts';
+import { type Keys, Ledger } from '../../src/reconcile/ledger.ts';
+import { LeaseKeeper, type LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
+import type { Liveness } from '../../src/registry/process-identity.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 
@@ -24,7 +24,7 @@ const keyOf = (n: number, name = 'web') => layout.serviceKey(name, shortOf(n));
 const hourMs = 3_600_000;
 
 interface Wanted {
-  readonly fate?: Fate;
+  readonly liveness?: Liveness;
   readonly ttlSeconds?: number;
   readonly onExit?: 'keep' | 'remove';
   readonly fault?: (call: RegistryCall) => RegistryFault | undefined;
@@ -34,28 +34,28 @@ interface Wanted {
 class Host {
   readonly registry: MemoryRegistry;
   readonly ledger = new Ledger();
-  readonly hold: Hold = { tenure: undefined };
+  readonly current: CurrentOwnership = { ownership: undefined };
   readonly metrics = createMetrics();
   readonly fatal: DiscoverError[] = [];
   readonly warnings: string[] = [];
   readonly asked: RegistryCall[] = [];
   readonly supervisor: Supervisor;
-  readonly keeper: Ref<Doubt>;
+  readonly keeper: Ref<LeaseKeeperMessage>;
   readonly #desired = new Map<string, Keys>();
   heldTimes = 0;
   crash: (error: Error) => void = () => {};
 
   constructor(clock: VirtualClock, store: MemoryStore, instance: string, wanted: Wanted = {}) {
-    const { ledger, hold, metrics } = this;
+    const { ledger, current, metrics } = this;
     const registry = new MemoryRegistry(clock, store);
     this.registry = registry;
     this.fault(wanted.fault ?? (() => undefined));
     const warn = (_fields: object, message: string) => void this.warnings.push(message);
     const log: Log = { error: warn, warn, info() {}, debug() {}, child: () => log };
     this.supervisor = new Supervisor(clock, log, assert.fail);
-    this.keeper = this.supervisor.start<Doubt>({
+    this.keeper = this.supervisor.start<LeaseKeeperMessage>({
       name: 'lease keeper',
-      mailbox: new FifoMailbox<Doubt>(),
+      mailbox: new FifoMailbox<LeaseKeeperMessage>(),
       concurrency: 4,
       batchMax: 1,
       stopTimeoutMs: 3_000,
@@ -63,16 +63,16 @@ class Host {
         this.crash = (error) => self.crash(error);
         const process = { boot: 'boot', pidNamespace: 'namespace', pid: 42, startTicks: '1' };
         const parts = {
-          ...{ clock, log, registry, ledger, hold, metrics, layout },
+          ...{ clock, log, registry, ledger, current, metrics, layout },
           ttlSeconds: wanted.ttlSeconds ?? 10,
           onExit: () => wanted.onExit ?? ('keep' as const),
           owner: { instance, started: '2026-01-01T00:00:00Z', version: '1.0.0', ip: '10.0.0.1', process },
-          recogniser: (templates: readonly string[]) => recogniser(templates, 'host-1'),
-          fateOf: () => wanted.fate ?? 'unknown',
-          onHeld: () => {
+          keyMatcher: (templates: readonly string[]) => keyMatcher(templates, 'host-1'),
+          livenessOf: () => wanted.liveness ?? 'unknown',
+          onOwned: () => {
             this.heldTimes++;
             // As the reconciler does: a ledger that was read anew may have to hear again what is not wanted.
-            for (const [short, keys] of this.#desired) ledger.desire(short, keys);
+            for (const [shortId, keys] of this.#desired) ledger.desire(shortId, keys);
             void this.write();
           },
           onFatal: (error: DiscoverError) => void this.fatal.push(error),
@@ -91,17 +91,17 @@ class Host {
 
   /** Writes what the ledger has to do; a failure is a doubt. */
   async write(): Promise<void> {
-    const { tenure } = this.hold;
-    for (const short of [...this.ledger.unsettled()]) {
-      if (tenure === undefined) return;
-      const changes = this.ledger.begin(short);
+    const { ownership } = this.current;
+    for (const shortId of [...this.ledger.unsettled()]) {
+      if (ownership === undefined) return;
+      const changes = this.ledger.begin(shortId);
       try {
-        if (!(await this.registry.commit(layout.ownerKey, tenure, changes))) throw new Error('refused');
-        this.ledger.committed(short, changes);
+        if (!(await this.registry.commit(layout.ownerKey, ownership, changes))) throw new Error('refused');
+        this.ledger.committed(shortId, changes);
       } catch {
-        this.doubt(tenure);
+        this.verifyOwnership(ownership);
       } finally {
-        this.ledger.ended(short);
+        this.ledger.ended(shortId);
       }
     }
   }
@@ -114,10 +114,10 @@ class Host {
     this.ledger.desire(shortOf(n), keysOf(layout, shortOf(n), services));
   }
 
-  doubt(tenure: Tenure | undefined): void {
-    assert.ok(tenure);
-    this.hold.tenure = undefined;
-    this.keeper.tell({ kind: 'doubt', tenure, reason: 'test' });
+  verifyOwnership(ownership: Ownership | undefined): void {
+    assert.ok(ownership);
+    this.current.ownership = undefined;
+    this.keeper.tell({ kind: 'verify', ownership, reason: 'test' });
   }
 
   /** Dead without a word: whatever it still asks, nobody hears. */
@@ -143,7 +143,7 @@ class Stage {
     const host = this.start('first', wanted);
     for (const n of numbers) host.desire(n, 'web');
     await this.clock.settle();
-    assert.ok(host.hold.tenure);
+    assert.ok(host.current.ownership);
     return host;
   }
 
@@ -170,7 +170,7 @@ describe('LeaseKeeper begins and', () => {
     const [claim, ...more] = stage.store.history;
     assert.deepEqual(more, []);
     assert.equal(claim?.key, '/p/owner/h');
-    assert.deepEqual(host.hold.tenure, { lease: claim?.lease, revision: String(claim?.revision) });
+    assert.deepEqual(host.current.ownership, { lease: claim?.lease, revision: String(claim?.revision) });
     assert.equal(stage.store.leases.get(claim?.lease ?? '')?.grantedSeconds, 10);
     assert.equal(host.metrics.claims, 1);
   });
@@ -194,13 +194,13 @@ describe('LeaseKeeper begins and', () => {
   test('follows an owner that released itself at once, on the same lease, and rewrites nothing', async () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1, 2);
-    const lease = first.hold.tenure?.lease;
+    const lease = first.current.ownership?.lease;
     await first.stop();
     const before = stage.store.history.length;
-    const second = stage.start('second', { fate: 'unknown' });
+    const second = stage.start('second', { liveness: 'unknown' });
     for (const n of [1, 2]) second.desire(n, 'web');
     await stage.clock.settle();
-    assert.equal(second.hold.tenure?.lease, lease);
+    assert.equal(second.current.ownership?.lease, lease);
     assert.deepEqual(
       stage.since(before).map(({ key }) => key),
       [layout.ownerKey],
@@ -230,13 +230,13 @@ describe('LeaseKeeper begins and', () => {
   test('follows an owner whose process is gone at once, on the same lease', async () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
-    const lease = first.hold.tenure?.lease;
+    const lease = first.current.ownership?.lease;
     first.kill();
     const before = stage.store.history.length;
-    const second = stage.start('second', { fate: 'gone' });
+    const second = stage.start('second', { liveness: 'gone' });
     second.desire(1, 'web');
     await stage.clock.settle();
-    assert.equal(second.hold.tenure?.lease, lease);
+    assert.equal(second.current.ownership?.lease, lease);
     assert.deepEqual(stage.touched(before), []);
   });
 
@@ -244,7 +244,7 @@ describe('LeaseKeeper begins and', () => {
     const stage = new Stage();
     await stage.publishing({}, 1);
     const before = stage.store.history.length;
-    const second = stage.start('second', { fate: 'alive' });
+    const second = stage.start('second', { liveness: 'alive' });
     await stage.clock.settle();
     assert.deepEqual(
       second.fatal.map(({ code }) => code),
@@ -254,7 +254,7 @@ describe('LeaseKeeper begins and', () => {
     await stage.clock.advance(60_000);
     assert.deepEqual(stage.since(before), []);
     assert.equal(second.fatal.length, 1);
-    assert.equal(second.hold.tenure, undefined);
+    assert.equal(second.current.ownership, undefined);
   });
 
   test('stays out where an owner it knows nothing of renews its lease', async () => {
@@ -262,7 +262,7 @@ describe('LeaseKeeper begins and', () => {
     await stage.publishing({}, 1);
     await stage.clock.advance(700);
     const before = stage.store.history.length;
-    const second = stage.start('second', { fate: 'unknown' });
+    const second = stage.start('second', { liveness: 'unknown' });
     await stage.clock.until(() => second.fatal.length > 0, 5_000);
     assert.equal(second.fatal[0]?.code, 'HOST_ID_TAKEN');
     assert.deepEqual(stage.since(before), []);
@@ -273,7 +273,7 @@ describe('LeaseKeeper begins and', () => {
       const stage = new Stage();
       await stage.publishing({}, 1);
       await stage.clock.advance(20_000 + offset);
-      const second = stage.start('second', { fate: 'unknown' });
+      const second = stage.start('second', { liveness: 'unknown' });
       await stage.clock.advance(20_000);
       assert.deepEqual(
         second.fatal.map(({ code }) => code),
@@ -288,13 +288,13 @@ describe('LeaseKeeper begins and', () => {
       const stage = new Stage();
       const first = await stage.publishing({}, 1);
       await stage.clock.advance(20_000 + offset);
-      const lease = first.hold.tenure?.lease;
+      const lease = first.current.ownership?.lease;
       first.kill();
       const before = stage.store.history.length;
-      const second = stage.start('second', { fate: 'unknown' });
+      const second = stage.start('second', { liveness: 'unknown' });
       second.desire(1, 'web');
-      await stage.clock.until(() => second.hold.tenure !== undefined, 6_000);
-      assert.equal(second.hold.tenure?.lease, lease, `killed ${offset} ms after a renewal`);
+      await stage.clock.until(() => second.current.ownership !== undefined, 6_000);
+      assert.equal(second.current.ownership?.lease, lease, `killed ${offset} ms after a renewal`);
       await stage.clock.advance(20_000);
       assert.deepEqual(stage.touched(before), []);
     }
@@ -304,14 +304,14 @@ describe('LeaseKeeper begins and', () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
     await stage.clock.advance(1_500);
-    const lease = first.hold.tenure?.lease ?? '';
+    const lease = first.current.ownership?.lease ?? '';
     first.kill();
-    const second = stage.start('second', { fate: 'unknown' });
+    const second = stage.start('second', { liveness: 'unknown' });
     await stage.clock.advance(300);
     stage.store.keepAlive(lease);
-    await stage.clock.until(() => second.hold.tenure !== undefined, 9_500);
+    await stage.clock.until(() => second.current.ownership !== undefined, 9_500);
     assert.deepEqual(second.fatal, []);
-    assert.equal(second.hold.tenure?.lease, lease);
+    assert.equal(second.current.ownership?.lease, lease);
   });
 
   test('follows an owner whose lease ends while it waits', async () => {
@@ -319,8 +319,8 @@ describe('LeaseKeeper begins and', () => {
     const first = await stage.publishing({}, 1);
     first.kill();
     await stage.clock.advance(7_500);
-    const second = stage.start('second', { fate: 'unknown' });
-    await stage.clock.until(() => second.hold.tenure !== undefined, 4_000);
+    const second = stage.start('second', { liveness: 'unknown' });
+    await stage.clock.until(() => second.current.ownership !== undefined, 4_000);
     assert.deepEqual(second.fatal, []);
   });
 
@@ -330,8 +330,8 @@ describe('LeaseKeeper begins and', () => {
       stage.store.apply([{ key: layout.ownerKey, value }]);
       const host = stage.start('first');
       await stage.clock.settle();
-      assert.ok(host.hold.tenure, value);
-      assert.ok(stage.store.leases.has(host.hold.tenure.lease));
+      assert.ok(host.current.ownership, value);
+      assert.ok(stage.store.leases.has(host.current.ownership.lease));
     }
   });
 
@@ -341,7 +341,7 @@ describe('LeaseKeeper begins and', () => {
       call === 'claim' ? { kind: 'slow', requestMs: 20, replyMs: 20 } : undefined;
     const hosts = [stage.start('first', { fault: slow }), stage.start('second', { fault: slow })];
     await stage.clock.advance(20_000);
-    assert.equal(hosts.filter(({ hold }) => hold.tenure !== undefined).length, 1);
+    assert.equal(hosts.filter(({ current }) => current.ownership !== undefined).length, 1);
     assert.equal(hosts.filter(({ fatal }) => fatal[0]?.code === 'HOST_ID_TAKEN').length, 1);
   });
 
@@ -352,13 +352,13 @@ describe('LeaseKeeper begins and', () => {
     const late = stage.start('late', { fault: slow });
     await stage.clock.advance(20);
     const first = await stage.publishing({}, 1);
-    const { tenure } = first.hold;
+    const { ownership } = first.current;
     await stage.clock.advance(20_000);
     assert.deepEqual(
       late.fatal.map(({ code }) => code),
       ['HOST_ID_TAKEN'],
     );
-    assert.equal(first.hold.tenure, tenure);
+    assert.equal(first.current.ownership, ownership);
     assert.equal(stage.owner().instance, 'first');
   });
 
@@ -369,36 +369,36 @@ describe('LeaseKeeper begins and', () => {
       call === 'claim' && claims++ === 0 ? { kind: 'ambiguous' } : undefined;
     const host = stage.start('first', { fault });
     await stage.clock.advance(1_000);
-    assert.equal(host.hold.tenure?.revision, String(stage.store.keys.get(layout.ownerKey)?.revision));
+    assert.equal(host.current.ownership?.revision, String(stage.store.keys.get(layout.ownerKey)?.revision));
     assert.equal(stage.store.leases.size, 1, 'and does not leave a lease behind');
   });
 
   test('moves the keys to a new lease when the TTL is another, without a delete', async () => {
     const stage = new Stage();
     const first = await stage.publishing({ ttlSeconds: 10 }, 1, 2);
-    const lease = first.hold.tenure?.lease;
+    const lease = first.current.ownership?.lease;
     await first.stop();
     const before = stage.store.history.length;
     const second = stage.start('second', { ttlSeconds: 30 });
     for (const n of [1, 2]) second.desire(n, 'web');
     await stage.clock.settle();
-    assert.notEqual(second.hold.tenure?.lease, lease);
+    assert.notEqual(second.current.ownership?.lease, lease);
     await stage.clock.advance(60_000);
     const touched = stage.touched(before);
     assert.equal(touched.length, 4);
     for (const change of touched) {
-      assert.equal(change.lease, second.hold.tenure?.lease);
+      assert.equal(change.lease, second.current.ownership?.lease);
       assert.notEqual(change.value, undefined);
     }
     assert.equal(stage.store.keys.size, 5);
-    assert.equal(stage.store.leases.get(second.hold.tenure?.lease ?? '')?.grantedSeconds, 30);
+    assert.equal(stage.store.leases.get(second.current.ownership?.lease ?? '')?.grantedSeconds, 30);
   });
 
   test('finds what its predecessor published in another realm', async () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
     const elsewhere = `/p/service/web/old-realm/h/${shortOf(1)}`;
-    stage.store.apply([{ key: elsewhere, value: 'tcp://10.0.0.1:1' }], first.hold.tenure?.lease);
+    stage.store.apply([{ key: elsewhere, value: 'tcp://10.0.0.1:1' }], first.current.ownership?.lease);
     await first.stop();
     const second = stage.start('second');
     second.desire(1, 'web');
@@ -410,7 +410,7 @@ describe('LeaseKeeper begins and', () => {
   test('finds the further ports of a name', async () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
-    stage.store.apply([{ key: `${keyOf(1)}:443`, value: 'tcp://10.0.0.1:2' }], first.hold.tenure?.lease);
+    stage.store.apply([{ key: `${keyOf(1)}:443`, value: 'tcp://10.0.0.1:2' }], first.current.ownership?.lease);
     await first.stop();
     const second = stage.start('second');
     await stage.clock.settle();
@@ -464,13 +464,13 @@ describe('LeaseKeeper holds and', () => {
   test('keeps its lease through failures that are shorter than the TTL', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    const { tenure } = host.hold;
+    const { ownership } = host.current;
     const { revision } = stage.store;
     host.fault(() => ({ kind: 'unavailable' }));
     await stage.clock.advance(7_500);
     host.fault(() => undefined);
     await stage.clock.advance(60_000);
-    assert.equal(host.hold.tenure, tenure);
+    assert.equal(host.current.ownership, ownership);
     assert.equal(stage.store.revision, revision);
   });
 
@@ -488,21 +488,21 @@ describe('LeaseKeeper holds and', () => {
   test('takes a new lease when its own has ended, and has everything rewritten', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1, 2);
-    const lease = host.hold.tenure?.lease;
+    const lease = host.current.ownership?.lease;
     host.fault(() => ({ kind: 'unavailable' }));
     await stage.clock.advance(15_000);
     assert.equal(stage.store.keys.size, 0);
     host.fault(() => undefined);
     await stage.clock.advance(2_000);
-    assert.notEqual(host.hold.tenure?.lease, lease);
+    assert.notEqual(host.current.ownership?.lease, lease);
     assert.equal(stage.store.keys.size, 5);
-    for (const { lease: on } of stage.store.keys.values()) assert.equal(on, host.hold.tenure?.lease);
+    for (const { lease: on } of stage.store.keys.values()) assert.equal(on, host.current.ownership?.lease);
   });
 
   test('notices with the next renewal that its lease was revoked', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    stage.store.revoke(host.hold.tenure?.lease ?? '');
+    stage.store.revoke(host.current.ownership?.lease ?? '');
     assert.equal(stage.store.keys.size, 0);
     await stage.clock.advance(2_100);
     assert.equal(stage.store.keys.size, 3);
@@ -512,44 +512,44 @@ describe('LeaseKeeper holds and', () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
     host.fault(() => ({ kind: 'unavailable' }));
-    const { tenure } = host.hold;
-    assert.ok(tenure);
-    host.keeper.tell({ kind: 'doubt', tenure, reason: 'test' });
+    const { ownership } = host.current;
+    assert.ok(ownership);
+    host.keeper.tell({ kind: 'verify', ownership, reason: 'test' });
     await stage.clock.advance(1_000);
-    assert.equal(host.hold.tenure, undefined);
+    assert.equal(host.current.ownership, undefined);
   });
 
   test('claims once for several doubts about one tenure', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    const { tenure } = host.hold;
-    for (let n = 0; n < 5; n++) host.doubt(tenure);
+    const { ownership } = host.current;
+    for (let n = 0; n < 5; n++) host.verifyOwnership(ownership);
     await stage.clock.advance(1_000);
     assert.equal(host.metrics.claims, 2);
-    assert.ok(host.hold.tenure);
+    assert.ok(host.current.ownership);
   });
 
   test('takes no notice of a doubt about a tenure long since replaced', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    const { tenure: old } = host.hold;
-    host.doubt(old);
+    const { ownership: old } = host.current;
+    host.verifyOwnership(old);
     await stage.clock.advance(1_000);
-    const { tenure } = host.hold;
+    const { ownership } = host.current;
     assert.ok(old);
-    host.keeper.tell({ kind: 'doubt', tenure: old, reason: 'late' });
+    host.keeper.tell({ kind: 'verify', ownership: old, reason: 'late' });
     await stage.clock.advance(1_000);
-    assert.equal(host.hold.tenure, tenure);
+    assert.equal(host.current.ownership, ownership);
   });
 
   test('keeps its lease and rewrites nothing when a doubt was unfounded', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    const lease = host.hold.tenure?.lease;
+    const lease = host.current.ownership?.lease;
     const before = stage.store.history.length;
-    host.doubt(host.hold.tenure);
+    host.verifyOwnership(host.current.ownership);
     await stage.clock.advance(1_000);
-    assert.equal(host.hold.tenure?.lease, lease);
+    assert.equal(host.current.ownership?.lease, lease);
     assert.deepEqual(
       stage.since(before).map(({ key }) => key),
       [layout.ownerKey],
@@ -567,7 +567,7 @@ describe('LeaseKeeper holds and', () => {
     host.desire(2);
     const before = stage.store.history.length;
     await stage.clock.advance(10_000);
-    assert.ok(host.hold.tenure);
+    assert.ok(host.current.ownership);
     assert.deepEqual(stage.touched(before), []);
     assert.equal(stage.store.keys.has(keyOf(2)), false);
   });
@@ -592,27 +592,27 @@ describe('LeaseKeeper holds and', () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
     first.fault(() => ({ kind: 'unavailable' }));
-    const second = stage.start('second', { fate: 'gone' });
+    const second = stage.start('second', { liveness: 'gone' });
     await stage.clock.settle();
-    assert.ok(second.hold.tenure);
+    assert.ok(second.current.ownership);
     first.fault(() => undefined);
-    first.doubt(first.hold.tenure);
+    first.verifyOwnership(first.current.ownership);
     await stage.clock.advance(20_000);
     assert.deepEqual(
       first.fatal.map(({ code }) => code),
       ['HOST_ID_TAKEN'],
     );
-    assert.equal(first.hold.tenure, undefined);
+    assert.equal(first.current.ownership, undefined);
   });
 
   test('begins again after a crash, as its own successor', async () => {
     const stage = new Stage();
-    const host = await stage.publishing({ fate: 'alive' }, 1);
-    const lease = host.hold.tenure?.lease;
+    const host = await stage.publishing({ liveness: 'alive' }, 1);
+    const lease = host.current.ownership?.lease;
     const before = stage.store.history.length;
     host.crash(new Error('test'));
     await stage.clock.advance(1_000);
-    assert.equal(host.hold.tenure?.lease, lease);
+    assert.equal(host.current.ownership?.lease, lease);
     assert.deepEqual(stage.touched(before), []);
     host.asked.length = 0;
     await stage.clock.advance(20_000);
@@ -655,7 +655,7 @@ describe('LeaseKeeper audits and', () => {
       await audit(stage, host);
       right.set(layout.ownerKey, stage.store.keys.get(layout.ownerKey)?.value ?? '');
       assert.deepEqual(values(), right);
-      for (const { lease: on } of stage.store.keys.values()) assert.equal(on, host.hold.tenure?.lease);
+      for (const { lease: on } of stage.store.keys.values()) assert.equal(on, host.current.ownership?.lease);
       const { revision } = stage.store;
       await audit(stage, host);
       assert.equal(stage.store.revision, revision, 'and once is enough');
@@ -665,7 +665,7 @@ describe('LeaseKeeper audits and', () => {
   test('notices that its lease is gone', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    stage.store.revoke(host.hold.tenure?.lease ?? '');
+    stage.store.revoke(host.current.ownership?.lease ?? '');
     await audit(stage, host);
     assert.equal(stage.store.keys.size, 3);
   });
@@ -696,7 +696,7 @@ describe('LeaseKeeper audits and', () => {
     await host.write();
     host.fault((call) => (call === 'owner' ? { kind: 'slow', requestMs: 200, replyMs: 0 } : undefined));
     await stage.clock.advance(5_000);
-    assert.ok(host.hold.tenure);
+    assert.ok(host.current.ownership);
     assert.deepEqual(host.warnings, []);
   });
 
@@ -710,10 +710,10 @@ describe('LeaseKeeper audits and', () => {
   test('takes a question without an answer for no difference', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    const { tenure } = host.hold;
+    const { ownership } = host.current;
     host.fault((call) => (call === 'lease' ? { kind: 'unavailable' } : undefined));
     await audit(stage, host);
-    assert.equal(host.hold.tenure, tenure);
+    assert.equal(host.current.ownership, ownership);
   });
 });
 
@@ -726,7 +726,7 @@ describe('LeaseKeeper is refused or hears nothing and', () => {
     assert.deepEqual(host.fatal, []);
     host.fault(() => undefined);
     await stage.clock.advance(1_000);
-    assert.ok(host.hold.tenure);
+    assert.ok(host.current.ownership);
   });
 
   test('says so about once a minute', async () => {
@@ -757,7 +757,7 @@ describe('LeaseKeeper is refused or hears nothing and', () => {
     assert.ok(host.asked.length > 400 && host.asked.length < 1_500, `${host.asked.length} tries`);
     host.fault(() => undefined);
     await stage.clock.advance(11_000);
-    assert.ok(host.hold.tenure);
+    assert.ok(host.current.ownership);
   });
 
   test('holds soon after calls hung at every step', async () => {
@@ -769,7 +769,7 @@ describe('LeaseKeeper is refused or hears nothing and', () => {
         call === step && hung++ < 3 ? { kind: 'hang' } : undefined;
       const host = stage.start('first', { fault });
       await stage.clock.advance(8_000);
-      assert.ok(host.hold.tenure, step);
+      assert.ok(host.current.ownership, step);
       assert.ok(hung >= 4, step);
     }
   });
@@ -785,7 +785,7 @@ describe('LeaseKeeper stops and', () => {
     assert.deepEqual(stage.touched(before), []);
     assert.equal(stage.owner().released, true);
     assert.equal(stage.owner().instance, 'first');
-    assert.equal(host.hold.tenure, undefined);
+    assert.equal(host.current.ownership, undefined);
     await stage.clock.advance(9_999);
     assert.equal(stage.store.keys.size, 3, 'the successor has a whole TTL to come');
     const { revision } = stage.store;
@@ -815,12 +815,12 @@ describe('LeaseKeeper stops and', () => {
   test('does not take back the host from one that has taken it over', async () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
-    const second = stage.start('second', { fate: 'gone' });
+    const second = stage.start('second', { liveness: 'gone' });
     await stage.clock.settle();
     await first.stop();
     assert.equal(stage.owner().instance, 'second');
     assert.equal(stage.owner().released, false);
-    assert.ok(second.hold.tenure);
+    assert.ok(second.current.ownership);
   });
 
   test('ends in time while etcd says nothing', async () => {

@@ -1,7 +1,8 @@
 /** What is left to do between what etcd should hold and what it is known to hold. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Change, Ledger } from '../../src/model/ledger.ts';
+import type { Change } from '../../src/layout/keys.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
 
 const put = (key: string, value: string): Change => ({ key, value });
 const remove = (key: string): Change => ({ key, value: undefined });
@@ -12,20 +13,20 @@ const none = keys();
 function reading(
   found: Record<string, Record<string, string | undefined>>,
 ): Map<string, Map<string, string | undefined>> {
-  return new Map(Object.entries(found).map(([short, held]) => [short, new Map(Object.entries(held))]));
+  return new Map(Object.entries(found).map(([shortId, held]) => [shortId, new Map(Object.entries(held))]));
 }
 
 /** An answer about keys on a lease, as `differs` takes it. */
 function held(found: Record<string, string[]>): Map<string, Map<string, string | undefined>> {
   return new Map(
-    Object.entries(found).map(([short, names]) => [short, new Map(names.map((name) => [name, undefined]))]),
+    Object.entries(found).map(([shortId, names]) => [shortId, new Map(names.map((name) => [name, undefined]))]),
   );
 }
 
-function commit(ledger: Ledger, short: string): Change[] {
-  const changes = ledger.begin(short);
-  ledger.committed(short, changes);
-  ledger.ended(short);
+function commit(ledger: Ledger, shortId: string): Change[] {
+  const changes = ledger.begin(shortId);
+  ledger.committed(shortId, changes);
+  ledger.ended(shortId);
   return changes;
 }
 
@@ -177,8 +178,8 @@ describe('Ledger.load', () => {
     ledger.desire('c1', keys(['a', '1']));
     ledger.desire('c2', keys(['b', '2']));
     ledger.desire('c3', keys(['c', '3']));
-    const inDoubt = ledger.load(reading({ c1: { a: '1' }, c2: { b: 'of the other' }, c4: { d: '4' } }), true);
-    assert.deepEqual(inDoubt.sort(), ['c2', 'c3', 'c4']);
+    const uncertain = ledger.load(reading({ c1: { a: '1' }, c2: { b: 'of the other' }, c4: { d: '4' } }), true);
+    assert.deepEqual(uncertain.sort(), ['c2', 'c3', 'c4']);
     assert.deepEqual([...ledger.unsettled()], []);
     assert.deepEqual([...ledger.published()].sort(), ['c1', 'c2', 'c4']);
     assert.equal(ledger.desired('c3'), undefined);

@@ -95,7 +95,7 @@ test('a quantile lies within its bucket, and beyond the last limit at that', () 
 });
 
 const container = (id: string, rest: Partial<Container>): Container => ({
-  ...{ id, state: 'published', services: [], refusals: [], trouble: null },
+  ...{ id, state: 'published', services: [], refusals: [], outage: null },
   ...rest,
 });
 
@@ -104,12 +104,12 @@ test('each service of a container is a row, and what is not there yet has the st
     { name: 'web', key: '/a', url: 'tcp://10.0.0.5:1', published: true },
     { name: 'api', key: '/b', url: 'tcp://10.0.0.5:2', published: false },
   ];
-  const rows = serviceRows([container('c1', { state: 'parked', services })]);
+  const rows = serviceRows([container('c1', { state: 'quarantined', services })]);
   assert.deepEqual(
     rows.map(({ name, state }) => [name, state]),
     [
       ['web', 'published'],
-      ['api', 'parked'],
+      ['api', 'quarantined'],
     ],
   );
 });
@@ -119,7 +119,7 @@ test('what is not published stands below its reason, the most frequent first, on
   const found = problemsOf([
     container('c1', { refusals: [refusal('loopback', 'a:1'), refusal('not-published', 'b:1')] }),
     container('c2', { refusals: [refusal('not-published', 'b:2'), refusal('constructor', 'c:1')] }),
-    container('c3', { state: 'unreadable', trouble: { detail: 'no answer', remedy: 'ask' } }),
+    container('c3', { state: 'unreadable', outage: { detail: 'no answer', remedy: 'ask' } }),
   ]);
   assert.deepEqual(
     found.map(({ title, remedy, entries }) => [title, remedy, entries.map((one) => `${one.container} ${one.entry}`)]),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { parseArguments } from '../../src/arguments.ts';
+import { parseArguments } from '../../src/commands/arguments.ts';
 import { type OptionRow, optionTable } from '../../src/config/options.ts';
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');

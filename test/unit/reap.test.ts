@@ -4,19 +4,19 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { parseArguments } from '../../src/arguments.ts';
+import { parseArguments } from '../../src/commands/arguments.ts';
 import { resolveEtcd } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
 import { codeOf } from '../../src/errors.ts';
-import { hostOf } from '../../src/model/keys.ts';
+import type { Fleet, KeyRevision } from '../../src/etcd/registry.ts';
+import { hostOf } from '../../src/layout/keys.ts';
 import { type HostKeys, readFleet, removeHost } from '../../src/reap/fleet.ts';
 import { parseHosts } from '../../src/reap/living.ts';
 import { type Plan, planReap, type Wish } from '../../src/reap/plan.ts';
 import { asJson, asText } from '../../src/reap/report.ts';
 import { type FileSettings, readSettings, settingNames } from '../../src/reap/settings.ts';
-import type { Fleet, KeyMark } from '../../src/registry/registry.ts';
 
-const mark = (key: string, lease = '0', revision = '1'): KeyMark => ({ key, lease, revision });
+const keyRevision = (key: string, lease = '0', revision = '1'): KeyRevision => ({ key, lease, revision });
 
 describe('the host of a key', () => {
   const cases: [key: string, host: string | undefined][] = [
@@ -42,9 +42,9 @@ describe('the host of a key', () => {
 
 const leased = (host: string): [string, HostKeys] => [
   host,
-  { owner: mark(`/p/owner/${host}`, '7'), keys: [mark(`/p/host/${host}/a`, '7')] },
+  { owner: keyRevision(`/p/owner/${host}`, '7'), keys: [keyRevision(`/p/host/${host}/a`, '7')] },
 ];
-const left = (host: string): [string, HostKeys] => [host, { keys: [mark(`/p/host/${host}/a`)] }];
+const left = (host: string): [string, HostKeys] => [host, { keys: [keyRevision(`/p/host/${host}/a`)] }];
 const nine = Array.from({ length: 9 }, (_, index) => leased(`live-${index}`));
 const wish: Wish = { living: undefined, force: new Set(), maxPercent: 20, allowEmpty: false };
 const planOf = (hosts: [string, HostKeys][], given: Partial<Wish> = {}): Plan =>
@@ -56,20 +56,20 @@ describe('by leases', () => {
     assert.deepEqual(goes(planOf([...nine, left('i-1')])), ['i-1: no lease']));
 
   const living: [what: string, found: HostKeys][] = [
-    ['whose owner key hangs on one', { owner: mark('/p/owner/i-1', '7'), keys: [mark('/p/host/i-1/a')] }],
-    ['one of whose keys does', { keys: [mark('/p/host/i-1/a'), mark('/p/host/i-1/b', '7')] }],
+    ['whose owner key hangs on one', { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a')] }],
+    ['one of whose keys does', { keys: [keyRevision('/p/host/i-1/a'), keyRevision('/p/host/i-1/b', '7')] }],
   ];
   for (const [what, found] of living) {
     test(`a host stays ${what}`, () => assert.deepEqual(goes(planOf([...nine, ['i-1', found]])), []));
   }
 
   test('an owner key that hangs on none speaks for nobody', () => {
-    const found = { owner: mark('/p/owner/i-1'), keys: [mark('/p/host/i-1/a')] };
+    const found = { owner: keyRevision('/p/owner/i-1'), keys: [keyRevision('/p/host/i-1/a')] };
     assert.deepEqual(goes(planOf([...nine, ['i-1', found]])), ['i-1: no lease']);
   });
 
   test('a host that has nothing but an owner key has nothing to lose', () =>
-    assert.deepEqual(goes(planOf([...nine, ['i-1', { owner: mark('/p/owner/i-1'), keys: [] }]])), []));
+    assert.deepEqual(goes(planOf([...nine, ['i-1', { owner: keyRevision('/p/owner/i-1'), keys: [] }]])), []));
 });
 
 describe('by a list', () => {
@@ -86,7 +86,7 @@ describe('by a list', () => {
   });
 
   test('a host that it leaves out goes with keys on a lease, where no owner is', () => {
-    const plan = planOf([['i-2', { keys: [mark('/p/host/i-2/a', '7')] }]], { living });
+    const plan = planOf([['i-2', { keys: [keyRevision('/p/host/i-2/a', '7')] }]], { living });
     assert.deepEqual(goes(plan), ['i-2: not in the list']);
   });
 });
@@ -134,23 +134,25 @@ describe('how much may go', () => {
 });
 
 /** An etcd of a few lines. `before` comes between the wish to delete and the deed. */
-function fleetOf(marks: Map<string, KeyMark>, before: (times: number) => void = () => {}): Fleet {
+function fleetOf(keyRevisions: Map<string, KeyRevision>, before: (times: number) => void = () => {}): Fleet {
   let times = 0;
   return {
-    marks: async (prefix) => [...marks.values()].filter(({ key }) => key.startsWith(prefix)),
+    keyRevisions: async (prefix) => [...keyRevisions.values()].filter(({ key }) => key.startsWith(prefix)),
     removeIf: async (unchanged, keys) => {
       before(times++);
-      if (unchanged.some(({ key, revision }) => (marks.get(key)?.revision ?? '0') !== revision)) return false;
-      for (const key of keys) marks.delete(key);
+      if (unchanged.some(({ key, revision }) => (keyRevisions.get(key)?.revision ?? '0') !== revision)) return false;
+      for (const key of keys) keyRevisions.delete(key);
       return true;
     },
   };
 }
 
 describe('taking away', () => {
-  const written = (count: number): Map<string, KeyMark> => {
+  const written = (count: number): Map<string, KeyRevision> => {
     const keys = Array.from({ length: count }, (_, index) => `/p/host/i-1/${String(index).padStart(12, '0')}`);
-    return new Map([...keys, '/p/host/i-12/a', '/p/meta/i-1', '/p/service/i-1/i-1'].map((key) => [key, mark(key)]));
+    return new Map(
+      [...keys, '/p/host/i-12/a', '/p/meta/i-1', '/p/service/i-1/i-1'].map((key) => [key, keyRevision(key)]),
+    );
   };
   const remove = async (fleet: Fleet, isForced = false): Promise<number[]> => {
     const found = (await readFleet(fleet, '/p')).get('i-1');
@@ -160,41 +162,41 @@ describe('taking away', () => {
   };
 
   test('goes in transactions of at most 127 keys, and leaves everything else (registry of a few lines)', async () => {
-    const marks = written(300);
-    assert.deepEqual(await remove(fleetOf(marks)), [127, 127, 46]);
-    assert.deepEqual([...marks.keys()], ['/p/host/i-12/a', '/p/meta/i-1', '/p/service/i-1/i-1']);
+    const keyRevisions = written(300);
+    assert.deepEqual(await remove(fleetOf(keyRevisions)), [127, 127, 46]);
+    assert.deepEqual([...keyRevisions.keys()], ['/p/host/i-12/a', '/p/meta/i-1', '/p/service/i-1/i-1']);
   });
 
   test('ends where a key has been written meanwhile (registry of a few lines)', async () => {
-    const marks = written(300);
+    const keyRevisions = written(300);
     const key = '/p/host/i-1/000000000200';
-    const fleet = fleetOf(marks, (times) => times === 1 && marks.set(key, mark(key, '0', '9')));
+    const fleet = fleetOf(keyRevisions, (times) => times === 1 && keyRevisions.set(key, keyRevision(key, '0', '9')));
     assert.deepEqual(await remove(fleet), [127]);
-    assert.equal(marks.size, 173 + 3);
+    assert.equal(keyRevisions.size, 173 + 3);
   });
 
   test('ends where an owner has come meanwhile, unless forced (registry of a few lines)', async () => {
-    const owner = mark('/p/owner/i-1', '7', '9');
+    const owner = keyRevision('/p/owner/i-1', '7', '9');
     for (const isForced of [false, true]) {
-      const marks = written(200);
-      const fleet = fleetOf(marks, (times) => times === 1 && marks.set(owner.key, owner));
+      const keyRevisions = written(200);
+      const fleet = fleetOf(keyRevisions, (times) => times === 1 && keyRevisions.set(owner.key, owner));
       assert.deepEqual(await remove(fleet, isForced), isForced ? [127, 73] : [127]);
     }
   });
 
   test('goes with an owner key that speaks for nobody, and stays as it was (registry of a few lines)', async () => {
-    const marks = written(3);
-    marks.set('/p/owner/i-1', mark('/p/owner/i-1', '0', '5'));
-    assert.deepEqual(await remove(fleetOf(marks)), [3]);
-    assert.ok(marks.has('/p/owner/i-1'));
+    const keyRevisions = written(3);
+    keyRevisions.set('/p/owner/i-1', keyRevision('/p/owner/i-1', '0', '5'));
+    assert.deepEqual(await remove(fleetOf(keyRevisions)), [3]);
+    assert.ok(keyRevisions.has('/p/owner/i-1'));
   });
 
   test('does nothing where the owner key is another than was seen (registry of a few lines)', async () => {
-    const marks = written(3);
-    marks.set('/p/owner/i-1', mark('/p/owner/i-1', '0', '5'));
-    const fleet = fleetOf(marks, () => marks.set('/p/owner/i-1', mark('/p/owner/i-1', '7', '9')));
+    const keyRevisions = written(3);
+    keyRevisions.set('/p/owner/i-1', keyRevision('/p/owner/i-1', '0', '5'));
+    const fleet = fleetOf(keyRevisions, () => keyRevisions.set('/p/owner/i-1', keyRevision('/p/owner/i-1', '7', '9')));
     assert.deepEqual(await remove(fleet), []);
-    assert.equal(marks.size, 7);
+    assert.equal(keyRevisions.size, 7);
   });
 });
 
@@ -316,7 +318,10 @@ describe('the command line', () => {
 });
 
 describe('the report', () => {
-  const plan = planOf([...nine, ['i-1', { keys: [mark('/p/host/i-1/a'), mark('/p/host/i-1/\u001b[2J')] }]]);
+  const plan = planOf([
+    ...nine,
+    ['i-1', { keys: [keyRevision('/p/host/i-1/a'), keyRevision('/p/host/i-1/\u001b[2J')] }],
+  ]);
   const report = { plan, source: 'lease', isDryRun: true, deleted: new Map<string, string[]>() };
 
   test('of a dry run names every key that would go, and spells out what would steer a terminal', () =>

@@ -1,13 +1,13 @@
 /** What a look, a death, a list or a reading changes in what etcd should hold, and what it does not. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
+import { layoutOf } from '../../src/layout/keys.ts';
+import type { Observation } from '../../src/lifecycle/observation.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
-import type { ContainerId, Inspection, Refusal } from '../../src/model/container.ts';
-import { layoutOf } from '../../src/model/keys.ts';
-import { Ledger } from '../../src/model/ledger.ts';
-import type { Fact } from '../../src/model/messages.ts';
-import { Remarks } from '../../src/model/remarks.ts';
+import { Conditions } from '../../src/reconcile/conditions.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
 import { Reconciler } from '../../src/reconcile/reconciler.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { idOf } from '../sim/docker.ts';
@@ -28,7 +28,7 @@ class Stage {
   readonly clock = new VirtualClock();
   readonly ledger = new Ledger();
   readonly metrics = createMetrics();
-  readonly remarks = new Remarks();
+  readonly conditions = new Conditions();
   readonly lines: { readonly fields: object; readonly message: string }[] = [];
   readonly looks: ContainerId[] = [];
   readonly told: string[] = [];
@@ -36,18 +36,18 @@ class Stage {
   resyncs = 0;
   lists = 0;
   readonly reconciler: Reconciler;
-  #tick = 0;
+  #nextSequence = 0;
 
   constructor() {
-    const { clock, ledger, metrics, remarks, looks, told } = this;
+    const { clock, ledger, metrics, conditions, looks, told } = this;
     const write = (fields: object, message: string) => void this.lines.push({ fields, message });
     const log: Log = { error: write, warn: write, info() {}, debug() {}, child: () => log };
     this.reconciler = new Reconciler(
       {
-        ...{ clock, log, metrics, ledger, remarks, layout },
-        tick: () => this.tick(),
-        look: (id) => void looks.push(id),
-        writer: { name: 'writer', tell: (short) => void told.push(short) },
+        ...{ clock, log, metrics, ledger, conditions, layout },
+        nextSequence: () => this.nextSequence(),
+        inspect: (id) => void looks.push(id),
+        writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: () => void this.resyncs++,
         onListed: () => void this.lists++,
       },
@@ -55,16 +55,16 @@ class Stage {
     );
   }
 
-  tick(): number {
-    return ++this.#tick;
+  nextSequence(): number {
+    return ++this.#nextSequence;
   }
 
-  tell(...facts: Fact[]): void {
-    this.reconciler.receive(facts);
+  tell(...observations: Observation[]): void {
+    this.reconciler.receive(observations);
   }
 
-  looked(id: ContainerId, inspection: Inspection, began = this.tick()): void {
-    this.tell({ kind: 'looked', id, at: 0, began, inspection });
+  looked(id: ContainerId, inspection: Inspection, began = this.nextSequence()): void {
+    this.tell({ kind: 'inspected', id, at: 0, began, inspection });
   }
 
   died(id: ContainerId, at: number): void {
@@ -73,20 +73,20 @@ class Stage {
 
   listed(
     listed: readonly (ContainerId | [ContainerId, string])[],
-    { thorough = false, began = this.tick() } = {},
+    { full = false, began = this.nextSequence() } = {},
   ): void {
     const containers = listed.map((item) => {
       const [id, fingerprint] = typeof item === 'string' ? [item, 'running'] : item;
       return { id, fingerprint };
     });
-    this.tell({ kind: 'listed', began, containers, thorough });
+    this.tell({ kind: 'listed', began, containers, full });
   }
 
   /** The writer has its way. */
   commit(): void {
-    for (const short of [...this.ledger.unsettled()]) {
-      this.ledger.committed(short, this.ledger.begin(short));
-      this.ledger.ended(short);
+    for (const shortId of [...this.ledger.unsettled()]) {
+      this.ledger.committed(shortId, this.ledger.begin(shortId));
+      this.ledger.ended(shortId);
     }
     this.told.length = 0;
   }
@@ -94,11 +94,11 @@ class Stage {
   /** What a predecessor has left in etcd. */
   found(...ids: ContainerId[]): void {
     const keysOfEach = ids.map((id): [string, Map<string, string | undefined>] => {
-      const short = id.slice(0, 12);
-      return [short, new Map([[layout.serviceKey('web', short), 'tcp://10.0.0.1:999']])];
+      const shortId = id.slice(0, 12);
+      return [shortId, new Map([[layout.serviceKey('web', shortId), 'tcp://10.0.0.1:999']])];
     });
     this.ledger.load(new Map(keysOfEach));
-    this.tell({ kind: 'read', inDoubt: [] });
+    this.tell({ kind: 'read', uncertain: [] });
   }
 
   /** The ports that etcd should hold for a container. */
@@ -174,7 +174,7 @@ describe('Reconciler takes a look and', () => {
     for (let n = 0; n < 100; n++) stage.looked(c1, failed);
     assert.deepEqual(stage.told, []);
     assert.equal(stage.desired(c1), '1000');
-    assert.equal(stage.metrics.looksFailed, 100);
+    assert.equal(stage.metrics.inspectionsFailed, 100);
   });
 
   test('logs the refusals of a container once for each start', () => {
@@ -380,8 +380,8 @@ describe('Reconciler takes in a list and', () => {
 
   test('looks again where a look and a list that does not show the container overlap', () => {
     const stage = new Stage();
-    const [look, list] = [stage.tick(), stage.tick()];
-    stage.looked(c1, running(100), look);
+    const [inspect, list] = [stage.nextSequence(), stage.nextSequence()];
+    stage.looked(c1, running(100), inspect);
     stage.commit();
     stage.listed([], { began: list });
     assert.deepEqual(stage.looks, [c1]);
@@ -427,7 +427,7 @@ describe('Reconciler takes in a list and', () => {
 
   test('keeps a container that a look saw running after the list began', () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.looked(c1, running(100));
     stage.commit();
     stage.listed([], { began });
@@ -438,7 +438,7 @@ describe('Reconciler takes in a list and', () => {
 
   test('asks for a look at all that it shows when it is thorough', () => {
     const stage = Stage.publishing();
-    stage.listed([c1, c2], { thorough: true });
+    stage.listed([c1, c2], { full: true });
     assert.deepEqual(stage.looks, [c1, c2]);
   });
 
@@ -479,7 +479,7 @@ describe('Reconciler takes in a list and', () => {
 describe('Reconciler is overtaken and', () => {
   test('believes no look that began before a list that does not show the container, but looks again', () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.listed([]);
     stage.looked(c1, running(100), began);
     assert.equal(stage.desired(c1), undefined);
@@ -490,7 +490,7 @@ describe('Reconciler is overtaken and', () => {
 
   test('asks nothing more of a failed look that a list without the container has overtaken', () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.listed([]);
     stage.looked(c1, failed, began);
     stage.looked(c2, down, began);
@@ -500,7 +500,7 @@ describe('Reconciler is overtaken and', () => {
 
   test('believes a look that began before a list that shows the container', () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.listed([c1]);
     stage.looked(c1, running(100), began);
     assert.equal(stage.desired(c1), '1000');
@@ -508,7 +508,7 @@ describe('Reconciler is overtaken and', () => {
 
   test('removes by no list what a look saw after the list began', () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.looked(c1, running(100));
     stage.listed([], { began });
     assert.equal(stage.desired(c1), '1000');
@@ -516,7 +516,7 @@ describe('Reconciler is overtaken and', () => {
 
   test('removes by the next list what the one before was too old to remove', () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.looked(c1, running(100));
     stage.listed([], { began });
     stage.listed([]);
@@ -525,7 +525,7 @@ describe('Reconciler is overtaken and', () => {
 
   test('goes on retrying a container that a list which began before the failed look does not show', async () => {
     const stage = new Stage();
-    const began = stage.tick();
+    const began = stage.nextSequence();
     stage.looked(c1, failed);
     stage.listed([], { began });
     await stage.clock.advance(100);
@@ -534,11 +534,11 @@ describe('Reconciler is overtaken and', () => {
 
   test('lets no list that arrives late override one that began after it', () => {
     const stage = new Stage();
-    const [older, look, newer] = [stage.tick(), stage.tick(), stage.tick()];
+    const [older, inspect, newer] = [stage.nextSequence(), stage.nextSequence(), stage.nextSequence()];
     stage.listed([], { began: newer });
     stage.listed([c1], { began: older });
     stage.looks.length = 0;
-    stage.looked(c1, running(100), look);
+    stage.looked(c1, running(100), inspect);
     assert.equal(stage.desired(c1), undefined, 'the newer list did not show what the look saw');
     assert.deepEqual(stage.looks, [c1]);
   });
@@ -680,11 +680,11 @@ describe('Reconciler begins and', () => {
 
   test('looks anew at what another process has published differently, and leaves that until it has', () => {
     const stage = Stage.publishing();
-    const short = stage.published()[0] as string;
-    const other = new Map([...stage.ledger.observed(short)].map(([key]) => [key, 'of the other']));
+    const shortId = stage.published()[0] as string;
+    const other = new Map([...stage.ledger.observed(shortId)].map(([key]) => [key, 'of the other']));
     const before = stage.looks.length;
-    const inDoubt = stage.ledger.load(new Map([[short, other]]), true);
-    stage.tell({ kind: 'read', inDoubt });
+    const uncertain = stage.ledger.load(new Map([[shortId, other]]), true);
+    stage.tell({ kind: 'read', uncertain });
     assert.deepEqual(stage.looks.slice(before), [c1]);
     assert.deepEqual([...stage.ledger.unsettled()], []);
     // A death that is heard of again may be older than what the other has seen.
@@ -696,8 +696,8 @@ describe('Reconciler begins and', () => {
   test('takes away nothing that is published until a list does not show it', () => {
     const stage = Stage.publishing();
     const next = new Stage();
-    next.ledger.load(new Map(stage.published().map((short) => [short, new Map(stage.ledger.observed(short))])));
-    next.tell({ kind: 'read', inDoubt: [] });
+    next.ledger.load(new Map(stage.published().map((shortId) => [shortId, new Map(stage.ledger.observed(shortId))])));
+    next.tell({ kind: 'read', uncertain: [] });
     next.tell({ kind: 'moved', id: c1 });
     assert.deepEqual(next.told, []);
   });

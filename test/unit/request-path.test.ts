@@ -7,10 +7,10 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/actor/clock.ts';
+import type { ContainerId } from '../../src/container/container.ts';
 import { DockerClient, type DockerEndpoint } from '../../src/docker/docker.ts';
 import { InspectClient } from '../../src/docker/inspect-client.ts';
 import { requestPath } from '../../src/docker/request-path.ts';
-import type { ContainerId } from '../../src/model/container.ts';
 
 const id = 'a'.repeat(64);
 
@@ -139,13 +139,13 @@ describe('the clients of an engine', () => {
     assert.deepEqual(holding(/\.dial\(/), ['docker/docker.ts']);
     assert.deepEqual(holding(/\bopenSocket\(/).sort(), [
       'docker/inspect-client.ts',
-      'registry/grpc-connection.ts',
-      'socket.ts',
+      'net/http2/connection.ts',
+      'net/socket.ts',
     ]);
     // The endpoint listens, and `discover health` asks it.
     const ownEnd = ['commands/health.ts', 'http/server.ts'];
     const network = /^import (?!type |{ isIP }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
-    assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/docker.ts', 'socket.ts'].sort());
+    assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/docker.ts', 'net/socket.ts'].sort());
     // The metadata service of EC2, on EC2 only.
     assert.deepEqual(holding(/\bfetch\(/), ['host.ts']);
   });

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { loadSync } from '@grpc/proto-loader';
-import { decodeSucceeded, encodeTxn } from '../../src/registry/txn-message.ts';
+import { decodeSucceeded, encodeTxn } from '../../src/etcd/txn-message.ts';
 
 /** What etcd3, from etcd's own definition, makes of the messages. */
 interface Codec {

@@ -1,27 +1,27 @@
 /** Views: templates there and back, the layouts that are known by name, and what may not be configured. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Service } from '../../src/model/container.ts';
-import { keysOf, layoutOf } from '../../src/model/keys.ts';
-import { parseKey, parseValue } from '../../src/views/template.ts';
+import type { Service } from '../../src/container/container.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
+import { parseKey, parseValue } from '../../src/layout/template.ts';
 import {
   checkRule,
   customRule,
+  keyMatcher,
   keysPerInstance,
   presets,
   type Rule,
-  recogniser,
   viewsOf,
-} from '../../src/views/views.ts';
+} from '../../src/layout/views.ts';
 
-const short = '0123456789ab';
+const shortId = '0123456789ab';
 const tcp: Service = { name: 'web_A', privatePort: 80, protocol: 'tcp', url: 'tcp://10.0.0.5:49153' };
 const udp: Service = { name: 'web_A', privatePort: 53, protocol: 'udp', url: 'udp://[2001:db8::5]:49154' };
 
 function written(rules: readonly Rule[], ...services: Service[]): Record<string, string> {
   const layout = layoutOf('/discover', 'prod', 'h1', viewsOf(rules, 'prod', 'h1'));
-  const keys = keysOf(layout, short, services);
-  for (const key of keys.keys()) assert.equal(layout.containerOf(key), short, key);
+  const keys = keysOf(layout, shortId, services);
+  for (const key of keys.keys()) assert.equal(layout.containerOf(key), shortId, key);
   const isNative = (key: string) => key.startsWith('/discover/service/') || key.startsWith('/discover/host/');
   return Object.fromEntries([...keys].filter(([key]) => !isNative(key)));
 }
@@ -49,7 +49,7 @@ describe('A view is written as its readers expect it:', () => {
   });
 
   test('traefik, with a number for each server', () => {
-    const { id, second } = { id: BigInt(`0x${short}`) * 100n, second: BigInt(`0x${short}`) * 100n + 1n };
+    const { id, second } = { id: BigInt(`0x${shortId}`) * 100n, second: BigInt(`0x${shortId}`) * 100n + 1n };
     assert.deepEqual(written(presets.traefik('traefik'), tcp, udp), {
       [`traefik/http/services/prod-web-a/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
       [`traefik/udp/services/prod-web-a/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
@@ -59,13 +59,13 @@ describe('A view is written as its readers expect it:', () => {
   test('custom, by its templates', () => {
     const rule = customRule('/b/{{host:dns}}/{{name}}/{{id}}:{{protocol}} = {"at": "{{url}}", "p": {{privatePort}}}');
     assert.deepEqual(written([rule], tcp), {
-      [`/b/h1/web_A/${short}:tcp`]: '{"at": "tcp://10.0.0.5:49153", "p": 80}',
+      [`/b/h1/web_A/${shortId}:tcp`]: '{"at": "tcp://10.0.0.5:49153", "p": 80}',
     });
   });
 
   test('the first of two ports has the key that does not tell them apart', () => {
     assert.deepEqual(written([customRule('/b/{{name}}/{{id}} = {{port}}')], tcp, { ...tcp, privatePort: 81 }), {
-      [`/b/web_A/${short}`]: '49153',
+      [`/b/web_A/${shortId}`]: '49153',
     });
   });
 });
@@ -73,11 +73,16 @@ describe('A view is written as its readers expect it:', () => {
 describe('A key template', () => {
   test('is read backwards for this host and no other', () => {
     const template = parseKey('/x/{{host}}/{{name}}/{{id}}');
-    assert.equal(template.containerOf(`/x/h1/web/${short}`, 'h1'), short);
-    for (const key of [`/x/h2/web/${short}`, `/x/h1/web/${short}/y`, `/x/h1/a/b/${short}`, '/x/h1/web/0123456789aB']) {
+    assert.equal(template.containerOf(`/x/h1/web/${shortId}`, 'h1'), shortId);
+    for (const key of [
+      `/x/h2/web/${shortId}`,
+      `/x/h1/web/${shortId}/y`,
+      `/x/h1/a/b/${shortId}`,
+      '/x/h1/web/0123456789aB',
+    ]) {
       assert.equal(template.containerOf(key, 'h1'), undefined, key);
     }
-    assert.equal(template.containerOf(`/x/h1/web/${short}`, 'h.'), undefined);
+    assert.equal(template.containerOf(`/x/h1/web/${shortId}`, 'h.'), undefined);
   });
 
   test('gives the id of an index back, and none of a number that is none', () => {
@@ -93,8 +98,8 @@ describe('A key template', () => {
       layoutOf('/discover', 'prod', 'h1', viewsOf([customRule('/x/{{id}}-{{name}} = a')], 'r', 'h1')),
       'ba9876543210',
     ];
-    const [key = ''] = [...keysOf(layout, short, [{ ...tcp, name: `${other}-web` }]).keys()];
-    assert.equal(layout.containerOf(key), short);
+    const [key = ''] = [...keysOf(layout, shortId, [{ ...tcp, name: `${other}-web` }]).keys()];
+    assert.equal(layout.containerOf(key), shortId);
     assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\} or \{\{realm\}\} before/);
     assert.throws(() => parseKey('/x/{{name:dns}}{{index}}'), /no \{\{name\}\} or \{\{realm\}\} before/);
   });
@@ -112,8 +117,8 @@ describe('A key template', () => {
 });
 
 describe('A value template', () => {
-  const instance = { name: 'a"\\', realm: 'r', host: 'h', id: short, ip: '::1', port: 1, privatePort: 2 };
-  const whole = { ...instance, protocol: 'tcp', url: 'tcp://[::1]:1', place: 0 };
+  const instance = { name: 'a"\\', realm: 'r', host: 'h', id: shortId, ip: '::1', port: 1, privatePort: 2 };
+  const whole = { ...instance, protocol: 'tcp', url: 'tcp://[::1]:1', ordinal: 0 };
 
   test('that is JSON escapes what is filled in, and another does not', () => {
     assert.deepEqual(JSON.parse(parseValue('{"n":"{{name}}","p":{{port}}}')(whole)), { n: 'a"\\', p: 1 });
@@ -143,7 +148,7 @@ describe('A rule of a view', () => {
 });
 
 test('Templates of a predecessor that make no sense recognise nothing', () => {
-  const containerOf = recogniser(['/x/{{id', '/y/{{name}}', '/z/{{id}}'], 'h1');
-  assert.equal(containerOf(`/z/${short}`), short);
-  assert.equal(containerOf(`/x/${short}`), undefined);
+  const containerOf = keyMatcher(['/x/{{id', '/y/{{name}}', '/z/{{id}}'], 'h1');
+  assert.equal(containerOf(`/z/${shortId}`), shortId);
+  assert.equal(containerOf(`/x/${shortId}`), undefined);
 });

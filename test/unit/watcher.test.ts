@@ -7,9 +7,9 @@ import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { EngineInfo } from '../../src/docker/docker.ts';
 import { type Resync, Watcher } from '../../src/docker/watcher.ts';
 import { DiscoverError } from '../../src/errors.ts';
+import type { InspectionRequest, Observation } from '../../src/lifecycle/observation.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
-import type { Fact, Look } from '../../src/model/messages.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type EngineCall, type EngineFault, FakeEngine, idOf } from '../sim/docker.ts';
 
@@ -22,14 +22,14 @@ class Stage {
   readonly metrics = createMetrics();
   readonly warnings: string[] = [];
   readonly infos: string[] = [];
-  readonly looks: Look[] = [];
-  readonly facts: Fact[] = [];
+  readonly looks: InspectionRequest[] = [];
+  readonly observations: Observation[] = [];
   readonly fatal: DiscoverError[] = [];
   readonly engines: EngineInfo[] = [];
-  readonly mailbox = new KeyedMailbox<Look>((look) => look.id);
+  readonly mailbox = new KeyedMailbox<InspectionRequest>((inspect) => inspect.id);
   readonly log: Log;
   readonly supervisor: Supervisor;
-  tick = 0;
+  nextSequence = 0;
 
   constructor(seed = 1) {
     this.clock = new VirtualClock(seed);
@@ -41,7 +41,7 @@ class Stage {
   }
 
   start(): Ref<Resync> {
-    const { clock, engine, log, metrics, looks, facts, mailbox, fatal, engines } = this;
+    const { clock, engine, log, metrics, looks, observations, mailbox, fatal, engines } = this;
     return this.supervisor.start<Resync>({
       name: 'watcher',
       mailbox: new FifoMailbox<Resync>(),
@@ -53,11 +53,11 @@ class Stage {
           {
             ...{ clock, log, metrics, docker: engine.docker },
             resyncSeconds: 60,
-            tick: () => ++this.tick,
-            parseList: (body) => engine.looks.list(body),
+            nextSequence: () => ++this.nextSequence,
+            parseList: (body) => engine.pool.list(body),
             inspectorMailbox: mailbox,
-            inspector: { name: 'inspector', tell: (look) => void looks.push(look) },
-            reconciler: { name: 'reconciler', tell: (fact) => void facts.push(fact) },
+            inspector: { name: 'inspector', tell: (inspect) => void looks.push(inspect) },
+            reconciler: { name: 'reconciler', tell: (observation) => void observations.push(observation) },
             onConnect: (found) => void engines.push(found),
             onFatal: (error) => void fatal.push(error),
           },
@@ -78,7 +78,7 @@ class Stage {
   }
 
   forget(): void {
-    this.facts.length = 0;
+    this.observations.length = 0;
     this.looks.length = 0;
   }
 
@@ -87,15 +87,17 @@ class Stage {
     this.engine.fault = (asked) => (asked === call && left-- > 0 ? fault : undefined);
   }
 
-  lists(): { ids: string[]; thorough: boolean }[] {
-    return this.facts
-      .filter((fact) => fact.kind === 'listed')
-      .map(({ containers, thorough }) => ({ ids: containers.map(({ id }) => id), thorough }));
+  lists(): { ids: string[]; full: boolean }[] {
+    return this.observations
+      .filter((observation) => observation.kind === 'listed')
+      .map(({ containers, full }) => ({ ids: containers.map(({ id }) => id), full }));
   }
 
   kinds(): string[] {
-    return this.facts.map((fact) =>
-      fact.kind === 'read' || fact.kind === 'listed' ? fact.kind : `${fact.kind} ${fact.id}`,
+    return this.observations.map((observation) =>
+      observation.kind === 'read' || observation.kind === 'listed'
+        ? observation.kind
+        : `${observation.kind} ${observation.id}`,
     );
   }
 }
@@ -109,7 +111,7 @@ describe('Watcher connects and', () => {
     stage.start();
     await stage.clock.settle();
     assert.deepEqual(order, ['negotiate', 'events', 'list']);
-    assert.deepEqual(stage.lists(), [{ ids: [c1], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [c1], full: true }]);
     assert.equal(stage.engines.length, 1);
   });
 
@@ -128,10 +130,10 @@ describe('Watcher connects and', () => {
     stage.faultOn('list', { kind: 'slow', readMs: 100, replyMs: 100 });
     stage.start();
     await stage.clock.advance(50);
-    const { tick } = stage;
+    const { nextSequence } = stage;
     await stage.clock.advance(150);
-    const [listed] = stage.facts;
-    assert.ok(listed?.kind === 'listed' && listed.began <= tick && listed.began > 0);
+    const [listed] = stage.observations;
+    assert.ok(listed?.kind === 'listed' && listed.began <= nextSequence && listed.began > 0);
   });
 
   test('tells of an event that comes before the list is there', async () => {
@@ -145,7 +147,7 @@ describe('Watcher connects and', () => {
       [c1],
     );
     await stage.clock.advance(50);
-    assert.deepEqual(stage.lists(), [{ ids: [], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
   });
 
   test('asks for events from a second before the time of the engine', async () => {
@@ -195,9 +197,9 @@ describe('Watcher hears an event and', () => {
   test('asks for a look at what has started', async () => {
     const stage = await Stage.watching();
     stage.engine.run(c1, 'web');
-    const [look] = stage.looks;
-    assert.equal(look?.id, c1);
-    assert.ok(look && look.at > stage.clock.wall() * 1e6);
+    const [inspect] = stage.looks;
+    assert.equal(inspect?.id, c1);
+    assert.ok(inspect && inspect.at > stage.clock.wall() * 1e6);
     assert.deepEqual(stage.kinds(), [`moved ${c1}`]);
     assert.equal(total(stage.metrics.events), 2);
   });
@@ -207,7 +209,7 @@ describe('Watcher hears an event and', () => {
     stage.engine.run(c1, 'web');
     stage.forget();
     stage.engine.die(c1);
-    const [died] = stage.facts;
+    const [died] = stage.observations;
     assert.ok(died?.kind === 'died' && died.at > stage.clock.wall() * 1e6);
     assert.deepEqual(stage.kinds(), [`died ${c1}`, `moved ${c1}`]);
     assert.deepEqual(stage.looks, []);
@@ -225,25 +227,25 @@ describe('Watcher hears an event and', () => {
   test('marks the look under way at what has died', async () => {
     const stage = await Stage.watching();
     stage.engine.run(c1);
-    const [look] = stage.looks;
-    assert.ok(look);
-    stage.mailbox.put(look);
+    const [inspect] = stage.looks;
+    assert.ok(inspect);
+    stage.mailbox.put(inspect);
     stage.mailbox.take(1);
     stage.engine.die(c1);
-    assert.ok((stage.mailbox.recalledAt(c1) ?? 0) > look.at);
+    assert.ok((stage.mailbox.recalledAt(c1) ?? 0) > inspect.at);
   });
 
   test('asks for another look at what moves while it waits for one or is looked at', async () => {
     const stage = await Stage.watching();
     stage.engine.run(c1);
     stage.engine.run(c2);
-    for (const look of stage.looks) stage.mailbox.put(look);
+    for (const inspect of stage.looks) stage.mailbox.put(inspect);
     stage.mailbox.take(1);
     stage.forget();
     stage.engine.move(c1);
     stage.engine.move(c2);
     assert.deepEqual(new Set(stage.looks.map(({ id }) => id)), new Set([c1, c2]));
-    assert.deepEqual(stage.facts, []);
+    assert.deepEqual(stage.observations, []);
   });
 
   test('takes back no look that a later start asked for', async () => {
@@ -251,7 +253,7 @@ describe('Watcher hears an event and', () => {
     stage.engine.route = (action) => (action === 'die' ? [50] : [0]);
     stage.engine.run(c1);
     stage.engine.restart(c1);
-    for (const look of stage.looks) stage.mailbox.put(look);
+    for (const inspect of stage.looks) stage.mailbox.put(inspect);
     await stage.clock.advance(50);
     assert.equal(stage.mailbox.size, 1);
   });
@@ -261,7 +263,7 @@ describe('Watcher hears an event and', () => {
     stage.mailbox.put({ id: c1, at: 5 });
     stage.engine.send(JSON.stringify({ Type: 'container', Action: 'die', Actor: { ID: c1 } }));
     assert.equal(stage.mailbox.size, 0);
-    assert.deepEqual(stage.facts, [{ kind: 'died', id: c1, at: 0 }]);
+    assert.deepEqual(stage.observations, [{ kind: 'died', id: c1, at: 0 }]);
   });
 
   test('takes no notice of events that do not concern it', async () => {
@@ -279,7 +281,7 @@ describe('Watcher hears an event and', () => {
     stage.engine.send('{"Type": nonsense}\n');
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 2);
-    assert.deepEqual(stage.lists(), [{ ids: [], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
   });
 
   test('asks for a list when one is too large to read, and keeps the stream', async () => {
@@ -291,7 +293,7 @@ describe('Watcher hears an event and', () => {
     stage.engine.send('}\n');
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 1);
-    assert.deepEqual(stage.lists(), [{ ids: [], thorough: false }]);
+    assert.deepEqual(stage.lists(), [{ ids: [], full: false }]);
   });
 
   test('forgets half an event with the stream that brought it', async () => {
@@ -315,7 +317,7 @@ describe('Watcher loses the engine and', () => {
     stage.engine.cut();
     await stage.clock.advance(50);
     assert.equal(stage.metrics.streams, 2);
-    assert.deepEqual(stage.lists(), [{ ids: [], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
     assert.equal(stage.engines.length, 2);
   });
 
@@ -330,14 +332,14 @@ describe('Watcher loses the engine and', () => {
         assert.ok(tries > 35 && tries < 1_250, `${tries} tries`);
         // Where nobody may follow, all that runs is known by lists.
         const lists = stage.lists();
-        assert.equal(stage.facts.length, lists.length);
+        assert.equal(stage.observations.length, lists.length);
         assert.equal(lists.length > 0, call === 'events');
-        assert.ok(lists.every(({ thorough }) => !thorough));
+        assert.ok(lists.every(({ full }) => !full));
         stage.forget();
         stage.engine.fault = () => undefined;
         // A call that hangs has to be given up first.
         await stage.clock.advance(kind === 'hangs' ? 16_000 : 1_000);
-        assert.deepEqual(stage.lists().filter(({ thorough }) => thorough)[0], { ids: [], thorough: true });
+        assert.deepEqual(stage.lists().filter(({ full }) => full)[0], { ids: [], full: true });
       });
     }
   }
@@ -348,10 +350,10 @@ describe('Watcher loses the engine and', () => {
     stage.engine.run(c1);
     stage.start();
     await stage.clock.settle();
-    assert.deepEqual(stage.lists(), [{ ids: [c1], thorough: false }]);
+    assert.deepEqual(stage.lists(), [{ ids: [c1], full: false }]);
     stage.engine.die(c1);
     await stage.clock.advance(2_000);
-    assert.deepEqual(stage.lists().at(-1), { ids: [], thorough: false });
+    assert.deepEqual(stage.lists().at(-1), { ids: [], full: false });
     assert.equal(stage.metrics.dockerConnected, false);
   });
 
@@ -379,11 +381,11 @@ describe('Watcher loses the engine and', () => {
     stage.start();
     await stage.clock.settle();
     assert.deepEqual(
-      stage.facts.filter(({ kind }) => kind === 'listed'),
+      stage.observations.filter(({ kind }) => kind === 'listed'),
       [],
     );
     await stage.clock.advance(2_000);
-    assert.deepEqual(stage.lists(), [{ ids: [c1], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [c1], full: true }]);
   });
 
   test('closes the stream when the first list fails', async () => {
@@ -403,7 +405,7 @@ describe('Watcher loses the engine and', () => {
     stage.faultOn('list', { kind: 'fails' }, 1);
     await stage.clock.advance(70_000);
     assert.equal(stage.metrics.streams, 2);
-    assert.deepEqual(stage.lists()[0], { ids: [], thorough: true });
+    assert.deepEqual(stage.lists()[0], { ids: [], full: true });
   });
 
   test('asks ever more slowly when each new stream ends at once', async () => {
@@ -438,7 +440,7 @@ describe('Watcher goes on and', () => {
     await stage.clock.advance(4 * 60_000);
     const lists = stage.lists();
     assert.ok(lists.length >= 3 && lists.length <= 4, `${lists.length} lists`);
-    for (const list of lists) assert.deepEqual(list, { ids: [c1], thorough: false });
+    for (const list of lists) assert.deepEqual(list, { ids: [c1], full: false });
   });
 
   test('does not list in step with others', async () => {
@@ -460,16 +462,16 @@ describe('Watcher goes on and', () => {
     const ref = stage.start();
     await stage.clock.settle();
     stage.forget();
-    for (const resync of ['light', 'thorough', 'light'] as const) ref.tell(resync);
+    for (const resync of ['incremental', 'full', 'incremental'] as const) ref.tell(resync);
     await stage.clock.settle();
-    assert.deepEqual(stage.lists(), [{ ids: [], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
   });
 
   test('does not list while there is no stream', async () => {
     const stage = new Stage();
     stage.faultOn('negotiate', { kind: 'fails' });
     const ref = stage.start();
-    ref.tell('thorough');
+    ref.tell('full');
     await stage.clock.advance(1_000);
     assert.equal(stage.engine.calls.list, 0);
   });
@@ -495,7 +497,7 @@ describe('Watcher goes on and', () => {
     stage.clock.stall(3_500);
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 2);
-    assert.deepEqual(stage.lists(), [{ ids: [], thorough: true }]);
+    assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
     assert.deepEqual(stage.warnings, ['event loop stood still; events may be lost']);
   });
 
@@ -515,7 +517,7 @@ describe('Watcher goes on and', () => {
     stage.engine.run(c1);
     await stage.clock.advance(67_000);
     assert.deepEqual(stage.looks, []);
-    assert.deepEqual(stage.lists()[0], { ids: [c1], thorough: false });
+    assert.deepEqual(stage.lists()[0], { ids: [c1], full: false });
   });
 });
 
@@ -573,7 +575,7 @@ describe('Watcher falls behind and', () => {
     await stage.clock.advance(500);
     assert.deepEqual(stage.lists(), []);
     await stage.clock.advance(1_000);
-    assert.deepEqual(stage.lists(), [{ ids: [c1, c2], thorough: false }]);
+    assert.deepEqual(stage.lists(), [{ ids: [c1, c2], full: false }]);
   });
 
   test('does not list for an engine whose clock is another', async () => {

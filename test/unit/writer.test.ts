@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
+import { bytesMax, type CurrentOwnership, type Ownership, operationsMax } from '../../src/etcd/registry.ts';
+import { layoutOf } from '../../src/layout/keys.ts';
 import { silentLog } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
-import { layoutOf } from '../../src/model/keys.ts';
-import { Ledger } from '../../src/model/ledger.ts';
-import { Remarks } from '../../src/model/remarks.ts';
-import type { Doubt } from '../../src/registry/lease-keeper.ts';
-import { bytesMax, type Hold, operationsMax, type Tenure } from '../../src/registry/registry.ts';
-import { type Parcel, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { Conditions } from '../../src/reconcile/conditions.ts';
+import { Ledger } from '../../src/reconcile/ledger.ts';
+import type { LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
+import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry, type RegistryFault } from '../sim/registry.ts';
 
@@ -18,38 +18,38 @@ const layout = layoutOf('/p', 'r', 'h');
 const shortOf = (n: number) => n.toString(16).padStart(12, '0');
 const keyOf = (n: number, name = 'web') => layout.serviceKey(name, shortOf(n));
 
-function parcel(n: number, operations: number, bytesEach = 0): Parcel {
+function changeSet(n: number, operations: number, bytesEach = 0): ChangeSet {
   const changes = Array.from({ length: operations }, (_, index) => ({
     key: `${n}/${index}`,
     value: 'x'.repeat(bytesEach),
   }));
-  return { short: shortOf(n), changes };
+  return { shortId: shortOf(n), changes };
 }
 
 describe('pack', () => {
-  const sizes = (parcels: readonly Parcel[], operations?: number) =>
-    [...pack(parcels, operations)].map((batch) => batch.length);
+  const sizes = (changeSets: readonly ChangeSet[], operations?: number) =>
+    [...pack(changeSets, operations)].map((batch) => batch.length);
 
   test('puts what fits into one transaction', () => {
-    assert.deepEqual(sizes([parcel(1, 2), parcel(2, 2), parcel(3, 2)]), [3]);
+    assert.deepEqual(sizes([changeSet(1, 2), changeSet(2, 2), changeSet(3, 2)]), [3]);
     assert.deepEqual(sizes([]), []);
   });
 
   test('begins a new transaction where the operations would be too many', () => {
-    const parcels = Array.from({ length: 10 }, (_, n) => parcel(n, 3));
-    assert.deepEqual(sizes(parcels, 9), [3, 3, 3, 1]);
-    assert.deepEqual(sizes(parcels, 10), [3, 3, 3, 1]);
-    assert.deepEqual(sizes(parcels, 12), [4, 4, 2]);
+    const changeSets = Array.from({ length: 10 }, (_, n) => changeSet(n, 3));
+    assert.deepEqual(sizes(changeSets, 9), [3, 3, 3, 1]);
+    assert.deepEqual(sizes(changeSets, 10), [3, 3, 3, 1]);
+    assert.deepEqual(sizes(changeSets, 12), [4, 4, 2]);
   });
 
   test('fills a transaction to exactly the operations that are allowed', () => {
-    const parcels = Array.from({ length: 2 * operationsMax }, (_, n) => parcel(n, 1));
-    assert.deepEqual(sizes(parcels), [operationsMax, operationsMax]);
+    const changeSets = Array.from({ length: 2 * operationsMax }, (_, n) => changeSet(n, 1));
+    assert.deepEqual(sizes(changeSets), [operationsMax, operationsMax]);
   });
 
   test('begins a new transaction where the bytes would be too many, counting the widest UTF-8', () => {
-    const wide = (n: number): Parcel => ({
-      short: shortOf(n),
+    const wide = (n: number): ChangeSet => ({
+      shortId: shortOf(n),
       changes: [{ key: `${n}`, value: '\u20ac'.repeat(100_000) }],
     });
     const batches = [...pack(Array.from({ length: 10 }, (_, n) => wide(n)))];
@@ -66,14 +66,14 @@ describe('pack', () => {
   });
 
   test('never splits a parcel, and keeps their order', () => {
-    const parcels = [parcel(1, 100), parcel(2, 100), parcel(3, 20), parcel(4, 7)];
-    const batches = [...pack(parcels)];
-    assert.deepEqual(batches, [[parcels[0]], [parcels[1], parcels[2], parcels[3]]]);
+    const changeSets = [changeSet(1, 100), changeSet(2, 100), changeSet(3, 20), changeSet(4, 7)];
+    const batches = [...pack(changeSets)];
+    assert.deepEqual(batches, [[changeSets[0]], [changeSets[1], changeSets[2], changeSets[3]]]);
   });
 
   test('sends a parcel alone that is too large by itself', () => {
-    assert.deepEqual(sizes([parcel(1, 1), parcel(2, 500), parcel(3, 1)]), [1, 1, 1]);
-    assert.deepEqual(sizes([parcel(1, 1), parcel(2, 1, bytesMax), parcel(3, 1)]), [1, 1, 1]);
+    assert.deepEqual(sizes([changeSet(1, 1), changeSet(2, 500), changeSet(3, 1)]), [1, 1, 1]);
+    assert.deepEqual(sizes([changeSet(1, 1), changeSet(2, 1, bytesMax), changeSet(3, 1)]), [1, 1, 1]);
   });
 });
 
@@ -81,25 +81,39 @@ class Stage {
   readonly clock = new VirtualClock();
   readonly registry = new MemoryRegistry(this.clock);
   readonly ledger = new Ledger();
-  readonly hold: Hold = { tenure: undefined };
-  readonly doubts: Doubt[] = [];
+  readonly current: CurrentOwnership = { ownership: undefined };
+  readonly messages: LeaseKeeperMessage[] = [];
   readonly committed: string[] = [];
   readonly metrics = createMetrics();
-  readonly remarks = new Remarks();
+  readonly conditions = new Conditions();
   readonly supervisor = new Supervisor(this.clock, silentLog, assert.fail);
   /** The containers of each call of commit, in their order, refused ones too. */
   readonly tried: string[] = [];
   readonly writer = this.supervisor.start<string>({
     name: 'writer',
-    mailbox: new KeyedMailbox<string>((short) => short),
+    mailbox: new KeyedMailbox<string>((shortId) => shortId),
     concurrency: 1,
     batchMax: writeBatchMax,
     stopTimeoutMs: 3_000,
     start: (self, signal) => {
-      const { clock, registry, ledger, hold, doubts, committed, metrics, remarks } = this;
-      const keeper = { name: 'lease keeper', tell: (doubt: Doubt) => void doubts.push(doubt) };
-      const onCommitted = ({ short }: Parcel) => void committed.push(short);
-      const parts = { clock, registry, ledger, remarks, hold, metrics, layout, keeper, onCommitted, log: silentLog };
+      const { clock, registry, ledger, current, messages, committed, metrics, conditions } = this;
+      const keeper = {
+        name: 'lease keeper',
+        tell: (verifyOwnership: LeaseKeeperMessage) => void messages.push(verifyOwnership),
+      };
+      const onCommitted = ({ shortId }: ChangeSet) => void committed.push(shortId);
+      const parts = {
+        clock,
+        registry,
+        ledger,
+        conditions,
+        current,
+        metrics,
+        layout,
+        keeper,
+        onCommitted,
+        log: silentLog,
+      };
       return new Writer(parts, self, signal);
     },
   });
@@ -107,24 +121,24 @@ class Stage {
   /** With a tenure to write under. */
   static async held(): Promise<Stage> {
     const stage = new Stage();
-    stage.hold.tenure = await stage.claim();
+    stage.current.ownership = await stage.claim();
     const { commit } = stage.registry;
-    stage.registry.commit = (ownerKey, tenure, changes) => {
+    stage.registry.commit = (ownerKey, ownership, changes) => {
       stage.tried.push(
         [...new Set(changes.map(({ key }) => Number.parseInt(layout.containerOf(key) ?? '', 16)))].join(' '),
       );
-      return commit(ownerKey, tenure, changes);
+      return commit(ownerKey, ownership, changes);
     };
     return stage;
   }
 
-  async claim(): Promise<Tenure> {
+  async claim(): Promise<Ownership> {
     const { registry } = this;
     const lease = await registry.grant(3_600);
     const before = await registry.owner(layout.ownerKey);
-    const tenure = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? '0');
-    assert.ok(tenure);
-    return tenure;
+    const ownership = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? '0');
+    assert.ok(ownership);
+    return ownership;
   }
 
   desire(n: number, ...names: string[]): void {
@@ -142,10 +156,10 @@ class Stage {
 
   /** The containers in etcd. */
   held(): number[] {
-    const shorts = [...this.registry.store.keys.keys()].map((key) => layout.containerOf(key));
-    return [...new Set(shorts.filter((short) => short !== undefined).map((short) => Number.parseInt(short, 16)))].sort(
-      (a, b) => a - b,
-    );
+    const shortIds = [...this.registry.store.keys.keys()].map((key) => layout.containerOf(key));
+    return [
+      ...new Set(shortIds.filter((shortId) => shortId !== undefined).map((shortId) => Number.parseInt(shortId, 16))),
+    ].sort((a, b) => a - b);
   }
 
   faultNext(fault: RegistryFault): void {
@@ -173,7 +187,7 @@ describe('Writer', () => {
   test('puts all keys on the lease of its tenure', async () => {
     const stage = await Stage.held();
     await stage.publish(1);
-    assert.equal(stage.registry.store.keys.get(keyOf(1))?.lease, stage.hold.tenure?.lease);
+    assert.equal(stage.registry.store.keys.get(keyOf(1))?.lease, stage.current.ownership?.lease);
   });
 
   test('makes no call for a container with nothing to write', async () => {
@@ -229,7 +243,7 @@ describe('Writer', () => {
     stage.desire(1, 'web');
     await stage.clock.settle();
     assert.deepEqual(stage.held(), []);
-    assert.deepEqual(stage.doubts, []);
+    assert.deepEqual(stage.messages, []);
     assert.deepEqual([...stage.ledger.unsettled()], [shortOf(1)]);
   });
 
@@ -250,8 +264,8 @@ describe('Writer meets a refusal and', () => {
     await stage.clock.settle();
     assert.deepEqual(stage.tried, ['1 2 3 4 5 6 7 8', '1 2 3 4', '5 6 7 8', '5 6', '5', '6', '7 8']);
     assert.deepEqual(stage.held(), [1, 2, 3, 4, 5, 7, 8]);
-    assert.equal(stage.metrics.parked, 1);
-    assert.deepEqual(stage.doubts, []);
+    assert.equal(stage.metrics.quarantined, 1);
+    assert.deepEqual(stage.messages, []);
   });
 
   test('lets removals pass when publications are refused', async () => {
@@ -284,7 +298,7 @@ describe('Writer meets a refusal and', () => {
     stage.registry.store.outOfSpace = true;
     stage.desire(1, 'web', 'api');
     await stage.clock.settle();
-    assert.equal(stage.metrics.parked, 1);
+    assert.equal(stage.metrics.quarantined, 1);
   });
 
   test('tries a parked container again every five seconds until it is taken', async () => {
@@ -298,7 +312,7 @@ describe('Writer meets a refusal and', () => {
     stage.registry.store.denied = () => false;
     await stage.clock.advance(5_000);
     assert.deepEqual(stage.held(), [1]);
-    assert.equal(stage.metrics.parked, 0);
+    assert.equal(stage.metrics.quarantined, 0);
     await stage.clock.advance(60_000);
     assert.equal(stage.tried.length, 5, 'and not again');
   });
@@ -308,7 +322,7 @@ describe('Writer meets a refusal and', () => {
     stage.registry.store.denied = () => true;
     for (let n = 1; n <= 6; n++) stage.desire(n, 'web');
     await stage.clock.settle();
-    assert.equal(stage.metrics.parked, 6);
+    assert.equal(stage.metrics.quarantined, 6);
     const tried = stage.tried.length;
     await stage.clock.advance(5_000);
     assert.equal(stage.tried[tried], '1 2 3 4');
@@ -317,7 +331,7 @@ describe('Writer meets a refusal and', () => {
     await stage.clock.advance(5_000);
     assert.equal(stage.tried[triedThen], '5 6 1 2');
     assert.deepEqual(stage.held(), [2, 3, 4, 5, 6]);
-    assert.equal(stage.metrics.parked, 1);
+    assert.equal(stage.metrics.quarantined, 1);
   });
 
   test('goes on trying others when those whose turn it was are not wanted any more', async () => {
@@ -339,7 +353,7 @@ describe('Writer meets a refusal and', () => {
     stage.desire(1, 'good');
     await stage.clock.settle();
     assert.deepEqual(stage.held(), [1]);
-    assert.equal(stage.metrics.parked, 0);
+    assert.equal(stage.metrics.quarantined, 0);
   });
 
   test('forgets a parked container of which nothing is desired any more', async () => {
@@ -349,7 +363,7 @@ describe('Writer meets a refusal and', () => {
     await stage.clock.settle();
     stage.desire(1);
     await stage.clock.settle();
-    assert.equal(stage.metrics.parked, 0);
+    assert.equal(stage.metrics.quarantined, 0);
     assert.equal(stage.ledger.size, 0);
     await stage.clock.advance(60_000);
     assert.deepEqual(stage.tried, ['1']);
@@ -361,7 +375,7 @@ describe('Writer meets a refusal and', () => {
     stage.desire(2, 'web');
     await stage.clock.settle();
     assert.deepEqual(stage.held(), [2]);
-    assert.equal(stage.metrics.parked, 1);
+    assert.equal(stage.metrics.quarantined, 1);
   });
 
   test('replaces in two steps what is too much for one', async () => {
@@ -389,14 +403,14 @@ describe('Writer meets a refusal and', () => {
 describe('Writer is in doubt and', () => {
   test('says so and writes no more when the owner key is not as it was written', async () => {
     const stage = await Stage.held();
-    const { tenure } = stage.hold;
+    const { ownership } = stage.current;
     stage.registry.store.apply([{ key: layout.ownerKey, value: 'somebody else' }]);
     stage.desire(1, 'web');
     await stage.clock.settle();
-    assert.equal(stage.hold.tenure, undefined);
+    assert.equal(stage.current.ownership, undefined);
     assert.deepEqual(
-      stage.doubts.map((doubt) => doubt.kind === 'doubt' && doubt.tenure),
-      [tenure],
+      stage.messages.map((verifyOwnership) => verifyOwnership.kind === 'verify' && verifyOwnership.ownership),
+      [ownership],
     );
     stage.desire(2, 'web');
     await stage.clock.settle();
@@ -406,12 +420,12 @@ describe('Writer is in doubt and', () => {
 
   test('says so when the lease is gone', async () => {
     const stage = await Stage.held();
-    const { tenure } = stage.hold;
-    stage.registry.store.leases.delete(tenure?.lease ?? '');
+    const { ownership } = stage.current;
+    stage.registry.store.leases.delete(ownership?.lease ?? '');
     stage.desire(1, 'web');
     await stage.clock.settle();
-    assert.equal(stage.hold.tenure, undefined);
-    assert.equal(stage.doubts.length, 1);
+    assert.equal(stage.current.ownership, undefined);
+    assert.equal(stage.messages.length, 1);
   });
 
   for (const fault of [{ kind: 'ambiguous' }, { kind: 'unavailable' }, { kind: 'late', ms: 50 }] as const) {
@@ -420,8 +434,8 @@ describe('Writer is in doubt and', () => {
       stage.faultNext(fault);
       stage.desire(1, 'web');
       await stage.clock.settle();
-      assert.equal(stage.hold.tenure, undefined);
-      assert.equal(stage.doubts.length, 1);
+      assert.equal(stage.current.ownership, undefined);
+      assert.equal(stage.messages.length, 1);
       assert.deepEqual(stage.committed, []);
       assert.deepEqual([...stage.ledger.unsettled()], [shortOf(1)]);
       assert.equal(stage.metrics.transactions, 0);
@@ -436,7 +450,7 @@ describe('Writer is in doubt and', () => {
     stage.desire(2, ...names);
     await stage.clock.settle();
     assert.deepEqual(stage.tried, ['1']);
-    assert.equal(stage.doubts.length, 1);
+    assert.equal(stage.messages.length, 1);
   });
 
   test('writes what is left once there is a new tenure and it is told', async () => {
@@ -444,8 +458,8 @@ describe('Writer is in doubt and', () => {
     stage.faultNext({ kind: 'unavailable' });
     stage.desire(1, 'web');
     await stage.clock.settle();
-    stage.hold.tenure = await stage.claim();
-    for (const short of stage.ledger.unsettled()) stage.writer.tell(short);
+    stage.current.ownership = await stage.claim();
+    for (const shortId of stage.ledger.unsettled()) stage.writer.tell(shortId);
     await stage.clock.settle();
     assert.deepEqual(stage.held(), [1]);
   });
@@ -456,10 +470,10 @@ describe('Writer is in doubt and', () => {
     stage.desire(1, 'web');
     await stage.clock.advance(50);
     const newer = await stage.claim();
-    stage.hold.tenure = newer;
+    stage.current.ownership = newer;
     await stage.clock.advance(50);
     assert.deepEqual(stage.held(), [], 'the claim has fenced it off');
-    assert.equal(stage.hold.tenure, newer);
+    assert.equal(stage.current.ownership, newer);
   });
 
   test('takes no note of a transaction that is answered when its tenure is over and etcd was read anew', async () => {
@@ -467,10 +481,10 @@ describe('Writer is in doubt and', () => {
     stage.faultNext({ kind: 'slow', requestMs: 0, replyMs: 100 });
     stage.desire(1, 'web');
     await stage.clock.advance(50);
-    stage.registry.store.revoke(stage.hold.tenure?.lease ?? '');
-    stage.hold.tenure = await stage.claim();
+    stage.registry.store.revoke(stage.current.ownership?.lease ?? '');
+    stage.current.ownership = await stage.claim();
     stage.ledger.load(new Map());
-    for (const short of stage.ledger.unsettled()) stage.writer.tell(short);
+    for (const shortId of stage.ledger.unsettled()) stage.writer.tell(shortId);
     await stage.clock.advance(50);
     assert.deepEqual(stage.held(), [1], 'what is not there is written');
   });

@@ -1,0 +1,69 @@
+/**
+ * What the program says about containers: ids, and what one look at a container found.
+ *
+ * These records cross the thread boundary, so they are plain data and small: nothing of an
+ * inspect document stays but what is published, so no environment secret outlives the parse.
+ */
+
+declare const brand: unique symbol;
+
+/** The full id of a container: 64 lower-case hexadecimal digits. A name can never pass for one. */
+export type ContainerId = string & { readonly [brand]: 'ContainerId' };
+
+export function isContainerId(value: unknown): value is ContainerId {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+}
+
+/** The 12 digits that end a key. Two running containers that share them cannot both be published. */
+export function shortIdOf(id: ContainerId): string {
+  return id.slice(0, 12);
+}
+
+export type Protocol = 'tcp' | 'udp' | 'sctp';
+
+/** One advertised service with the address the outside reaches it at. */
+export interface Service {
+  readonly name: string;
+  readonly privatePort: number;
+  readonly protocol: Protocol;
+  /** `<protocol>://<ip>:<port>`, IPv6 in brackets: the value stored in etcd. */
+  readonly url: string;
+}
+
+/** Why an entry of the advertisement is not published. */
+export type RefusalCode =
+  | 'name-invalid'
+  | 'port-invalid'
+  | 'protocol-invalid'
+  | 'not-published'
+  | 'loopback'
+  | 'multiline'
+  | 'too-long'
+  | 'too-many';
+
+export interface Refusal {
+  readonly code: RefusalCode;
+  /** The entry as advertised, cut to 64 characters, with \ufffd for what is not shown. Foreign: only ever logged as a field. */
+  readonly entry: string;
+  /** What would have been accepted. */
+  readonly detail: string;
+}
+
+/** What one look found. Only `running` and `down` are facts; `failed` says nothing about the container. */
+export type Inspection =
+  | {
+      readonly kind: 'running';
+      /** Nanoseconds since the epoch, as precise as a double is (256 ns); 0 when the engine does not say. */
+      readonly startedAt: number;
+      readonly services: readonly Service[];
+      readonly refusals: readonly Refusal[];
+    }
+  | { readonly kind: 'down' }
+  | { readonly kind: 'failed'; readonly detail: string };
+
+/** One running container as a list of the engine shows it. */
+export interface Listed {
+  readonly id: ContainerId;
+  /** Changes whenever what the list says of its ports or its state does. */
+  readonly fingerprint: string;
+}

@@ -1,0 +1,63 @@
+/**
+ * One answer of `GET /containers/<id>/json` to what the program believes about that container.
+ *
+ * Only two fields decide what is true: a document without `State.Running` says nothing, and a
+ * failed look must not unpublish. A paused container keeps its ports, so it stays published.
+ * Reads what API 1.41, 1.52 and Podman have in common, and never throws on parsed JSON.
+ *
+ * `StartedAt` is compared with event times: `Date` alone would lose all below a millisecond.
+ */
+
+import { bindingsOf, isRecord, publicUrl } from './address/published.ts';
+import type { Inspection, Refusal, Service } from './container.ts';
+import { type AdvertisementOptions, parseAdvertisement } from './sources/variable.ts';
+
+export interface InspectionOptions extends AdvertisementOptions {
+  /** The address the outside reaches this host at, IPv4 or IPv6 without brackets. */
+  readonly hostIp: string;
+}
+
+/** Whether the container runs, and if so what it offers where. */
+export function readInspection(document: unknown, options: InspectionOptions): Inspection {
+  const state = field(document, 'State');
+  const running = field(state, 'Running');
+  if (typeof running !== 'boolean') {
+    return { kind: 'failed', detail: 'The answer is not an inspect document: State.Running must be true or false' };
+  }
+  if (!running || field(state, 'Restarting') === true || field(state, 'Dead') === true) return { kind: 'down' };
+
+  const env = field(field(document, 'Config'), 'Env');
+  const advertisement = parseAdvertisement(Array.isArray(env) ? env.filter(isString) : [], options);
+  const network = {
+    hostIp: options.hostIp,
+    networkMode: field(field(document, 'HostConfig'), 'NetworkMode'),
+    published: bindingsOf(field(field(document, 'NetworkSettings'), 'Ports')),
+  };
+  const services: Service[] = [];
+  const refusals: Refusal[] = [...advertisement.refusals];
+  for (const entry of advertisement.entries) {
+    const address = publicUrl(entry, network);
+    if (address.kind === 'url') services.push({ ...entry, url: address.url });
+    else refusals.push(address.refusal);
+  }
+  return { kind: 'running', startedAt: nanosecondsOf(field(state, 'StartedAt')), services, refusals };
+}
+
+const RFC_3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
+
+/** Since the epoch; 0 for what is no time, and for the year 1 that Go writes for "never". */
+function nanosecondsOf(time: unknown): number {
+  const [, seconds, fraction = '', zone] = (isString(time) && RFC_3339.exec(time)) || [];
+  const milliseconds = Date.parse(`${seconds}${zone}`);
+  if (!(milliseconds > 0)) return 0;
+  // Whole seconds times 1e9 are exact in a double, so the sum rounds once.
+  return (milliseconds / 1000) * 1e9 + Number(fraction.padEnd(9, '0'));
+}
+
+function field(value: unknown, name: string): unknown {
+  return isRecord(value) ? value[name] : undefined;
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === 'string';
+}

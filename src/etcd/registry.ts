@@ -1,0 +1,83 @@
+/**
+ * etcd as discover uses it: owner key, lease, readings, guarded commits.
+ *
+ * Only a question is asked again, of the next member (`etcd.ts` says why nothing else is). Each call has a deadline.
+ * What a failed call has done is unknown (etcd may apply it long after the deadline), which is why every write is
+ * guarded by the owner key's modification revision: claiming anew raises it, and whatever is still under way from
+ * before is then refused.
+ */
+
+import type { Change } from '../layout/keys.ts';
+import type { LeaseId } from '../layout/owner.ts';
+
+export type { LeaseId };
+
+/** The owner key as found. */
+export interface OwnerKey {
+  readonly value: string;
+  readonly lease: LeaseId;
+  readonly revision: string;
+}
+
+export interface LeaseState {
+  /** Whole seconds left; 0 or below when the lease is gone. */
+  readonly ttlSeconds: number;
+  readonly grantedTtlSeconds: number;
+  readonly keys: readonly string[];
+}
+
+export interface FoundKey {
+  readonly key: string;
+  readonly value: string;
+  readonly lease: LeaseId;
+}
+
+/** Who may write: the proof is compared in every transaction. */
+export interface Ownership {
+  readonly lease: LeaseId;
+  /** Modification revision of the owner key as we wrote it. */
+  readonly revision: string;
+}
+
+/** The tenure that holds now, if one does: the lease keeper's to give, anybody's to doubt. */
+export interface CurrentOwnership {
+  ownership: Ownership | undefined;
+}
+
+export interface Registry {
+  owner(ownerKey: string): Promise<OwnerKey | undefined>;
+  grant(ttlSeconds: number): Promise<LeaseId>;
+  /** Seconds the lease has now; 0 or below when it is gone. */
+  keepAlive(lease: LeaseId): Promise<number>;
+  lease(lease: LeaseId, withKeys: boolean): Promise<LeaseState>;
+  /** Writes the owner key if its revision is still `expected` ('0': if there is none). Undefined: it was not. */
+  claim(ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Ownership | undefined>;
+  /** All keys below a prefix. */
+  readPrefix(prefix: string): Promise<FoundKey[]>;
+  /** For each key: itself, and what continues it after a colon. */
+  readKeys(keys: readonly string[]): Promise<FoundKey[]>;
+  /** All changes in one transaction, or none. False: the tenure is over. */
+  commit(ownerKey: string, ownership: Ownership, changes: readonly Change[]): Promise<boolean>;
+  revoke(lease: LeaseId): Promise<void>;
+  close(): void;
+}
+
+/** A key as it stood: once it is written again, or deleted, its revision is another. */
+export interface KeyRevision {
+  readonly key: string;
+  readonly lease: LeaseId;
+  readonly revision: string;
+}
+
+/** What is asked about the keys of all hosts. Nobody here owns them, so that every deletion compares what was seen. */
+export interface Fleet {
+  /** All keys below a prefix, without their values, in pages: what changes meanwhile may be seen or not. */
+  keyRevisions(prefix: string): Promise<KeyRevision[]>;
+  /** Deletes the keys if all of `unchanged` are as they were ('0': not there). False: nothing was done. */
+  removeIf(unchanged: readonly Pick<KeyRevision, 'key' | 'revision'>[], keys: readonly string[]): Promise<boolean>;
+}
+
+/** etcd takes 128 operations a request unless told otherwise; one is left for whoever adds to a transaction. */
+export const operationsMax = 127;
+/** etcd takes 1.5 MiB a request unless told otherwise. */
+export const bytesMax = 1_400_000;

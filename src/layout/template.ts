@@ -1,0 +1,159 @@
+/**
+ * Templates of views: `/skydns/{{realm:dns}}/{{name:dns}}/{{id}}`.
+ *
+ * A key template can be read backwards, from a key to the container it belongs to, which is how keys that
+ * a predecessor has left are told apart from those of strangers. For that, and so that no container can
+ * write a key that reads as another's, it is made of what stays the same for the life of a container, it
+ * names the container (`id` or `index`), and no name stands before that in the same segment: a name holds
+ * no slash, but it may hold twelve digits.
+ *
+ * A value template that begins with `{` or `[` is JSON: what is filled in is escaped.
+ */
+
+/** One offer of one container: what a template is filled with. */
+export interface Instance {
+  readonly name: string;
+  readonly realm: string;
+  readonly host: string;
+  /** The 12 digits of the container. */
+  readonly id: string;
+  readonly ip: string;
+  readonly port: number;
+  readonly privatePort: number;
+  readonly protocol: string;
+  /** `<protocol>://<ip>:<port>`, IPv6 in brackets. */
+  readonly url: string;
+  /** Its place among the offers of one name by this container, from 0 to 99. */
+  readonly ordinal: number;
+}
+
+const variables: Record<string, { readonly of: (instance: Instance) => string; readonly inKeys: boolean }> = {
+  name: { of: ({ name }) => name, inKeys: true },
+  realm: { of: ({ realm }) => realm, inKeys: true },
+  host: { of: ({ host }) => host, inKeys: true },
+  id: { of: ({ id }) => id, inKeys: true },
+  // All digits, for readers that take them for the place in a list: the id and two digits of the place.
+  index: { of: ({ id, ordinal }) => String(BigInt(`0x${id}`) * 100n + BigInt(ordinal)), inKeys: true },
+  privatePort: { of: ({ privatePort }) => String(privatePort), inKeys: true },
+  protocol: { of: ({ protocol }) => protocol, inKeys: true },
+  ip: { of: ({ ip }) => ip, inKeys: false },
+  port: { of: ({ port }) => String(port), inKeys: false },
+  address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
+  url: { of: ({ url }) => url, inKeys: false },
+};
+
+const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys === true);
+
+/** A piece of text, or a variable, of which `:dns` makes a DNS label (RFC 1123). */
+type Part = string | { readonly variable: string; readonly isLabel: boolean };
+
+export interface KeyTemplate {
+  readonly text: string;
+  /** All keys begin with this. */
+  readonly head: string;
+  render(instance: Instance): string;
+  /** The 12 digits of the container that a key belongs to; undefined where the template makes no such key. */
+  containerOf(key: string, host: string): string | undefined;
+}
+
+/** Throws an `Error` that says what a key template has to look like. */
+export function parseKey(text: string): KeyTemplate {
+  const parts = partsOf(text, true);
+  const head = typeof parts[0] === 'string' ? parts[0] : '';
+  if (/[\s\p{Cc}]/u.test(text)) throw new Error('must not contain white space or control characters');
+  const segment = text.split('/').find((part) => /\{\{(id|index)\}\}/.test(part));
+  if (segment === undefined) throw new Error('must name the container by {{id}} or {{index}}');
+  if (/\{\{(name|realm)[}:].*\{\{(id|index)\}\}/.test(segment)) {
+    throw new Error('must have no {{name}} or {{realm}} before {{id}} or {{index}} in the same segment');
+  }
+  return {
+    text,
+    head,
+    render: (instance) => render(parts, instance, (value) => value),
+    containerOf(key, host) {
+      const groups = patternOf(parts, host).exec(key)?.groups;
+      if (groups?.id !== undefined) return groups.id;
+      if (groups?.index === undefined) return undefined;
+      const id = (BigInt(groups.index) / 100n).toString(16).padStart(12, '0');
+      return id.length === 12 ? id : undefined;
+    },
+  };
+}
+
+/** Throws an `Error` that says what a value template has to look like. */
+export function parseValue(text: string): (instance: Instance) => string {
+  const parts = partsOf(text, false);
+  const isJson = /^[{[]/.test(text) && !text.startsWith('{{');
+  const escaped = (value: string) => (isJson ? JSON.stringify(value).slice(1, -1) : value);
+  const make = (instance: Instance) => render(parts, instance, escaped);
+  if (isJson) JSON.parse(make(sample));
+  return make;
+}
+
+const sample: Instance = {
+  ...{ name: 'web', realm: 'default', host: 'host', id: '0123456789ab', privatePort: 80, protocol: 'tcp', ordinal: 0 },
+  ...{ ip: '10.0.0.1', port: 49_153, url: 'tcp://10.0.0.1:49153' },
+};
+
+function partsOf(text: string, isKey: boolean): Part[] {
+  const parts: Part[] = [];
+  for (const [index, piece] of text.split(/\{\{(.*?)\}\}/).entries()) {
+    if (index % 2 === 0) {
+      if (piece !== '') parts.push(piece);
+      continue;
+    }
+    const [variable = '', filter] = piece.split(':');
+    const allowed = names(isKey);
+    if (!allowed.includes(variable) || (filter !== undefined && filter !== 'dns')) {
+      throw new Error(`must use ${allowed.join(', ')}, each as {{name}} or {{name:dns}}, got {{${piece}}}`);
+    }
+    parts.push({ variable, isLabel: filter === 'dns' });
+  }
+  return parts;
+}
+
+function render(parts: readonly Part[], instance: Instance, escaped: (value: string) => string): string {
+  return parts.map((part) => (typeof part === 'string' ? part : escaped(filled(part, instance)))).join('');
+}
+
+function filled({ variable, isLabel }: Exclude<Part, string>, instance: Instance): string {
+  const value = (variables[variable] as (typeof variables)[string]).of(instance);
+  return isLabel ? labelOf(value) : value;
+}
+
+/** The nearest DNS label: lower case, anything foreign a hyphen, 63 characters at the most. */
+function labelOf(value: string): string {
+  const label = value
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 63)
+    .replaceAll(/^-|-$/g, '');
+  return label === '' ? 'x' : label;
+}
+
+const patterns = new WeakMap<readonly Part[], Map<string, RegExp>>();
+
+function patternOf(parts: readonly Part[], host: string): RegExp {
+  const known = patterns.get(parts) ?? new Map<string, RegExp>();
+  patterns.set(parts, known);
+  let pattern = known.get(host);
+  if (pattern === undefined) {
+    const seen = new Set<string>();
+    const body = parts.map((part) => {
+      if (typeof part === 'string') return literal(part);
+      const { variable } = part;
+      if (variable === 'host') return literal(filled(part, { ...sample, host }));
+      if (variable === 'id' || variable === 'index') {
+        if (seen.has(variable)) return `\\k<${variable}>`;
+        seen.add(variable);
+        return variable === 'id' ? '(?<id>[0-9a-f]{12})' : '(?<index>[0-9]{1,17})';
+      }
+      return variable === 'privatePort' ? '[0-9]{1,5}' : '[^/]+';
+    });
+    pattern = new RegExp(`^${body.join('')}$`);
+    known.set(host, pattern);
+  }
+  return pattern;
+}
+
+const literal = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');

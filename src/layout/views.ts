@@ -1,0 +1,131 @@
+/**
+ * Views: the same registration in the layouts of other readers, beside the native keys.
+ *
+ * A view is data, a template of keys and one of values. Its keys are written in the transaction of the
+ * native ones and hang on the same lease, so no reader ever sees one without the other.
+ */
+
+import type { Protocol } from '../container/container.ts';
+import type { View } from './keys.ts';
+import { type Instance, type KeyTemplate, parseKey, parseValue } from './template.ts';
+
+/** What is written for each instance that offers one of these protocols; for any, where none is named. */
+export interface Rule {
+  readonly protocols?: readonly Protocol[];
+  readonly key: string;
+  readonly value: string;
+}
+
+const reversed = (zone: string) => zone.toLowerCase().split('.').reverse().join('/');
+
+/** The layouts that are known by name, each below the root that is configured. */
+export const presets = {
+  /**
+   * The etcd plugin of CoreDNS, and SkyDNS before it: `<id>-<port>.<name>.<realm>.<zone>`. The `ttl` is always
+   * there, because CoreDNS before 1.12.4 takes the id of the lease for one.
+   */
+  skydns(zone: string): Rule[] {
+    const key = `/skydns/${reversed(zone)}/{{realm:dns}}/{{name:dns}}/{{id}}-{{privatePort}}`;
+    const value = '{"host":"{{ip}}","port":{{port}},"ttl":10}';
+    return [
+      { protocols: ['tcp'], key, value },
+      { protocols: ['udp', 'sctp'], key: `${key}-{{protocol}}`, value },
+    ];
+  },
+  /** etcd's naming for gRPC (`etcd:///<target>/<realm>/<name>`), with the names of Go's fields. */
+  grpc: (target: string): Rule[] => [
+    {
+      protocols: ['tcp'],
+      key: `${target}/{{realm}}/{{name}}/{{id}}-{{privatePort}}`,
+      value: '{"Op":0,"Addr":"{{address}}","Metadata":null}',
+    },
+  ],
+  /** registrator's `etcd://`, with the container's id where it has the name. */
+  registrator(root: string): Rule[] {
+    const key = `${root}/{{name}}/{{host}}:{{id}}:{{privatePort}}`;
+    return [
+      { protocols: ['tcp'], key, value: '{{address}}' },
+      { protocols: ['udp', 'sctp'], key: `${key}:{{protocol}}`, value: '{{address}}' },
+    ];
+  },
+  /** The servers of Traefik's services; its routers are the operator's. */
+  traefik: (root: string): Rule[] => [
+    {
+      protocols: ['tcp'],
+      key: `${root}/http/services/{{realm:dns}}-{{name:dns}}/loadbalancer/servers/{{index}}/url`,
+      value: 'http://{{address}}',
+    },
+    {
+      protocols: ['udp'],
+      key: `${root}/udp/services/{{realm:dns}}-{{name:dns}}/loadbalancer/servers/{{index}}/address`,
+      value: '{{address}}',
+    },
+  ],
+} satisfies Record<string, (root: string) => Rule[]>;
+
+/** Of `<key template> = <value template>`. Throws an `Error` that says what is wrong with it. */
+export function customRule(text: string): Rule {
+  const [, key, value] = /^(\S+)\s+=\s+(.*\S)\s*$/.exec(text) ?? [];
+  if (key === undefined || value === undefined) throw new Error('must be "<key template> = <value template>"');
+  return { key, value };
+}
+
+/** Throws an `Error` that says why a rule cannot be used beside the native keys below `prefix`. */
+export function checkRule({ key, value }: Rule, prefix: string): void {
+  const { head } = parseKey(key);
+  for (const native of [`${prefix}/service/`, `${prefix}/host/`, `${prefix}/owner/`]) {
+    if (head.startsWith(native) || native.startsWith(head)) {
+      throw new Error(`must begin with a text of its own, not with what ${native} begins with`);
+    }
+  }
+  parseValue(value);
+}
+
+/** How many keys an instance has in these views, at the most. */
+export function keysPerInstance(rules: readonly Rule[]): number {
+  const of = (protocol: Protocol) => rules.filter(({ protocols }) => protocols?.includes(protocol) ?? true).length;
+  return Math.max(of('tcp'), of('udp'), of('sctp'));
+}
+
+/** The rules of a host, ready to be used. */
+export function viewsOf(rules: readonly Rule[], realm: string, host: string): View[] {
+  return rules.map((rule) => {
+    const [key, value] = [parseKey(rule.key), parseValue(rule.value)];
+    return {
+      template: key.text,
+      entryOf(service, id, ordinal) {
+        if (rule.protocols?.includes(service.protocol) === false) return undefined;
+        const { name, privatePort, protocol, url } = service;
+        const { ip, port } = addressOf(url);
+        const instance: Instance = { name, realm, host, id, ip, port, privatePort, protocol, url, ordinal };
+        return [key.render(instance), value(instance)];
+      },
+      containerOf: (found) => key.containerOf(found, host),
+    };
+  });
+}
+
+/** Tells whose the keys are that other templates have made; a template that makes no sense makes none. */
+export function keyMatcher(templates: readonly string[], host: string): (key: string) => string | undefined {
+  const known: KeyTemplate[] = [];
+  for (const text of templates) {
+    try {
+      known.push(parseKey(text));
+    } catch {
+      // Written by hand, or by a version to come.
+    }
+  }
+  return (key) => {
+    for (const template of known) {
+      const shortId = template.containerOf(key, host);
+      if (shortId !== undefined) return shortId;
+    }
+    return undefined;
+  };
+}
+
+function addressOf(url: string): { ip: string; port: number } {
+  const end = url.lastIndexOf(':');
+  const ip = url.slice(url.indexOf('://') + 3, end).replace(/^\[(.*)\]$/, '$1');
+  return { ip, port: Number(url.slice(end + 1)) };
+}

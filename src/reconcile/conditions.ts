@@ -1,0 +1,43 @@
+/**
+ * Remarks: what there is to say about containers beside their keys, for whoever asks why something is not
+ * published. Nothing is decided by them.
+ */
+
+import type { Refusal } from '../container/container.ts';
+
+export interface Condition {
+  readonly refusals?: readonly Refusal[] | undefined;
+  /** It cannot be inspected: what the engine says. */
+  readonly unreadable?: string | undefined;
+  /** Etcd refuses its keys: what etcd says. */
+  readonly quarantined?: string | undefined;
+}
+
+export class Conditions {
+  readonly #conditions = new Map<string, Condition>();
+  /** Called for each container of which something else is to be said than before. */
+  onTouched: (shortId: string) => void = () => {};
+
+  get(shortId: string): Condition | undefined {
+    return this.#conditions.get(shortId);
+  }
+
+  [Symbol.iterator](): IterableIterator<[shortId: string, condition: Condition]> {
+    return this.#conditions.entries();
+  }
+
+  /** Says this of a container, beside what was said of it otherwise; undefined takes a word back. */
+  note(shortId: string, words: Condition): void {
+    const before = this.#conditions.get(shortId);
+    if (before === undefined && Object.values(words).every((word) => word === undefined)) return;
+    const condition = { ...before, ...words };
+    if (Object.values(condition).every((word) => word === undefined)) this.#conditions.delete(shortId);
+    else this.#conditions.set(shortId, condition);
+    this.onTouched(shortId);
+  }
+
+  /** There is nothing more to say about a container that has gone, but what became of its keys. */
+  forget(shortId: string): void {
+    this.note(shortId, { refusals: undefined, unreadable: undefined });
+  }
+}

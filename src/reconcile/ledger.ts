@@ -1,0 +1,194 @@
+/**
+ * The ledger: per container, what etcd should hold and what it is known to hold.
+ *
+ * The `desired` column is the reconciler's, the `observed` column follows the writer's commits and
+ * the lease keeper's readings. Everything else is derived: a container has changes while the two
+ * differ, so whatever was lost, refused or cut off, going over the ledger again finds what is left
+ * to do. Containers are named by the 12 digits that stand in their keys.
+ *
+ * A container whose desired state is unknown (no complete list and no look has spoken of it yet) has
+ * no changes: what a predecessor published stays until something is known to be wrong with it.
+ */
+
+import type { Change } from '../layout/keys.ts';
+
+interface Entry {
+  desired: ReadonlyMap<string, string> | undefined;
+  /** A key with value undefined is there, but with another lease or a value not worth keeping. */
+  observed: Map<string, string | undefined>;
+  /** The ledger's version at the last touch of `observed`. */
+  version: number;
+  /** Its changes are on their way to etcd. */
+  underWay: boolean;
+  /** The time of the first event that asked for what is not settled yet; 0 if none did. */
+  askedAt: number;
+}
+
+export type Keys = ReadonlyMap<string, string>;
+const noKeys: Keys = new Map();
+
+export class Ledger {
+  readonly #entries = new Map<string, Entry>();
+  #version = 0;
+  /** Called for each container of which anything here may have changed. */
+  onTouched: (shortId: string) => void = () => {};
+
+  /** Grows with every touch of an `observed`. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Containers that are, or should be, published. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** `at`: of the event that asked for it, in nanoseconds since the epoch, 0 if none did. */
+  desire(shortId: string, keys: Keys, at = 0): void {
+    const entry = this.#entry(shortId);
+    entry.desired = keys;
+    entry.askedAt ||= at;
+    this.#tidy(shortId, entry);
+    this.onTouched(shortId);
+  }
+
+  /** The time of the event that what is settled now answers, once; 0 if there was none. */
+  answered(shortId: string): number {
+    const entry = this.#entries.get(shortId);
+    const at = entry?.askedAt ?? 0;
+    if (entry !== undefined) entry.askedAt = 0;
+    return at;
+  }
+
+  desired(shortId: string): Keys | undefined {
+    return this.#entries.get(shortId)?.desired;
+  }
+
+  observed(shortId: string): ReadonlyMap<string, string | undefined> {
+    return this.#entries.get(shortId)?.observed ?? noKeys;
+  }
+
+  /** The containers of which etcd holds anything. */
+  *published(): Generator<string> {
+    for (const [shortId, entry] of this.#entries) if (entry.observed.size > 0) yield shortId;
+  }
+
+  /** The containers that are, or should be, published. */
+  containers(): IterableIterator<string> {
+    return this.#entries.keys();
+  }
+
+  /** The containers with anything to put or delete. */
+  *unsettled(): Generator<string> {
+    for (const shortId of this.#entries.keys()) if (this.changes(shortId).length > 0) yield shortId;
+  }
+
+  /** What takes observed to desired, deletes first; applying it makes the two equal. */
+  changes(shortId: string): Change[] {
+    const entry = this.#entries.get(shortId);
+    if (entry?.desired === undefined) return [];
+    const changes: Change[] = [];
+    for (const key of entry.observed.keys()) {
+      if (!entry.desired.has(key)) changes.push({ key, value: undefined });
+    }
+    for (const [key, value] of entry.desired) {
+      if (entry.observed.get(key) !== value) changes.push({ key, value });
+    }
+    return changes;
+  }
+
+  /** The same, on the way to etcd: the entry stays until `ended`, whatever is desired meanwhile. */
+  begin(shortId: string): Change[] {
+    const changes = this.changes(shortId);
+    if (changes.length > 0) this.#entry(shortId).underWay = true;
+    return changes;
+  }
+
+  /** The changes are in etcd. */
+  committed(shortId: string, changes: readonly Change[]): void {
+    const entry = this.#entry(shortId);
+    entry.version = ++this.#version;
+    for (const { key, value } of changes) {
+      if (value === undefined) entry.observed.delete(key);
+      else entry.observed.set(key, value);
+    }
+    this.onTouched(shortId);
+  }
+
+  /** Whatever became of the changes, they are not under way any more. */
+  ended(shortId: string): void {
+    const entry = this.#entry(shortId);
+    entry.underWay = false;
+    this.#tidy(shortId, entry);
+  }
+
+  /**
+   * Replaces all that is known of etcd by what a reading found. `fromAnother`: another process has written it, and may
+   * have seen more of a container than we had: what differs from what we want of it is not wanted any more, but
+   * unknown. Returns the containers that this concerns.
+   */
+  load(reading: ReadonlyMap<string, Map<string, string | undefined>>, fromAnother = false): string[] {
+    this.#version++;
+    for (const [shortId, entry] of this.#entries) {
+      entry.observed = new Map();
+      entry.version = this.#version;
+      if (!reading.has(shortId)) this.#tidy(shortId, entry);
+    }
+    for (const [shortId, keys] of reading) {
+      const entry = this.#entry(shortId);
+      entry.observed = keys;
+      entry.version = this.#version;
+    }
+    const unknown = fromAnother ? [...this.#entries.keys()].filter((shortId) => !this.#isSettled(shortId)) : [];
+    for (const shortId of unknown) this.#forget(shortId);
+    for (const shortId of this.#entries.keys()) this.onTouched(shortId);
+    return unknown;
+  }
+
+  /**
+   * Whether etcd holds anything else than observed, for containers not touched since `version`: one that
+   * was, or is being, written may rightly differ from an answer that began before. A key that is held
+   * with value undefined is compared by its name alone.
+   */
+  differs(held: ReadonlyMap<string, ReadonlyMap<string, string | undefined>>, version: number): boolean {
+    for (const [shortId, entry] of this.#entries) {
+      if (entry.version > version || entry.underWay) continue;
+      const keys = held.get(shortId);
+      if ((keys?.size ?? 0) !== entry.observed.size) return true;
+      for (const [key, value] of entry.observed) {
+        if (!keys?.has(key) || (keys.get(key) ?? value) !== value) return true;
+      }
+    }
+    // Tidied away means deleted: only entries of a later version can have gone, so a stranger counts
+    // as a difference only if nothing at all was written since.
+    if (this.#version > version) return false;
+    for (const shortId of held.keys()) if (!this.#entries.has(shortId)) return true;
+    return false;
+  }
+
+  #isSettled(shortId: string): boolean {
+    return this.desired(shortId) !== undefined && this.changes(shortId).length === 0;
+  }
+
+  /** It is not known what is to be of a container. */
+  #forget(shortId: string): void {
+    const entry = this.#entry(shortId);
+    entry.desired = undefined;
+    entry.askedAt = 0;
+    this.#tidy(shortId, entry);
+  }
+
+  #entry(shortId: string): Entry {
+    let entry = this.#entries.get(shortId);
+    if (entry === undefined) {
+      entry = { desired: undefined, observed: new Map(), version: this.#version, underWay: false, askedAt: 0 };
+      this.#entries.set(shortId, entry);
+    }
+    return entry;
+  }
+
+  /** Nothing desired and nothing observed is nothing to remember. */
+  #tidy(shortId: string, entry: Entry): void {
+    if (!entry.underWay && entry.observed.size === 0 && (entry.desired?.size ?? 0) === 0) this.#entries.delete(shortId);
+  }
+}
