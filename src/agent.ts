@@ -175,7 +175,9 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
             livenessOf: parts.process.livenessOf,
             keyMatcher: (templates) => keyMatcher(templates, id),
             onOwned: (uncertain) => {
+              // mutant: do not tell of a reading
               reconciler.tell({ kind: 'read', uncertain });
+              // mutant: write nothing once the host is owned
               for (const shortId of ledger.unsettled()) writer.tell(shortId);
               onProgress('held');
             },

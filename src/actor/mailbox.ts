@@ -94,6 +94,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     }
     turn.waiting = message;
     this.#size++;
+    // mutant: hand out what is in flight already
     if (turn.inFlight === undefined) this.#enqueue(key, turn);
   }
 
@@ -107,6 +108,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
         this.#turns.delete(key);
         continue;
       }
+      // mutant: lose a turn that waits
       batch.push(turn.waiting);
       turn.inFlight = turn.waiting;
       turn.waiting = undefined;
@@ -121,8 +123,10 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     const turn = this.#turns.get(key);
     if (turn?.inFlight === undefined) return;
     turn.inFlight = undefined;
+    // mutant (2 lines): keep a turn recalled for ever
     turn.recalledAt = undefined;
     this.#inFlight--;
+    // mutant (2 lines): forget what was put during a flight
     if (turn.waiting !== undefined) this.#enqueue(key, turn);
     else this.#turns.delete(key);
   }
@@ -134,10 +138,13 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
   recall(key: string, at: number, isOlder: (message: Message) => boolean): void {
     const turn = this.#turns.get(key);
     if (turn === undefined) return;
+    // mutant: recall every waiting turn
     if (turn.waiting !== undefined && isOlder(turn.waiting)) {
       turn.waiting = undefined;
       this.#size--;
     }
+    // mutant: let an older recall take the place of a newer
+    // mutant: recall no flight
     if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = Math.max(turn.recalledAt ?? at, at);
   }
 

@@ -110,6 +110,7 @@ export class Watcher implements Actor<Resync> {
     const { clock, log, metrics } = this.#parts;
     const backoff = new Backoff(clock, retryFirstMs, retryCapMs);
     const outage = new OutageLog(clock, log, 'docker unavailable');
+    // mutant (3 lines): stay without a stream
     while (!this.#signal.aborted) {
       try {
         const stream = await this.#open();
@@ -153,6 +154,7 @@ export class Watcher implements Actor<Resync> {
     );
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
     const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
+    // mutant (2 lines): list before subscribing, not after
     const stream = await docker
       .events(engine, since, (chunk) => splitter.push(chunk))
       .catch(async (error: unknown) => {
@@ -166,10 +168,13 @@ export class Watcher implements Actor<Resync> {
       this.#why = why;
       stream.close();
     };
+    // mutant: never renew the stream
     const cancelRenewal = clock.after(streamLifeMs * (1 + clock.random()), () => this.#closeStream('renewed'));
     void stream.ended.then(cancelRenewal);
     if (this.#signal.aborted) stream.close();
     try {
+      // mutant: after a gap inspect the unknown alone
+      // mutant: subscribe and never list
       await this.#list(engine, true, 'connect');
     } catch (error) {
       stream.close();
@@ -186,6 +191,7 @@ export class Watcher implements Actor<Resync> {
     try {
       const containers = await parseList(await docker.list(engine));
       outcome = 'ok';
+      // mutant: date a list by its answer
       reconciler.tell({ kind: 'listed', began, containers, full });
     } finally {
       metrics.lists[trigger][outcome]++;
@@ -209,6 +215,8 @@ export class Watcher implements Actor<Resync> {
       this.#watchForQueue(event.at);
     }
     const { kind, id } = event;
+    // mutant: pass over moves during an inspection
+    // mutant: pass over starts
     if (kind === 'inspect' || (kind === 'moved' && inspectorMailbox.holds(id))) {
       inspector.tell({ id, at: event.at });
     } else if (kind === 'moved') {
@@ -216,7 +224,10 @@ export class Watcher implements Actor<Resync> {
     } else {
       // A start that waits for its look, or is being looked at, is overtaken: it costs nothing more.
       const at = event.at || Number.POSITIVE_INFINITY;
+      // mutant: recall everything at a death
+      // mutant: recall nothing at a death
       inspectorMailbox.recall(id, at, (inspect) => inspect.at <= at);
+      // mutant: pass over deaths
       reconciler.tell({ kind, id, at: event.at });
     }
   }

@@ -64,23 +64,28 @@ export class Inspector implements Actor<InspectionRequest> {
     try {
       const reports = await pool.inspect(began, versionPrefix(), [...waiting.keys()]);
       metrics.taskSeconds.observe((clock.now() - beganMs) / 1000);
+      // mutant: forget what came before its batch
       const found = [...reports.map(({ id, inspection }) => [id, inspection] as const), ...early];
       for (const [id, inspection] of found) {
         const request = waiting.get(id);
         if (request !== undefined && waiting.delete(id)) this.#report(request, began, inspection);
       }
     } catch (error) {
+      // mutant (2 lines): take a lost task for absence
+      // mutant (2 lines): forget a task that was lost
       for (const request of waiting.values())
         this.#report(request, began, { kind: 'failed', detail: messageOf(error) });
       return [];
     } finally {
       this.#open.delete(began);
     }
+    // mutant: wait for nobody who is late
     for (const request of waiting.values()) this.#await(request, began);
     return [...waiting.values()];
   }
 
   #await(request: InspectionRequest, began: number): void {
+    // mutant: take a lost thread for absence
     const lost: Report = { id: request.id, inspection: { kind: 'failed', detail: 'pool thread lost' } };
     const cancel = this.#parts.clock.after(lateTimeoutMs, () => this.#arrived(began, lost));
     this.#late.set(request.id, { request, began, cancel });
@@ -95,12 +100,15 @@ export class Inspector implements Actor<InspectionRequest> {
     this.#late.delete(id);
     late.cancel();
     this.#report(late.request, task, inspection);
+    // mutant: never end a late flight
     this.#self.done(late.request);
   }
 
   #report({ id, at }: InspectionRequest, began: number, inspection: Inspection): void {
     const { mailbox, reconciler } = this.#parts;
     const overtaken = mailbox.recalledAt(id);
+    // mutant: report nothing that was overtaken, not even a later start
+    // mutant: report what was overtaken
     if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;
     reconciler.tell({ kind: 'inspected', id, at, began, inspection });
   }

@@ -86,12 +86,15 @@ export class Ledger {
   /** What takes observed to desired, deletes first; applying it makes the two equal. */
   changes(shortId: string): Change[] {
     const entry = this.#entries.get(shortId);
+    // mutant: take unknown for unwanted
     if (entry?.desired === undefined) return [];
     const changes: Change[] = [];
     for (const key of entry.observed.keys()) {
+      // mutant: delete nothing
       if (!entry.desired.has(key)) changes.push({ key, value: undefined });
     }
     for (const [key, value] of entry.desired) {
+      // mutant: write what is there already
       if (entry.observed.get(key) !== value) changes.push({ key, value });
     }
     return changes;
@@ -100,6 +103,7 @@ export class Ledger {
   /** The same, on the way to etcd: the entry stays until `ended`, whatever is desired meanwhile. */
   begin(shortId: string): Change[] {
     const changes = this.changes(shortId);
+    // mutant: forget what is under way
     if (changes.length > 0) this.#entry(shortId).underWay = true;
     return changes;
   }
@@ -109,7 +113,9 @@ export class Ledger {
     const entry = this.#entry(shortId);
     entry.version = ++this.#version;
     for (const { key, value } of changes) {
+      // mutant (2 lines): take note of no delete
       if (value === undefined) entry.observed.delete(key);
+      // mutant: take note of no commit
       else entry.observed.set(key, value);
     }
     this.onTouched(shortId);
@@ -130,6 +136,7 @@ export class Ledger {
   load(reading: ReadonlyMap<string, Map<string, string | undefined>>, fromAnother = false): string[] {
     this.#version++;
     for (const [shortId, entry] of this.#entries) {
+      // mutant (2 lines): remember what a reading does not show
       entry.observed = new Map();
       entry.version = this.#version;
       if (!reading.has(shortId)) this.#tidy(shortId, entry);
@@ -152,6 +159,7 @@ export class Ledger {
    */
   differs(held: ReadonlyMap<string, ReadonlyMap<string, string | undefined>>, version: number): boolean {
     for (const [shortId, entry] of this.#entries) {
+      // mutant: compare what is being written
       if (entry.version > version || entry.underWay) continue;
       const keys = held.get(shortId);
       if ((keys?.size ?? 0) !== entry.observed.size) return true;
@@ -161,6 +169,7 @@ export class Ledger {
     }
     // Tidied away means deleted: only entries of a later version can have gone, so a stranger counts
     // as a difference only if nothing at all was written since.
+    // mutant: compare what was written since
     if (this.#version > version) return false;
     for (const shortId of held.keys()) if (!this.#entries.has(shortId)) return true;
     return false;

@@ -92,6 +92,7 @@ export class Reconciler implements Actor<Observation> {
           this.#died(observation.id, observation.at);
           break;
         case 'moved':
+          // mutant: pass over moves
           if (this.#known.has(observation.id)) this.#parts.inspect(observation.id);
           break;
         case 'listed':
@@ -107,12 +108,15 @@ export class Reconciler implements Actor<Observation> {
   }
 
   #looked({ id, at, began, inspection }: Extract<Observation, { kind: 'inspected' }>): void {
+    // mutant: believe an inspection that a list has overtaken
     if (began < this.#list.began && !this.#list.fingerprints.has(id)) {
       // The list is the newer word, and it did not show this container: who saw it run saw the past.
       if (inspection.kind === 'running') this.#parts.inspect(id);
       return;
     }
     if (inspection.kind === 'failed') {
+      // mutant (2 lines): ask once only
+      // mutant (2 lines): take an error for absence
       this.#retry(id, began, inspection.detail);
       return;
     }
@@ -140,12 +144,14 @@ export class Reconciler implements Actor<Observation> {
   #died(id: ContainerId, at: number): void {
     const { ledger } = this.#parts;
     const shortId = shortIdOf(id);
+    // mutant: believe a death older than what a predecessor published
     if (ledger.observed(shortId).size > 0 && !this.#known.has(id) && ledger.desired(shortId) === undefined) {
       // A predecessor published it, and may have done so after this death, of which we hear again.
       this.#parts.inspect(id);
       return;
     }
     const startedAt = this.#known.get(id)?.startedAt ?? 0;
+    // mutant: believe any death
     if (at !== 0 && at < startedAt) {
       this.#parts.inspect(id);
       return;
@@ -156,12 +162,16 @@ export class Reconciler implements Actor<Observation> {
 
   #listed(began: number, containers: readonly Listed[], full: boolean): void {
     // A list may be overtaken by one that was asked for later.
+    // mutant: take in a list that was overtaken
     if (began < this.#list.began) return;
     const before = this.#list.fingerprints;
     const fingerprints = new Map(containers.map(({ id, fingerprint }) => [id, fingerprint]));
     this.#list = { began, fingerprints };
     for (const [id, inspect] of this.#known) {
+      // mutant (2 lines): believe any list over any inspection
+      // mutant: let no list take anything away
       if (fingerprints.has(id) || inspect.began > began) continue;
+      // mutant: believe a list that overlaps with an inspection
       if (inspect.ended < began) this.#gone(id);
       // Either may have read the newer state of the two.
       else this.#parts.inspect(id);
@@ -169,8 +179,11 @@ export class Reconciler implements Actor<Observation> {
     for (const [id, failing] of this.#failing) {
       if (!fingerprints.has(id) && failing.began < began) this.#forgive(id);
     }
+    // mutant (2 lines): keep what a predecessor left
     this.#dropUnlisted();
     for (const [id, fingerprint] of fingerprints) {
+      // mutant: inspect nothing unknown
+      // mutant: inspect the unknown alone
       if (full || !this.#known.has(id) || before.get(id) !== fingerprint) this.#parts.inspect(id);
     }
     this.#parts.onListed();
@@ -184,6 +197,7 @@ export class Reconciler implements Actor<Observation> {
     const id = this.#holders.get(shortId);
     if (id === undefined) return;
     this.#holders.delete(shortId);
+    // mutant (3 lines): forget what was uncertain and never inspect again
     this.#known.delete(id);
     this.#parts.metrics.running = this.#known.size;
     this.#parts.inspect(id);
@@ -196,6 +210,7 @@ export class Reconciler implements Actor<Observation> {
    */
   #dropUnlisted(): void {
     const { ledger, resync } = this.#parts;
+    // mutant: judge a predecessor by an old list
     const isNewer = this.#list.began > this.#readAt;
     let isUnsure = false;
     const listed = new Set([...this.#list.fingerprints.keys()].map(shortIdOf));
@@ -205,26 +220,31 @@ export class Reconciler implements Actor<Observation> {
       if (isIdle || (!isListed && isNewer)) this.#desire(shortId, noKeys);
       else if (!isListed && ledger.desired(shortId) === undefined) isUnsure = true;
     }
+    // mutant: ask for no newer list
     if (isUnsure) resync('incremental');
   }
 
   #gone(id: ContainerId, at = 0): void {
     const { metrics, conditions } = this.#parts;
     const shortId = shortIdOf(id);
+    // mutant (2 lines): remember the dead as known
     this.#known.delete(id);
     metrics.running = this.#known.size;
     // What an unanswered transaction may have left in etcd is found by the next reading, and goes then.
+    // mutant: remember the dead as listed
     this.#list.fingerprints.delete(id);
     // While another container holds the 12 digits, its keys are not this one's to take away.
     if ((this.#holders.get(shortId) ?? id) !== id) return;
     this.#holders.delete(shortId);
     conditions.forget(shortId);
+    // mutant: publish what has died
     this.#desire(shortId, noKeys, at);
   }
 
   #desire(shortId: string, keys: Keys, at = 0): void {
     const { ledger, writer } = this.#parts;
     ledger.desire(shortId, keys, at);
+    // mutant: tell the writer nothing
     if (ledger.changes(shortId).length > 0) writer.tell(shortId);
     else ledger.answered(shortId);
   }
@@ -243,6 +263,7 @@ export class Reconciler implements Actor<Observation> {
     if (failing.backoff.failures >= 4) conditions.note(shortIdOf(id), { unreadable: detail });
     if (failing.backoff.failures === 4)
       log.warn({ container: id, error: detail }, 'container cannot be inspected; retrying');
+    // mutant: never ask again
     failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.inspect(id));
   }
 

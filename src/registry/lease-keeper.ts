@@ -153,6 +153,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     const { current, log } = this.#parts;
     // The doubt may be about a tenure long since replaced.
     if (this.#seeking !== undefined || (current.ownership !== undefined && current.ownership !== ownership)) return;
+    // mutant (3 lines): go on writing while ownership is verified
     current.ownership = undefined;
     this.#cancelRenewal();
     log.debug({ reason }, 'tenure in doubt');
@@ -180,9 +181,12 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     else await sleep(clock, this.#backoff.next(), this.#signal);
     while (!this.#signal.aborted) {
       try {
+        // mutant (3 lines): read first and claim then
         const ownership = await this.#claim();
         if (ownership !== undefined) {
           const reading = await readHost(this.#parts.registry, this.#parts.layout, ownership, this.#left);
+          // mutant: take what was known before for newer than what another has written
+          // mutant: claim and read nothing
           this.#uncertain = this.#parts.ledger.load(reading, this.#isSuccessor);
           return ownership;
         }
@@ -195,6 +199,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
         this.#outage.failed(error);
         if (codeOf(error) === 'ETCD_REFUSED') await sleep(clock, refusedRetryMs * clock.random(), this.#signal);
       }
+      // mutant (3 lines): give up seeking after one try
       await sleep(clock, this.#backoff.next(), this.#signal);
     }
     return undefined;
@@ -214,6 +219,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     const lease = await this.#usableLease([owner?.lease, this.#lease]);
     this.#lease = lease;
     this.#succeed(owner, lease);
+    // mutant: release what is not ours
     const ownership = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
     if (ownership !== undefined) metrics.claims++;
     return ownership;
@@ -231,8 +237,10 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     const former = keyMatcher(templates.filter((template) => !own.includes(template)));
     this.#left = {
       leases: owner === undefined || owner.lease === '0' ? [] : [owner.lease],
+      // mutant: pass over what other views have left
       containerOf: (key) => layout.containerOf(key) ?? former(key),
     };
+    // mutant: forget which views were on before
     this.#views = owner?.lease === lease ? [...new Set([...own, ...templates])] : own;
   }
 
@@ -255,7 +263,9 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     if (predecessor !== undefined && record?.instance === predecessor.instance) return true;
     const liveness = this.#parts.livenessOf(record?.process);
     if (liveness === 'gone') return true;
+    // mutant: follow whoever cannot be seen
     if (liveness === 'unknown') return this.#outlast(owner, record);
+    // mutant: follow whoever lives
     throw hostIdTaken(record, `its process ${record?.process?.pid} runs on this machine`);
   }
 
@@ -277,9 +287,11 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
       if (this.#signal.aborted) return false;
       const passedMs = clock.now() - began;
       const { ttlSeconds: left } = await registry.lease(owner.lease, false);
+      // mutant (2 lines): take an ended lease for a sign of life
       if (left <= 0) return true;
       // Left alone, the time left goes down by the second; answers are whole seconds.
       if (left > first - passedMs / 1000 + 1.2) {
+        // mutant: take one renewal for a sign of life
         if (hasRenewed) throw hostIdTaken(record, 'it renews its lease');
         // The last renewal of a process that is gone may have been under way for a while.
         hasRenewed = true;
@@ -298,6 +310,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
       { lease: ownership.lease, revision: ownership.revision, published, claims: metrics.claims },
       'writing for this host',
     );
+    // mutant (2 lines): never renew
     this.#renewLater();
     onOwned(this.#uncertain);
     this.#isSuccessor = false;
@@ -305,11 +318,13 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
 
   async #renew(ownership: Ownership): Promise<void> {
     try {
+      // mutant: pass over the end of the lease
       if ((await this.#parts.registry.keepAlive(ownership.lease)) <= 0) return this.#lost(ownership);
       this.#outage.over();
     } catch (error) {
       this.#outage.failed(error);
     }
+    // mutant: renew once
     if (this.#parts.current.ownership === ownership) this.#renewLater();
   }
 

@@ -27,6 +27,7 @@ export async function readHost(
   const wanted = new Set<string>();
   for (const key of keys) {
     if (predecessorKeys.containerOf(key) === undefined || key.startsWith(layout.recordPrefix)) continue;
+    // mutant: read no keys of views
     wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));
   }
   for (const { key, value } of records) {
