@@ -27,7 +27,9 @@ import { createInspectionPool, type InspectionPool, type PoolUsage } from './ins
 import { type Layout, layoutOf } from './layout/keys.ts';
 import type { ProcessIdentity } from './layout/owner.ts';
 import { keyMatcher, viewsOf } from './layout/views.ts';
-import type { InspectionRequest, Observation } from './lifecycle/observation.ts';
+import type { InspectionRequest, ReconcilerMessage } from './lifecycle/observation.ts';
+import { Sequence } from './lifecycle/sequence.ts';
+import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Conditions } from './reconcile/conditions.ts';
@@ -108,6 +110,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #parts: Parts;
   readonly ledger = new Ledger();
   readonly conditions = new Conditions();
+  /** What is known of each container, by its 12 digits; the reconciler's. */
+  readonly states: Map<string, State> = new Map();
   readonly #current: CurrentOwnership = { ownership: undefined };
   readonly #started = { listed: false, held: false };
   #end: (cause: DiscoverError | undefined) => void = () => {};
@@ -142,8 +146,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       started[what] = true;
       if (started.listed && started.held) this.emit('start');
     };
-    let moment = 0;
-    const nextSequence = () => ++moment;
+    const sequence = new Sequence();
     let versionPrefix = '';
     let watcher: Ref<Resync> | undefined;
 
@@ -216,25 +219,17 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         ),
     });
 
-    const reconciler = supervisor.start<Observation>({
+    const reconciler = supervisor.start<ReconcilerMessage>({
       name: 'reconciler',
       mailbox: new FifoMailbox(),
       concurrency: 1,
       batchMax: Number.POSITIVE_INFINITY,
       stopTimeoutMs,
-      start: (_self, signal) =>
+      start: (self, signal) =>
         new Reconciler(
           {
-            ...{
-              clock,
-              log: log.child({ actor: 'reconciler' }),
-              metrics,
-              layout,
-              ledger,
-              conditions,
-              nextSequence,
-              writer,
-            },
+            ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, conditions },
+            ...{ states: this.states, sequence, writer },
             inspect: (id) => inspector.tell({ id, at: 0 }),
             resync: (kind) => watcher?.tell(kind),
             onListed: () => {
@@ -242,12 +237,13 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
               keeper.tell({ kind: 'audit' });
             },
           },
+          self,
           signal,
         ),
     });
 
     const inspectorMailbox = new KeyedMailbox<InspectionRequest>(
-      (inspect) => inspect.id,
+      (request) => request.id,
       (older, newer) => (newer.at > older.at ? newer : older),
     );
     const inspector = supervisor.start<InspectionRequest>({
@@ -257,19 +253,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       batchMax: inspectBatchMax,
       inFlightMax: pool.slots * inspectBatchMax + lateMax,
       stopTimeoutMs,
-      start: (self) =>
-        new Inspector(
-          {
-            clock,
-            metrics,
-            mailbox: inspectorMailbox,
-            pool,
-            nextSequence,
-            reconciler,
-            versionPrefix: () => versionPrefix,
-          },
-          self,
-        ),
+      start: (self, signal) =>
+        new Inspector({ clock, metrics, pool, sequence, reconciler, versionPrefix: () => versionPrefix }, self, signal),
     });
 
     watcher = supervisor.start<Resync>({
@@ -281,8 +266,9 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       start: (self, signal) =>
         new Watcher(
           {
-            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, nextSequence },
-            ...{ inspectorMailbox, inspector, reconciler, onFatal },
+            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, sequence },
+            ...{ inspector, reconciler, onFatal },
+            withdraw: (id, at) => inspectorMailbox.withdraw(id, (request) => request.at <= at),
             resyncSeconds: config.resyncSeconds,
             parseList: (body) => pool.list(body),
             onConnect: (engine) => {

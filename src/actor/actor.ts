@@ -41,6 +41,8 @@ export interface Mailbox<Message> {
   /** At most `max` messages, in the order of their turns. */
   take(max: number): Message[];
   done(message: Message): void;
+  /** Takes back the message of this key that still waits, if it is unwanted. A message in flight is not touched. */
+  withdraw?(key: string, isUnwanted: (message: Message) => boolean): void;
   /** Messages that wait. */
   readonly size: number;
   /** Messages taken and not done. */

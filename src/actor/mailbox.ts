@@ -6,7 +6,7 @@
  * turn, at the back of the order. So work is bounded by containers, not by events, and what a turn
  * finds was read after the event that asked for it.
  *
- * Not here: retries. Who fails puts the key back, after its back-off.
+ * Not here: retries. The caller puts a failed key back, after its back-off.
  */
 
 import { createRequire } from 'node:module';
@@ -50,10 +50,8 @@ interface Turn<Message> {
   waiting: Message | undefined;
   /** What it was taken for, until done. */
   inFlight: Message | undefined;
-  /** Holds a place in the order; may outlive `waiting` when the turn was recalled. */
+  /** Has a place in the order; may outlive `waiting` when the message was withdrawn. */
   queued: boolean;
-  /** When the flight under way was overtaken, on the caller's clock: its result describes the past. */
-  recalledAt: number | undefined;
 }
 
 export class KeyedMailbox<Message> implements Mailbox<Message> {
@@ -85,7 +83,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     const key = this.#keyOf(message);
     let turn = this.#turns.get(key);
     if (turn === undefined) {
-      turn = { waiting: undefined, inFlight: undefined, queued: false, recalledAt: undefined };
+      turn = { waiting: undefined, inFlight: undefined, queued: false };
       this.#turns.set(key, turn);
     }
     if (turn.waiting !== undefined) {
@@ -123,40 +121,18 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     const turn = this.#turns.get(key);
     if (turn?.inFlight === undefined) return;
     turn.inFlight = undefined;
-    // mutant (2 lines): keep a turn recalled for ever
-    turn.recalledAt = undefined;
     this.#inFlight--;
     // mutant (2 lines): forget what was put during a flight
     if (turn.waiting !== undefined) this.#enqueue(key, turn);
     else this.#turns.delete(key);
   }
 
-  /**
-   * Takes back the waiting turn and marks the flight under way as overtaken, each where `isOlder` says so. Of
-   * several times that overtook a flight the latest counts.
-   */
-  recall(key: string, at: number, isOlder: (message: Message) => boolean): void {
+  withdraw(key: string, isUnwanted: (message: Message) => boolean): void {
     const turn = this.#turns.get(key);
-    if (turn === undefined) return;
-    // mutant: recall every waiting turn
-    if (turn.waiting !== undefined && isOlder(turn.waiting)) {
-      turn.waiting = undefined;
-      this.#size--;
-    }
-    // mutant: let an older recall take the place of a newer
-    // mutant: recall no flight
-    if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = Math.max(turn.recalledAt ?? at, at);
-  }
-
-  /** Whether the key waits or is in flight. */
-  holds(key: string): boolean {
-    const turn = this.#turns.get(key);
-    return turn !== undefined && (turn.waiting !== undefined || turn.inFlight !== undefined);
-  }
-
-  /** When the flight under way was overtaken, if it was. */
-  recalledAt(key: string): number | undefined {
-    return this.#turns.get(key)?.recalledAt;
+    // mutant: withdraw every message that waits
+    if (turn?.waiting === undefined || !isUnwanted(turn.waiting)) return;
+    turn.waiting = undefined;
+    this.#size--;
   }
 
   #enqueue(key: string, turn: Turn<Message>): void {

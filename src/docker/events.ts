@@ -14,13 +14,18 @@
 
 import { type ContainerId, isContainerId } from '../container/container.ts';
 
+/** What an event asks for. */
 export type ContainerEvent =
-  /** Something about the container may have changed. */
-  | { readonly kind: 'inspect'; readonly id: ContainerId; readonly at: number }
-  /** The same, but only worth a look if the container is known: its ports may have moved. */
-  | { readonly kind: 'moved'; readonly id: ContainerId; readonly at: number }
-  /** The container's process is over. */
-  | { readonly kind: 'died'; readonly id: ContainerId; readonly at: number }
+  | {
+      readonly kind: /** Something about the container may have changed. */
+        | 'inspect'
+        /** The same, but only worth an inspection if the container is known: its ports may have moved. */
+        | 'moved'
+        /** The container's process is over. */
+        | 'died';
+      readonly id: ContainerId;
+      readonly at: number;
+    }
   /** An event was lost to its size or its form. */
   | { readonly kind: 'unreadable' };
 

@@ -15,14 +15,14 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import { type Clock, sleep } from '../actor/clock.ts';
-import type { KeyedMailbox } from '../actor/mailbox.ts';
-import type { Listed } from '../container/container.ts';
+import type { ContainerId, Listed } from '../container/container.ts';
 import { DiscoverError } from '../errors.ts';
-import type { InspectionRequest, Observation } from '../lifecycle/observation.ts';
+import type { InspectionRequest, ReconcilerMessage } from '../lifecycle/observation.ts';
+import type { Sequence } from '../lifecycle/sequence.ts';
 import { type Log, OutageLog } from '../log.ts';
 import type { Metrics, StreamEnd } from '../metrics.ts';
 import type { Docker, EngineInfo, EventStream } from './docker.ts';
-import { ObjectSplitter, readEvent } from './events.ts';
+import { type ContainerEvent, ObjectSplitter, readEvent } from './events.ts';
 
 const retryFirstMs = 50;
 /** Asking a local engine costs nothing, and it should not wait for us when it is back. */
@@ -50,12 +50,13 @@ export interface WatcherParts {
   readonly metrics: Metrics;
   readonly docker: Docker;
   readonly resyncSeconds: number;
-  readonly nextSequence: () => number;
+  readonly sequence: Sequence;
   /** Parses a list; off the main thread. */
   readonly parseList: (body: Uint8Array<ArrayBuffer>) => Promise<readonly Listed[]>;
-  readonly inspectorMailbox: KeyedMailbox<InspectionRequest>;
   readonly inspector: Ref<InspectionRequest>;
-  readonly reconciler: Ref<Observation>;
+  /** Takes back the request that still waits, where no event after `at` asked for it. */
+  readonly withdraw: (id: ContainerId, at: number) => void;
+  readonly reconciler: Ref<ReconcilerMessage>;
   /** An engine has been found; called at each new stream. */
   readonly onConnect: (engine: EngineInfo) => void;
   readonly onFatal: (error: DiscoverError) => void;
@@ -185,22 +186,24 @@ export class Watcher implements Actor<Resync> {
   }
 
   async #list(engine: EngineInfo, full: boolean, trigger: 'connect' | 'resync'): Promise<void> {
-    const { clock, docker, metrics, parseList, reconciler, nextSequence } = this.#parts;
-    const [began, beganMs] = [nextSequence(), clock.now()];
+    const { clock, docker, metrics, parseList, reconciler, sequence } = this.#parts;
+    const began = sequence.begin();
+    const beganMs = clock.now();
     let outcome: 'ok' | 'failed' = 'failed';
     try {
       const containers = await parseList(await docker.list(engine));
       outcome = 'ok';
       // mutant: date a list by its answer
-      reconciler.tell({ kind: 'listed', began, containers, full });
+      reconciler.tell({ kind: 'list', began, containers, full });
     } finally {
+      sequence.end(began);
       metrics.lists[trigger][outcome]++;
       metrics.listSeconds.observe((clock.now() - beganMs) / 1000);
     }
   }
 
   #event(text: string): void {
-    const { inspector, inspectorMailbox, metrics, reconciler } = this.#parts;
+    const { metrics } = this.#parts;
     const event = readEvent(text);
     if (event === undefined) return;
     if (event.kind === 'unreadable') {
@@ -214,21 +217,28 @@ export class Watcher implements Actor<Resync> {
       metrics.lastEventAt = event.at / 1e9;
       this.#watchForQueue(event.at);
     }
-    const { kind, id } = event;
-    // mutant: pass over moves during an inspection
-    // mutant: pass over starts
-    if (kind === 'inspect' || (kind === 'moved' && inspectorMailbox.holds(id))) {
-      inspector.tell({ id, at: event.at });
-    } else if (kind === 'moved') {
-      reconciler.tell({ kind, id });
-    } else {
-      // A start that waits for its look, or is being looked at, is overtaken: it costs nothing more.
-      const at = event.at || Number.POSITIVE_INFINITY;
-      // mutant: recall everything at a death
-      // mutant: recall nothing at a death
-      inspectorMailbox.recall(id, at, (inspect) => inspect.at <= at);
-      // mutant: pass over deaths
-      reconciler.tell({ kind, id, at: event.at });
+    this.#tell(event);
+  }
+
+  #tell({ kind, id, at }: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
+    const { inspector, reconciler, sequence, withdraw } = this.#parts;
+    switch (kind) {
+      case 'inspect':
+        // mutant: pass over starts
+        inspector.tell({ id, at });
+        break;
+      case 'moved':
+        // mutant: pass over moves
+        reconciler.tell({ kind, id, heard: sequence.next() });
+        break;
+      case 'died':
+        // A start that still waits for its inspection is over: it costs nothing more.
+        // mutant: withdraw nothing at a death
+        // mutant: withdraw everything at a death
+        withdraw(id, at || Number.POSITIVE_INFINITY);
+        // mutant: pass over deaths
+        reconciler.tell({ kind, id, at, heard: sequence.next() });
+        break;
     }
   }
 

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
-import type { Observation } from '../../src/lifecycle/observation.ts';
+import type { ReconcilerMessage } from '../../src/lifecycle/observation.ts';
+import { Sequence } from '../../src/lifecycle/sequence.ts';
+import type { State } from '../../src/lifecycle/state.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
@@ -36,7 +38,8 @@ class Stage {
   resyncs = 0;
   lists = 0;
   readonly reconciler: Reconciler;
-  #nextSequence = 0;
+  readonly sequence = new Sequence();
+  readonly states = new Map<string, State>();
 
   constructor() {
     const { clock, ledger, metrics, conditions, looks, told } = this;
@@ -45,22 +48,28 @@ class Stage {
     this.reconciler = new Reconciler(
       {
         ...{ clock, log, metrics, ledger, conditions, layout },
-        nextSequence: () => this.nextSequence(),
+        ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: () => void this.resyncs++,
         onListed: () => void this.lists++,
+      },
+      {
+        name: 'reconciler',
+        tell: (message) => this.tell(message),
+        done() {},
+        crash: assert.fail,
       },
       this.abort.signal,
     );
   }
 
   nextSequence(): number {
-    return ++this.#nextSequence;
+    return this.sequence.next();
   }
 
-  tell(...observations: Observation[]): void {
-    this.reconciler.receive(observations);
+  tell(...messages: ReconcilerMessage[]): void {
+    this.reconciler.receive(messages);
   }
 
   looked(id: ContainerId, inspection: Inspection, began = this.nextSequence()): void {
@@ -68,7 +77,7 @@ class Stage {
   }
 
   died(id: ContainerId, at: number): void {
-    this.tell({ kind: 'died', id, at });
+    this.tell({ kind: 'died', id, at, heard: this.nextSequence() });
   }
 
   listed(
@@ -79,7 +88,7 @@ class Stage {
       const [id, fingerprint] = typeof item === 'string' ? [item, 'running'] : item;
       return { id, fingerprint };
     });
-    this.tell({ kind: 'listed', began, containers, full });
+    this.tell({ kind: 'list', began, containers, full });
   }
 
   /** The writer has its way. */
@@ -310,16 +319,16 @@ describe('Reconciler hears of a death and', () => {
 describe('Reconciler hears of a move and', () => {
   test('asks for a look at a container that it knows', () => {
     const stage = Stage.publishing();
-    stage.tell({ kind: 'moved', id: c1 });
+    stage.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(stage.looks, [c1]);
     assert.deepEqual(stage.told, []);
   });
 
   test('asks for no look at one that is not there yet or any more', () => {
     const stage = Stage.publishing();
-    stage.tell({ kind: 'moved', id: c2 });
+    stage.tell({ kind: 'moved', id: c2, heard: stage.nextSequence() });
     stage.died(c1, 150);
-    stage.tell({ kind: 'moved', id: c1 });
+    stage.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(stage.looks, []);
   });
 });
@@ -698,7 +707,7 @@ describe('Reconciler begins and', () => {
     const next = new Stage();
     next.ledger.load(new Map(stage.published().map((shortId) => [shortId, new Map(stage.ledger.observed(shortId))])));
     next.tell({ kind: 'read', uncertain: [] });
-    next.tell({ kind: 'moved', id: c1 });
+    next.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(next.told, []);
   });
 });

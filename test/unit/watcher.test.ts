@@ -7,7 +7,8 @@ import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { EngineInfo } from '../../src/docker/docker.ts';
 import { type Resync, Watcher } from '../../src/docker/watcher.ts';
 import { DiscoverError } from '../../src/errors.ts';
-import type { InspectionRequest, Observation } from '../../src/lifecycle/observation.ts';
+import type { InspectionRequest, ReconcilerMessage } from '../../src/lifecycle/observation.ts';
+import { Sequence } from '../../src/lifecycle/sequence.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
 import { VirtualClock } from '../sim/clock.ts';
@@ -23,13 +24,13 @@ class Stage {
   readonly warnings: string[] = [];
   readonly infos: string[] = [];
   readonly looks: InspectionRequest[] = [];
-  readonly observations: Observation[] = [];
+  readonly observations: ReconcilerMessage[] = [];
   readonly fatal: DiscoverError[] = [];
   readonly engines: EngineInfo[] = [];
   readonly mailbox = new KeyedMailbox<InspectionRequest>((inspect) => inspect.id);
   readonly log: Log;
   readonly supervisor: Supervisor;
-  nextSequence = 0;
+  readonly sequence = new Sequence();
 
   constructor(seed = 1) {
     this.clock = new VirtualClock(seed);
@@ -53,9 +54,9 @@ class Stage {
           {
             ...{ clock, log, metrics, docker: engine.docker },
             resyncSeconds: 60,
-            nextSequence: () => ++this.nextSequence,
+            sequence: this.sequence,
             parseList: (body) => engine.pool.list(body),
-            inspectorMailbox: mailbox,
+            withdraw: (id, at) => mailbox.withdraw(id, (request) => request.at <= at),
             inspector: { name: 'inspector', tell: (inspect) => void looks.push(inspect) },
             reconciler: { name: 'reconciler', tell: (observation) => void observations.push(observation) },
             onConnect: (found) => void engines.push(found),
@@ -89,13 +90,13 @@ class Stage {
 
   lists(): { ids: string[]; full: boolean }[] {
     return this.observations
-      .filter((observation) => observation.kind === 'listed')
+      .filter((observation) => observation.kind === 'list')
       .map(({ containers, full }) => ({ ids: containers.map(({ id }) => id), full }));
   }
 
   kinds(): string[] {
     return this.observations.map((observation) =>
-      observation.kind === 'read' || observation.kind === 'listed'
+      observation.kind === 'read' || observation.kind === 'list' || observation.kind === 'woke'
         ? observation.kind
         : `${observation.kind} ${observation.id}`,
     );
@@ -130,10 +131,10 @@ describe('Watcher connects and', () => {
     stage.faultOn('list', { kind: 'slow', readMs: 100, replyMs: 100 });
     stage.start();
     await stage.clock.advance(50);
-    const { nextSequence } = stage;
+    const now = stage.sequence.next();
     await stage.clock.advance(150);
     const [listed] = stage.observations;
-    assert.ok(listed?.kind === 'listed' && listed.began <= nextSequence && listed.began > 0);
+    assert.ok(listed?.kind === 'list' && listed.began < now && listed.began > 0);
   });
 
   test('tells of an event that comes before the list is there', async () => {
@@ -224,30 +225,6 @@ describe('Watcher hears an event and', () => {
     assert.equal(stage.mailbox.size, 1);
   });
 
-  test('marks the look under way at what has died', async () => {
-    const stage = await Stage.watching();
-    stage.engine.run(c1);
-    const [inspect] = stage.looks;
-    assert.ok(inspect);
-    stage.mailbox.put(inspect);
-    stage.mailbox.take(1);
-    stage.engine.die(c1);
-    assert.ok((stage.mailbox.recalledAt(c1) ?? 0) > inspect.at);
-  });
-
-  test('asks for another look at what moves while it waits for one or is looked at', async () => {
-    const stage = await Stage.watching();
-    stage.engine.run(c1);
-    stage.engine.run(c2);
-    for (const inspect of stage.looks) stage.mailbox.put(inspect);
-    stage.mailbox.take(1);
-    stage.forget();
-    stage.engine.move(c1);
-    stage.engine.move(c2);
-    assert.deepEqual(new Set(stage.looks.map(({ id }) => id)), new Set([c1, c2]));
-    assert.deepEqual(stage.observations, []);
-  });
-
   test('takes back no look that a later start asked for', async () => {
     const stage = await Stage.watching();
     stage.engine.route = (action) => (action === 'die' ? [50] : [0]);
@@ -263,7 +240,7 @@ describe('Watcher hears an event and', () => {
     stage.mailbox.put({ id: c1, at: 5 });
     stage.engine.send(JSON.stringify({ Type: 'container', Action: 'die', Actor: { ID: c1 } }));
     assert.equal(stage.mailbox.size, 0);
-    assert.deepEqual(stage.observations, [{ kind: 'died', id: c1, at: 0 }]);
+    assert.deepEqual(stage.kinds(), [`died ${c1}`]);
   });
 
   test('takes no notice of events that do not concern it', async () => {
@@ -381,7 +358,7 @@ describe('Watcher loses the engine and', () => {
     stage.start();
     await stage.clock.settle();
     assert.deepEqual(
-      stage.observations.filter(({ kind }) => kind === 'listed'),
+      stage.observations.filter(({ kind }) => kind === 'list'),
       [],
     );
     await stage.clock.advance(2_000);
