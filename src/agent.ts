@@ -24,6 +24,7 @@ import { metered } from './etcd/metered.ts';
 import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
 import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
+import { ourValue } from './layout/held.ts';
 import { type Layout, layoutOf } from './layout/keys.ts';
 import type { ProcessIdentity } from './layout/owner.ts';
 import { keyMatcher, viewsOf } from './layout/views.ts';
@@ -360,7 +361,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       const name = nameOf(key);
       if (name === undefined) continue;
       services[name] ??= key;
-      const url = held.get(key);
+      const url = ourValue(held.get(key));
       if (url !== undefined) addresses.set(key, url);
     }
     const publication = { id: shortId, services, addresses };

@@ -9,9 +9,10 @@ import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, type Listed, shortIdOf } from '../container/container.ts';
 import type { Docker } from '../docker/docker.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
-import type { Registry } from '../etcd/registry.ts';
+import { absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
+import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { keyMatcher } from '../layout/views.ts';
@@ -70,15 +71,16 @@ export async function compare(sides: Sides): Promise<Comparison> {
   }
   for (const [key, expected] of wanted) {
     const container = owners.get(key) as string;
-    const found = standing.get(key)?.value;
+    const found = ourValue(standing.get(key)?.held);
     if (!standing.has(key)) differences.push({ kind: 'missing', key, container, expected });
     else if (found !== expected) {
       differences.push({ kind: 'wrong', key, container, expected, ...(found !== undefined && { found }) });
     }
   }
   const undecided = new Set(unknown.map(({ container }) => container));
-  for (const [key, { container, value: found }] of standing) {
+  for (const [key, { container, held }] of standing) {
     if (wanted.has(key) || undecided.has(container)) continue;
+    const found = ourValue(held);
     differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
   }
   return { containers: ids.length, keys: wanted.size, differences, unknown };
@@ -120,8 +122,8 @@ export async function inspectAll(
 }
 
 interface Standing {
-  /** By key; the value is undefined where the key is not on the owner's lease. */
-  readonly standing: ReadonlyMap<string, { readonly container: string; readonly value: string | undefined }>;
+  /** By key; `foreign` where the key is not on the owner's lease. */
+  readonly standing: ReadonlyMap<string, { readonly container: string; readonly held: Held }>;
   readonly owner: 'writes' | 'released' | 'none';
 }
 
@@ -131,18 +133,18 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
   // Views that are off by this configuration may be on for whoever writes.
   const former = keyMatcher(Array.isArray(record?.views) ? record.views : [], config.host.id);
   const containerOf = (key: string) => layout.containerOf(key) ?? former(key);
-  const { lease, revision } = owner ?? { lease: '0', revision: '0' };
+  const { lease, revision } = owner ?? { lease: noLease, revision: noKey };
   const reading = await readHost(registry, layout, { lease, revision }, { leases: [], containerOf });
-  const standing = new Map<string, { container: string; value: string | undefined }>();
+  const standing = new Map<string, { container: string; held: Held }>();
   for (const [container, keys] of reading) {
-    for (const [key, value] of keys) standing.set(key, { container, value });
+    for (const [key, held] of keys) standing.set(key, { container, held });
   }
   // What is neither on the lease nor in a record may stand all the same, put there by somebody else.
   const absent = new Set(wanted.filter((key) => !standing.has(key)));
   for (const { key, value, lease: found } of await registry.readKeys([...absent])) {
     const container = containerOf(key);
     if (absent.has(key) && container !== undefined) {
-      standing.set(key, { container, value: found === lease ? value : undefined });
+      standing.set(key, { container, held: found === lease ? ours(value) : foreign });
     }
   }
   return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };

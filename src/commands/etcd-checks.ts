@@ -8,13 +8,14 @@ import type { Config } from '../config/options.ts';
 import type { Service } from '../container/container.ts';
 import { codeOf, messageOf } from '../errors.ts';
 import type { EtcdRegistry } from '../etcd/cluster.ts';
+import { noLease, revisionOf } from '../etcd/registry.ts';
 import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { viewsOf } from '../layout/views.ts';
 import { livenessOf } from '../registry/process-identity.ts';
 import { type Check, failed, ok, warning } from './checks.ts';
 
-const impossible = '-1';
+const impossible = revisionOf('-1');
 const freeSpace = 'Compact and defragment etcd, then: etcdctl alarm disarm';
 
 export async function etcdChecks(config: Config): Promise<Check[]> {
@@ -88,14 +89,14 @@ async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check
   const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
   const { ownerKey, recordPrefix } = layout;
   const keys = [...keysOf(layout, noContainer, [noService('tcp', 1), noService('udp', 2)]).keys()];
-  const ownership = { lease: '0', revision: impossible };
+  const ownership = { lease: noLease, revision: impossible };
   const read = await permission('etcd read', config.etcd.prefix, [
     [ownerKey, () => registry.owner(ownerKey)],
     [recordPrefix, () => registry.readPrefix(recordPrefix)],
     ...keys.map((key) => [key, () => registry.readKeys([key])] as const),
   ]);
   const write = await permission('etcd write', config.etcd.prefix, [
-    [ownerKey, () => registry.claim(ownerKey, '', '0', impossible)],
+    [ownerKey, () => registry.claim(ownerKey, '', noLease, impossible)],
     ...keys.map((key) => [key, () => registry.commit(ownerKey, ownership, [{ key, value: '' }])] as const),
   ]);
   return read.state === 'ok' ? [read, write, await ownerCheck(registry, layout, config.host)] : [read, write];

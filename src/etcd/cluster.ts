@@ -12,10 +12,13 @@ import {
   type KeyRevision,
   type LeaseId,
   type LeaseState,
+  leaseIdOf,
   type OwnerKey,
   type Ownership,
   operationsMax,
   type Registry,
+  type Revision,
+  revisionOf,
 } from './registry.ts';
 import { decodeSucceeded, encodeTxn } from './txn-message.ts';
 
@@ -43,14 +46,20 @@ export class EtcdRegistry implements Registry, Fleet {
   async owner(ownerKey: string): Promise<OwnerKey | undefined> {
     const response = await this.#ask('range', ({ etcd: { kv } }) => kv.range({ key: Buffer.from(ownerKey) }));
     const found = response.kvs[0];
-    return found && { value: found.value.toString(), lease: found.lease, revision: found.mod_revision };
+    return (
+      found && {
+        value: found.value.toString(),
+        lease: leaseIdOf(found.lease),
+        revision: revisionOf(found.mod_revision),
+      }
+    );
   }
 
   async grant(ttlSeconds: number): Promise<LeaseId> {
     const response = await this.#call('lease grant', ({ etcd: { leaseClient } }) =>
       leaseClient.leaseGrant({ TTL: ttlSeconds }),
     );
-    return response.ID;
+    return leaseIdOf(response.ID);
   }
 
   keepAlive(lease: LeaseId): Promise<number> {
@@ -85,9 +94,9 @@ export class EtcdRegistry implements Registry, Fleet {
     };
   }
 
-  async claim(ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Ownership | undefined> {
+  async claim(ownerKey: string, value: string, lease: LeaseId, expected: Revision): Promise<Ownership | undefined> {
     const response = await this.#txn([unchanged(ownerKey, expected)], [put(ownerKey, value, lease)]);
-    return response.succeeded ? { lease, revision: response.header.revision } : undefined;
+    return response.succeeded ? { lease, revision: revisionOf(response.header.revision) } : undefined;
   }
 
   async readPrefix(prefix: string): Promise<FoundKey[]> {
@@ -125,7 +134,13 @@ export class EtcdRegistry implements Registry, Fleet {
       const { kvs, more } = await this.#ask('range', ({ etcd: { kv } }) => kv.range(request));
       for (const kv of kvs) {
         // A key that is no text would come out as another one.
-        if (isUtf8(kv.key)) result.push({ key: kv.key.toString(), lease: kv.lease, revision: kv.mod_revision });
+        if (isUtf8(kv.key)) {
+          result.push({
+            key: kv.key.toString(),
+            lease: leaseIdOf(kv.lease),
+            revision: revisionOf(kv.mod_revision),
+          });
+        }
       }
       key = Buffer.concat([kvs.at(-1)?.key ?? end, Buffer.of(0)]);
       isMore = more;
@@ -232,7 +247,7 @@ class Member {
   }
 }
 
-function unchanged(key: string, revision: string): ICompare {
+function unchanged(key: string, revision: Revision): ICompare {
   return { key: Buffer.from(key), target: 'Mod', result: 'Equal', mod_revision: revision };
 }
 
@@ -241,5 +256,5 @@ function put(key: string, value: string, lease: LeaseId): IRequestOp {
 }
 
 function found(kv: { key: Buffer; value: Buffer; lease: string }): FoundKey {
-  return { key: kv.key.toString(), value: kv.value.toString(), lease: kv.lease };
+  return { key: kv.key.toString(), value: kv.value.toString(), lease: leaseIdOf(kv.lease) };
 }

@@ -7,7 +7,7 @@ import { DiscoverClient } from '../client/index.ts';
 import type { EtcdAccess } from '../etcd/connect.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 import type { Instance } from '../layout/instance.ts';
-import { parseOwner } from '../layout/owner.ts';
+import { noLease, parseOwner } from '../layout/owner.ts';
 import type { HostRow, Stale } from './shapes.ts';
 
 /** Who looks at the same moment is told the same. */
@@ -66,7 +66,7 @@ export class Fleet {
       const text = (word: unknown) => (typeof word === 'string' ? word : null);
       rows.set(host, {
         host,
-        alive: lease !== '0',
+        alive: lease !== noLease,
         version: text(record?.version),
         ip: text(record?.ip),
         startedAt: text(record?.started),

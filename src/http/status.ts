@@ -1,6 +1,7 @@
 /** What the agent is doing, for people: read from the agent whenever somebody asks. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
+import { ourValue } from '../layout/held.ts';
 import { total } from '../metrics.ts';
 import { version } from '../version.ts';
 import { remedyOf } from '../why/explain.ts';
@@ -101,14 +102,15 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
   const { ledger, conditions } = agent;
   const condition = conditions.get(shortId);
   const observed = ledger.observed(shortId);
-  const desired = ledger.desired(shortId) ?? observed;
-  if (condition === undefined && observed.size === 0 && desired.size === 0) return undefined;
+  const desired = ledger.desired(shortId);
+  if (condition === undefined && observed.size === 0 && (desired ?? observed).size === 0) return undefined;
   const services = [];
-  for (const [key, url] of [...desired, ...[...observed].filter(([key]) => !desired.has(key))]) {
+  for (const key of new Set([...(desired?.keys() ?? []), ...observed.keys()])) {
     if (!isService(agent, key)) continue;
-    const held = observed.get(key);
+    const held = ourValue(observed.get(key));
+    const wanted = desired === undefined ? held : desired.get(key);
     const name = agent.layout.nameOf(key) as string;
-    services.push({ name, key, url: url ?? '', published: held !== undefined && held === desired.get(key) });
+    services.push({ name, key, url: wanted ?? held ?? '', published: held !== undefined && held === wanted });
   }
   const { quarantined, unreadable, refusals = [] } = condition ?? {};
   return {

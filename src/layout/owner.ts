@@ -1,7 +1,15 @@
 /** The owner key's value: which process writes for a host. Read with tolerance, since others may have written it. */
 
+declare const brand: unique symbol;
+
 /** A lease id: a 64-bit number in decimal. */
-export type LeaseId = string;
+export type LeaseId = string & { readonly [brand]: 'LeaseId' };
+
+/** A lease id as etcd writes it. */
+export const leaseIdOf = (decimal: string): LeaseId => decimal as LeaseId;
+
+/** The lease of a key that is on none. */
+export const noLease = leaseIdOf('0');
 
 /** Names a process of one machine: a pid alone is used again, and means something else in another container. */
 export interface ProcessIdentity {

@@ -6,7 +6,7 @@
  * whatever lies elsewhere below the prefix, are never seen here and so never deleted.
  */
 
-import { type Fleet, type KeyRevision, operationsMax } from '../etcd/registry.ts';
+import { absent, type Fleet, type KeyRevision, operationsMax } from '../etcd/registry.ts';
 import { hostOf } from '../layout/keys.ts';
 
 export interface HostKeys {
@@ -40,7 +40,7 @@ export async function* removeHost(
   { owner, keys }: HostKeys,
   isForced: boolean,
 ): AsyncGenerator<readonly string[]> {
-  const guard = isForced ? [] : [{ key: ownerKey, revision: owner?.revision ?? '0' }];
+  const guard = isForced ? [] : [{ key: ownerKey, revision: owner?.revision ?? absent }];
   for (let start = 0; start < keys.length; start += operationsMax) {
     const chunk = keys.slice(start, start + operationsMax);
     const names = chunk.map(({ key }) => key);

@@ -5,6 +5,7 @@
  * nobody renews it, so there is nothing to do about it. By a list a host lives that is on it; and where the
  * list is wrong about one whose owner key hangs on a lease, the owner counts. Only `force` goes before both.
  */
+import { type LeaseId, noLease } from '../layout/owner.ts';
 import type { HostKeys } from './fleet.ts';
 
 export interface Wish {
@@ -33,7 +34,7 @@ export interface Plan {
   readonly refusal?: string;
 }
 
-const isLeased = ({ lease }: { readonly lease: string }): boolean => lease !== '0';
+const isLeased = ({ lease }: { readonly lease: LeaseId }): boolean => lease !== noLease;
 
 export function planReap(hosts: ReadonlyMap<string, HostKeys>, wish: Wish): Plan {
   const { living, force } = wish;

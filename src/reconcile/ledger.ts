@@ -10,12 +10,12 @@
  * no changes: what a predecessor published stays until something is known to be wrong with it.
  */
 
+import { type Audited, type Held, ours, ourValue } from '../layout/held.ts';
 import type { Change } from '../layout/keys.ts';
 
 interface Entry {
   desired: ReadonlyMap<string, string> | undefined;
-  /** A key with value undefined is there, but with another lease or a value not worth keeping. */
-  observed: Map<string, string | undefined>;
+  observed: Map<string, Held>;
   /** The ledger's version at the last touch of `observed`. */
   version: number;
   /** Its changes are on their way to etcd. */
@@ -25,7 +25,7 @@ interface Entry {
 }
 
 export type Keys = ReadonlyMap<string, string>;
-const noKeys: Keys = new Map();
+const nothing: ReadonlyMap<string, Held> = new Map();
 
 export class Ledger {
   readonly #entries = new Map<string, Entry>();
@@ -64,8 +64,8 @@ export class Ledger {
     return this.#entries.get(shortId)?.desired;
   }
 
-  observed(shortId: string): ReadonlyMap<string, string | undefined> {
-    return this.#entries.get(shortId)?.observed ?? noKeys;
+  observed(shortId: string): ReadonlyMap<string, Held> {
+    return this.#entries.get(shortId)?.observed ?? nothing;
   }
 
   /** The containers of which etcd holds anything. */
@@ -95,7 +95,7 @@ export class Ledger {
     }
     for (const [key, value] of entry.desired) {
       // mutant: write what is there already
-      if (entry.observed.get(key) !== value) changes.push({ key, value });
+      if (ourValue(entry.observed.get(key)) !== value) changes.push({ key, value });
     }
     return changes;
   }
@@ -116,7 +116,7 @@ export class Ledger {
       // mutant (2 lines): take note of no delete
       if (value === undefined) entry.observed.delete(key);
       // mutant: take note of no commit
-      else entry.observed.set(key, value);
+      else entry.observed.set(key, ours(value));
     }
     this.onTouched(shortId);
   }
@@ -133,7 +133,7 @@ export class Ledger {
    * have seen more of a container than we had: what differs from what we want of it is not wanted any more, but
    * unknown. Returns the containers that this concerns.
    */
-  load(reading: ReadonlyMap<string, Map<string, string | undefined>>, fromAnother = false): string[] {
+  load(reading: ReadonlyMap<string, Map<string, Held>>, fromAnother = false): string[] {
     this.#version++;
     for (const [shortId, entry] of this.#entries) {
       // mutant (2 lines): remember what a reading does not show
@@ -154,18 +154,16 @@ export class Ledger {
 
   /**
    * Whether etcd holds anything else than observed, for containers not touched since `version`: one that
-   * was, or is being, written may rightly differ from an answer that began before. A key that is held
-   * with value undefined is compared by its name alone.
+   * was, or is being, written may rightly differ from an answer that began before. An unread key is
+   * compared by its name alone.
    */
-  differs(held: ReadonlyMap<string, ReadonlyMap<string, string | undefined>>, version: number): boolean {
+  differs(held: ReadonlyMap<string, ReadonlyMap<string, Audited>>, version: number): boolean {
     for (const [shortId, entry] of this.#entries) {
       // mutant: compare what is being written
       if (entry.version > version || entry.underWay) continue;
       const keys = held.get(shortId);
       if ((keys?.size ?? 0) !== entry.observed.size) return true;
-      for (const [key, value] of entry.observed) {
-        if (!keys?.has(key) || (keys.get(key) ?? value) !== value) return true;
-      }
+      for (const [key, known] of entry.observed) if (!agrees(keys?.get(key), known)) return true;
     }
     // Tidied away means deleted: only entries of a later version can have gone, so a stranger counts
     // as a difference only if nothing at all was written since.
@@ -200,4 +198,9 @@ export class Ledger {
   #tidy(shortId: string, entry: Entry): void {
     if (!entry.underWay && entry.observed.size === 0 && (entry.desired?.size ?? 0) === 0) this.#entries.delete(shortId);
   }
+}
+
+function agrees(found: Audited | undefined, known: Held): boolean {
+  if (found === undefined || found.kind === 'unread') return found !== undefined;
+  return found.kind === known.kind && ourValue(found) === ourValue(known);
 }

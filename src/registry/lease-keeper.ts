@@ -19,13 +19,16 @@ import { Backoff } from '../actor/backoff.ts';
 import { type Clock, deadline, sleep } from '../actor/clock.ts';
 import { codeOf, DiscoverError, messageOf } from '../errors.ts';
 import {
+  absent,
   type CurrentOwnership,
   type LeaseId,
+  noLease,
   type OwnerKey,
   type Ownership,
   operationsMax,
   type Registry,
 } from '../etcd/registry.ts';
+import { type Audited, foreign, ours, unread } from '../layout/held.ts';
 import type { Layout } from '../layout/keys.ts';
 import { type OwnerRecord, type ProcessIdentity, parseOwner } from '../layout/owner.ts';
 import { type Log, OutageLog } from '../log.ts';
@@ -42,8 +45,6 @@ export type LeaseKeeperMessage =
   /** Renew the lease; from the keeper's own timer. */
   | { readonly kind: 'renew' };
 
-/** Stands for the value of a key that is not on our lease; none of ours holds a control character. */
-const foreign = '\0';
 const retryFirstMs = 50;
 const retryCapMs = 1_000;
 /** What etcd has refused for a reason of its own (a role, a password) does not change by the second. */
@@ -219,8 +220,9 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     const lease = await this.#usableLease([owner?.lease, this.#lease]);
     this.#lease = lease;
     this.#succeed(owner, lease);
+    const record = this.#record(lease, false);
     // mutant: release what is not ours
-    const ownership = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, owner?.revision ?? '0');
+    const ownership = await registry.claim(layout.ownerKey, record, lease, owner?.revision ?? absent);
     if (ownership !== undefined) metrics.claims++;
     return ownership;
   }
@@ -236,7 +238,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     const templates = Array.isArray(before) ? before.filter((template) => typeof template === 'string') : [];
     const former = keyMatcher(templates.filter((template) => !own.includes(template)));
     this.#left = {
-      leases: owner === undefined || owner.lease === '0' ? [] : [owner.lease],
+      leases: owner === undefined || owner.lease === noLease ? [] : [owner.lease],
       // mutant: pass over what other views have left
       containerOf: (key) => layout.containerOf(key) ?? former(key),
     };
@@ -248,8 +250,8 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
   async #usableLease(candidates: readonly (LeaseId | undefined)[]): Promise<LeaseId> {
     const { registry, ttlSeconds } = this.#parts;
     for (const lease of new Set(candidates)) {
-      // '0' is the lease of a key without one: of an owner key that somebody wrote by hand.
-      if (lease === undefined || lease === '0' || (await registry.keepAlive(lease)) <= 0) continue;
+      // An owner key that somebody wrote by hand is on no lease.
+      if (lease === undefined || lease === noLease || (await registry.keepAlive(lease)) <= 0) continue;
       const { ttlSeconds: left, grantedTtlSeconds } = await registry.lease(lease, false);
       if (left > 0 && grantedTtlSeconds === ttlSeconds) return lease;
     }
@@ -355,13 +357,13 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
         ...(await registry.readKeys(this.#sample(keys))),
       ];
       if (current.ownership !== ownership) return;
-      const held = new Map<string, Map<string, string | undefined>>();
-      const note = (key: string, value: string | undefined) => {
+      const held = new Map<string, Map<string, Audited>>();
+      const note = (key: string, value: Audited) => {
         const shortId = this.#left.containerOf(key);
         if (shortId !== undefined) held.set(shortId, (held.get(shortId) ?? new Map()).set(key, value));
       };
-      for (const key of keys) note(key, undefined);
-      for (const { key, value, lease } of found) note(key, lease === ownership.lease ? value : foreign);
+      for (const key of keys) note(key, unread);
+      for (const { key, value, lease } of found) note(key, lease === ownership.lease ? ours(value) : foreign);
       if (ttlSeconds <= 0) {
         metrics.drift.lease++;
         this.#lost(ownership);

@@ -4,6 +4,7 @@
  */
 
 import type { LeaseId, Ownership, Registry } from '../etcd/registry.ts';
+import { foreign, type Held, ours } from '../layout/held.ts';
 import type { Layout } from '../layout/keys.ts';
 
 export interface PredecessorKeys {
@@ -12,14 +13,14 @@ export interface PredecessorKeys {
   readonly containerOf: (key: string) => string | undefined;
 }
 
-/** By the 12 digits of a container: its keys, each with its value, or undefined where it is not on our lease. */
+/** By the short id of a container: its keys, each `foreign` where it is not on our lease. */
 export async function readHost(
   registry: Registry,
   layout: Layout,
   ownership: Ownership,
   /** What a predecessor may have left: the leases to look at beside ours, and whose a key is. */
   predecessorKeys: PredecessorKeys,
-): Promise<Map<string, Map<string, string | undefined>>> {
+): Promise<Map<string, Map<string, Held>>> {
   const keys: string[] = [];
   for (const lease of new Set([ownership.lease, ...predecessorKeys.leases]))
     keys.push(...(await registry.lease(lease, true)).keys);
@@ -35,12 +36,12 @@ export async function readHost(
     // A path that stands in etcd is never followed: only names are taken from a record.
     if (shortId !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, shortId));
   }
-  const reading = new Map<string, Map<string, string | undefined>>();
+  const reading = new Map<string, Map<string, Held>>();
   for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
     const shortId = predecessorKeys.containerOf(key);
     if (shortId === undefined) continue;
-    const observed = reading.get(shortId) ?? new Map<string, string | undefined>();
-    reading.set(shortId, observed.set(key, lease === ownership.lease ? value : undefined));
+    const observed = reading.get(shortId) ?? new Map<string, Held>();
+    reading.set(shortId, observed.set(key, lease === ownership.lease ? ours(value) : foreign));
   }
   return reading;
 }

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { Service } from '../../src/container/container.ts';
-import type { CurrentOwnership } from '../../src/etcd/registry.ts';
+import { absent, type CurrentOwnership, leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
 import { encodeTxn } from '../../src/etcd/txn-message.ts';
 import type { Change } from '../../src/layout/keys.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
@@ -28,7 +28,7 @@ const int64Max = '9223372036854775807';
 function assertWithinLimits(changes: readonly Change[]): void {
   assert.ok(changes.length <= operationsMax, `${changes.length} operations`);
   assert.equal(new Set(changes.map(({ key }) => key)).size, changes.length, 'a key is there twice');
-  const bytes = encodeTxn(layout.ownerKey, int64Max, int64Max, changes).length;
+  const bytes = encodeTxn(layout.ownerKey, revisionOf(int64Max), leaseIdOf(int64Max), changes).length;
   assert.ok(bytes <= bytesMax, `${bytes} bytes`);
 }
 
@@ -79,7 +79,7 @@ test('Writer ends with the last word of each container in etcd, and shows none o
       const { store } = registry;
       const ledger = new Ledger();
       const lease = await registry.grant(3_600);
-      const current: CurrentOwnership = { ownership: await registry.claim(layout.ownerKey, 'me', lease, '0') };
+      const current: CurrentOwnership = { ownership: await registry.claim(layout.ownerKey, 'me', lease, absent) };
       const commit = registry.commit;
       registry.fault = () => ({ kind: 'slow', requestMs: clock.random() * 5, replyMs: clock.random() * 5 });
       registry.commit = (ownerKey, ownership, changes) => {

@@ -91,14 +91,14 @@ entry.desired ??= new Map();`,
   'compare what is being written': '',
   'compare what was written since': '',
   'forget what is under way': '',
-  'take note of no delete': 'if (value !== undefined) entry.observed.set(key, value);',
+  'take note of no delete': 'if (value !== undefined) entry.observed.set(key, ours(value));',
   'take note of no commit': '',
 
   // The writer
   'write without the guard':
-    "const isCommitted = await registry.commit('/none', { ...ownership, revision: '0' }, changes);",
+    "const isCommitted = await registry.commit('/none', { ...ownership, revision: '0' as typeof ownership.revision }, changes);",
   'write without a lease':
-    "const isCommitted = await registry.commit(layout.ownerKey, { ...ownership, lease: '0' }, changes);",
+    "const isCommitted = await registry.commit(layout.ownerKey, { ...ownership, lease: '0' as typeof ownership.lease }, changes);",
   'split a container over two transactions': `await registry.commit(layout.ownerKey, ownership, changes.slice(0, 1));
 const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.slice(1));`,
   'write twice': `await registry.commit(layout.ownerKey, ownership, changes);
@@ -120,7 +120,7 @@ const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);`
     'this.#uncertain = this.#parts.ledger.load(reading, false);',
 
   // The lease keeper
-  'read first and claim then': `const reading = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? '', revision: '0' }, this.#left);
+  'read first and claim then': `const reading = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? noLease, revision: absent }, this.#left);
 const ownership = await this.#claim();
 if (ownership !== undefined) {`,
   'pass over what other views have left': 'containerOf: layout.containerOf,',
@@ -150,7 +150,7 @@ log.debug({ reason }, 'tenure in doubt');`,
 }
 return undefined;`,
   'release what is not ours':
-    "const ownership = await registry.claim(layout.ownerKey, this.#record(lease, false), lease, (await registry.owner(layout.ownerKey))?.revision ?? '0');",
+    'const ownership = await registry.claim(layout.ownerKey, record, lease, (await registry.owner(layout.ownerKey))?.revision ?? absent);',
 
   // The agent
   'write nothing once the host is owned': '',

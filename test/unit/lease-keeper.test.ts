@@ -6,7 +6,8 @@ import type { Ref } from '../../src/actor/actor.ts';
 import { FifoMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { DiscoverError } from '../../src/errors.ts';
-import type { CurrentOwnership, Ownership } from '../../src/etcd/registry.ts';
+import { type CurrentOwnership, type LeaseId, noLease, type Ownership } from '../../src/etcd/registry.ts';
+import { ours } from '../../src/layout/held.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import type { OwnerRecord } from '../../src/layout/owner.ts';
 import { keyMatcher } from '../../src/layout/views.ts';
@@ -304,7 +305,7 @@ describe('LeaseKeeper begins and', () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
     await stage.clock.advance(1_500);
-    const lease = first.current.ownership?.lease ?? '';
+    const lease = first.current.ownership?.lease ?? noLease;
     first.kill();
     const second = stage.start('second', { liveness: 'unknown' });
     await stage.clock.advance(300);
@@ -391,7 +392,7 @@ describe('LeaseKeeper begins and', () => {
       assert.notEqual(change.value, undefined);
     }
     assert.equal(stage.store.keys.size, 5);
-    assert.equal(stage.store.leases.get(second.current.ownership?.lease ?? '')?.grantedSeconds, 30);
+    assert.equal(stage.store.leases.get(second.current.ownership?.lease ?? noLease)?.grantedSeconds, 30);
   });
 
   test('finds what its predecessor published in another realm', async () => {
@@ -414,7 +415,7 @@ describe('LeaseKeeper begins and', () => {
     await first.stop();
     const second = stage.start('second');
     await stage.clock.settle();
-    assert.equal(second.ledger.observed(shortOf(1)).get(`${keyOf(1)}:443`), 'tcp://10.0.0.1:2');
+    assert.deepEqual(second.ledger.observed(shortOf(1)).get(`${keyOf(1)}:443`), ours('tcp://10.0.0.1:2'));
   });
 
   test('never follows a path that stands in a record', async () => {
@@ -502,7 +503,7 @@ describe('LeaseKeeper holds and', () => {
   test('notices with the next renewal that its lease was revoked', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    stage.store.revoke(host.current.ownership?.lease ?? '');
+    stage.store.revoke(host.current.ownership?.lease ?? noLease);
     assert.equal(stage.store.keys.size, 0);
     await stage.clock.advance(2_100);
     assert.equal(stage.store.keys.size, 3);
@@ -636,7 +637,7 @@ describe('LeaseKeeper audits and', () => {
     assert.equal(stage.store.revision, revision);
   });
 
-  const drifts: [string, (lease: string) => [{ key: string; value: string | undefined }[], string?]][] = [
+  const drifts: [string, (lease: LeaseId) => [{ key: string; value: string | undefined }[], LeaseId?]][] = [
     ['a service key that was deleted', () => [[{ key: keyOf(1), value: undefined }]]],
     ['a record that was deleted', () => [[{ key: layout.recordKey(shortOf(1)), value: undefined }]]],
     ['a key that was written without a lease', () => [[{ key: keyOf(1), value: 'tcp://10.9.9.9:1' }]]],
@@ -665,7 +666,7 @@ describe('LeaseKeeper audits and', () => {
   test('notices that its lease is gone', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    stage.store.revoke(host.current.ownership?.lease ?? '');
+    stage.store.revoke(host.current.ownership?.lease ?? noLease);
     await audit(stage, host);
     assert.equal(stage.store.keys.size, 3);
   });

@@ -8,7 +8,7 @@ import { parseArguments } from '../../src/commands/arguments.ts';
 import { resolveEtcd } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
 import { codeOf } from '../../src/errors.ts';
-import type { Fleet, KeyRevision } from '../../src/etcd/registry.ts';
+import { type Fleet, type KeyRevision, leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
 import { hostOf } from '../../src/layout/keys.ts';
 import { type HostKeys, readFleet, removeHost } from '../../src/reap/fleet.ts';
 import { parseHosts } from '../../src/reap/living.ts';
@@ -16,7 +16,11 @@ import { type Plan, planReap, type Wish } from '../../src/reap/plan.ts';
 import { asJson, asText } from '../../src/reap/report.ts';
 import { type FileSettings, readSettings, settingNames } from '../../src/reap/settings.ts';
 
-const keyRevision = (key: string, lease = '0', revision = '1'): KeyRevision => ({ key, lease, revision });
+const keyRevision = (key: string, lease = '0', revision = '1'): KeyRevision => ({
+  key,
+  lease: leaseIdOf(lease),
+  revision: revisionOf(revision),
+});
 
 describe('the host of a key', () => {
   const cases: [key: string, host: string | undefined][] = [

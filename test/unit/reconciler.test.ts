@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
+import { type Held, ours } from '../../src/layout/held.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
 import type { ReconcilerMessage } from '../../src/lifecycle/observation.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
@@ -102,9 +103,9 @@ class Stage {
 
   /** What a predecessor has left in etcd. */
   found(...ids: ContainerId[]): void {
-    const keysOfEach = ids.map((id): [string, Map<string, string | undefined>] => {
+    const keysOfEach = ids.map((id): [string, Map<string, Held>] => {
       const shortId = id.slice(0, 12);
-      return [shortId, new Map([[layout.serviceKey('web', shortId), 'tcp://10.0.0.1:999']])];
+      return [shortId, new Map([[layout.serviceKey('web', shortId), ours('tcp://10.0.0.1:999')]])];
     });
     this.ledger.load(new Map(keysOfEach));
     this.tell({ kind: 'read', uncertain: [] });
@@ -690,7 +691,7 @@ describe('Reconciler begins and', () => {
   test('looks anew at what another process has published differently, and leaves that until it has', () => {
     const stage = Stage.publishing();
     const shortId = stage.published()[0] as string;
-    const other = new Map([...stage.ledger.observed(shortId)].map(([key]) => [key, 'of the other']));
+    const other = new Map([...stage.ledger.observed(shortId)].map(([key]) => [key, ours('of the other')]));
     const before = stage.looks.length;
     const uncertain = stage.ledger.load(new Map([[shortId, other]]), true);
     stage.tell({ kind: 'read', uncertain });

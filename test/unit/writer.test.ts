@@ -3,7 +3,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
-import { bytesMax, type CurrentOwnership, type Ownership, operationsMax } from '../../src/etcd/registry.ts';
+import {
+  absent,
+  bytesMax,
+  type CurrentOwnership,
+  noLease,
+  type Ownership,
+  operationsMax,
+} from '../../src/etcd/registry.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
 import { silentLog } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
@@ -136,7 +143,7 @@ class Stage {
     const { registry } = this;
     const lease = await registry.grant(3_600);
     const before = await registry.owner(layout.ownerKey);
-    const ownership = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? '0');
+    const ownership = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? absent);
     assert.ok(ownership);
     return ownership;
   }
@@ -421,7 +428,7 @@ describe('Writer is in doubt and', () => {
   test('says so when the lease is gone', async () => {
     const stage = await Stage.held();
     const { ownership } = stage.current;
-    stage.registry.store.leases.delete(ownership?.lease ?? '');
+    stage.registry.store.leases.delete(ownership?.lease ?? noLease);
     stage.desire(1, 'web');
     await stage.clock.settle();
     assert.equal(stage.current.ownership, undefined);
@@ -481,7 +488,7 @@ describe('Writer is in doubt and', () => {
     stage.faultNext({ kind: 'slow', requestMs: 0, replyMs: 100 });
     stage.desire(1, 'web');
     await stage.clock.advance(50);
-    stage.registry.store.revoke(stage.current.ownership?.lease ?? '');
+    stage.registry.store.revoke(stage.current.ownership?.lease ?? noLease);
     stage.current.ownership = await stage.claim();
     stage.ledger.load(new Map());
     for (const shortId of stage.ledger.unsettled()) stage.writer.tell(shortId);
