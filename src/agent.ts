@@ -58,6 +58,8 @@ export interface AgentState {
   readonly isListed: boolean;
   /** Undefined while this process does not write for its host. */
   readonly leaseRemainingSeconds: number | undefined;
+  /** For how long the container that has waited longest is not in etcd as it should be; 0 where all are. */
+  readonly oldestUnsettledSeconds: number;
   readonly mailboxes: Supervisor['mailboxes'];
   readonly pool: PoolUsage;
 }
@@ -109,7 +111,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly startedAt: number;
   readonly #supervisor: Supervisor;
   readonly #parts: Parts;
-  readonly ledger = new Ledger();
+  readonly ledger: Ledger;
   readonly conditions = new Conditions();
   /** What is known of each container, by its 12 digits; the reconciler's. */
   readonly states: Map<string, State> = new Map();
@@ -126,6 +128,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#parts = parts;
     this.config = config;
     const { clock, docker, log, pool, predecessor } = parts;
+    this.ledger = new Ledger(() => clock.now());
     const { metrics, ledger, conditions } = this;
     const registry = metered(parts.registry, metrics, clock);
     this.registry = registry;
@@ -291,6 +294,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       isAlive: this.#supervisor.isAlive,
       isListed: this.#started.listed,
       leaseRemainingSeconds: isOwner ? Math.max(0, (this.metrics.leaseEndsAt - clock.now()) / 1000) : undefined,
+      oldestUnsettledSeconds: this.ledger.oldestUnsettledSeconds(clock.now()),
       mailboxes: this.#supervisor.mailboxes,
       pool: pool.usage,
     };

@@ -22,6 +22,8 @@ interface Entry {
   underWay: boolean;
   /** The time of the first event that asked for what is not settled yet; 0 if none did. */
   askedAt: number;
+  /** By the ledger's clock, since when it has had changes; undefined while it has none. */
+  unsettledAt: number | undefined;
 }
 
 export type Keys = ReadonlyMap<string, string>;
@@ -29,9 +31,15 @@ const nothing: ReadonlyMap<string, Held> = new Map();
 
 export class Ledger {
   readonly #entries = new Map<string, Entry>();
+  readonly #now: () => number;
   #version = 0;
   /** Called for each container of which anything here may have changed. */
   onTouched: (shortId: string) => void = () => {};
+
+  /** `now`: a clock in milliseconds that never goes back. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
 
   /** Grows with every touch of an `observed`. */
   get version(): number {
@@ -48,8 +56,7 @@ export class Ledger {
     const entry = this.#entry(shortId);
     entry.desired = keys;
     entry.askedAt ||= at;
-    this.#tidy(shortId, entry);
-    this.onTouched(shortId);
+    this.#touched(shortId, entry);
   }
 
   /** The time of the event that what is settled now answers, once; 0 if there was none. */
@@ -81,6 +88,16 @@ export class Ledger {
   /** The containers with anything to put or delete. */
   *unsettled(): Generator<string> {
     for (const shortId of this.#entries.keys()) if (this.changes(shortId).length > 0) yield shortId;
+  }
+
+  /**
+   * For how long the container that has waited longest has been unsettled, in seconds; 0 where all are settled. A
+   * container that changes all the time counts from the last moment at which etcd held what was desired of it.
+   */
+  oldestUnsettledSeconds(now = this.#now()): number {
+    let oldest = now;
+    for (const { unsettledAt } of this.#entries.values()) oldest = Math.min(oldest, unsettledAt ?? now);
+    return (now - oldest) / 1000;
   }
 
   /** What takes observed to desired, deletes first; applying it makes the two equal. */
@@ -118,7 +135,7 @@ export class Ledger {
       // mutant: take note of no commit
       else entry.observed.set(key, ours(value));
     }
-    this.onTouched(shortId);
+    this.#touched(shortId, entry);
   }
 
   /** Whatever became of the changes, they are not under way any more. */
@@ -148,7 +165,7 @@ export class Ledger {
     }
     const unknown = fromAnother ? [...this.#entries.keys()].filter((shortId) => !this.#isSettled(shortId)) : [];
     for (const shortId of unknown) this.#forget(shortId);
-    for (const shortId of this.#entries.keys()) this.onTouched(shortId);
+    for (const [shortId, entry] of this.#entries) this.#touched(shortId, entry);
     return unknown;
   }
 
@@ -185,10 +202,24 @@ export class Ledger {
     this.#tidy(shortId, entry);
   }
 
+  #touched(shortId: string, entry: Entry): void {
+    const hasChanges = entry.desired !== undefined && !isSame(entry.desired, entry.observed);
+    entry.unsettledAt = hasChanges ? (entry.unsettledAt ?? this.#now()) : undefined;
+    this.#tidy(shortId, entry);
+    this.onTouched(shortId);
+  }
+
   #entry(shortId: string): Entry {
     let entry = this.#entries.get(shortId);
     if (entry === undefined) {
-      entry = { desired: undefined, observed: new Map(), version: this.#version, underWay: false, askedAt: 0 };
+      entry = {
+        desired: undefined,
+        observed: new Map(),
+        version: this.#version,
+        underWay: false,
+        askedAt: 0,
+        unsettledAt: undefined,
+      };
       this.#entries.set(shortId, entry);
     }
     return entry;
@@ -198,6 +229,13 @@ export class Ledger {
   #tidy(shortId: string, entry: Entry): void {
     if (!entry.underWay && entry.observed.size === 0 && (entry.desired?.size ?? 0) === 0) this.#entries.delete(shortId);
   }
+}
+
+/** Whether etcd holds exactly what is desired. */
+function isSame(desired: Keys, observed: ReadonlyMap<string, Held>): boolean {
+  if (desired.size !== observed.size) return false;
+  for (const [key, value] of desired) if (ourValue(observed.get(key)) !== value) return false;
+  return true;
 }
 
 function agrees(found: Audited | undefined, known: Held): boolean {

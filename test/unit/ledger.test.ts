@@ -208,6 +208,45 @@ describe('Ledger.load', () => {
   });
 });
 
+describe('Ledger.oldestUnsettledSeconds', () => {
+  test('is the age of the container that has waited longest, and 0 once all are settled', () => {
+    let nowMs = 5_000;
+    const ledger = new Ledger(() => nowMs);
+    assert.equal(ledger.oldestUnsettledSeconds(), 0);
+    ledger.desire('c1', keys(['a', '1']));
+    nowMs += 2_000;
+    ledger.desire('c2', keys(['b', '1']));
+    nowMs += 1_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 3);
+    commit(ledger, 'c1');
+    assert.equal(ledger.oldestUnsettledSeconds(), 1);
+    commit(ledger, 'c2');
+    assert.equal(ledger.oldestUnsettledSeconds(), 0);
+  });
+
+  test('goes on where what is desired changes before it was committed', () => {
+    let nowMs = 0;
+    const ledger = new Ledger(() => nowMs);
+    ledger.desire('c1', keys(['a', '1']));
+    nowMs += 2_000;
+    ledger.desire('c1', keys(['a', '2']));
+    nowMs += 2_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 4);
+  });
+
+  test('begins when a reading shows that etcd lost a key, and is 0 where nothing is known to be desired', () => {
+    let nowMs = 0;
+    const ledger = new Ledger(() => nowMs);
+    ledger.load(reading({ c1: { a: '1' }, c2: { b: '1' } }));
+    ledger.desire('c1', keys(['a', '1']));
+    nowMs += 2_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 0);
+    ledger.load(reading({ c2: { b: '1' } }));
+    nowMs += 3_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 3);
+  });
+});
+
 describe('Ledger.differs', () => {
   test('sees no difference where etcd holds what is observed', () => {
     const ledger = publishing(['a', '1'], ['b', '2']);
