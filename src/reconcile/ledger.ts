@@ -130,7 +130,7 @@ export class Ledger {
     const entry = this.#entry(shortId);
     entry.version = ++this.#version;
     for (const { key, value } of changes) {
-      // mutant (2 lines): take note of no delete
+      // mutant (3 lines): take note of no delete
       if (value === undefined) entry.observed.delete(key);
       // mutant: take note of no commit
       else entry.observed.set(key, ours(value));
