@@ -83,7 +83,7 @@ async function soak({ rate, seconds, events }: ReturnType<typeof readArguments>)
   const lives = rate / eventsOfLife;
   const round = Math.min(roundSecondsMax, Math.max(roundSecondsMin, seconds / 60));
   const pass = async (length: number): Promise<number> => {
-    const churning = world.engine.churn({ rate: lives, seconds: length, lifetimeMs });
+    const churning = world.engine.churn({ rate: lives, seconds: length, lifetimeMs, unread: 'lose' });
     await world.engine.cutEvents(0);
     await churning;
     const { missing, stale, wrong, note } = await world.settle();

@@ -58,7 +58,13 @@ export const storm: Bench = {
     const pings: number[] = [];
     const meter = await startMeter(world);
     const pinger = setInterval(() => void ping(engine.socketPath).then((ms) => pings.push(ms)), pingEveryMs);
-    const churning = engine.churn({ rate: 50, seconds: seconds - 0.5, lifetimeMs: 500, survivors: 0.1 });
+    const churning = engine.churn({
+      rate: 50,
+      seconds: seconds - 0.5,
+      lifetimeMs: 500,
+      survivors: 0.1,
+      unread: 'lose',
+    });
     const sent = await emit(engine, perSecond, seconds).finally(() => clearInterval(pinger));
     const figures = await meter();
     const { lifecycles } = await churning;

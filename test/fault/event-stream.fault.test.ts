@@ -62,7 +62,7 @@ for (const api of ['1.41', '1.52'] as const) {
         });
         const [{ lifecycles }] = await Promise.all([churned, meanwhile?.(engine, () => isOver)]);
         if (args === noResync) {
-          assert.equal((await engine.counts()).eventsLost, 0, 'The engine was too busy for this test');
+          assert.equal((await engine.counts()).eventsLost, 0, 'There is no resync to hide behind');
         }
         const restarted = (await engine.snapshot()).slice(0, 5).map(({ id }) => id);
         await engine.apply('restart', restarted);
