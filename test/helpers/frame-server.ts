@@ -66,6 +66,29 @@ export function block(fields: readonly (readonly [string, string])[], isIndexed 
   return Buffer.concat(fields.flatMap(([name, value]) => [kind, text(name), text(value)]));
 }
 
+/** Header blocks by way of the reader's dynamic table, as a server of gRPC writes them. One for each connection. */
+export class TableEncoder {
+  /** The newest first. */
+  readonly #table: (readonly [string, string])[] = [];
+  #bytes = 0;
+
+  encode(fields: readonly (readonly [string, string])[]): Buffer {
+    return Buffer.concat(fields.map((field) => this.#encode(field)));
+  }
+
+  #encode(field: readonly [string, string]): Buffer {
+    const at = this.#table.findIndex(([name, value]) => name === field[0] && value === field[1]);
+    if (at >= 0) return at + 62 < 127 ? Buffer.from([0x80 | (at + 62)]) : Buffer.from([0xff, at + 62 - 127]);
+    this.#table.unshift(field);
+    this.#bytes += field[0].length + field[1].length + 32;
+    while (this.#bytes > 4_096) {
+      const [name, value] = this.#table.pop() ?? ['', ''];
+      this.#bytes -= name.length + value.length + 32;
+    }
+    return block([field], true);
+  }
+}
+
 export const ok = block([[':status', '200']]);
 export const trailers = block([['grpc-status', '0']]);
 
@@ -90,6 +113,8 @@ export interface Peer {
   /** Frames of the client, in order. */
   readonly received: Received[];
   send(...bytes: readonly Buffer[]): void;
+  /** Sends bytes in pieces, cut at these places. What else is sent meanwhile goes out behind them. */
+  sendInPieces(bytes: Buffer, cuts: readonly number[]): Promise<void>;
 }
 
 export interface FrameServer extends AsyncDisposable {
@@ -113,6 +138,29 @@ export const greeting = Buffer.concat([
 
 const prefaceBytes = 24;
 
+function peerOf(socket: Socket, received: Received[]): Peer {
+  let held: Buffer[] | undefined;
+  return {
+    socket,
+    received,
+    send: (...bytes) => {
+      if (held === undefined) socket.write(Buffer.concat(bytes));
+      else held.push(...bytes);
+    },
+    sendInPieces: async (bytes, cuts) => {
+      held = [];
+      let at = 0;
+      for (const cut of cuts) {
+        socket.write(bytes.subarray(at, cut));
+        at = cut;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      socket.write(Buffer.concat([bytes.subarray(at), ...held]));
+      held = undefined;
+    },
+  };
+}
+
 /** `onRequest` is called once a request is complete. */
 export async function startFrameServer(
   onRequest: (peer: Peer, id: number, body: Buffer) => void,
@@ -122,7 +170,7 @@ export async function startFrameServer(
   const server = net.createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => {});
     const received: Received[] = [];
-    const peer: Peer = { socket, received, send: (...bytes) => void socket.write(Buffer.concat(bytes)) };
+    const peer = peerOf(socket, received);
     peers.push(peer);
     const bodies = new Map<number, Buffer[]>();
     let rest: Buffer = Buffer.alloc(0);
