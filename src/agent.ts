@@ -5,14 +5,14 @@
  *                  └──────────────────────►│            ▲
  *                                        ledger ◄─ lease keeper
  *
- * Started at the sink and stopped at the source, so that nobody is ever told anything by a part whose
- * listener is not there.
+ * The actors are declared at the sink first, so they start at the sink and stop at the source: a part is never told
+ * anything after its own listener has stopped.
  */
 
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import type { Ref } from './actor/actor.ts';
 import { type Clock, sleep, systemClock } from './actor/clock.ts';
+import { deferred } from './actor/deferred.ts';
 import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
 import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
@@ -117,7 +117,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly states: Map<string, State> = new Map();
   readonly #current: CurrentOwnership = { ownership: undefined };
   readonly #started = { listed: false, held: false };
-  #end: (cause: DiscoverError | undefined) => void = () => {};
+  readonly #ended = deferred<DiscoverError | undefined>();
   #isLeaving = false;
   #lease: LeaseId | undefined;
   #idle: Promise<void> | undefined;
@@ -132,9 +132,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const { metrics, ledger, conditions } = this;
     const registry = metered(parts.registry, metrics, clock);
     this.registry = registry;
-    this.ended = new Promise((resolve) => {
-      this.#end = resolve;
-    });
+    this.ended = this.#ended.promise;
     const onFatal = (error: DiscoverError) => void this.stop(error);
     const supervisor = new Supervisor(clock, log, onFatal);
     this.#supervisor = supervisor;
@@ -152,9 +150,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     };
     const sequence = new Sequence();
     let versionPrefix = '';
-    let watcher: Ref<Resync> | undefined;
 
-    const keeper = supervisor.start<LeaseKeeperMessage>({
+    const keeper = supervisor.declare<LeaseKeeperMessage>({
       name: 'lease keeper',
       mailbox: new FifoMailbox(),
       // A renewal that waits for its answer must not hold up a doubt.
@@ -195,7 +192,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         ),
     });
 
-    const writer = supervisor.start<string>({
+    const writer = supervisor.declare<string>({
       name: 'writer',
       mailbox: new KeyedMailbox((shortId) => shortId),
       concurrency: 1,
@@ -223,7 +220,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         ),
     });
 
-    const reconciler = supervisor.start<ReconcilerMessage>({
+    const reconciler = supervisor.declare<ReconcilerMessage>({
       name: 'reconciler',
       mailbox: new FifoMailbox(),
       concurrency: 1,
@@ -235,7 +232,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
             ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, conditions },
             ...{ states: this.states, sequence, writer },
             inspect: (id) => inspector.tell({ id, at: 0 }),
-            resync: (kind) => watcher?.tell(kind),
+            resync: (kind) => watcher.tell(kind),
             onListed: () => {
               onProgress('listed');
               keeper.tell({ kind: 'audit' });
@@ -250,7 +247,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       (request) => request.id,
       (older, newer) => (newer.at > older.at ? newer : older),
     );
-    const inspector = supervisor.start<InspectionRequest>({
+    const inspector = supervisor.declare<InspectionRequest>({
       name: 'inspector',
       mailbox: inspectorMailbox,
       concurrency: pool.slots,
@@ -261,7 +258,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         new Inspector({ clock, metrics, pool, sequence, reconciler, versionPrefix: () => versionPrefix }, self, signal),
     });
 
-    watcher = supervisor.start<Resync>({
+    const watcher = supervisor.declare<Resync>({
       name: 'watcher',
       mailbox: new FifoMailbox(),
       concurrency: 1,
@@ -284,6 +281,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
           signal,
         ),
     });
+
+    supervisor.start();
   }
 
   /** What has to hold for readers to get the truth from etcd. */
@@ -347,7 +346,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       await this.#idle;
       await this.#parts.pool.close().catch(() => {});
       this.registry.close();
-      this.#end(cause);
+      this.#ended.resolve(cause);
     })();
     return this.#stopping;
   }

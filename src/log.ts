@@ -1,5 +1,5 @@
 /**
- * Logging: JSON lines, or readable ones on a terminal, and restraint about trouble that repeats.
+ * Logging: JSON lines, or readable ones on a terminal.
  *
  * Foreign text (names, entries, error texts of servers) only ever goes into fields, where JSON
  * escapes it, never into a message. Environment values, credentials and whole documents are never
@@ -9,7 +9,6 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pino } from 'pino';
-import type { Clock } from './actor/clock.ts';
 import { DiscoverError, messageOf } from './errors.ts';
 
 type Write = (fields: Record<string, unknown>, message: string) => void;
@@ -106,44 +105,5 @@ function openForAppending(file: string): number {
       'CONFIG_INVALID',
       `log: must be a file that can be written, got "${file}": ${messageOf(error)}`,
     );
-  }
-}
-
-/**
- * One kind of trouble that may repeat for hours: a warning when it begins, one a minute while it
- * lasts, with the count of failures, and a line when it is over.
- */
-export class OutageLog {
-  readonly #clock: Clock;
-  readonly #log: Log;
-  readonly #what: string;
-  #failures = 0;
-  #beganAt = 0;
-  #warnedAt = 0;
-
-  /** `what` completes the log messages: "docker unavailable". */
-  constructor(clock: Clock, log: Log, what: string) {
-    this.#clock = clock;
-    this.#log = log;
-    this.#what = what;
-  }
-
-  get lasts(): boolean {
-    return this.#failures > 0;
-  }
-
-  failed(error: unknown, fields: Record<string, unknown> = {}): void {
-    const now = this.#clock.now();
-    if (this.#failures++ === 0) this.#beganAt = now;
-    else if (now - this.#warnedAt < 60_000) return;
-    this.#warnedAt = now;
-    this.#log.warn({ ...fields, error: messageOf(error), failures: this.#failures }, this.#what);
-  }
-
-  over(): void {
-    if (this.#failures === 0) return;
-    const seconds = Math.round((this.#clock.now() - this.#beganAt) / 100) / 10;
-    this.#log.info({ failures: this.#failures, seconds }, `${this.#what}: over`);
-    this.#failures = 0;
   }
 }

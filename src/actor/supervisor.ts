@@ -7,7 +7,8 @@
  * `restartsMax` within `restartPeriodMs`, over all actors, is a bug that restarting does not mend:
  * `onFatal` is called once.
  *
- * Children are stopped in reverse order of their start: each finishes what it was told before the
+ * Children are declared first, so that each can be told by the others, and started in that order. They are
+ * stopped in reverse: each finishes what it was told before the
  * one it tells is stopped.
  */
 
@@ -16,6 +17,7 @@ import type { Log } from '../log.ts';
 import type { Actor, ChildSpec, Ref, Self } from './actor.ts';
 import { Backoff } from './backoff.ts';
 import { type Clock, deadline } from './clock.ts';
+import { deferred } from './deferred.ts';
 
 const restartsMax = 10;
 const restartPeriodMs = 60_000;
@@ -34,13 +36,19 @@ export class Supervisor {
     this.#onFatal = onFatal;
   }
 
-  start<Message>(spec: ChildSpec<Message>): Ref<Message> {
+  /** A child that keeps what it is told until `start`. */
+  declare<Message>(spec: ChildSpec<Message>): Ref<Message> {
     const child = new Pump(spec, this.#clock, this.#log, (error) => this.#crashed(spec.name, error));
     this.#children.push(child);
     return child;
   }
 
-  /** Where messages wait, in the order of the start. */
+  /** Starts the children in the order in which they were declared. */
+  start(): void {
+    for (const child of this.#children) child.start();
+  }
+
+  /** Where messages wait, in the order of the declarations. */
   get mailboxes(): readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[] {
     return this.#children.map(({ name, waiting, inFlight }) => ({ name, waiting, inFlight }));
   }
@@ -79,6 +87,7 @@ interface Child {
   readonly name: string;
   readonly waiting: number;
   readonly inFlight: number;
+  start(): void;
   stop(): Promise<void>;
 }
 
@@ -105,7 +114,6 @@ class Pump<Message> implements Self<Message>, Child {
     this.#log = log;
     this.#onCrash = onCrash;
     this.#backoff = new Backoff(clock, 100, 5_000);
-    this.#start();
   }
 
   get waiting(): number {
@@ -133,14 +141,13 @@ class Pump<Message> implements Self<Message>, Child {
   async stop(): Promise<void> {
     this.#stopping = true;
     try {
-      const drained = new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
+      const drained = deferred();
+      this.#onIdle = drained.resolve;
       this.#run();
       await deadline(
         this.#clock,
         this.#spec.stopTimeoutMs,
-        drained.then(() => this.#actor?.stop?.()),
+        drained.promise.then(() => this.#actor?.stop?.()),
         () => 'timeout',
       );
     } finally {
@@ -149,7 +156,8 @@ class Pump<Message> implements Self<Message>, Child {
     }
   }
 
-  #start(): void {
+  start(): void {
+    if (this.#actor !== undefined) return;
     this.#incarnation = new AbortController();
     try {
       this.#actor = this.#spec.start(this, this.#incarnation.signal);
@@ -234,7 +242,7 @@ class Pump<Message> implements Self<Message>, Child {
     this.#incarnation.abort();
     this.#onCrash(error);
     this.#clock.after(this.#backoff.next(), () => {
-      if (!this.#stopping) this.#start();
+      if (!this.#stopping) this.start();
     });
   }
 }

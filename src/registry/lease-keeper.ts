@@ -17,6 +17,7 @@
 import type { Actor, Self } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import { type Clock, deadline, sleep } from '../actor/clock.ts';
+import { OutageLog } from '../actor/outage-log.ts';
 import { codeOf, DiscoverError, messageOf } from '../errors.ts';
 import {
   absent,
@@ -31,7 +32,7 @@ import {
 import { type Audited, foreign, ours, unread } from '../layout/held.ts';
 import type { Layout } from '../layout/keys.ts';
 import { type OwnerRecord, type ProcessIdentity, parseOwner } from '../layout/owner.ts';
-import { type Log, OutageLog } from '../log.ts';
+import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Ledger } from '../reconcile/ledger.ts';
 import type { Liveness } from './process-identity.ts';

@@ -14,6 +14,7 @@ import { createMetrics } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry } from '../sim/registry.ts';
 
@@ -102,7 +103,7 @@ test('Writer ends with the last word of each container in etcd, and shows none o
         log: silentLog,
         onCommitted: () => {},
       };
-      const writer = supervisor.start<string>({
+      const writer = startActor<string>(supervisor, {
         name: 'writer',
         mailbox: new KeyedMailbox<string>((shortId) => shortId),
         concurrency: 1,

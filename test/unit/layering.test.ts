@@ -28,7 +28,7 @@ const mayImport: Record<string, readonly string[]> = {
   'errors.ts': [],
   'version.ts': [],
   'metrics.ts': ['container'],
-  'log.ts': ['errors.ts', 'actor'],
+  'log.ts': ['errors.ts'],
   'host.ts': ['errors.ts'],
   actor: ['errors.ts', 'log.ts'],
   // Protocols: they know neither Docker nor etcd.

@@ -16,6 +16,7 @@ import { createMetrics } from '../../src/metrics.ts';
 import { type Keys, Ledger } from '../../src/reconcile/ledger.ts';
 import { LeaseKeeper, type LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 
@@ -54,7 +55,7 @@ class Host {
     const warn = (_fields: object, message: string) => void this.warnings.push(message);
     const log: Log = { error: warn, warn, info() {}, debug() {}, child: () => log };
     this.supervisor = new Supervisor(clock, log, assert.fail);
-    this.keeper = this.supervisor.start<LeaseKeeperMessage>({
+    this.keeper = startActor<LeaseKeeperMessage>(this.supervisor, {
       name: 'lease keeper',
       mailbox: new FifoMailbox<LeaseKeeperMessage>(),
       concurrency: 4,

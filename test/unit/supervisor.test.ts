@@ -6,6 +6,7 @@ import { FifoMailbox, KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { DiscoverError } from '../../src/errors.ts';
 import type { Log } from '../../src/log.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { VirtualClock } from '../sim/clock.ts';
 
 type Receive = (batch: readonly string[], incarnation: number) => ReturnType<Actor<string>['receive']>;
@@ -60,7 +61,7 @@ class Child {
   constructor(supervisor: Supervisor, wanted: Wanted) {
     const { name = 'child', receive = () => {}, stop, onStart, concurrency = 1, batchMax = 10, inFlightMax } = wanted;
     this.mailbox = wanted.mailbox ?? new FifoMailbox<string>();
-    this.ref = supervisor.start<string>({
+    this.ref = startActor<string>(supervisor, {
       name,
       mailbox: this.mailbox,
       concurrency,

@@ -11,6 +11,7 @@ import type { InspectionRequest, ReconcilerMessage } from '../../src/lifecycle/o
 import { Sequence } from '../../src/lifecycle/sequence.ts';
 import type { Log } from '../../src/log.ts';
 import { createMetrics, total } from '../../src/metrics.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { type EngineCall, type EngineFault, FakeEngine, idOf } from '../sim/docker.ts';
 
@@ -43,7 +44,7 @@ class Stage {
 
   start(): Ref<Resync> {
     const { clock, engine, log, metrics, looks, observations, mailbox, fatal, engines } = this;
-    return this.supervisor.start<Resync>({
+    return startActor<Resync>(this.supervisor, {
       name: 'watcher',
       mailbox: new FifoMailbox<Resync>(),
       concurrency: 1,

@@ -18,6 +18,7 @@ import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import type { LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
 import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry, type RegistryFault } from '../sim/registry.ts';
 
@@ -96,7 +97,7 @@ class Stage {
   readonly supervisor = new Supervisor(this.clock, silentLog, assert.fail);
   /** The containers of each call of commit, in their order, refused ones too. */
   readonly tried: string[] = [];
-  readonly writer = this.supervisor.start<string>({
+  readonly writer = startActor<string>(this.supervisor, {
     name: 'writer',
     mailbox: new KeyedMailbox<string>((shortId) => shortId),
     concurrency: 1,
