@@ -271,7 +271,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
             ...{ inspector, reconciler, onFatal },
             withdraw: (id, at) => inspectorMailbox.withdraw(id, (request) => request.at <= at),
             resyncSeconds: config.resyncSeconds,
-            parseList: (body) => pool.list(body),
+            list: (versionPrefix) => pool.list(versionPrefix),
             onConnect: (engine) => {
               versionPrefix = engine.versionPrefix;
               this.emit('connect');

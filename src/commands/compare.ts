@@ -6,9 +6,8 @@
  * after the other, so a difference may be a change under way; who asks decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
-import { type ContainerId, type Inspection, type Listed, shortIdOf } from '../container/container.ts';
+import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
 import type { Docker } from '../docker/docker.ts';
-import { DiscoverError, messageOf } from '../errors.ts';
 import { absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
@@ -50,7 +49,7 @@ export interface Sides {
 export async function compare(sides: Sides): Promise<Comparison> {
   const { docker, pool, layout } = sides;
   const engine = await docker.negotiate();
-  const listed = await readList(pool, await docker.list(engine));
+  const listed = await pool.list(engine.versionPrefix);
   const ids = listed.map(({ id }) => id);
   const wanted = new Map<string, string>();
   const owners = new Map<string, string>();
@@ -84,15 +83,6 @@ export async function compare(sides: Sides): Promise<Comparison> {
     differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
   }
   return { containers: ids.length, keys: wanted.size, differences, unknown };
-}
-
-/** Reads the body of a list; what is none is a fault of the engine, as in the agent. */
-export async function readList(pool: InspectionPool, body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-  try {
-    return await pool.list(body);
-  } catch (error) {
-    throw new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${messageOf(error)}`, { cause: error });
-  }
 }
 
 /** Looks at all of them, also those that are late for their batch. Ends, because each look has a time limit of its own. */

@@ -50,10 +50,11 @@ function lineOf({ about, detail, reason, remedy }: Step, isTerminal: boolean): s
 
 async function explain(name: string, config: Config): Promise<{ id?: ContainerId; steps: Step[] }> {
   const { DockerClient } = await import('../docker/docker.ts');
+  const { askList } = await import('../docker/call.ts');
   const { InspectClient } = await import('../docker/inspect-client.ts');
   const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
   const engine = await docker.negotiate();
-  const all = containersIn(await docker.list(engine, true));
+  const all = containersIn(await askList(config.docker.endpoint, systemClock, engine.versionPrefix, 'all'));
   const named = all.filter(({ names }) => names.includes(name));
   const found = named.length > 0 ? named : all.filter(({ id }) => id.startsWith(name));
   const [one] = found;

@@ -52,8 +52,8 @@ export interface WatcherParts {
   readonly docker: Docker;
   readonly resyncSeconds: number;
   readonly sequence: Sequence;
-  /** Parses a list; off the main thread. */
-  readonly parseList: (body: Uint8Array<ArrayBuffer>) => Promise<readonly Listed[]>;
+  /** Asks for a complete list of what runs and reads it; off the main thread. */
+  readonly list: (versionPrefix: string) => Promise<readonly Listed[]>;
   readonly inspector: Ref<InspectionRequest>;
   /** Takes back the request that still waits, where no event after `at` asked for it. */
   readonly withdraw: (id: ContainerId, at: number) => void;
@@ -187,12 +187,12 @@ export class Watcher implements Actor<Resync> {
   }
 
   async #list(engine: EngineInfo, full: boolean, trigger: 'connect' | 'resync'): Promise<void> {
-    const { clock, docker, metrics, parseList, reconciler, sequence } = this.#parts;
+    const { clock, list, metrics, reconciler, sequence } = this.#parts;
     const began = sequence.begin();
     const beganMs = clock.now();
     let outcome: 'ok' | 'failed' = 'failed';
     try {
-      const containers = await parseList(await docker.list(engine));
+      const containers = await list(engine.versionPrefix);
       outcome = 'ok';
       // mutant: date a list by its answer
       reconciler.tell({ kind: 'list', began, containers, full });

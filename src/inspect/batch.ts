@@ -8,11 +8,15 @@
  * fastest; the stragglers are beside them.
  */
 
+import { systemClock } from '../actor/clock.ts';
+import { isRecord } from '../container/address/published.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
 import type { NamePolicy } from '../container/sources/variable.ts';
-import type { DockerEndpoint } from '../docker/docker.ts';
+import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
+import type { DockerEndpoint } from '../docker/modem.ts';
+import { messageOf } from '../errors.ts';
 
 /** What a thread is told once, at its start. */
 export interface BatchInspectorOptions {
@@ -32,7 +36,7 @@ export type Task =
       readonly versionPrefix: string;
       readonly ids: readonly ContainerId[];
     }
-  | { readonly kind: 'list'; readonly body: Uint8Array };
+  | { readonly kind: 'list'; readonly versionPrefix: string };
 
 export interface Report {
   readonly id: ContainerId;
@@ -42,7 +46,8 @@ export interface Report {
 export type TaskResult =
   | { readonly kind: 'inspected'; readonly reports: readonly Report[] }
   | { readonly kind: 'listed'; readonly containers: readonly Listed[] }
-  | { readonly kind: 'malformed'; readonly detail: string };
+  /** Why there is no list. Plain data, because an error loses its class on the way between threads. */
+  | { readonly kind: 'failed'; readonly detail: string };
 
 const lingerMs = 25;
 const freshMax = 8;
@@ -81,12 +86,7 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    try {
-      return readInspection(JSON.parse(answer.body), options);
-    } catch {
-      // The parser's message would quote the document, and with it somebody's environment.
-      return { kind: 'failed', detail: 'inspect answer is not JSON' };
-    }
+    return readAnswer(answer.body, id, options);
   }
 
   async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
@@ -107,11 +107,34 @@ export function createBatchInspector(
     return { kind: 'inspected', reports };
   }
 
+  async function list(versionPrefix: string): Promise<TaskResult> {
+    try {
+      return readList(await askList(options.endpoint, systemClock, versionPrefix));
+    } catch (error) {
+      return { kind: 'failed', detail: messageOf(error) };
+    }
+  }
+
   return {
-    run: async (task) =>
-      task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : readList(task.body),
+    run: (task) =>
+      task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
     close: () => client.close(),
   };
+}
+
+/** A document is about the container that was asked for, or it says nothing: a proxy can mix answers up. */
+function readAnswer(body: string, id: ContainerId, options: BatchInspectorOptions): Inspection {
+  let document: unknown;
+  try {
+    document = JSON.parse(body);
+  } catch {
+    // The parser's message would quote the document, and with it somebody's environment.
+    return { kind: 'failed', detail: 'inspect answer is not JSON' };
+  }
+  if (!isRecord(document) || document.Id !== id) {
+    return { kind: 'failed', detail: 'inspect answer is about another container' };
+  }
+  return readInspection(document, options);
 }
 
 interface RawListed {
@@ -126,14 +149,15 @@ export function readList(body: Uint8Array): TaskResult {
   const containers: Listed[] = [];
   try {
     const list: unknown = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
-    if (!Array.isArray(list)) return { kind: 'malformed', detail: 'list is not an array' };
+    if (!Array.isArray(list)) return { kind: 'failed', detail: 'Docker Engine: list is not an array' };
     for (const item of list as (RawListed | null)[]) {
-      if (!isContainerId(item?.Id)) return { kind: 'malformed', detail: 'list has an element without a full id' };
+      if (!isContainerId(item?.Id))
+        return { kind: 'failed', detail: 'Docker Engine: list has an element without a full id' };
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
       containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${ports.join()}` });
     }
   } catch {
-    return { kind: 'malformed', detail: 'list is not JSON' };
+    return { kind: 'failed', detail: 'Docker Engine: list is not JSON' };
   }
   return { kind: 'listed', containers };
 }

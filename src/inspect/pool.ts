@@ -17,7 +17,8 @@ import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
 import type { NamePolicy } from '../container/sources/variable.ts';
-import type { DockerEndpoint } from '../docker/docker.ts';
+import type { DockerEndpoint } from '../docker/modem.ts';
+import { DiscoverError } from '../errors.ts';
 import type { BatchInspector, BatchInspectorOptions, Report, Task, TaskResult } from './batch.ts';
 
 export interface PoolUsage {
@@ -36,8 +37,8 @@ export interface InspectionPool {
    * if its thread is lost. Rejects when the whole task is lost.
    */
   inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
-  /** Reads the body of a list. Rejects when it is not a whole list. The body is handed over. */
-  list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]>;
+  /** Asks for a complete list of what runs. Rejects with `DOCKER_UNAVAILABLE` when there is none to be had. */
+  list(versionPrefix: string): Promise<readonly Listed[]>;
   readonly usage: PoolUsage;
   /** Called for each container that was too late for its batch. */
   onLate: (task: number, report: Report) => void;
@@ -47,10 +48,10 @@ export interface InspectionPool {
 /** Two tasks per thread: while one waits for the engine, the other parses. */
 const tasksPerThread = 2;
 /**
- * A thread this late is in a loop it will not leave. A look hands back after tens of milliseconds, and everybody else waits
- * as long; a list can be as large as what it may be read of, and takes seconds then.
+ * A thread this late is in a loop it will not leave. An inspection hands back after tens of milliseconds. The engine has 15 s
+ * to answer for a list, and a list can be large enough to take seconds to read.
  */
-const taskTimeoutMs = { inspect: 5_000, list: 15_000 } as const;
+const taskTimeoutMs = { inspect: 5_000, list: 20_000 } as const;
 const idleThreadMs = 30_000;
 /** Over what time the share is taken that threads are busy. */
 const usageWindowMs = 1_000;
@@ -106,8 +107,8 @@ class ThreadedInspectionPool implements InspectionPool {
     return reportsOf(await this.#run({ kind: 'inspect', number, versionPrefix, ids }));
   }
 
-  async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-    return containersOf(await this.#run({ kind: 'list', body }, [body.buffer]));
+  async list(versionPrefix: string): Promise<readonly Listed[]> {
+    return containersOf(await this.#run({ kind: 'list', versionPrefix }));
   }
 
   get usage(): PoolUsage {
@@ -131,11 +132,11 @@ class ThreadedInspectionPool implements InspectionPool {
     return this.#pool.destroy();
   }
 
-  async #run(task: Task, transferList?: ArrayBuffer[]): Promise<TaskResult> {
+  async #run(task: Task): Promise<TaskResult> {
     // Piscina gives up on replacing threads once one has failed to start; a new pool does not.
     if (this.#pool.threads.length === 0) this.#reopen();
     const pool = this.#pool;
-    const work = pool.run(task, transferList && { transferList });
+    const work = pool.run(task);
     const timeoutMs = taskTimeoutMs[task.kind];
     return deadline(this.#clock, timeoutMs, work, () => {
       // A thread in a loop it will not leave takes its pool with it; the others' tasks are asked again.
@@ -189,8 +190,8 @@ class LocalInspectionPool implements InspectionPool {
     return reportsOf(await (await this.#looker).run({ kind: 'inspect', number, versionPrefix, ids }));
   }
 
-  async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-    return containersOf(await (await this.#looker).run({ kind: 'list', body }));
+  async list(versionPrefix: string): Promise<readonly Listed[]> {
+    return containersOf(await (await this.#looker).run({ kind: 'list', versionPrefix }));
   }
 
   async close(): Promise<void> {
@@ -207,5 +208,6 @@ function containersOf(result: TaskResult): readonly Listed[] {
 }
 
 function fail(result: TaskResult): never {
-  throw new Error(result.kind === 'malformed' ? result.detail : `pool thread answered ${result.kind}`);
+  const detail = result.kind === 'failed' ? result.detail : `pool thread answered ${result.kind}`;
+  throw new DiscoverError('DOCKER_UNAVAILABLE', detail);
 }

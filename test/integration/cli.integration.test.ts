@@ -265,7 +265,7 @@ describe('log', here, () => {
       const route = (request.url ?? '').replace(/^\/v[\d.]+/, '');
       response.setHeader('Api-Version', '1.41');
       if (route.startsWith('/events')) response.flushHeaders();
-      else response.end(answers[route] ?? '');
+      else response.end(answers[route.split('?', 1)[0] ?? ''] ?? '');
     });
     await new Promise<void>((resolve) => server.listen(socketPath, resolve));
     try {

@@ -743,11 +743,6 @@ class Process {
   #dockerOf({ docker }: FakeEngine): Docker {
     return {
       negotiate: () => this.#across(() => docker.negotiate()),
-      list: async (engine) => {
-        const body = await this.#across(() => docker.list(engine));
-        this.#hasListed = true;
-        return body;
-      },
       events: (engine, since, onChunk) =>
         this.#across(async () => {
           const stream = await docker.events(engine, since, (chunk) => this.#when(() => onChunk(chunk)));
@@ -766,7 +761,11 @@ class Process {
         for (const report of reports) this.#read(report);
         return reports;
       },
-      list: (body) => this.#across(() => pool.list(body)),
+      list: async (versionPrefix) => {
+        const containers = await this.#across(() => pool.list(versionPrefix));
+        this.#hasListed = true;
+        return containers;
+      },
       close: async () => {},
     };
     pool.onLate = (task, report) =>

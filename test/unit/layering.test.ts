@@ -96,6 +96,7 @@ test('each package is imported by one file', () => {
   const expected = {
     '@aws-sdk': ['reap/ec2.ts'],
     '@grpc': ['client/grpc.ts'],
+    'docker-modem': ['docker/modem.ts'],
     dockerode: ['docker/docker.ts'],
     etcd3: ['etcd/cluster.ts', 'etcd/connect.ts', 'etcd/reader.ts'],
     mnemonist: ['actor/mailbox.ts'],

@@ -56,7 +56,7 @@ class Stage {
             ...{ clock, log, metrics, docker: engine.docker },
             resyncSeconds: 60,
             sequence: this.sequence,
-            parseList: (body) => engine.pool.list(body),
+            list: (versionPrefix) => engine.pool.list(versionPrefix),
             withdraw: (id, at) => mailbox.withdraw(id, (request) => request.at <= at),
             inspector: { name: 'inspector', tell: (inspect) => void looks.push(inspect) },
             reconciler: { name: 'reconciler', tell: (observation) => void observations.push(observation) },
