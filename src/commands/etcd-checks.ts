@@ -45,11 +45,11 @@ interface Member {
 }
 
 async function askMember(endpoint: string, access: Config['etcd']): Promise<Member> {
-  const { connectEtcd, etcdError } = await import('../etcd/connect.ts');
+  const { Member: EtcdMember } = await import('../etcd/member.ts');
   const name = `etcd ${endpoint}`;
-  const client = connectEtcd(endpoint, access);
+  const client = new EtcdMember(endpoint, access);
   try {
-    const { version, leader, errors } = await client.maintenance.status();
+    const { version, leader, errors } = await client.call('status', ({ maintenance }) => maintenance.status());
     const check = errors.some((text) => text.includes('NOSPACE'))
       ? failed(name, `etcd ${version} has raised NOSPACE and takes no writes`, freeSpace)
       : leader === '0'
@@ -59,7 +59,7 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
           : ok(name, `etcd ${version}`);
     return { endpoint, check, answers: true, isAway: false };
   } catch (error) {
-    const failure = etcdError('status', error);
+    const failure = error as Error;
     const isAway = codeOf(failure) === 'ETCD_UNAVAILABLE' && !aboutTls.test(failure.message);
     return { endpoint, check: failed(name, messageOf(failure), memberRemedy(failure)), answers: false, isAway };
   } finally {

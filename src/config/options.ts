@@ -10,7 +10,7 @@ import { isIP } from 'node:net';
 import * as z from 'zod/mini';
 import type { AdvertisementOptions } from '../container/sources/variable.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
-import type { EtcdAccess } from '../etcd/connect.ts';
+import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 
 /** What the agent runs on. */
@@ -71,8 +71,6 @@ const string = (allowed: string, pattern: RegExp, test: (value: string) => boole
   rule('string', allowed, z.string().check(z.regex(pattern), z.refine(test)));
 
 export const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, '$1');
-export const endpointPattern = /^(?:(https?):\/\/)?(\[[\da-f:.]+\]|[\w.-]+):([1-9]\d{0,4})\/?$/i;
-const isEndpoint = (value: string): boolean => Number(endpointPattern.exec(value)?.[3]) <= 65_535;
 const isHost = (value: string): boolean => !/[:[\]]/.test(value) || isIP(withoutBrackets(value)) === 6;
 const isShort = (value: string): boolean => Buffer.byteLength(value) <= 255;
 
@@ -94,7 +92,7 @@ const prefix = string('a path such as "/discover", at least one segment and no d
 const path = z.string().check(z.regex(/^\/[^\0]+$/));
 const socket = rule('string or false', 'the absolute path of a socket, or false', z.union([z.literal(false), path]));
 const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLength(1));
-const endpoints = rule('list', 'a list of host:port, http://host:port or https://host:port', members);
+const endpoints = rule('list', endpointsAllowed, members);
 const port = integer(1, 65_535);
 const listenPattern = /^(?:\/[^\0]+|(?:(\[[\da-f:.]+\]|[\w.-]+):)?([1-9]\d{0,4}))$/i;
 /** Where the HTTP endpoint listens, as it is written: a port with or without its host, or the path of a socket. */

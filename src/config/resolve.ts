@@ -4,14 +4,14 @@
  * Of two options that say the same, the one from the higher place counts. The files named are read
  * and the machine is asked; all that is wrong, here or in the places themselves, makes one error.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
 import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../layout/views.ts';
-import { type Config, endpointPattern, listenParts, optionRows, schema, shown, withoutBrackets } from './options.ts';
+import { type Certificates, type Refuse, readCertificates } from '../net/certificates.ts';
+import { type Config, listenParts, optionRows, schema, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
 
 export interface Resolved {
@@ -125,42 +125,15 @@ class Choice {
     this.problems.push(`${path} (${this.origin(path)}) must be ${mustBe}`);
   }
 
-  read(path: string, name: string | undefined): Buffer | undefined {
-    try {
-      return name === undefined ? undefined : readFileSync(name);
-    } catch (error) {
-      this.refuse(path, `a file that can be read, got ${shown(path, name)}: ${messageOf(error)}`);
-      return undefined;
-    }
-  }
+  /** For what reads several options: those that are wrong together are named without their places. */
+  readonly refuseAll: Refuse = ([option = '', ...others], mustBe) => {
+    if (others.length === 0 && !mustBe.startsWith('set together')) this.refuse(option, mustBe);
+    else this.problems.push(`${[option, ...others].join(' and ')} must be ${mustBe}`);
+  };
 
-  #parses(kind: 'ca' | 'cert' | 'key', content: Buffer): boolean {
-    try {
-      return kind === 'key' ? Boolean(createPrivateKey(content)) : Boolean(new X509Certificate(content));
-    } catch {
-      return false;
-    }
-  }
-
-  /** The files of one `tls` group; undefined where none is set. */
-  certificates(group: 'docker' | 'etcd'): Config['etcd']['tls'] {
-    const files: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
-    for (const kind of ['ca', 'cert', 'key'] as const) {
-      const [path, name] = [`${group}.tls.${kind}`, this.values[group].tls[kind]];
-      const content = this.read(path, name);
-      if (content) files[kind] = content;
-      if (content && !this.#parses(kind, content)) {
-        const what = kind === 'key' ? 'private key without a passphrase' : 'certificate';
-        this.refuse(path, `a PEM file that holds a ${what}, got "${name}"`);
-        delete files[kind];
-      }
-    }
-    if (files.cert && files.key && !new X509Certificate(files.cert).checkPrivateKey(createPrivateKey(files.key))) {
-      this.refuse(`${group}.tls.key`, `the key of ${group}.tls.cert, got "${this.values[group].tls.key}"`);
-    }
-    const [ca, cert, key] = ['ca', 'cert', 'key'].map((kind) => this.chosen.has(`${group}.tls.${kind}`));
-    if (cert !== key) this.problems.push(`${group}.tls.cert and ${group}.tls.key must be set together`);
-    return ca || cert || key ? files : undefined;
+  /** The files of the engine's TLS; undefined where none is set. */
+  certificates(): Certificates | undefined {
+    return readCertificates('docker.tls', this.values.docker.tls, this.refuseAll);
   }
 }
 
@@ -176,36 +149,28 @@ function dockerOf(choice: Choice): Config['docker'] {
   if (socketPath !== false && choice.prefers('docker.socketPath', 'docker.host', 'docker.port')) {
     return { endpoint: { kind: 'socket', path: socketPath ?? '/var/run/docker.sock' }, apiVersion };
   }
-  const tls = choice.certificates('docker') ?? (given.verify && {});
+  const tls = choice.certificates() ?? (given.verify && {});
   return { endpoint: { kind: 'tcp', host: withoutBrackets(host), port, ...(tls && { tls }) }, apiVersion };
 }
 
 function etcdOf(choice: Choice): Config['etcd'] {
-  const { host = 'localhost', port = 2379, username, ...values } = choice.values.etcd;
-  const tls = choice.certificates('etcd');
-  const single = `${host.includes(':') ? `[${withoutBrackets(host)}]` : host}:${port}`;
-  const listed = choice.prefers('etcd.endpoints', 'etcd.host', 'etcd.port') ? values.endpoints : [single];
-  const endpoints = listed.map((endpoint) => {
-    const [, scheme = tls ? 'https' : 'http', name, number] = endpointPattern.exec(endpoint) ?? [];
-    return `${scheme}://${name}:${number}`.toLowerCase();
-  });
-  const plain = endpoints.filter((endpoint) => endpoint.startsWith('http:'));
-  // etcd3 refuses a mixture, and talks TLS to http:// once it has certificates.
-  if (plain.length > 0 && (tls || plain.length < endpoints.length)) {
-    const allowed = 'all https:// or, without etcd.tls, all http://';
-    choice.refuse('etcd.endpoints', `${allowed}, got "${endpoints.join()}"`);
-  }
-  const password = passwordOf(choice);
-  if (password && plain.some((endpoint) => !/\/\/(localhost|127\.|\[::1\])/.test(endpoint))) {
+  const { endpoints, host, port, password, passwordFile, ttl, ...values } = choice.values.etcd;
+  const isListed = choice.prefers('etcd.endpoints', 'etcd.host', 'etcd.port');
+  const isFile = choice.chosen.has('etcd.passwordFile') && choice.prefers('etcd.passwordFile', 'etcd.password');
+  const access = etcdAccess(
+    'etcd.',
+    {
+      ...values,
+      ...(isListed ? { endpoints } : { host, port }),
+      ...(isFile ? { passwordFile } : { password }),
+    },
+    choice.refuseAll,
+  );
+  const isOpen = access.endpoints.some((endpoint) => /^http:\/\/(?!localhost|127\.|\[::1\])/.test(endpoint));
+  if (access.password && isOpen) {
     choice.warnings.push('etcd.password crosses the network unencrypted: https:// endpoints prevent it');
   }
-  return {
-    endpoints: [...new Set(endpoints)],
-    prefix: `/${values.prefix.replaceAll(/^\/|\/$/g, '')}`,
-    ttlSeconds: values.ttl,
-    ...(tls && { tls }),
-    ...(username && password && { username, password }),
-  };
+  return { ...access, ttlSeconds: ttl };
 }
 
 function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
@@ -233,20 +198,6 @@ function viewsOf(choice: Choice, prefix: string): Rule[] {
   }
   for (const text of custom) add('views.custom', text, () => [customRule(text)]);
   return rules;
-}
-
-function passwordOf(choice: Choice): string | undefined {
-  const path = 'etcd.passwordFile';
-  const { password, passwordFile } = choice.values.etcd;
-  const isFile = choice.chosen.has(path) && choice.prefers(path, 'etcd.password');
-  if (choice.chosen.has('etcd.username') !== (isFile || choice.chosen.has('etcd.password'))) {
-    choice.problems.push('etcd.username must be set together with etcd.passwordFile or etcd.password');
-  }
-  if (!isFile) return password;
-  const bytes = choice.read(path, passwordFile);
-  const content = bytes?.toString().replace(/\r?\n$/, '');
-  if (content === '') choice.refuse(path, `a file that holds a password, "${passwordFile}" is empty`);
-  return content;
 }
 
 function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {

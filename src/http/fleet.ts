@@ -4,7 +4,7 @@
  */
 
 import { DiscoverClient } from '../client/index.ts';
-import type { EtcdAccess } from '../etcd/connect.ts';
+import type { EtcdAccess } from '../etcd/access.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 import type { Instance } from '../layout/instance.ts';
 import { noLease, parseOwner } from '../layout/owner.ts';

@@ -268,7 +268,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     const reaped = () => run(args, { input: 'i-3', env: { DISCOVER_ETCD_PASSWORD: 'secret' } });
     const half = await reaped();
     assert.equal(half.code, 69, half.err);
-    assert.match(half.err, /discover: etcd txn: .*permission denied/);
+    assert.match(half.err, /discover: etcd at http:.*: permission denied \(txn\)/);
     const rows = (JSON.parse(half.out) as { reaped: { host: string; deleted: string[] }[] }).reaped;
     assert.deepEqual(
       rows.map(({ host, deleted }) => [host, deleted]),
@@ -293,7 +293,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
   test('ends with 69 where etcd is not to be had, and with 78 for a mistake (no etcd)', async () => {
     const away = await run(['--etcd:endpoints', '127.0.0.1:1']);
     assert.deepEqual([away.code, away.out], [69, '']);
-    assert.match(away.err, /^discover: etcd range: .*ECONNREFUSED/);
+    assert.match(away.err, /^discover: etcd at http:\/\/127\.0\.0\.1:1: connection refused \(range\)/);
     const mistake = await reap(['--source', 'file']);
     assert.deepEqual([mistake.code, mistake.out], [78, '']);
     assert.match(mistake.err, /--source file and --file go together/);
