@@ -34,8 +34,7 @@ export class Live {
   #begin(): () => void {
     const { ledger, conditions } = this.#agent;
     const touch = (shortId: string) => void this.#touched.add(shortId);
-    ledger.onTouched = touch;
-    conditions.onTouched = touch;
+    const endings = [ledger.touched.add(touch), conditions.touched.add(touch)];
     let ticks = 0;
     const timer = setInterval(() => {
       if (++ticks % 2 === 0) this.#broadcast.send('status', summaryOf(this.#agent));
@@ -43,8 +42,7 @@ export class Live {
     }, tickMs);
     return () => {
       clearInterval(timer);
-      ledger.onTouched = () => {};
-      conditions.onTouched = () => {};
+      for (const end of endings) end();
       this.#touched.clear();
     };
   }

@@ -1,8 +1,9 @@
 /**
- * Remarks: what there is to say about containers beside their keys, for whoever asks why something is not
- * published. Nothing is decided by them.
+ * Conditions: what there is to say about a container beside its keys, to explain why something is not published.
+ * Nothing is decided by them.
  */
 
+import { Listeners } from '../actor/listeners.ts';
 import type { Refusal } from '../container/container.ts';
 
 export interface Condition {
@@ -15,8 +16,8 @@ export interface Condition {
 
 export class Conditions {
   readonly #conditions = new Map<string, Condition>();
-  /** Called for each container of which something else is to be said than before. */
-  onTouched: (shortId: string) => void = () => {};
+  /** Told of each container whose condition is another than before. */
+  readonly touched = new Listeners<[shortId: string]>();
 
   get(shortId: string): Condition | undefined {
     return this.#conditions.get(shortId);
@@ -33,7 +34,7 @@ export class Conditions {
     const condition = { ...before, ...words };
     if (Object.values(condition).every((word) => word === undefined)) this.#conditions.delete(shortId);
     else this.#conditions.set(shortId, condition);
-    this.onTouched(shortId);
+    this.touched.tell(shortId);
   }
 
   /** There is nothing more to say about a container that has gone, but what became of its keys. */

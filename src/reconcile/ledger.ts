@@ -10,6 +10,7 @@
  * no changes: what a predecessor published stays until something is known to be wrong with it.
  */
 
+import { Listeners } from '../actor/listeners.ts';
 import { type Audited, type Held, ours, ourValue } from '../layout/held.ts';
 import type { Change } from '../layout/keys.ts';
 
@@ -33,8 +34,8 @@ export class Ledger {
   readonly #entries = new Map<string, Entry>();
   readonly #now: () => number;
   #version = 0;
-  /** Called for each container of which anything here may have changed. */
-  onTouched: (shortId: string) => void = () => {};
+  /** Told of each container of which anything here may have changed. */
+  readonly touched = new Listeners<[shortId: string]>();
 
   /** `now`: a clock in milliseconds that never goes back. */
   constructor(now: () => number = () => performance.now()) {
@@ -206,7 +207,7 @@ export class Ledger {
     const hasChanges = entry.desired !== undefined && !isSame(entry.desired, entry.observed);
     entry.unsettledAt = hasChanges ? (entry.unsettledAt ?? this.#now()) : undefined;
     this.#tidy(shortId, entry);
-    this.onTouched(shortId);
+    this.touched.tell(shortId);
   }
 
   #entry(shortId: string): Entry {
