@@ -9,6 +9,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { typescript } from '../test/helpers/run.ts';
 import { batching } from './batching.bench.ts';
 import { burst } from './burst.bench.ts';
 import { churn } from './churn.bench.ts';
@@ -131,7 +132,7 @@ async function measureAll(args: Arguments): Promise<Report> {
   if (args.benches.length > 1) {
     progress('how fast is the engine?');
     const rate = fileURLToPath(new URL('./engine/rate.ts', import.meta.url));
-    about.engine = execFileSync(process.execPath, ['--import', import.meta.resolve('tsx'), rate], {
+    about.engine = execFileSync(process.execPath, [...typescript, rate], {
       encoding: 'utf8',
     }).trim();
     progress('');

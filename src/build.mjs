@@ -83,6 +83,8 @@ const code = await build({
   // Beside the entries, because code asks for what lies beside it.
   chunkNames: '[name]-[hash]',
   sourcemap: true,
+  // They lie beside it; and coverage would have the whole source written once for each process of the tests.
+  sourcesContent: false,
   external: ['piscina', 'pino', 'pino-pretty', 'yargs', 'prom-client', 'mnemonist', '@aws-sdk/client-ec2'],
   banner: { js: 'import { createRequire as r$ } from "node:module"; const require = r$(import.meta.url);' },
   define: { __dirname: 'import.meta.dirname' },

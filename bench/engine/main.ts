@@ -1,7 +1,7 @@
 /**
  * The simulated engine as a process of its own.
  *
- *   node --import tsx bench/engine/main.ts --socket PATH [--port N] [--api 1.52] [--containers N]
+ *   node --import ./test/loader.mjs bench/engine/main.ts --socket PATH [--port N] [--api 1.52] [--containers N]
  *
  * Forked, it is driven over IPC (`commands.ts`, from outside `client.ts`), and it ends with the
  * process that forked it. Without `--socket` and `--port` it listens in a temporary directory. It

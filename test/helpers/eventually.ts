@@ -4,9 +4,6 @@
  * The deadline is a guard against hanging, never a claim about speed, so it is generous. What is
  * thrown in the end is the last error of the assertion itself, with the time that has passed
  * added to its message. An assertion that does not settle counts as failed at the deadline.
- *
- * Give `assert.ok` a message here: without one it reads and parses the source to make one up, which
- * holds the event loop for seconds when the source came through a loader.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -249,6 +249,9 @@ export interface RunOptions {
   readonly preload?: string;
 }
 
+/** Arguments for node, with which it runs TypeScript. */
+export const typescript: readonly string[] = ['--import', new URL('../loader.mjs', import.meta.url).href];
+
 const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** Runs the built command line, as a user would. */

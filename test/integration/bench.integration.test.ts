@@ -15,7 +15,7 @@ import type { Report } from '../../bench/lib/report.ts';
 import { prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { needs, runDiscover } from '../helpers/run.ts';
+import { needs, runDiscover, typescript } from '../helpers/run.ts';
 
 const skip = needs('etcd', 'etcdctl');
 before(() => prepareSubjects());
@@ -77,7 +77,7 @@ function processesWith(mark: string): string[] {
 }
 
 const script = fileURLToPath(new URL('../../bench/main.ts', import.meta.url));
-const nodeArgs = ['--import', import.meta.resolve('tsx')];
+const nodeArgs = typescript;
 
 test('The runner prints a table, writes JSON and leaves no process', { skip, timeout: 120_000 }, async () => {
   const mark = randomUUID();

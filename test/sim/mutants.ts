@@ -224,11 +224,12 @@ function errorsOf(folder: string): string {
     .join('\n');
 }
 
+const loader = new URL('../loader.mjs', import.meta.url).href;
 const lifecycleProperty = 'test/property/lifecycle.property.test.ts';
 
 /** Whether the property test of the life cycle, which takes seconds, finds the fault. */
 function breaksProperty(folder: string): boolean {
-  const { status } = spawnSync(process.execPath, ['--import', 'tsx', '--test', lifecycleProperty], {
+  const { status } = spawnSync(process.execPath, ['--import', loader, '--test', lifecycleProperty], {
     cwd: folder,
     timeout: 120_000,
   });
@@ -250,7 +251,7 @@ async function hunt({ file, line, count }: Place, fault: string): Promise<string
     const errors = errorsOf(folder);
     if (errors !== '') throw new Error(`this fault does not fit its place any more: ${fault}\n${errors}`);
     if (file.startsWith('lifecycle/') && breaksProperty(folder)) return 'the property of the life cycle does not hold';
-    const args = ['--import', 'tsx', 'test/sim/main.ts', '--schedules', values.schedules, '--jobs', '1', '--once'];
+    const args = ['--import', loader, 'test/sim/main.ts', '--schedules', values.schedules, '--jobs', '1', '--once'];
     const child = spawn(process.execPath, args, {
       cwd: folder,
       env: { ...process.env, SIM_JOB: '0' },

@@ -14,6 +14,7 @@ import { environmentNames, nearest, readSources } from '../../src/config/sources
 import { codeOf } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
 import { createAuthority } from '../helpers/certificates.ts';
+import { typescript } from '../helpers/run.ts';
 
 interface Given {
   readonly options?: object;
@@ -913,7 +914,7 @@ describe('printing', () => {
 
   test('discover config has its warnings on standard error', () => {
     const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-    const argv = ['--import', 'tsx', cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '10.0.0.5'];
+    const argv = [...typescript, cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '10.0.0.5'];
     const env = { PATH: process.env.PATH, DISCOVER_HOST_RELM: 'x' };
     const { status, stdout, stderr } = spawnSync(process.execPath, argv, { env, encoding: 'utf8' });
     assert.equal(status, 0, stderr);

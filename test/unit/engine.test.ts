@@ -17,6 +17,7 @@ import { churn } from '../../bench/engine/churn.ts';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { type CreateOptions, Engine, type EngineOptions } from '../../bench/engine/engine.ts';
 import { eventually } from '../helpers/eventually.ts';
+import { typescript } from '../helpers/run.ts';
 
 const fixtures = new URL('../fixtures/', import.meta.url);
 const recorded = (name: string): string => readFileSync(new URL(name, fixtures), 'utf8');
@@ -848,13 +849,9 @@ test('the simulated engine ends with the process that forked it, even one killed
     const engine = await forkEngine();
     console.log(JSON.stringify([engine.pid, engine.socketPath]));
     setInterval(() => {}, 1000);`;
-  const parent = spawn(
-    process.execPath,
-    ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', script],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
+  const parent = spawn(process.execPath, [...typescript, '--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [pid, socketPath] = await new Promise<[number, string]>((resolve) => {
     parent.stdout.once('data', (text) => resolve(JSON.parse(String(text))));
   });

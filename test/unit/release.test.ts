@@ -47,7 +47,7 @@ for (const file of telling) {
       assert.ok(script in manifest.scripts, `npm run ${script}`);
     }
     for (const [, program = ''] of text.matchAll(
-      /\b(?:npx tsx|node(?: --import tsx)?)(?: --test)? ([\w./-]+\.(?:m?js|ts))\b/g,
+      /\b(?:npx tsx|node(?: --import \S+)?)(?: --test)? ([\w./-]+\.(?:m?js|ts))\b/g,
     )) {
       // Built later than this may run, and from a source that is there.
       const source = program.replace(/^dist\/(.*)\.js$/, 'src/$1.ts');
