@@ -97,6 +97,8 @@ export interface EtcdServer extends AsyncDisposable {
   leader(): Promise<number>;
   /** Runs etcdctl and returns what it wrote to stdout. */
   ctl(...args: readonly string[]): Promise<string>;
+  /** All of it in one transaction. */
+  put(entries: ReadonlyMap<string, string>): Promise<void>;
   get(prefix: string): Promise<Map<string, string>>;
   entries(prefix: string, revision?: number): Promise<Entry[]>;
   /** Key to lease, decimal, of the keys that hang on one. */
@@ -240,6 +242,10 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
         maxBuffer: 1 << 28,
       });
       return stdout;
+    },
+    put: async (entries) => {
+      const success = [...entries].map(([key, value]) => ({ request_put: { key: encode(key), value: encode(value) } }));
+      await post(endpoints, '/v3/kv/txn', { success });
     },
     entries: async (prefix, revision) => (await readPrefix(endpoints, prefix, revision)).entries,
     get: async (prefix) => new Map((await server.entries(prefix)).map(({ key, value }) => [key, value])),

@@ -39,19 +39,18 @@ type Document = Inspection & {
   readonly HostConfig: { readonly NetworkMode: string };
 };
 
-/** What is looked at of a document, and no more: with its labels it can be megabytes. */
-const inspected = `{"Id":{{json .Id}}, "State":{{json .State}}, "Config":{"Env":{{json .Config.Env}}},
-  "HostConfig":{"NetworkMode":{{json .HostConfig.NetworkMode}}},
-  "NetworkSettings":{"Ports":{{json .NetworkSettings.Ports}}}}`.replaceAll('\n', ' ');
+async function idsIn(dockerd: Dockerd, query = ''): Promise<string[]> {
+  const { status, said } = await dockerd.ask('GET', `/containers/json${query}`);
+  if (status !== 200) throw new Error(`Cannot list: ${status} ${said}`);
+  return (JSON.parse(said) as { readonly Id: string }[]).map(({ Id }) => Id);
+}
 
 export function fromDockerd(dockerd: Dockerd): Source {
   return {
     socketPath: dockerd.socketPath,
     running: async () => {
-      const ids = (await dockerd.docker('ps', '--quiet', '--no-trunc')).split('\n').filter((id) => id !== '');
-      if (ids.length === 0) return [];
-      const lines = await dockerd.docker('inspect', '--type=container', `--format=${inspected}`, ...ids);
-      const documents = lines.split('\n').map((line) => JSON.parse(line) as Document);
+      const ids = await idsIn(dockerd);
+      const documents = await Promise.all(ids.map((id) => dockerd.inspect(id) as Promise<Document>));
       return documents
         .filter(({ State }) => State.Running && !State.Restarting && !State.Dead)
         .map(({ Id, Config, HostConfig, NetworkSettings }) => ({
@@ -391,7 +390,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     },
   };
   try {
-    for (const [key, value] of canaries) await etcd.ctl('put', key, value);
+    await etcd.put(canaries);
     untouched = new Map((await etcd.entries('')).map(({ key, modRevision }) => [key, modRevision]));
     if (options.record !== false) recorder = await etcd.record('/discover/');
     if (options.idle !== true) await host.launch();
@@ -428,7 +427,7 @@ export async function ended(running: Running): Promise<Exit> {
 
 /** Removes every container, so that a shared dockerd serves the next test as a new one would. */
 export async function removeAll(dockerd: Dockerd): Promise<void> {
-  const ids = (await dockerd.docker('ps', '--all', '--quiet', '--no-trunc')).split('\n').filter((id) => id !== '');
+  const ids = await idsIn(dockerd, '?all=1');
   if (ids.length > 0) await dockerd.docker('rm', '--force', ...ids);
 }
 
