@@ -46,7 +46,7 @@ export class Histogram {
 }
 
 export type EtcdOperation = 'owner' | 'grant' | 'keep_alive' | 'lease' | 'claim' | 'read' | 'commit' | 'revoke';
-export type StreamEnd = 'ended' | 'failed' | 'renewed' | 'stalled' | 'unreadable' | 'list';
+export type StreamEnd = 'ended' | 'failed' | 'renewed' | 'stalled' | 'unreadable' | 'list' | 'silent';
 type Counts<Label extends string> = Record<Label, number>;
 
 export interface Metrics {
@@ -108,7 +108,7 @@ export function createMetrics(): Metrics {
     dockerConnected: false,
     engine: undefined,
     streams: 0,
-    streamEnds: { ended: 0, failed: 0, renewed: 0, stalled: 0, unreadable: 0, list: 0 },
+    streamEnds: { ended: 0, failed: 0, renewed: 0, stalled: 0, unreadable: 0, list: 0, silent: 0 },
     lists: { connect: { ok: 0, failed: 0 }, resync: { ok: 0, failed: 0 } },
     listSeconds: new Histogram(callBounds),
     inspections: 0,

@@ -22,6 +22,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Conditions } from './conditions.ts';
 import type { Keys, Ledger } from './ledger.ts';
+import { MissedEvents } from './missed-events.ts';
 
 const noKeys: Keys = new Map();
 const policy: Policy = { retryFirstMs: 100, retryCapMs: 30_000 };
@@ -41,8 +42,8 @@ export interface ReconcilerParts {
   /** Asks for an inspection. */
   readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
-  /** Asks for a list. */
-  readonly resync: (kind: 'full' | 'incremental') => void;
+  /** Asks for a list; `silent` where events are missing. */
+  readonly resync: (kind: 'full' | 'incremental' | 'silent') => void;
   /** A complete list has been taken in. */
   readonly onListed: () => void;
 }
@@ -51,6 +52,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
   readonly #self: Self<ReconcilerMessage>;
   readonly #timers = new Map<string, () => void>();
+  readonly #missed: MissedEvents;
   /** Containers that nothing but old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
   /** When the newest complete list began; before the first one, when this incarnation did: older readings are not its own. */
@@ -63,6 +65,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
+    this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
     parts.states.clear();
@@ -70,6 +73,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     signal.addEventListener('abort', () => {
       for (const cancel of this.#timers.values()) cancel();
       this.#timers.clear();
+      this.#missed.clear();
     });
     // Started again, it has forgotten what it knew: what is published may be wrong by now.
     // mutant: forget what was published before a crash
@@ -82,9 +86,11 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       switch (message.kind) {
         case 'inspected':
           if (message.inspection.kind === 'failed') this.#parts.metrics.inspectionsFailed++;
+          if (message.at > 0) this.#missed.heard(message.id);
           this.#observe(shortIdOf(message.id), message, message.at);
           break;
         case 'died':
+          this.#missed.heard(message.id);
           this.#observe(shortIdOf(message.id), message, message.at);
           break;
         case 'moved':
@@ -110,15 +116,22 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     // A list may be overtaken by one that was asked for later.
     // mutant: take in a list that was overtaken
     if (began < this.#listBegan) return;
+    const { states } = this.#parts;
     this.#listBegan = began;
+    // The list after a gap shows what nothing told of, and so does the first one.
+    const isRefresh = !full && this.#hasListed;
     this.#hasListed = true;
+    if (!isRefresh) this.#missed.clear();
     const shown = new Set<string>();
     for (const { id } of containers) shown.add(id).add(shortIdOf(id));
-    for (const [shortId, { id }] of [...this.#parts.states]) {
+    for (const [shortId, { id, kind }] of [...states]) {
       // mutant: let no list take anything away
-      if (!shown.has(id ?? shortId)) this.#observe(shortId, { kind: 'unlisted', began });
+      if (shown.has(id ?? shortId)) continue;
+      this.#observe(shortId, { kind: 'unlisted', began });
+      if (isRefresh && kind === 'running' && states.get(shortId)?.kind !== 'running') this.#missed.suspect(id);
     }
     for (const { id, fingerprint } of containers) {
+      if (isRefresh && !states.has(shortIdOf(id))) this.#missed.suspect(id);
       this.#observe(shortIdOf(id), { kind: 'listed', id, began, fingerprint, full });
     }
     this.#parts.onListed();

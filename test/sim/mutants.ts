@@ -160,7 +160,7 @@ return undefined;`,
   'subscribe and never list': '',
   'list before subscribing, not after': `await this.#list(engine, true, "connect");
 this.#list = async () => {};
-const stream = await docker.events(engine, since, (chunk) => splitter.push(chunk))`,
+return await docker.events(engine, since, (chunk) => splitter.push(chunk));`,
   'after a gap inspect the unknown alone': "await this.#list(engine, false, 'connect');",
   'withdraw nothing at a death': '',
   'withdraw everything at a death': 'withdraw(id, Number.POSITIVE_INFINITY);',

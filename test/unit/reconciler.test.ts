@@ -37,6 +37,7 @@ class Stage {
   readonly told: string[] = [];
   readonly abort = new AbortController();
   resyncs = 0;
+  silences = 0;
   lists = 0;
   readonly reconciler: Reconciler;
   readonly sequence = new Sequence();
@@ -52,7 +53,7 @@ class Stage {
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
-        resync: () => void this.resyncs++,
+        resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
         onListed: () => void this.lists++,
       },
       {
@@ -680,6 +681,60 @@ describe('Reconciler meets two containers with the same 12 digits and', () => {
     stage.died(c1, 300);
     stage.commit();
     assert.deepEqual(stage.published(), []);
+  });
+});
+
+describe('Reconciler misses events and', () => {
+  /** With a container that runs, and a stream that has been refreshed once. */
+  const watching = () => {
+    const stage = Stage.publishing();
+    stage.listed([c1]);
+    return stage;
+  };
+
+  test('says so two seconds after a list showed a start that no event tells of', async () => {
+    const stage = watching();
+    stage.listed([c1, c2]);
+    stage.looked(c2, running(100));
+    await stage.clock.advance(1_999);
+    assert.equal(stage.silences, 0);
+    await stage.clock.advance(1);
+    assert.equal(stage.silences, 1);
+  });
+
+  test('says so after a list showed an end that no event tells of, once for all that are missing', async () => {
+    const stage = watching();
+    stage.listed([c1, c2]);
+    stage.tell({ kind: 'inspected', id: c2, at: 5, began: stage.nextSequence(), inspection: running(100) });
+    stage.listed([]);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 1);
+  });
+
+  test('says nothing where the event comes after the list', async () => {
+    const stage = watching();
+    stage.listed([c2]);
+    stage.tell({ kind: 'inspected', id: c2, at: 5, began: stage.nextSequence(), inspection: running(100) });
+    stage.died(c1, 150);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 0);
+  });
+
+  test('says nothing of what a full list shows: nothing could have told of it', async () => {
+    const stage = watching();
+    stage.listed([c2], { full: true });
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 0);
+  });
+
+  test('says nothing of what fails, dies or is listed as before', async () => {
+    const stage = watching();
+    stage.looked(c1, failed);
+    stage.listed([c1]);
+    stage.died(c1, 150);
+    stage.listed([]);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 0);
   });
 });
 

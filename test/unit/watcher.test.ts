@@ -469,6 +469,19 @@ describe('Watcher goes on and', () => {
     assert.equal(stage.looks.length, 1, 'the streams before are closed');
   });
 
+  test('gives up a stream that is found to be silent, and inspects everything again', async () => {
+    const stage = new Stage();
+    const watcher = stage.start();
+    await stage.clock.settle();
+    stage.engine.run(c1, 'web');
+    stage.forget();
+    watcher.tell('silent');
+    await stage.clock.advance(1_000);
+    assert.equal(stage.metrics.streamEnds.silent, 1);
+    assert.deepEqual(stage.lists(), [{ ids: [c1], full: true }]);
+    assert.deepEqual(stage.warnings, ['event stream is silent; opening a new one']);
+  });
+
   test('opens a new stream after the event loop stood still', async () => {
     const stage = await Stage.watching();
     await stage.clock.advance(10_000);
@@ -476,7 +489,7 @@ describe('Watcher goes on and', () => {
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 2);
     assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
-    assert.deepEqual(stage.warnings, ['event loop stood still; events may be lost']);
+    assert.deepEqual(stage.warnings, ['event loop stalled; events may be lost']);
   });
 
   test('takes no notice of an event loop that was merely busy', async () => {
