@@ -1,0 +1,113 @@
+/**
+ * The documents: links lead somewhere, files that are named exist, every file of `src` and every state is described.
+ *
+ * `UPDATE=1 npx tsx --test test/unit/documents.test.ts` writes the missing rows of `src/README.md`.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { stateNames } from '../../src/lifecycle/state.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
+
+/** Files below a folder of the repository, as paths from it. */
+const below = (folder: string): string[] =>
+  readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(path.join(root, folder), path.join(entry.parentPath, entry.name)));
+
+const documents = [
+  ...readdirSync(root).filter((name) => name.endsWith('.md')),
+  ...['.github', 'bench', 'deploy', 'src', 'test'].flatMap((folder) =>
+    below(folder)
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => path.posix.join(folder, name)),
+  ),
+];
+
+/** The anchors that GitHub makes of headings. */
+function anchorsOf(text: string): Set<string> {
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => heading);
+  return new Set(
+    headings.map((heading) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+}
+
+/** A sentence for a new file: the first one of its header. */
+function sentenceOf(file: string): string {
+  const [, header = ''] = /\/\*\*(.*?)\*\//s.exec(read(`src/${file}`)) ?? [];
+  const text = header.replaceAll(/\s*\n\s*\*\s?/g, ' ').trim();
+  return (/^.*?[.:](?= |$)/.exec(text)?.[0] ?? text).replace(/:$/, '.');
+}
+
+/** The page with a row for each file, in the table of its folder; new folders come last. */
+function withRows(text: string, files: readonly string[]): string {
+  const lines = text.split('\n').filter((line) => {
+    const [, file] = /^\| `([^`]+)` \|/.exec(line) ?? [];
+    return file === undefined || files.includes(file);
+  });
+  for (const file of files) {
+    if (lines.some((line) => line.startsWith(`| \`${file}\` |`))) continue;
+    const row = `| \`${file}\` | ${sentenceOf(file)} |`;
+    const folder = file.includes('/') ? file.split('/', 1)[0] : undefined;
+    const heading = lines.indexOf(folder === undefined ? '### The ground' : `### \`${folder}/\``);
+    if (heading < 0) {
+      lines.splice(-1, 0, '', `### \`${folder}/\``, '', '| file | what it is |', '|---|---|', row);
+      continue;
+    }
+    let index = lines.indexOf('|---|---|', heading) + 1;
+    while ((lines[index] ?? '').startsWith('|') && (lines[index] ?? '') < row) index++;
+    lines.splice(index, 0, row);
+  }
+  return lines.join('\n');
+}
+
+test('src/README.md describes exactly the files of src', () => {
+  const files = below('src')
+    .filter((file) => !file.endsWith('.md'))
+    .sort();
+  if (process.env.UPDATE) writeFileSync(path.join(root, 'src/README.md'), withRows(read('src/README.md'), files));
+  const rows = [...read('src/README.md').matchAll(/^\| `([^`]+)` \| \S.*\. \|$/gm)].map(([, file]) => file);
+  assert.deepEqual(rows.sort(), files, 'run: UPDATE=1 npx tsx --test test/unit/documents.test.ts');
+});
+
+for (const document of documents) {
+  test(`${document} links to what is there`, () => {
+    for (const [, target = ''] of read(document).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const [file = '', anchor] = target.split('#');
+      const linked = file === '' ? document : path.posix.join(path.posix.dirname(document), file);
+      assert.ok(existsSync(path.join(root, linked)), `${target}: there is no ${linked}`);
+      if (anchor !== undefined) assert.ok(anchorsOf(read(linked)).has(anchor), `${target}: no such heading`);
+    }
+  });
+}
+
+for (const document of ['.github/ARCHITECTURE.md', '.github/GLOSSARY.md', '.github/CONTRIBUTING.md', 'src/README.md']) {
+  test(`${document} names files that are there`, () => {
+    for (const [, file = ''] of read(document).matchAll(/`([\w-]+\/[\w./-]+\.(?:tsx?|mjs))`/g)) {
+      assert.ok(
+        [file, `src/${file}`].some((one) => existsSync(path.join(root, one))),
+        `there is no ${file}`,
+      );
+    }
+  });
+}
+
+test('.github/GLOSSARY.md defines every state of a container', () => {
+  for (const name of stateNames) {
+    assert.match(
+      read('.github/GLOSSARY.md'),
+      new RegExp(`\\*\\*${name}\\*\\*:`),
+      `define **${name}**: in the glossary`,
+    );
+  }
+});
