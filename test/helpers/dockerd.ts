@@ -265,7 +265,7 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
             await ping(socketPath);
             return true;
           },
-          { timeoutMs: 60_000, everyMs: 10 },
+          { everyMs: 10 },
         );
         if (!answered) throw new Error(`dockerd has ended. Its log:\n${dockerd.log().slice(-3000)}`);
       }),

@@ -15,7 +15,7 @@ import { type Lifecycle, monotonicMs } from '../../bench/engine/churn.ts';
 import type { EngineHandle } from '../../bench/engine/client.ts';
 import type { Dockerd, Inspection } from './dockerd.ts';
 import { type Change, type Entry, type EtcdOptions, type EtcdServer, type Recorder, startEtcd } from './etcd.ts';
-import { eventually } from './eventually.ts';
+import { eventually, guardMs } from './eventually.ts';
 import { type Exit, type Running, type RunOptions, runDiscover } from './run.ts';
 
 /** A container that runs, as its engine tells of it. */
@@ -239,7 +239,7 @@ export interface HostOptions {
   readonly socketPath?: string;
   readonly endpoints?: string;
   readonly names?: Partial<Names>;
-  /** Seconds; default 5. */
+  /** Seconds; default 30, so that no lease runs out because the machine is slow. Whoever waits for that says a short one. */
   readonly ttl?: number;
   /** Further options of discover; of one given twice the last counts. */
   readonly args?: readonly string[];
@@ -281,10 +281,8 @@ const neighbours = (id: string): [key: string, value: string][] => [
   [`/discoverx/host/${id}/0123456789ab`, '{}'],
 ];
 
-const patient = { timeoutMs: 30_000 };
-
 export async function startHost(options: HostOptions): Promise<Host> {
-  const { source, ttl = 5 } = options;
+  const { source, ttl = 30 } = options;
   const names = { ...defaultNames, ...options.names };
   const etcd = options.etcd ?? (await startEtcd(options.etcdOptions));
   const launched: Running[] = [];
@@ -338,7 +336,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       );
       launched.push(running);
       const awaited = ['started', ...(isServing ? ['answering over HTTP'] : [])];
-      if (wait) await Promise.all(awaited.map((said) => running.waitForLog(({ msg }) => msg === said, patient)));
+      if (wait) await Promise.all(awaited.map((said) => running.waitForLog(({ msg }) => msg === said)));
       return running;
     },
     terminate: async () => {
@@ -361,7 +359,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       const { own, ownerEntry } = await read();
       assert.deepEqual([...own, ...(ownerEntry ? [ownerEntry] : [])], []);
     },
-    converged: async (known, { timeoutMs = 30_000 } = {}) => {
+    converged: async (known, { timeoutMs = guardMs } = {}) => {
       try {
         await eventually(() => host.assertExact(), { timeoutMs, everyMs: 50 });
       } catch (error) {
@@ -420,7 +418,7 @@ export function revisionsOf(changes: readonly Change[]): number[] {
 
 /** How it ended; a process that does not end fails the test with what it wrote, instead of holding it up for ever. */
 export async function ended(running: Running): Promise<Exit> {
-  const exit = await eventually(() => running.exit, { timeoutMs: 15_000 }).catch(() => undefined);
+  const exit = await eventually(() => running.exit).catch(() => undefined);
   if (exit === undefined) throw new Error(`Process ${running.pid} does not end:\n${running.output.slice(-3000)}`);
   return exit;
 }

@@ -88,7 +88,7 @@ describe('signals', here, () => {
   after(() => engine.close());
 
   test('SIGTERM ends it with 0; the keys stay and the owner key says released (simulated engine, real etcd)', async () => {
-    await using host = await startHost({ source: fromEngine(engine) });
+    await using host = await startHost({ source: fromEngine(engine), ttl: 5 });
     await host.converged();
     const before = await host.held();
     const count = host.recorder.changes.length;

@@ -12,7 +12,7 @@ import {
 import { registerDiscoverResolver } from '../../src/client/grpc.ts';
 import { DiscoverClient } from '../../src/client/index.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
-import { eventually } from '../helpers/eventually.ts';
+import { eventually, guardMs } from '../helpers/eventually.ts';
 import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
 import { needs } from '../helpers/run.ts';
 
@@ -25,7 +25,7 @@ const greet = {
 const Greeter = makeGenericClientConstructor({ greet }, 'test.Greeter');
 
 /** A call, answered with the port of the server that it went to. */
-function call(client: Client, timeoutMs = 20_000): Promise<number> {
+function call(client: Client, timeoutMs = guardMs): Promise<number> {
   return new Promise((resolve, reject) => {
     const options = { deadline: Date.now() + timeoutMs };
     client.makeUnaryRequest(path, raw, raw, Buffer.alloc(0), options, (error, answer) => {
