@@ -37,6 +37,13 @@ export type RefusalCode =
   | 'protocol-invalid'
   | 'not-published'
   | 'loopback'
+  | 'host-only'
+  | 'other-family'
+  | 'rootless-host-network'
+  | 'no-network'
+  | 'shared-network'
+  | 'swarm-ingress'
+  | 'not-bound'
   | 'multiline'
   | 'too-long'
   | 'too-many';

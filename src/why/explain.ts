@@ -7,7 +7,7 @@
  */
 
 import { isRecord } from '../container/address/published.ts';
-import type { Refusal, RefusalCode } from '../container/container.ts';
+import type { RefusalCode } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
@@ -25,8 +25,6 @@ export type Reason =
   | 'no-variable'
   | 'other-variable'
   | 'empty-variable'
-  | 'no-network'
-  | 'shared-network'
   | 'etcd-unavailable'
   | 'no-owner'
   | 'not-written'
@@ -62,8 +60,14 @@ const remedies: Record<Reason, string> = {
   multiline: 'Write all entries in one line, with commas',
   'too-long': 'Advertise less than 16 KiB',
   'too-many': 'Advertise fewer services; each view that is on takes room as well',
+  'host-only': 'Publish it on an address that others reach: -p 8080:80 rather than -p 172.17.0.1:8080:80',
+  'other-family': 'Publish it on both families (-p 8080:80), or set host.ip to an address of that family',
+  'rootless-host-network': 'Publish the port instead: docker run -p 8080:80 without --network host',
   'no-network': 'It has no network (--network none): give it one and publish the port',
   'shared-network': 'Its ports belong to the container whose network it uses: advertise them there',
+  'swarm-ingress': 'Publish it on the host of each task: docker service create --publish mode=host,target=80',
+  'not-bound':
+    'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; see the log of the engine',
   'etcd-unavailable': 'See discover doctor',
   'no-owner': 'Nobody writes for this host: start discover, or look at host.id, which names another host',
   'not-written':
@@ -95,8 +99,9 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   for (const { name, url, privatePort, protocol } of inspection.services) {
     steps.push({ about: textOf({ name, privatePort, protocol }), detail: url });
   }
-  const mode = String(field(field(document, 'HostConfig'), 'NetworkMode'));
-  steps.push(...inspection.refusals.map((refusal) => refusedStep(refusal, mode)));
+  for (const { code, entry, detail } of inspection.refusals) {
+    steps.push(failed(entry === '' ? 'variable' : entry, code, detail));
+  }
   // A variable of commas and spaces alone has entries of no kind.
   if (entries.length === 0 && inspection.refusals.length === 0) {
     steps.splice(1, 1, failed('variable', 'empty-variable', `${options.serviceVariable} holds no entry`));
@@ -155,13 +160,6 @@ function variableStep(env: readonly string[], name: string): Step {
 }
 
 const shownMax = 200;
-
-function refusedStep({ code, entry, detail }: Refusal, networkMode: string): Step {
-  const about = entry === '' ? 'variable' : entry;
-  if (code === 'not-published' && networkMode === 'none') return failed(about, 'no-network', detail);
-  if (code === 'not-published' && networkMode.startsWith('container:')) return failed(about, 'shared-network', detail);
-  return failed(about, code, detail);
-}
 
 function environment(document: unknown): string[] {
   const env = field(field(document, 'Config'), 'Env');

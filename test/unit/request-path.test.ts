@@ -146,7 +146,7 @@ describe('the clients of an engine', () => {
     assert.deepEqual(holding(/\bnew (?:Dockerode|DockerModem)\(/).sort(), ['docker/docker.ts', 'docker/modem.ts']);
     assert.deepEqual(holding(/\bopenSocket\(/).sort(), [
       'docker/inspect-client.ts',
-      'net/http2/connection.ts',
+      'net/http2/client.ts',
       'net/socket.ts',
     ]);
     // The endpoint listens, and `discover health` asks it.
