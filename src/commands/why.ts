@@ -12,6 +12,7 @@ import { isRecord } from '../container/address/published.ts';
 import { type ContainerId, isContainerId, shortIdOf } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { containerAddresses } from '../host.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
@@ -69,7 +70,7 @@ async function explain(name: string, config: Config): Promise<{ id?: ContainerId
     if (answer.kind === 'absent') return { steps: [failed('container', 'absent', 'it has just been removed')] };
     if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'unreadable', answer.detail)] };
     const document: unknown = parse(answer.body);
-    const options = { ...config, hostIp: config.host.ip };
+    const options = { ...config, hostIp: config.host.ip, hostOnly: containerAddresses() };
     const { steps, isRunning } = explainContainer(document, options);
     const inspection = readInspection(document, options);
     const services = isRunning && inspection.kind === 'running' ? inspection.services : [];

@@ -181,7 +181,7 @@ export const schema = z.strictObject({
     custom: maybe(templates, 'Further layouts, each "<key template> = <value template>"'),
   }),
   host: group({
-    ip: maybe(ip, 'Address to publish (that of eth0, else of the default route)'),
+    ip: maybe(ip, 'Address to publish (that of the default route, else of eth0)'),
     interface: maybe(name, 'Network interface whose address is published'),
     id: maybe(segment, 'Name of this host in the keys (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Group of hosts that this one belongs to'),

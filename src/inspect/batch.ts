@@ -17,6 +17,7 @@ import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { messageOf } from '../errors.ts';
+import { containerAddresses } from '../host.ts';
 
 /** What a thread is told once, at its start. */
 export interface BatchInspectorOptions {
@@ -134,7 +135,22 @@ function readAnswer(body: string, id: ContainerId, options: BatchInspectorOption
   if (!isRecord(document) || document.Id !== id) {
     return { kind: 'failed', detail: 'inspect answer is about another container' };
   }
-  return readInspection(document, options);
+  return readInspection(document, { ...options, hostOnly: hostOnly() });
+}
+
+/** A network that is made gets its bridge before the first container on it runs: seldom enough to be looked for now and then. */
+const hostOnlyMs = 10_000;
+let hostOnlyAt = Number.NEGATIVE_INFINITY;
+let hostOnlyAddresses: readonly string[] = [];
+
+/** Addresses of this host that lead to containers. To list interfaces takes milliseconds where there are a thousand. */
+function hostOnly(): readonly string[] {
+  const now = systemClock.now();
+  if (now - hostOnlyAt >= hostOnlyMs) {
+    hostOnlyAt = now;
+    hostOnlyAddresses = containerAddresses();
+  }
+  return hostOnlyAddresses;
 }
 
 interface RawListed {

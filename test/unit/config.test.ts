@@ -55,6 +55,7 @@ const machine: Machine = {
   interfaces: () => ({
     eth0: [{ address: '10.0.0.5', family: 'IPv4', internal: false, netmask: '', mac: '', cidr: null }],
   }),
+  sourceAddress: async () => undefined,
   read: () => undefined,
 };
 

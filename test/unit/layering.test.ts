@@ -44,7 +44,7 @@ const mayImport: Record<string, readonly string[]> = {
   lifecycle: ['container'],
   layout: ['errors.ts', 'container'],
   docker: [...ground, 'net', 'container', 'lifecycle'],
-  inspect: [...ground, 'docker', 'container', 'lifecycle'],
+  inspect: [...ground, 'host.ts', 'docker', 'container', 'lifecycle'],
   reconcile: [...ground, 'container', 'lifecycle', 'layout'],
   etcd: [...ground, 'net', 'layout'],
   registry: [...ground, 'etcd', 'layout', 'reconcile'],
