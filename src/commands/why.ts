@@ -69,7 +69,7 @@ async function explain(name: string, config: Config): Promise<{ id?: ContainerId
     const answer = await client.inspect(engine.versionPrefix, one.id);
     if (answer.kind === 'absent') return { steps: [failed('container', 'absent', 'it has just been removed')] };
     if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'unreadable', answer.detail)] };
-    const document: unknown = parse(answer.body);
+    const { document } = answer;
     const options = { ...config, hostIp: config.host.ip, hostOnly: containerAddresses() };
     const { steps, isRunning } = explainContainer(document, options);
     const inspection = readInspection(document, options);

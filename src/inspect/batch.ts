@@ -9,7 +9,6 @@
  */
 
 import { systemClock } from '../actor/clock.ts';
-import { isRecord } from '../container/address/published.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
 import type { NamePolicy } from '../container/sources/variable.ts';
@@ -61,8 +60,8 @@ export interface BatchInspector {
 export function createBatchInspector(
   options: BatchInspectorOptions,
   late: (task: number, report: Report) => void,
+  client: Pick<InspectClient, 'inspect' | 'close'> = new InspectClient(options.endpoint),
 ): BatchInspector {
-  const client = new InspectClient(options.endpoint);
   const waiting: (() => void)[] = [];
   let fresh = 0;
 
@@ -87,7 +86,7 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    return readAnswer(answer.body, id, options);
+    return readInspection(answer.document, { ...options, hostOnly: hostOnly() });
   }
 
   async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
@@ -121,21 +120,6 @@ export function createBatchInspector(
       task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
     close: () => client.close(),
   };
-}
-
-/** A document is about the container that was asked for, or it says nothing: a proxy can mix answers up. */
-function readAnswer(body: string, id: ContainerId, options: BatchInspectorOptions): Inspection {
-  let document: unknown;
-  try {
-    document = JSON.parse(body);
-  } catch {
-    // The parser's message would quote the document, and with it somebody's environment.
-    return { kind: 'failed', detail: 'inspect answer is not JSON' };
-  }
-  if (!isRecord(document) || document.Id !== id) {
-    return { kind: 'failed', detail: 'inspect answer is about another container' };
-  }
-  return readInspection(document, { ...options, hostOnly: hostOnly() });
 }
 
 /** A network that is made gets its bridge before the first container on it runs: seldom enough to be looked for now and then. */
