@@ -73,6 +73,7 @@ export class ResponseReader {
   #readHead(bytes: Buffer, start: number): number {
     const end = bytes.indexOf(headEnd, start);
     if (this.#text === '' && end >= 0) {
+      if (end - start > headBytesMax) this.#headTooLarge();
       this.#begin(bytes.toString('latin1', start, end + 2));
       return end + headEnd.length;
     }
@@ -80,8 +81,8 @@ export class ResponseReader {
     const before = this.#text.length;
     const text = this.#text + bytes.toString('latin1', start);
     const found = text.indexOf('\r\n\r\n', Math.max(0, before - 3));
+    if (found > headBytesMax || (found < 0 && text.length > headBytesMax + 3)) this.#headTooLarge();
     if (found < 0) {
-      if (text.length > headBytesMax) throw new Error(`head of the answer is larger than ${headBytesMax} bytes`);
       this.#text = text;
       return bytes.length;
     }
@@ -126,6 +127,10 @@ export class ResponseReader {
     }
     piece.copy(this.#body, this.#bodyBytes);
     this.#bodyBytes = bytes;
+  }
+
+  #headTooLarge(): never {
+    throw new Error(`head of the answer is larger than ${headBytesMax} bytes`);
   }
 
   #tooLarge(): never {
