@@ -25,8 +25,9 @@ export async function startAgent(
   options: Options = {},
   parts: Pick<Partial<Parts>, 'log' | 'operationsMax'> = {},
 ): Promise<Agent> {
-  const { config, warnings } = await resolveConfig(readSources({ options }));
+  const { config, warnings, notes } = await resolveConfig(readSources({ options }));
   for (const warning of warnings) parts.log?.warn({}, warning);
+  for (const note of notes) parts.log?.info({}, note);
   const agent = createAgent(config, parts);
   if (config.http !== undefined) {
     try {

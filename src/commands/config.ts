@@ -17,7 +17,7 @@ export const config = command({
       return 0;
     }
     const resolved = await resolveConfig(readSources(sources));
-    for (const warning of resolved.warnings) io.warn(warning);
+    for (const warning of [...resolved.warnings, ...resolved.notes]) io.warn(warning);
     io.write(`${describeConfig(resolved, flags.output ?? 'table')}\n`);
     return 0;
   },

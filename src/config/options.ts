@@ -141,7 +141,7 @@ const certificates = (of: string) => ({
 export const schema = z.strictObject({
   workers: maybe(
     integer(0, 64),
-    'Inspection threads at the most, 0 for none; never more than the cores less one (1 on up to 2 cores, else 2)',
+    'Inspection threads at the most, 0 for none; started as the load asks for them (1 on up to 2 cores, else 2)',
   ),
   resync: option(integer(1, 86_400), 60, 'Seconds between two comparisons of what runs with what is published'),
   debug: option(boolean, false, 'Log each container'),

@@ -19,6 +19,8 @@ export interface Resolved {
   /** By option: the place that set it, or how it was found out, or `default`. */
   readonly origins: ReadonlyMap<string, string>;
   readonly warnings: readonly string[];
+  /** What is as it was asked for, and may not be what was hoped for. */
+  readonly notes: readonly string[];
   /** What each option comes to, in the shape of a file. Not redacted. */
   readonly effective: object;
 }
@@ -59,7 +61,17 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   };
   const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
   const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
-  return { config, origins, warnings: [...choice.warnings, ...host.warnings], effective };
+  const notes = notesOf(workers, machine.cores);
+  return { config, origins, warnings: [...choice.warnings, ...host.warnings], notes, effective };
+}
+
+/** Measured: `npm run bench -- workers`. */
+function notesOf(workers: number, cores: number): string[] {
+  if (workers <= Math.max(1, cores - 1)) return [];
+  const machine = `${cores} core${cores === 1 ? '' : 's'}`;
+  return [
+    `workers is ${workers} on ${machine}: under load more threads than cores less one take up to two thirds more CPU and answer later`,
+  ];
 }
 
 /**

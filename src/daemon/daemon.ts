@@ -43,9 +43,14 @@ export async function runDaemon(first: Resolved, read: () => Promise<Resolved>):
 }
 
 /** Begins with a configuration. What is served over HTTP is not opened yet. */
-async function launch({ config, warnings }: Resolved, sink: LogSink, predecessor?: Predecessor): Promise<Generation> {
+async function launch(
+  { config, warnings, notes }: Resolved,
+  sink: LogSink,
+  predecessor?: Predecessor,
+): Promise<Generation> {
   const { log } = sink;
   for (const warning of warnings) log.warn({}, warning);
+  for (const note of notes) log.info({}, note);
   // The threads start up while this one loads what it needs for Docker and etcd.
   const { createInspectionPool } = await import('../inspect/pool.ts');
   const pool = createInspectionPool(config);

@@ -1,10 +1,9 @@
 /**
- * One look at some containers: ask, parse, reduce to small records. Runs in a pool thread, or on
- * the main thread when there are no workers.
+ * One inspection of some containers, or the list of all that run: ask, parse, reduce to small records. Runs in a pool thread, or
+ * on the main thread when there are no workers.
  *
- * A batch is handed back when each is read, or has been asked for `lingerMs` ago; who has not answered
- * by then is reported by itself through `late`, so a container that the engine holds locked delays
- * nobody else. At most `freshMax` young requests are under way, which is what an engine answers
+ * A batch is handed back when each container is read, or has been asked for `lingerMs` ago. A container that has not answered
+ * by then is reported by itself through `late`, so one that the engine holds locked delays no other. At most `freshMax` young requests are under way, which is what an engine answers
  * fastest; the stragglers are beside them.
  */
 
