@@ -22,6 +22,7 @@ import type { DiscoverError } from './errors.ts';
 import { EtcdRegistry } from './etcd/cluster.ts';
 import { metered } from './etcd/metered.ts';
 import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
+import { type Health, healthOf } from './health.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
 import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
 import { ourValue } from './layout/held.ts';
@@ -120,6 +121,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #ended = deferred<DiscoverError | undefined>();
   #isLeaving = false;
   #lease: LeaseId | undefined;
+  /** The lease that the ledger was read under, since when, and when another one took its place. */
+  #observed: { readonly lease: LeaseId; readonly sinceMs: number; endedAt: number | undefined } | undefined;
   #idle: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -179,6 +182,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
             livenessOf: parts.process.livenessOf,
             keyMatcher: (templates) => keyMatcher(templates, id),
             onOwned: (uncertain) => {
+              this.#observeLease();
               // mutant: do not tell of a reading
               reconciler.tell({ kind: 'read', uncertain });
               // mutant: write nothing once the host is owned
@@ -299,6 +303,34 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     };
   }
 
+  /**
+   * Whether the ledger may be believed about etcd: the lease that it was read under has not run out by our own clock.
+   * Once it has, the keys are gone and etcd does not say so.
+   */
+  get isPublishedKnown(): boolean {
+    return (this.#remainingSeconds() ?? 0) > 0;
+  }
+
+  /** What is known of Docker, etcd and the lease. */
+  get health(): Health {
+    const { metrics, config } = this;
+    return healthOf({
+      nowMs: this.#parts.clock.wall(),
+      docker: metrics.docker,
+      engine: metrics.engine?.version,
+      isListed: this.#started.listed,
+      running: metrics.running,
+      etcd: metrics.etcd,
+      lease: {
+        isOwner: this.#current.ownership !== undefined,
+        sinceMs: this.#observed?.sinceMs,
+        remainingSeconds: this.#remainingSeconds(),
+        ttlSeconds: config.etcd.ttlSeconds,
+        cause: metrics.leaseFailure,
+      },
+    });
+  }
+
   /** Names this process in the owner key. */
   get instance(): string {
     return this.#parts.instance;
@@ -353,6 +385,24 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** The ledger has been read under the lease that is held now. */
+  #observeLease(): void {
+    const lease = this.#current.ownership?.lease;
+    if (lease === undefined || (lease === this.#observed?.lease && this.isPublishedKnown)) return;
+    this.#observed = { lease, sinceMs: this.#parts.clock.wall(), endedAt: undefined };
+  }
+
+  /** Of the lease that the ledger was read under; negative once it has run out. */
+  #remainingSeconds(): number | undefined {
+    if (this.#observed === undefined) return undefined;
+    const { leaseEndsAt, leaseRenewed } = this.metrics;
+    const now = this.#parts.clock.now();
+    // While another lease was granted and nothing has been read under it, the one before has ended: seen now at the latest.
+    if (leaseRenewed === this.#observed.lease) this.#observed.endedAt = undefined;
+    else this.#observed.endedAt ??= now;
+    return ((this.#observed.endedAt ?? leaseEndsAt) - now) / 1000;
   }
 
   #committed({ shortId, changes }: ChangeSet, nameOf: (key: string) => string | undefined): void {

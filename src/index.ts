@@ -5,7 +5,7 @@ import type { Options } from './config/options.ts';
 import { resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
 import { Endpoint } from './http/endpoint.ts';
-import { silentLog } from './log.ts';
+import { HttpListener } from './http/server.ts';
 
 export type { Agent, AgentEvents, Publication } from './agent.ts';
 export type { Options } from './config/options.ts';
@@ -28,15 +28,13 @@ export async function startAgent(
   const { config, warnings, notes } = await resolveConfig(readSources({ options }));
   for (const warning of warnings) parts.log?.warn({}, warning);
   for (const note of notes) parts.log?.info({}, note);
+  // Before the agent exists: if it cannot listen, it claims nothing.
+  const listener = config.http && (await HttpListener.open(config.http.listen));
   const agent = createAgent(config, parts);
-  if (config.http !== undefined) {
-    try {
-      const endpoint = await Endpoint.open(config.http, agent, parts.log ?? silentLog);
-      void agent.ended.then(() => endpoint.close());
-    } catch (error) {
-      await agent.stop();
-      throw error;
-    }
+  if (config.http !== undefined && listener !== undefined) {
+    const endpoint = new Endpoint(listener, config.http.hosts, agent);
+    parts.log?.info({ listen: listener.name }, 'answering over HTTP');
+    void agent.ended.then(() => endpoint.close()).then(() => listener.close());
   }
   return agent;
 }

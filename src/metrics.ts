@@ -5,6 +5,7 @@
  */
 
 import type { RefusalCode } from './container/container.ts';
+import { Connection } from './health.ts';
 
 /** How often something took at most so long. */
 export class Histogram {
@@ -54,8 +55,8 @@ export interface Metrics {
   events: Counts<'start' | 'stop' | 'network'>;
   /** Of the newest event, by the engine's clock, in seconds since the epoch; 0 before the first. */
   lastEventAt: number;
-  /** A stream is open, and what runs has been listed since. */
-  dockerConnected: boolean;
+  /** Up: a stream is open, and what runs has been listed since. */
+  readonly docker: Connection;
   engine: { readonly version: string; readonly api: string } | undefined;
   /** Event streams opened, and why those that are over have ended. */
   streams: number;
@@ -81,13 +82,17 @@ export interface Metrics {
   unpublished: number;
   /** From the engine's event to the commit that answers it. */
   publishSeconds: Histogram;
-  /** Calls of etcd by what became of them; whether the last one had an answer. */
-  etcdConnected: boolean;
+  /** Up: the last call had an answer, if only a refusal. */
+  readonly etcd: Connection;
+  /** Calls of etcd by their outcome. */
   etcdCalls: Record<EtcdOperation, Counts<'ok' | 'refused' | 'unavailable'> & { readonly seconds: Histogram }>;
   /** Claims of the owner key: one at the start, one after each doubt. */
   claims: number;
-  /** When the lease ends unless it is renewed, in milliseconds of the agent's clock. */
+  /** The lease that was granted or renewed last, and when it ends unless renewed, in milliseconds of the agent's clock. */
+  leaseRenewed: string | undefined;
   leaseEndsAt: number;
+  /** Why the last call for the lease or the owner key failed; undefined since one of them has succeeded. */
+  leaseFailure: string | undefined;
   leasesLost: number;
   /** Comparisons with etcd that found something other than what was written. */
   drift: Counts<'lease' | 'owner' | 'keys'>;
@@ -105,7 +110,7 @@ export function createMetrics(): Metrics {
   return {
     events: { start: 0, stop: 0, network: 0 },
     lastEventAt: 0,
-    dockerConnected: false,
+    docker: new Connection(),
     engine: undefined,
     streams: 0,
     streamEnds: { ended: 0, failed: 0, renewed: 0, stalled: 0, unreadable: 0, list: 0, silent: 0 },
@@ -138,7 +143,7 @@ export function createMetrics(): Metrics {
     published: 0,
     unpublished: 0,
     publishSeconds: new Histogram(latencyBounds),
-    etcdConnected: false,
+    etcd: new Connection(),
     etcdCalls: {
       owner: calls(),
       grant: calls(),
@@ -150,7 +155,9 @@ export function createMetrics(): Metrics {
       revoke: calls(),
     },
     claims: 0,
+    leaseRenewed: undefined,
     leaseEndsAt: 0,
+    leaseFailure: undefined,
     leasesLost: 0,
     drift: { lease: 0, owner: 0, keys: 0 },
     quarantined: 0,

@@ -17,7 +17,7 @@ import { Backoff } from '../actor/backoff.ts';
 import { type Clock, sleep } from '../actor/clock.ts';
 import { OutageLog } from '../actor/outage-log.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
-import { DiscoverError } from '../errors.ts';
+import { DiscoverError, messageOf } from '../errors.ts';
 import type { InspectionRequest, ReconcilerMessage } from '../lifecycle/observation.ts';
 import type { Sequence } from '../lifecycle/sequence.ts';
 import type { Log } from '../log.ts';
@@ -127,18 +127,20 @@ export class Watcher implements Actor<Resync> {
         const stream = await this.#open();
         const openedAt = clock.now();
         outage.over();
-        metrics.dockerConnected = true;
+        metrics.docker.up(clock.wall());
         await stream.ended;
         metrics.streamEnds[this.#why]++;
+        // A renewal is no loss unless the next stream cannot be opened.
+        if (this.#why !== 'renewed') metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
         // Back off if the engine keeps closing the stream.
         if (clock.now() - openedAt > streamSettledMs) backoff.reset();
         if (!this.#signal.aborted) log.debug({}, 'event stream ended');
       } catch (error) {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
         metrics.streamEnds.failed++;
+        metrics.docker.down(clock.wall(), messageOf(error));
         if (!this.#signal.aborted) outage.failed(error);
       }
-      metrics.dockerConnected = false;
       this.#engine = undefined;
       await sleep(clock, backoff.next(), this.#signal);
     }

@@ -1,9 +1,12 @@
 /** A registry that counts and times what is asked of another one. */
 
 import type { Clock } from '../actor/clock.ts';
-import { codeOf } from '../errors.ts';
+import { codeOf, messageOf } from '../errors.ts';
 import type { EtcdOperation, Metrics } from '../metrics.ts';
 import type { Registry } from './registry.ts';
+
+/** Calls that tell whether this host can be held; a failed one explains why the lease runs down. */
+const leaseCalls: ReadonlySet<EtcdOperation> = new Set(['owner', 'grant', 'keep_alive', 'lease', 'claim', 'read']);
 
 export function metered(registry: Registry, metrics: Metrics, clock: Clock): Registry {
   const timed = async <Result>(operation: EtcdOperation, call: () => Promise<Result>): Promise<Result> => {
@@ -12,13 +15,16 @@ export function metered(registry: Registry, metrics: Metrics, clock: Clock): Reg
     try {
       const result = await call();
       calls.ok++;
-      metrics.etcdConnected = true;
+      metrics.etcd.up(clock.wall());
+      if (operation === 'keep_alive' || operation === 'claim') metrics.leaseFailure = undefined;
       return result;
     } catch (error) {
       const code = codeOf(error);
       calls[code === 'ETCD_REFUSED' || code === 'LEASE_LOST' ? 'refused' : 'unavailable']++;
-      // Who refuses is there.
-      metrics.etcdConnected = code === 'ETCD_REFUSED' || code === 'LEASE_LOST';
+      if (leaseCalls.has(operation)) metrics.leaseFailure = messageOf(error);
+      // A refusal proves that the server can be reached.
+      if (code === 'ETCD_REFUSED' || code === 'LEASE_LOST') metrics.etcd.up(clock.wall());
+      else metrics.etcd.down(clock.wall(), messageOf(error));
       throw error;
     } finally {
       calls.seconds.observe((clock.now() - began) / 1000);
@@ -30,6 +36,7 @@ export function metered(registry: Registry, metrics: Metrics, clock: Clock): Reg
       timed('grant', async () => {
         const began = clock.now();
         const lease = await registry.grant(ttlSeconds);
+        metrics.leaseRenewed = lease;
         metrics.leaseEndsAt = began + ttlSeconds * 1000;
         return lease;
       }),
@@ -37,7 +44,7 @@ export function metered(registry: Registry, metrics: Metrics, clock: Clock): Reg
       timed('keep_alive', async () => {
         const began = clock.now();
         const ttlSeconds = await registry.keepAlive(lease);
-        // Of the lease that was renewed last, which is the one that is held or about to be.
+        metrics.leaseRenewed = lease;
         metrics.leaseEndsAt = began + ttlSeconds * 1000;
         return ttlSeconds;
       }),

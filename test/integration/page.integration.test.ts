@@ -137,7 +137,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     const row = (await rowsOf(page)).find(([name]) => name === '<i>host<i>\ufffd');
     assert.deepEqual(row, [
       '<i>host<i>\ufffd',
-      'nobody writes',
+      'no owner',
       '<img src=x onerror=alert(4)>\ufffd',
       '<img src=x onerror=alert(4)>\ufffd',
       '–',
@@ -177,7 +177,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     const bar = page.getByText('No connection to discover');
     assert.match(
       await bar.locator('xpath=..').innerText(),
-      /since \d+:\d\d:\d\d.*, for \d+ s\. It is tried again by itself\./,
+      /since \d+:\d\d:\d\d.*, for \d+ s\. Reconnecting automatically\./,
     );
     // What was there is still to be seen.
     await shown(page, [['gone'], ['stays']]);
@@ -196,6 +196,53 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     host.discover.signal('SIGCONT');
     await page.clock.fastForward(10_000);
     await isSaid('Live');
+    tab.assertClean();
+  });
+
+  test('is amber on top as soon as Docker or etcd is away, with the cause and what to do, and the fleet says it is stale (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 1 });
+    await using host = await startServing({ source: fromEngine(engine), ttl: 15 });
+    await using tab = await browser.open(host.url);
+    const { page } = tab;
+    const strip = page.getByRole('region', { name: 'Health' });
+    const cells = (): Promise<string[]> => strip.locator('li').allInnerTexts();
+    const showsOf = async (isAmber: readonly boolean[]): Promise<void> =>
+      eventually(async () =>
+        assert.deepEqual(
+          await page.evaluate(
+            `[...document.querySelectorAll('.strip li')].map(({ className }) => className === 'amber')`,
+          ),
+          isAmber,
+        ),
+      );
+    await showsOf([false, false, false]);
+    assert.match(
+      (await cells()).join(),
+      /Docker connected to engine .*, 1 container runs.*etcd connected.*Lease \d+ s left of 15/s,
+    );
+    await engine.leave('refusing');
+    await showsOf([true, false, false]);
+    const why = strip.locator('.explanation');
+    for (const part of ['Docker', 'Since', 'Last error', 'Consequence', 'Remedy', 'discover doctor']) {
+      assert.ok((await why.innerText()).includes(part), await why.innerText());
+    }
+    await engine.comeBack({});
+    await showsOf([false, false, false]);
+    await page.getByRole('link', { name: 'Fleet', exact: true }).click();
+    await page.getByRole('link', { name: 'h1', exact: true }).waitFor();
+    host.etcd.pause();
+    await showsOf([false, true, true]);
+    await says(page, /etcd last answered .* ago, showing the last known state/);
+    await eventually(async () =>
+      assert.equal((await rowsOf(page)).find(([name]) => name === 'h1')?.[1], 'last known alive'),
+    );
+    await page.getByRole('link', { name: 'This host' }).click();
+    await eventually(async () => assert.equal((await rowsOf(page))[0]?.[3], 'unknown'));
+    assert.deepEqual(await page.locator('.figures dd').allInnerTexts(), ['1', 'unknown', 'unknown', '0']);
+    assert.deepEqual(await unfit(page), []);
+    host.etcd.resume();
+    await showsOf([false, false, false]);
+    await eventually(async () => assert.equal((await rowsOf(page))[0]?.[3], 'published'));
     tab.assertClean();
   });
 
@@ -260,7 +307,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await shown(page, [['api'], ['batch']]);
     await page.goBack();
     await second.terminate();
-    await eventually(async () => assert.equal(known(await rowsOf(page))[1]?.[1], 'stopped in order'));
+    await eventually(async () => assert.equal(known(await rowsOf(page))[1]?.[1], 'stopped cleanly'));
     tab.assertClean();
   });
 

@@ -36,7 +36,7 @@ function configFile(name: string, options: object = {}) {
 const isOfNeighbours = (key: string): boolean => /\/h1x|^\/discoverx/.test(key);
 
 const reloaded = 'configuration reloaded';
-const refused = 'configuration not reloaded; the old one holds';
+const refused = 'reload failed; keeping the previous configuration';
 
 /** Has it read its configuration again, and waits for what it says in the end. */
 async function reload(discover: Running, said = reloaded): Promise<LogLine> {

@@ -106,7 +106,7 @@ describe('a service manager', {
     await using host = await startHost({ source: fromEngine(engine), args, run: { env } });
     await manager.message(/^READY=1$/);
     for (const [text, said] of [
-      ['{"resync": "often"}', 'configuration not reloaded; the old one holds'],
+      ['{"resync": "often"}', 'reload failed; keeping the previous configuration'],
       ['{"resync": 61}', 'configuration reloaded'],
       ['{"resync": 61}', 'configuration unchanged'],
     ] as const) {

@@ -87,7 +87,7 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
     await eventually(() => assertExact('blue'));
     configure({ realm: 'no/realm' });
     await systemd.shell('systemctl reload discover');
-    await eventually(async () => assert.match(await systemd.shell('journalctl --unit discover'), /the old one holds/));
+    await eventually(async () => assert.match(await systemd.shell('journalctl --unit discover'), /keeping the previous configuration/));
     await assertExact('blue');
     configure();
     await systemd.shell('systemctl reload discover');

@@ -28,12 +28,13 @@ const importsOf = new Map(
 );
 
 /** The ground: what every room of the agent may use. */
-const ground = ['errors.ts', 'log.ts', 'metrics.ts', 'version.ts', 'actor'];
+const ground = ['errors.ts', 'health.ts', 'log.ts', 'metrics.ts', 'version.ts', 'actor'];
 /** A room, and what it may import beside itself; in the order of the data. */
 const mayImport: Record<string, readonly string[]> = {
   'errors.ts': [],
   'version.ts': [],
-  'metrics.ts': ['container'],
+  'health.ts': [],
+  'metrics.ts': ['container', 'health.ts'],
   'log.ts': ['errors.ts'],
   'host.ts': ['errors.ts'],
   actor: ['errors.ts', 'log.ts'],

@@ -332,7 +332,7 @@ describe('Watcher loses the engine and', () => {
     stage.engine.die(c1);
     await stage.clock.advance(2_000);
     assert.deepEqual(stage.lists().at(-1), { ids: [], full: false });
-    assert.equal(stage.metrics.dockerConnected, false);
+    assert.equal(stage.metrics.docker.isUp, false);
   });
 
   test('says which engine it has found when that is news, not for each try', async () => {
