@@ -11,12 +11,14 @@
 
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
+import type { ChildSpec, Ref } from './actor/actor.ts';
 import { type Clock, sleep, systemClock } from './actor/clock.ts';
 import { deferred } from './actor/deferred.ts';
 import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
 import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
-import { type Docker, DockerClient } from './docker/docker.ts';
+import type { ContainerId } from './container/container.ts';
+import { type Docker, DockerClient, type EngineInfo } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
 import { EtcdRegistry } from './etcd/cluster.ts';
@@ -98,7 +100,9 @@ export interface Parts {
 const stopTimeoutMs = 3_000;
 const settleMs = 10_000;
 const settleEveryMs = 50;
-/** Looks that came too late for their batch, beyond which no further ones are begun. */
+/** Services that a line of the log names: an advertisement can have a hundred. */
+const servicesLoggedMax = 10;
+/** Inspections that came too late for their batch, beyond which no further ones are begun. */
 const lateMax = 256;
 
 export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable {
@@ -111,13 +115,26 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** When it was built, in milliseconds since the epoch. */
   readonly startedAt: number;
   readonly #supervisor: Supervisor;
+  readonly #keeper: Ref<LeaseKeeperMessage>;
+  readonly #writer: Ref<string>;
+  readonly #reconciler: Ref<ReconcilerMessage>;
+  readonly #inspector: Ref<InspectionRequest>;
+  readonly #watcher: Ref<Resync>;
+  /** Where containers wait for their inspection. Of two requests for one container the later event counts. */
+  readonly #requests = new KeyedMailbox<InspectionRequest>(
+    (request) => request.id,
+    (older, newer) => (newer.at > older.at ? newer : older),
+  );
+  readonly #sequence = new Sequence();
+  readonly #onFatal = (error: DiscoverError): void => void this.stop(error);
+  #versionPrefix = '';
   readonly #parts: Parts;
   readonly ledger: Ledger;
   readonly conditions = new Conditions();
   /** What is known of each container, by its 12 digits; the reconciler's. */
   readonly states: Map<string, State> = new Map();
   readonly #current: CurrentOwnership = { ownership: undefined };
-  readonly #started = { listed: false, held: false };
+  readonly #started = { listed: false, owned: false };
   readonly #ended = deferred<DiscoverError | undefined>();
   #isLeaving = false;
   #lease: LeaseId | undefined;
@@ -128,168 +145,145 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   constructor(config: Config, parts: Parts) {
     super();
+    const { clock, log } = parts;
+    const { id, realm } = config.host;
     this.#parts = parts;
     this.config = config;
-    const { clock, docker, log, pool, predecessor } = parts;
-    this.ledger = new Ledger(() => clock.now());
-    const { metrics, ledger, conditions } = this;
-    const registry = metered(parts.registry, metrics, clock);
-    this.registry = registry;
-    this.ended = this.#ended.promise;
-    const onFatal = (error: DiscoverError) => void this.stop(error);
-    const supervisor = new Supervisor(clock, log, onFatal);
-    this.#supervisor = supervisor;
-
-    const { id, realm } = config.host;
-    const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
-    this.layout = layout;
     this.startedAt = clock.wall();
-    const current = this.#current;
-    const started = this.#started;
-    const onProgress = (what: 'listed' | 'held') => {
-      if (started[what]) return;
-      started[what] = true;
-      if (started.listed && started.held) this.emit('start');
-    };
-    const sequence = new Sequence();
-    let versionPrefix = '';
+    this.ended = this.#ended.promise;
+    this.ledger = new Ledger(() => clock.now());
+    this.registry = metered(parts.registry, this.metrics, clock);
+    this.layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
+    this.#supervisor = new Supervisor(clock, log, this.#onFatal);
+    // From the sink to the source.
+    this.#keeper = this.#supervisor.declare(this.#keeperSpec());
+    this.#writer = this.#supervisor.declare(this.#writerSpec());
+    this.#reconciler = this.#supervisor.declare(this.#reconcilerSpec());
+    this.#inspector = this.#supervisor.declare(this.#inspectorSpec());
+    this.#watcher = this.#supervisor.declare(this.#watcherSpec());
+    this.#supervisor.start();
+  }
 
-    const keeper = supervisor.declare<LeaseKeeperMessage>({
+  #keeperSpec(): ChildSpec<LeaseKeeperMessage> {
+    const { config, layout, ledger, metrics, registry } = this;
+    const { clock, instance, predecessor, process } = this.#parts;
+    const { id, ip } = config.host;
+    const parts = {
+      ...this.#common('lease keeper'),
+      ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
+      ttlSeconds: config.etcd.ttlSeconds,
+      onExit: () => (this.#isLeaving ? ('keep' as const) : config.host.onExit),
+      // Not before Docker has answered. That etcd has is known by then.
+      predecessor: predecessor && {
+        instance: predecessor.instance,
+        leave: async () => this.#started.listed && predecessor.leave(),
+      },
+      owner: { instance, started: new Date(clock.wall()).toISOString(), version, ip, process: process.self },
+      livenessOf: process.livenessOf,
+      keyMatcher: (templates: readonly string[]) => keyMatcher(templates, id),
+      onOwned: (uncertain: readonly string[]) => this.#owned(uncertain),
+    };
+    return {
       name: 'lease keeper',
       mailbox: new FifoMailbox(),
-      // A renewal that waits for its answer must not hold up a doubt.
+      // A message changes what is owned, or starts a call that another message does not wait for.
       concurrency: 4,
       batchMax: 1,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new LeaseKeeper(
-          {
-            ...{ clock, log: log.child({ actor: 'lease keeper' }), metrics, registry, layout, ledger, current },
-            ttlSeconds: config.etcd.ttlSeconds,
-            onExit: () => (this.#isLeaving ? 'keep' : config.host.onExit),
-            // Not before its work can be done: that etcd answers is known by then, that Docker does is not.
-            predecessor: predecessor && {
-              instance: predecessor.instance,
-              leave: async () => started.listed && predecessor.leave(),
-            },
-            owner: {
-              instance: parts.instance,
-              started: new Date(clock.wall()).toISOString(),
-              version,
-              ip: config.host.ip,
-              process: parts.process.self,
-            },
-            livenessOf: parts.process.livenessOf,
-            keyMatcher: (templates) => keyMatcher(templates, id),
-            onOwned: (uncertain) => {
-              this.#observeLease();
-              // mutant: do not tell of a reading
-              reconciler.tell({ kind: 'read', uncertain });
-              // mutant: write nothing once the host is owned
-              for (const shortId of ledger.unsettled()) writer.tell(shortId);
-              onProgress('held');
-            },
-            onFatal,
-          },
-          self,
-          signal,
-        ),
-    });
+      start: (self, signal) => new LeaseKeeper(parts, self, signal),
+    };
+  }
 
-    const writer = supervisor.declare<string>({
+  #writerSpec(): ChildSpec<string> {
+    const { conditions, layout, ledger, metrics, registry } = this;
+    const parts = {
+      ...this.#common('writer'),
+      ...{ conditions, layout, ledger, metrics, registry, current: this.#current, keeper: this.#keeper },
+      operationsMax: this.#parts.operationsMax,
+      onCommitted: (changeSet: ChangeSet) => this.#committed(changeSet),
+    };
+    return {
       name: 'writer',
       mailbox: new KeyedMailbox((shortId) => shortId),
       concurrency: 1,
       batchMax: writeBatchMax,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new Writer(
-          {
-            ...{
-              clock,
-              log: log.child({ actor: 'writer' }),
-              metrics,
-              registry,
-              layout,
-              ledger,
-              conditions,
-              current,
-              keeper,
-            },
-            operationsMax: parts.operationsMax,
-            onCommitted: (changeSet) => this.#committed(changeSet, layout.nameOf),
-          },
-          self,
-          signal,
-        ),
-    });
+      start: (self, signal) => new Writer(parts, self, signal),
+    };
+  }
 
-    const reconciler = supervisor.declare<ReconcilerMessage>({
+  #reconcilerSpec(): ChildSpec<ReconcilerMessage> {
+    const { conditions, layout, ledger, metrics, states } = this;
+    const parts = {
+      ...this.#common('reconciler'),
+      ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
+      inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0 }),
+      resync: (kind: Resync) => this.#watcher.tell(kind),
+      onListed: () => {
+        this.#reached('listed');
+        this.#keeper.tell({ kind: 'audit' });
+      },
+    };
+    return {
       name: 'reconciler',
       mailbox: new FifoMailbox(),
       concurrency: 1,
       batchMax: Number.POSITIVE_INFINITY,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new Reconciler(
-          {
-            ...{ clock, log: log.child({ actor: 'reconciler' }), metrics, layout, ledger, conditions },
-            ...{ states: this.states, sequence, writer },
-            inspect: (id) => inspector.tell({ id, at: 0 }),
-            resync: (kind) => watcher.tell(kind),
-            onListed: () => {
-              onProgress('listed');
-              keeper.tell({ kind: 'audit' });
-            },
-          },
-          self,
-          signal,
-        ),
-    });
+      start: (self, signal) => new Reconciler(parts, self, signal),
+    };
+  }
 
-    const inspectorMailbox = new KeyedMailbox<InspectionRequest>(
-      (request) => request.id,
-      (older, newer) => (newer.at > older.at ? newer : older),
-    );
-    const inspector = supervisor.declare<InspectionRequest>({
+  #inspectorSpec(): ChildSpec<InspectionRequest> {
+    const { metrics } = this;
+    const { pool } = this.#parts;
+    const parts = {
+      ...this.#common('inspector'),
+      ...{ metrics, pool, sequence: this.#sequence, reconciler: this.#reconciler },
+      versionPrefix: () => this.#versionPrefix,
+    };
+    return {
       name: 'inspector',
-      mailbox: inspectorMailbox,
+      mailbox: this.#requests,
       concurrency: pool.slots,
       batchMax: inspectBatchMax,
       inFlightMax: pool.slots * inspectBatchMax + lateMax,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new Inspector({ clock, metrics, pool, sequence, reconciler, versionPrefix: () => versionPrefix }, self, signal),
-    });
+      start: (self, signal) => new Inspector(parts, self, signal),
+    };
+  }
 
-    const watcher = supervisor.declare<Resync>({
+  #watcherSpec(): ChildSpec<Resync> {
+    const { config, metrics } = this;
+    const { docker, pool } = this.#parts;
+    const parts = {
+      ...this.#common('watcher'),
+      ...{ metrics, docker, sequence: this.#sequence, inspector: this.#inspector, reconciler: this.#reconciler },
+      withdraw: (id: ContainerId, at: number) => this.#requests.withdraw(id, (request) => request.at <= at),
+      resyncSeconds: config.resyncSeconds,
+      list: (versionPrefix: string) => pool.list(versionPrefix),
+      onConnect: (engine: EngineInfo) => {
+        this.#versionPrefix = engine.versionPrefix;
+        this.emit('connect');
+      },
+      onFatal: this.#onFatal,
+    };
+    return {
       name: 'watcher',
       mailbox: new FifoMailbox(),
       concurrency: 1,
       batchMax: Number.POSITIVE_INFINITY,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new Watcher(
-          {
-            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, sequence },
-            ...{ inspector, reconciler, onFatal },
-            withdraw: (id, at) => inspectorMailbox.withdraw(id, (request) => request.at <= at),
-            resyncSeconds: config.resyncSeconds,
-            list: (versionPrefix) => pool.list(versionPrefix),
-            onConnect: (engine) => {
-              versionPrefix = engine.versionPrefix;
-              this.emit('connect');
-            },
-          },
-          self,
-          signal,
-        ),
-    });
-
-    supervisor.start();
+      start: (self, signal) => new Watcher(parts, self, signal),
+    };
   }
 
-  /** What has to hold for readers to get the truth from etcd. */
+  #common(actor: string): { readonly clock: Clock; readonly log: Log } {
+    const { clock, log } = this.#parts;
+    return { clock, log: log.child({ actor }) };
+  }
+
+  /** What has to be true for readers to get the truth from etcd. */
   get state(): AgentState {
     const { clock, pool } = this.#parts;
     const isOwner = this.#current.ownership !== undefined;
@@ -347,8 +341,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   }
 
   /**
-   * Resolves once nobody has anything to do and etcd holds all that is known to be right. Who is busy all the time is
-   * never seen at rest, and waited for ten seconds.
+   * Resolves once no actor has anything to do and etcd holds all that is known to be right. An agent that is busy all the
+   * time is never at rest: it is waited for ten seconds.
    */
   async settled(): Promise<void> {
     const { clock } = this.#parts;
@@ -405,25 +399,43 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return ((this.#observed.endedAt ?? leaseEndsAt) - now) / 1000;
   }
 
-  #committed({ shortId, changes }: ChangeSet, nameOf: (key: string) => string | undefined): void {
+  /** What runs has been listed, or this process writes for its host; `start` once both are true. */
+  #reached(what: 'listed' | 'owned'): void {
+    const { listed, owned } = this.#started;
+    this.#started[what] = true;
+    if (!(listed && owned) && this.#started.listed && this.#started.owned) this.emit('start');
+  }
+
+  /** This process writes for its host, and the ledger has been read. */
+  #owned(uncertain: readonly string[]): void {
+    this.#observeLease();
+    // mutant: do not tell of a reading
+    this.#reconciler.tell({ kind: 'read', uncertain });
+    // mutant: write nothing once the host is owned
+    for (const shortId of this.ledger.unsettled()) this.#writer.tell(shortId);
+    this.#reached('owned');
+  }
+
+  #committed({ shortId, changes }: ChangeSet): void {
     const services: Record<string, string> = Object.create(null);
     const addresses = new Map<string, string>();
     const held = this.ledger.observed(shortId);
     const isGone = held.size === 0;
     for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
-      const name = nameOf(key);
+      const name = this.layout.nameOf(key);
       if (name === undefined) continue;
       services[name] ??= key;
       const url = ourValue(held.get(key));
       if (url !== undefined) addresses.set(key, url);
     }
-    const publication = { id: shortId, services, addresses };
+    const named = isGone ? Object.keys(services) : [...addresses];
+    const unnamed = named.length - servicesLoggedMax;
     this.#parts.log.info(
-      { container: shortId, services: isGone ? Object.keys(services) : [...addresses] },
+      { container: shortId, services: named.slice(0, servicesLoggedMax), ...(unnamed > 0 && { more: unnamed }) },
       isGone ? 'unpublished' : 'published',
     );
     this.metrics[isGone ? 'unpublished' : 'published']++;
-    this.emit(isGone ? 'unpublish' : 'publish', publication);
+    this.emit(isGone ? 'unpublish' : 'publish', { id: shortId, services, addresses });
   }
 }
 

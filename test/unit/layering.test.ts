@@ -64,7 +64,10 @@ const mayImport: Record<string, readonly string[]> = {
   page: ['http', 'container'],
   daemon: [...ground, 'agent.ts', 'config', 'http', 'inspect', 'registry'],
   // Composition: the agent, and the two ways in.
-  'agent.ts': [...ground, ...['config', 'docker', 'inspect', 'lifecycle', 'reconcile', 'layout', 'etcd', 'registry']],
+  'agent.ts': [
+    ...ground,
+    ...['config', 'container', 'docker', 'inspect', 'lifecycle', 'reconcile', 'layout', 'etcd', 'registry'],
+  ],
   'index.ts': [...ground, 'agent.ts', 'config', 'http'],
   'cli.ts': [...ground, 'commands', 'config', 'daemon'],
 };
