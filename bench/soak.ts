@@ -1,8 +1,8 @@
 /**
  * The soak: `npm run soak -- --hours 24 --rate 200`, or `--events 1000000` for CI.
  *
- * discover as built, a simulated engine and a real etcd, all private; containers come and go in rounds, in each
- * of which the event stream is cut once. After each round etcd must hold exactly what runs, garbage is
+ * discover as built, a simulated engine and a real etcd, all private. Containers come and go in rounds, and each
+ * round cuts the event stream once. After each round etcd must hold exactly what runs, garbage is
  * collected, and what discover holds is written down. In the end it says whether any of that grows; the
  * status is 1 if it does, or if etcd was not exact.
  */

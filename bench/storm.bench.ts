@@ -1,5 +1,5 @@
 /**
- * storm: 5,000 events a second that concern nobody (of a health probe: three of exec, one of health):
+ * storm: 5,000 events a second about nothing that is published (of a health probe: three of exec, one of health):
  * are events lost, is the engine held up, do the 50 containers a second that matter suffer?
  *
  * An engine drops events for a reader that does not keep up, without a word. How long it takes to
@@ -45,7 +45,7 @@ async function emit(engine: EngineHandle, perSecond: number, seconds: number): P
 
 export const storm: Bench = {
   name: 'storm',
-  question: 'what do so many events a second do that concern nobody, beside 50 containers a second that matter?',
+  question: 'what do so many irrelevant events a second do, beside 50 containers a second that matter?',
   axis: 'events/s',
   points: [5_000],
   seconds: 5,

@@ -70,7 +70,7 @@ for (let number = 0; number < Number(args.containers); number++) engine.run(numb
 await engine.listen(socketPath ? { socketPath } : { port: Number(args.port) });
 if (process.send) {
   tell({ kind: 'ready', ...(socketPath ? { socketPath } : {}), ...(engine.port ? { port: engine.port } : {}) });
-  // Whoever forked us may have gone before there was anyone here to hear it.
+  // The parent may have ended before this listener existed.
   if (!process.connected) await end();
 } else {
   process.stdout.write(`Simulated engine (API ${args.api}) listens on ${socketPath ?? `127.0.0.1:${engine.port}`}\n`);

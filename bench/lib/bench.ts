@@ -24,7 +24,7 @@ export interface Bench {
   readonly subjects?: (point: number) => readonly string[];
   /** All subjects at the same time, because none of them does much. */
   readonly together?: true;
-  /** Asked for by its name alone: it sets discover against nobody, and all of them together are to take ten minutes. */
+  /** Asked for by its name alone: it compares discover with no other subject, and all of them together take ten minutes. */
   readonly named?: true;
   /** Figures of the table, apart by spaces; those with a star are set against the others'. */
   readonly columns: string;

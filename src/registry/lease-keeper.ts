@@ -158,7 +158,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     // mutant (3 lines): go on writing while ownership is verified
     current.ownership = undefined;
     this.#cancelRenewal();
-    log.debug({ reason }, 'tenure in doubt');
+    log.debug({ reason }, 'ownership has to be verified');
     this.#seek();
   }
 

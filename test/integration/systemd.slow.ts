@@ -1,5 +1,5 @@
 /**
- * discover as a service, as the README has it, under a real systemd with the unit as it is:
+ * discover as a service, as deploy/README.md has it, under a real systemd with the unit as it is:
  *
  *     npm run build && npx tsx --test test/integration/systemd.slow.ts
  *
@@ -24,9 +24,9 @@ const programs = ['dockerd', 'docker', 'busybox', 'etcd', 'etcdctl', 'npm', 'sys
 const quiet = '--ignore-scripts --prefer-offline --no-audit --no-fund';
 const patient = { timeoutMs: 20_000 };
 
-/** What the README has an operator type. */
-const readme = readFileSync(path.join(repository, 'README.md'), 'utf8');
-const lines = (/### As a service\n\n((?: {4}.*\n)+)/.exec(readme)?.[1] ?? '').trim().split(/\n */);
+/** What the document has an operator type. */
+const readme = readFileSync(path.join(repository, 'deploy/README.md'), 'utf8');
+const lines = (/## As a service\n\n((?: {4}.*\n)+)/.exec(readme)?.[1] ?? '').trim().split(/\n */);
 
 describe('discover under systemd (real systemd, dockerd and etcd)', {
   skip: needs(...programs),

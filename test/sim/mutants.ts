@@ -145,7 +145,7 @@ throw hostIdTaken(record, \`its process \${record?.process?.pid} runs on this ma
   'renew once': '',
   'never renew': 'onOwned(this.#uncertain);',
   'go on writing while ownership is verified': `this.#cancelRenewal();
-log.debug({ reason }, 'tenure in doubt');`,
+log.debug({ reason }, 'ownership has to be verified');`,
   'give up seeking after one try': `  break;
 }
 return undefined;`,

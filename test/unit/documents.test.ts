@@ -91,6 +91,43 @@ for (const document of documents) {
   });
 }
 
+const manifest = JSON.parse(read('package.json')) as { readonly files: readonly string[] };
+
+/** Whether npm packs a file, by `files` of package.json as far as that uses patterns. */
+function isPacked(file: string): boolean {
+  return ['README.md', 'LICENSE', 'package.json', ...manifest.files].some((pattern) => {
+    const asRegExp = pattern
+      .replaceAll('.', '\\.')
+      .replaceAll('**/', '(.*/)?')
+      .replaceAll(/(?<!\.)\*/g, '[^/]*');
+    return new RegExp(`^${asRegExp}(/|$)`).test(file);
+  });
+}
+
+test('documents of the package link only to what is in the package, except for pictures', () => {
+  assert.ok(!isPacked('src/agent.ts') && !isPacked('bench/main.ts') && isPacked('deploy/compose.yaml'));
+  for (const document of documents.filter(isPacked)) {
+    for (const [, target = ''] of read(document).matchAll(/(?<!!)\[[^\]]*\]\(([^)\s#]+)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const linked = path.posix.join(path.posix.dirname(document), target);
+      assert.ok(isPacked(linked), `${document} links to ${linked}`);
+    }
+  }
+});
+
+test('README.md has at most 250 lines', () => {
+  assert.ok(read('README.md').split('\n').length <= 251);
+});
+
+/** Words that made the documents hard to read for engineers whose first language is another one. */
+const avoided = /\b(whoever|nobody|of which|parcel|tenure|doubt|remark)\b/i;
+
+for (const document of documents) {
+  test(`${document} avoids words that are hard to read`, () => {
+    for (const line of read(document).split('\n')) assert.doesNotMatch(line, avoided);
+  });
+}
+
 for (const document of ['.github/ARCHITECTURE.md', '.github/GLOSSARY.md', '.github/CONTRIBUTING.md', 'src/README.md']) {
   test(`${document} names files that are there`, () => {
     for (const [, file = ''] of read(document).matchAll(/`([\w-]+\/[\w./-]+\.(?:tsx?|mjs))`/g)) {

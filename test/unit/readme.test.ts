@@ -1,11 +1,19 @@
-/** README.md: its table of options is the one of the program, and the program takes its command lines. */
+/** The documents for users: the table of options is that of the program, and the program accepts their command lines. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseArguments } from '../../src/commands/arguments.ts';
 import { type OptionRow, optionTable } from '../../src/config/options.ts';
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const documents = [
+  'README.md',
+  'deploy/README.md',
+  'src/config/README.md',
+  'src/client/README.md',
+  'src/layout/README.md',
+].concat('.github/MIGRATING.md');
+const read = (file: string): string => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
+const options = 'src/config/README.md';
 
 /** What holds where nothing is set ends the description, in brackets, if it is no plain value. */
 function line({ path, default: value, description, allowed }: OptionRow): string {
@@ -14,17 +22,19 @@ function line({ path, default: value, description, allowed }: OptionRow): string
   return `| \`${path}\` | ${fallback} | ${text}; ${allowed} |`;
 }
 
-test('README.md has the options as they are', () => {
+test(`${options} has the options as they are`, () => {
   const table = ['| option | default | what it is; what is allowed |', '|---|---|---|', ...optionTable.map(line)].join(
     '\n',
   );
-  const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(readme) ?? [];
-  assert.equal(found, table, `README.md must have this between its two markers:\n\n${table}\n`);
+  const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(read(options)) ?? [];
+  assert.equal(found, table, `${options} must have this between its two markers:\n\n${table}\n`);
 });
 
 /** The arguments of each `discover` in a block of code, without what the shell keeps to itself. */
-function commandLines(): string[][] {
-  const code = readme.split('\n').flatMap((line) => /^ {4}(?:\$ )?(\S.*)$/.exec(line)?.[1] ?? []);
+function commandLines(document: string): string[][] {
+  const code = read(document)
+    .split('\n')
+    .flatMap((line) => /^ {4}(?:\$ )?(\S.*)$/.exec(line)?.[1] ?? []);
   const stages = code.flatMap((line) => line.replace(/\s#.*$/, '').split(/\s\|\s/));
   return stages.flatMap((stage) => {
     const [, args] = /^(?:[A-Z_]+=\S+ )*discover(?:\s+([^<>]*))?(?:[<>].*)?$/.exec(stage.trim()) ?? [];
@@ -32,8 +42,8 @@ function commandLines(): string[][] {
   });
 }
 
-test('every command line of discover in README.md is one that the program takes', async () => {
-  const lines = commandLines();
-  assert.ok(lines.length >= 5, `Only ${lines.length} found`);
+test('every command line of discover in the documents is one that the program takes', async () => {
+  const lines = documents.flatMap(commandLines);
+  assert.ok(lines.length >= 10, `Only ${lines.length} found`);
   for (const argv of lines) await assert.doesNotReject(parseArguments(argv), `discover ${argv.join(' ')}`);
 });

@@ -27,7 +27,8 @@ const workflows = readdirSync(path.join(root, '.github', 'workflows')).map((name
 
 /** Whatever tells somebody to run something. */
 const telling = [
-  ...['', '.github', 'bench', 'test', 'test/fault', 'test/fixtures', 'deploy']
+  ...['', '.github', 'bench', 'deploy', 'test', 'test/fault', 'test/fixtures']
+    .concat(['src', 'src/client', 'src/config', 'src/layout'])
     .filter((folder) => existsSync(path.join(root, folder)))
     .flatMap((folder) => readdirSync(path.join(root, folder)).map((name) => path.posix.join(folder, name)))
     .filter((file) => file.endsWith('.md')),
