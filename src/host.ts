@@ -1,20 +1,20 @@
 /**
- * What this machine says about itself: the address to publish and the id to publish under.
+ * The defaults of `host.ip` and `host.id`: the address to publish and the name of this host.
  *
- * Both are guessed only from what stays true over a restart and can be reached from outside; without that, the answer is a
- * problem that lists the choices, never a loopback address. The address is the one from which the kernel itself would speak
- * along the default route. No packet leaves the machine unless its firmware says that it is EC2.
+ * Both come only from facts that survive a restart. The address has to be reachable from outside: it is the one from
+ * which the kernel sends along the default route. Without such facts the result is a problem that lists the choices, and
+ * never a loopback address. No packet leaves the machine unless its firmware says that it is EC2.
  */
 import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, hostname, type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { messageOf } from './errors.ts';
 
-/** Where the facts come from; tests bring their own. */
+/** The source of the facts; tests bring their own. */
 export interface Machine {
   readonly cores: number;
   readonly hostname: string;
-  /** Where EC2 answers for its instances. */
+  /** The URL of EC2's metadata service. */
   readonly metadataUrl: string;
   interfaces(): NodeJS.Dict<NetworkInterfaceInfo[]>;
   /** The address from which the kernel would send along the default route; undefined where there is none. Sends nothing. */
@@ -25,10 +25,10 @@ export interface Machine {
 
 type Family = 'IPv4' | 'IPv6';
 
-/** Addresses for documentation, which no machine has: the default route alone leads there. */
+/** Addresses for documentation, which no machine has: only the default route leads there. */
 const elsewhere = { IPv4: '192.0.2.1', IPv6: '2001:db8::1' } as const;
 
-/** To connect a UDP socket is to look the route up, and no more. */
+/** Connecting a UDP socket looks up the route and sends nothing. */
 function sourceAddress(family: Family): Promise<string | undefined> {
   const socket = createSocket(family === 'IPv4' ? 'udp4' : 'udp6');
   return new Promise((resolve) => {
@@ -51,7 +51,7 @@ export const realMachine: Machine = {
     try {
       return readFileSync(path, 'utf8');
     } catch {
-      return undefined; // A file that is not there is a fact about the machine as well.
+      return undefined; // A missing file is a fact about the machine too.
     }
   },
 };
@@ -145,7 +145,7 @@ function addressOf(list: readonly Address[], names: readonly string[]): Address 
   return undefined;
 }
 
-/** What the kernel itself would be reached at: the address that it speaks from along the default route. */
+/** The address from which the kernel sends along the default route. */
 async function towardsOthers(list: readonly Address[], machine: Machine): Promise<Address | undefined> {
   for (const family of ['IPv4', 'IPv6'] as const) {
     const source = await machine.sourceAddress(family);
@@ -155,7 +155,7 @@ async function towardsOthers(list: readonly Address[], machine: Machine): Promis
   return undefined;
 }
 
-/** The interface that has the address, if one of this machine does. */
+/** The interface of this machine that has the address, if there is one. */
 export function interfaceOf(ip: string, machine: Machine = realMachine): string | undefined {
   return Object.entries(machine.interfaces()).find(([, list = []]) => list.some(({ address }) => address === ip))?.[0];
 }
@@ -197,7 +197,7 @@ async function findId(machine: Machine, { warnings, problems }: Notes): Promise<
   return [machine.hostname, 'host name'];
 }
 
-/** The instance id by IMDSv2: a token first, then the question, one second for both. */
+/** The instance id by IMDSv2: a token first, then the query, one second for both. */
 async function askMetadata(url: string): Promise<string> {
   const signal = AbortSignal.timeout(1000);
   const ask = async (path: string, method: string, headers: Record<string, string>): Promise<string> => {

@@ -1,9 +1,8 @@
 /**
- * Logging: JSON lines, or readable ones on a terminal.
+ * Logging: JSON lines, or readable text on a terminal.
  *
- * Foreign text (names, entries, error texts of servers) only ever goes into fields, where JSON
- * escapes it, never into a message. Environment values, credentials and whole documents are never
- * handed to a log at all.
+ * Foreign text (names, entries, error texts of servers) only goes into fields, where JSON escapes it, and never into a
+ * message. Environment values, credentials and whole documents are never logged.
  */
 
 import { closeSync, mkdirSync, openSync } from 'node:fs';
@@ -25,18 +24,18 @@ export interface LogSink {
   readonly log: Log;
   /** Opens the log file again, after a rotation moved it away. */
   reopen(): void;
-  /** Writes out what is buffered; for the last moment of the process. */
+  /** Writes the buffered lines; for the last moment of the process. */
   flush(): void;
-  /** Writes out what is buffered and lets go of the file; what is logged later is lost. */
+  /** Writes the buffered lines and closes the file. Later lines are lost. */
   close(): void;
 }
 
-/** How long a line may wait for others to be written out with it. */
+/** How long a line may wait for others, so that they are written together. */
 const gatherMs = 50;
 
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {}, child: () => silentLog };
 
-/** A log to `file`, else to standard output: readable there when it is a terminal. */
+/** A log to `file`, else to standard output; readable text if that is a terminal. */
 export async function openLog(options: {
   level: 'error' | 'info' | 'debug' | 'trace';
   file?: string;
@@ -53,10 +52,10 @@ export async function openLog(options: {
     return { log, reopen() {}, flush() {}, close() {} };
   }
   if (options.file !== undefined) closeSync(openForAppending(options.file));
-  // 4 MiB: a reader that stalls costs log lines, never memory. A closed pipe must not end the process.
+  // 4 MiB: a reader that stalls costs log lines and no more memory. A closed pipe must not end the process.
   const destination = pino.destination({ dest: options.file ?? 1, sync: false, maxLength: 4 << 20 });
   destination.on('error', () => {});
-  // A write of its own for each line costs a busy host more than making the line does.
+  // One write for each line costs a busy host more than formatting the line.
   let lines = '';
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -83,7 +82,7 @@ export async function openLog(options: {
         writeOut();
         destination.flushSync();
       } catch {
-        // Not yet open, or the reader is gone: there is nobody left to tell.
+        // The destination is not open yet, or its reader is gone.
       }
     },
     close() {
@@ -95,7 +94,7 @@ export async function openLog(options: {
   };
 }
 
-/** A log that cannot be written is a mistake of configuration, and best known at once. */
+/** A log that cannot be written is a mistake in the configuration, so it is reported at the start. */
 function openForAppending(file: string): number {
   try {
     mkdirSync(dirname(file), { recursive: true });

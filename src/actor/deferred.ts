@@ -1,4 +1,4 @@
-/** A promise and what settles it, where the one who promises is not the one who starts the work. */
+/** A promise together with its functions, for code that settles a promise outside its executor. */
 
 export interface Deferred<Value> {
   readonly promise: Promise<Value>;

@@ -1,7 +1,7 @@
 /**
- * Those who want to hear of something, as many as there are.
+ * Any number of listeners for one kind of change.
  *
- * A listener is called at once, in the order of adding, and must not throw. What `add` returns takes it away again.
+ * A listener is called at once, in the order of adding, and must not throw. The function that `add` returns removes it.
  */
 
 export class Listeners<Values extends readonly unknown[]> {

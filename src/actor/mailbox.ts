@@ -1,10 +1,9 @@
 /**
  * The two mailboxes.
  *
- * `KeyedMailbox` decides when each container gets its next turn. A key waits at most once, however
- * often it is put; it is never in flight twice; and a put during its flight earns exactly one more
- * turn, at the back of the order. So work is bounded by containers, not by events, and what a turn
- * finds was read after the event that asked for it.
+ * `KeyedMailbox` decides when each container gets its next turn. A key waits at most once, however often it is put.
+ * A key is never in flight twice. A put during its flight earns exactly one more turn, at the back of the order. So
+ * work is bounded by containers and not by events, and a turn begins after the event that asked for it.
  *
  * Not here: retries. The caller puts a failed key back, after its back-off.
  */
@@ -13,10 +12,10 @@ import { createRequire } from 'node:module';
 import type { Queue as QueueType } from 'mnemonist';
 import type { Mailbox } from './actor.ts';
 
-// By itself, because the whole of mnemonist takes 50 ms to load, and as an ES module there is only the whole.
+// Only the queue: all of mnemonist takes 50 ms to load, and its ES module has no parts.
 const Queue: typeof QueueType = createRequire(import.meta.url)('mnemonist/queue');
 
-/** First in, first out; every message is kept. For few messages, or many that each say something new. */
+/** First in, first out; every message is kept. For messages that are few, or that all differ. */
 export class FifoMailbox<Message> implements Mailbox<Message> {
   readonly #queue = new Queue<Message>();
   #inFlight = 0;
@@ -46,11 +45,11 @@ export class FifoMailbox<Message> implements Mailbox<Message> {
 }
 
 interface Turn<Message> {
-  /** What its next turn is for, if it has one coming. */
+  /** The message of its next turn, if it has one. */
   waiting: Message | undefined;
-  /** What it was taken for, until done. */
+  /** The message that was taken, until it is done. */
   inFlight: Message | undefined;
-  /** Has a place in the order; may outlive `waiting` when the message was withdrawn. */
+  /** The key has a place in the order. It keeps the place when its message is withdrawn. */
   queued: boolean;
 }
 
@@ -62,7 +61,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
   #size = 0;
   #inFlight = 0;
 
-  /** `merge` says what one turn is for that two messages asked for; by default the newer. */
+  /** `merge` makes one message of two that ask for the same turn; the default is the newer message. */
   constructor(
     keyOf: (message: Message) => string,
     merge: (older: Message, newer: Message) => Message = (_, newer) => newer,

@@ -1,15 +1,13 @@
 /**
  * Runs actors: pumps each mailbox into its actor, and starts a crashed actor again.
  *
- * A batch that crashed its actor is handed to the next incarnation one message at a time, and a
- * message that crashes it alone is dropped with an error line: a poisoned message costs itself and
- * nothing else, and as messages are keys, the next event or resync asks again. More crashes than
- * `restartsMax` within `restartPeriodMs`, over all actors, is a bug that restarting does not mend:
- * `onFatal` is called once.
+ * When a batch crashed its actor, the next incarnation gets its messages one at a time. A message that crashes the actor
+ * alone is dropped with an error line. So a bad message costs only itself; messages are keys, and the next event or
+ * resync asks again. More crashes than `restartsMax` within `restartPeriodMs`, over all actors, are a bug that
+ * restarting cannot fix: `onFatal` is called once.
  *
- * Children are declared first, so that each can be told by the others, and started in that order. They are
- * stopped in reverse: each finishes what it was told before the
- * one it tells is stopped.
+ * Children are declared first, so that they can tell each other, and started in that order. They are stopped in
+ * reverse order: each finishes its messages before the child that it tells is stopped.
  */
 
 import { DiscoverError, messageOf } from '../errors.ts';
@@ -36,7 +34,7 @@ export class Supervisor {
     this.#onFatal = onFatal;
   }
 
-  /** A child that keeps what it is told until `start`. */
+  /** Makes a child. Its mailbox keeps the messages until `start`. */
   declare<Message>(spec: ChildSpec<Message>): Ref<Message> {
     const child = new Pump(spec, this.#clock, this.#log, (error) => this.#crashed(spec.name, error));
     this.#children.push(child);
@@ -58,7 +56,7 @@ export class Supervisor {
     return !this.#gaveUp && this.#children.length > 0;
   }
 
-  /** Stops all children, last started first. Never rejects: what would not stop is logged and left. */
+  /** Stops all children, last started first. Never rejects: a child that does not stop in time is logged and left. */
   async stop(): Promise<void> {
     for (const child of this.#children.splice(0).reverse()) {
       await child.stop().catch((error: unknown) => {
@@ -223,7 +221,7 @@ class Pump<Message> implements Self<Message>, Child {
 
   #failed(actor: Actor<Message>, batch: Message[], error: unknown): void {
     if (actor !== this.#actor) {
-      // Its incarnation was over already: what it was doing is done again, by the one that lives.
+      // That incarnation was over already. The present one handles its messages again.
       this.#suspects.push(...batch);
       this.#run();
       return;

@@ -1,15 +1,14 @@
 /**
- * What etcd is known to hold under one key of this host.
+ * The knowledge about one existing key of this host in etcd.
  *
- * A key may be there and yet not be as this process wrote it: on another lease, or on none. Such a key is
- * `foreign`, and its value is not kept, because it has to be written anew or deleted whatever it says. An
- * audit asks for the names of all keys and for the values of some: the others are `unread`.
+ * A key on another lease, or on none, is `foreign`. Its value is not kept, because the key has to be written again or
+ * deleted in any case. An audit reads the names of all keys and the values of some; the other keys are `unread`.
  */
 
-/** What the ledger knows of a key that is there. */
+/** What the ledger knows of an existing key. */
 export type Held = { readonly kind: 'ours'; readonly value: string } | { readonly kind: 'foreign' };
 
-/** What an audit learns of a key that is there. */
+/** What an audit learns of an existing key. */
 export type Audited = Held | { readonly kind: 'unread' };
 
 export const foreign: Held = Object.freeze({ kind: 'foreign' });

@@ -4,13 +4,13 @@
  *     P/service/<name>/<realm>/<host>/<id12>                      <protocol>://<ip>:<port>
  *     P/service/<name>/<realm>/<host>/<id12>:<private-port>[:udp]  the same, for further ports of one name
  *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
- *     P/owner/<host>                                              who may write for this host
+ *     P/owner/<host>                                              the process that may write for this host
  *
- * and, where views are on, the same instances in the layouts of other readers, of which only the templates
- * are known here.
+ * With views, the same instances are also written in the layouts of other readers. This file knows only the
+ * templates of views.
  *
- * P has one leading slash and none at its end. Names, realms and hosts hold no slash, which is what
- * keeps every key of a container below its own host and id, whatever it advertises.
+ * P has one leading slash and none at its end. Names, realms and hosts contain no slash. So every key of a container
+ * stays below its own host and id, whatever the container advertises.
  */
 
 import type { Service } from '../container/container.ts';
@@ -21,11 +21,11 @@ export interface Change {
   readonly value: string | undefined;
 }
 
-/** Another layout of the same instances: see `views/`. */
+/** Another layout of the same instances: see `views.ts`. */
 export interface View {
-  /** Of its keys. */
+  /** The key template. */
   readonly template: string;
-  /** Key and value of a service; `place` counts those of its name. Undefined: it has none here. */
+  /** Key and value of a service; `ordinal` counts the offers of one name. Undefined: the view has no key for it. */
   entryOf(service: Service, shortId: string, ordinal: number): readonly [key: string, value: string] | undefined;
   /** The 12 digits of the container of this host that a key belongs to. */
   containerOf(key: string): string | undefined;
@@ -34,7 +34,7 @@ export interface View {
 export interface Layout {
   readonly ownerKey: string;
   readonly views: readonly View[];
-  /** All records of this host lie below. */
+  /** The prefix of all records of this host. */
   readonly recordPrefix: string;
   recordKey(shortId: string): string;
   serviceKey(name: string, shortId: string): string;
@@ -74,8 +74,7 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
 }
 
 /**
- * Everything that etcd should hold for one container. A container that offers nothing has nothing,
- * not even a record.
+ * Everything that etcd should hold for one container. A container without offers has no keys, not even a record.
  */
 export function keysOf(layout: Layout, shortId: string, services: readonly Service[]): Map<string, string> {
   const keys = new Map<string, string>();
@@ -87,7 +86,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
     ordinals.set(name, ordinal + 1);
     for (const view of layout.views) {
       const entry = view.entryOf(service, shortId, ordinal);
-      // Where a template does not tell two ports of a container apart, the first has the key.
+      // If a template makes the same key for two ports of a container, the first port has the key.
       if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
     }
     const plain = layout.serviceKey(name, shortId);
@@ -105,7 +104,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
 
 /**
  * The host that a key below `P/service/`, `P/host/` or `P/owner/` belongs to; undefined for a key of another shape.
- * Counted from the end, where host and container stand whatever the name: the original let slashes into names.
+ * Counted from the end, because the original let slashes into names: host and container are always the last segments.
  */
 export function hostOf(prefix: string, key: string): string | undefined {
   if (!key.startsWith(`${prefix}/`)) return undefined;

@@ -8,9 +8,9 @@ import type { Refusal } from '../container/container.ts';
 
 export interface Condition {
   readonly refusals?: readonly Refusal[] | undefined;
-  /** It cannot be inspected: what the engine says. */
+  /** The container cannot be inspected; the text is the engine's. */
   readonly unreadable?: string | undefined;
-  /** Etcd refuses its keys: what etcd says. */
+  /** etcd refuses its keys; the text is etcd's. */
   readonly quarantined?: string | undefined;
 }
 
@@ -27,7 +27,7 @@ export class Conditions {
     return this.#conditions.entries();
   }
 
-  /** Says this of a container, beside what was said of it otherwise; undefined takes a word back. */
+  /** Merges `words` into the condition of a container; an undefined member removes that part. */
   note(shortId: string, words: Condition): void {
     const before = this.#conditions.get(shortId);
     if (before === undefined && Object.values(words).every((word) => word === undefined)) return;
@@ -37,7 +37,7 @@ export class Conditions {
     this.touched.tell(shortId);
   }
 
-  /** There is nothing more to say about a container that has gone, but what became of its keys. */
+  /** A container that has gone keeps only the condition of its keys. */
   forget(shortId: string): void {
     this.note(shortId, { refusals: undefined, unreadable: undefined });
   }

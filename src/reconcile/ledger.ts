@@ -1,13 +1,12 @@
 /**
- * The ledger: per container, what etcd should hold and what it is known to hold.
+ * The ledger: for each container, the keys that etcd should hold and the keys that it is known to hold.
  *
- * The `desired` column is the reconciler's, the `observed` column follows the writer's commits and
- * the lease keeper's readings. Everything else is derived: a container has changes while the two
- * differ, so whatever was lost, refused or cut off, going over the ledger again finds what is left
- * to do. Containers are named by the 12 digits that stand in their keys.
+ * The reconciler sets the column `desired`. The column `observed` follows the writer's commits and the lease keeper's
+ * readings. Everything else is derived: a container has changes while the two columns differ. So work that was lost,
+ * refused or cut off is found again by going over the ledger. Containers are named by their short ids.
  *
- * A container whose desired state is unknown (no complete list and no look has spoken of it yet) has
- * no changes: what a predecessor published stays until something is known to be wrong with it.
+ * A container whose desired keys are unknown has no changes, as long as no complete list and no inspection has decided
+ * about it. The keys of a predecessor stay until they are known to be wrong.
  */
 
 import { Listeners } from '../actor/listeners.ts';
@@ -19,11 +18,11 @@ interface Entry {
   observed: Map<string, Held>;
   /** The ledger's version at the last touch of `observed`. */
   version: number;
-  /** Its changes are on their way to etcd. */
+  /** A transaction with its changes is under way. */
   underWay: boolean;
-  /** The time of the first event that asked for what is not settled yet; 0 if none did. */
+  /** The time of the first event that led to the present changes; 0 if no event did. */
   askedAt: number;
-  /** By the ledger's clock, since when it has had changes; undefined while it has none. */
+  /** The time, by the ledger's clock, since which it has had changes; undefined without changes. */
   unsettledAt: number | undefined;
 }
 
@@ -34,7 +33,7 @@ export class Ledger {
   readonly #entries = new Map<string, Entry>();
   readonly #now: () => number;
   #version = 0;
-  /** Told of each container of which anything here may have changed. */
+  /** Called with each container whose entry may have changed. */
   readonly touched = new Listeners<[shortId: string]>();
 
   /** `now`: a clock in milliseconds that never goes back. */
@@ -52,7 +51,7 @@ export class Ledger {
     return this.#entries.size;
   }
 
-  /** `at`: of the event that asked for it, in nanoseconds since the epoch, 0 if none did. */
+  /** `at`: the time of the event that led to this, in nanoseconds since the epoch; 0 if no event did. */
   desire(shortId: string, keys: Keys, at = 0): void {
     const entry = this.#entry(shortId);
     entry.desired = keys;
@@ -60,7 +59,7 @@ export class Ledger {
     this.#touched(shortId, entry);
   }
 
-  /** The time of the event that what is settled now answers, once; 0 if there was none. */
+  /** Returns the time of the event that led to the settled changes, once; 0 if there was none. */
   answered(shortId: string): number {
     const entry = this.#entries.get(shortId);
     const at = entry?.askedAt ?? 0;
@@ -76,7 +75,7 @@ export class Ledger {
     return this.#entries.get(shortId)?.observed ?? nothing;
   }
 
-  /** The containers of which etcd holds anything. */
+  /** The containers that have keys in etcd. */
   *published(): Generator<string> {
     for (const [shortId, entry] of this.#entries) if (entry.observed.size > 0) yield shortId;
   }
@@ -92,8 +91,8 @@ export class Ledger {
   }
 
   /**
-   * For how long the container that has waited longest has been unsettled, in seconds; 0 where all are settled. A
-   * container that changes all the time counts from the last moment at which etcd held what was desired of it.
+   * The age of the oldest unsettled container, in seconds; 0 if all are settled. A container that changes all the time
+   * counts from the last moment at which etcd held its desired keys.
    */
   oldestUnsettledSeconds(now = this.#now()): number {
     let oldest = now;
@@ -101,7 +100,7 @@ export class Ledger {
     return (now - oldest) / 1000;
   }
 
-  /** What takes observed to desired, deletes first; applying it makes the two equal. */
+  /** The changes that make observed equal to desired, deletes first. */
   changes(shortId: string): Change[] {
     const entry = this.#entries.get(shortId);
     // mutant: take unknown for unwanted
@@ -118,7 +117,7 @@ export class Ledger {
     return changes;
   }
 
-  /** The same, on the way to etcd: the entry stays until `ended`, whatever is desired meanwhile. */
+  /** The same changes, now under way: the entry stays until `ended`, whatever is desired meanwhile. */
   begin(shortId: string): Change[] {
     const changes = this.changes(shortId);
     // mutant: forget what is under way
@@ -139,7 +138,7 @@ export class Ledger {
     this.#touched(shortId, entry);
   }
 
-  /** Whatever became of the changes, they are not under way any more. */
+  /** The changes are no longer under way, with any outcome. */
   ended(shortId: string): void {
     const entry = this.#entry(shortId);
     entry.underWay = false;
@@ -147,9 +146,9 @@ export class Ledger {
   }
 
   /**
-   * Replaces all that is known of etcd by what a reading found. `fromAnother`: another process has written it, and may
-   * have seen more of a container than we had: what differs from what we want of it is not wanted any more, but
-   * unknown. Returns the containers that this concerns.
+   * Replaces the column `observed` by a reading of etcd. `fromAnother`: another process has written since, and may know
+   * more about a container than this one. Where its keys differ from our desired keys, the desired keys become unknown.
+   * Returns these containers.
    */
   load(reading: ReadonlyMap<string, Map<string, Held>>, fromAnother = false): string[] {
     this.#version++;
@@ -171,9 +170,9 @@ export class Ledger {
   }
 
   /**
-   * Whether etcd holds anything else than observed, for containers not touched since `version`: one that
-   * was, or is being, written may rightly differ from an answer that began before. An unread key is
-   * compared by its name alone.
+   * Whether etcd holds other keys than observed, for containers that were not touched since `version`. A container that
+   * was written since, or is being written, may rightly differ from an answer that began before. An unread key is
+   * compared only by its name.
    */
   differs(held: ReadonlyMap<string, ReadonlyMap<string, Audited>>, version: number): boolean {
     for (const [shortId, entry] of this.#entries) {
@@ -183,8 +182,8 @@ export class Ledger {
       if ((keys?.size ?? 0) !== entry.observed.size) return true;
       for (const [key, known] of entry.observed) if (!agrees(keys?.get(key), known)) return true;
     }
-    // Tidied away means deleted: only entries of a later version can have gone, so a stranger counts
-    // as a difference only if nothing at all was written since.
+    // An entry that is missing here was deleted, and only in a later version. So an unknown container counts as a
+    // difference only if nothing was written since.
     // mutant: compare what was written since
     if (this.#version > version) return false;
     for (const shortId of held.keys()) if (!this.#entries.has(shortId)) return true;
@@ -195,7 +194,7 @@ export class Ledger {
     return this.desired(shortId) !== undefined && this.changes(shortId).length === 0;
   }
 
-  /** It is not known what is to be of a container. */
+  /** The desired keys of a container are unknown. */
   #forget(shortId: string): void {
     const entry = this.#entry(shortId);
     entry.desired = undefined;
@@ -226,7 +225,7 @@ export class Ledger {
     return entry;
   }
 
-  /** Nothing desired and nothing observed is nothing to remember. */
+  /** Removes an entry without desired and observed keys. */
   #tidy(shortId: string, entry: Entry): void {
     if (!entry.underWay && entry.observed.size === 0 && (entry.desired?.size ?? 0) === 0) this.#entries.delete(shortId);
   }

@@ -1,9 +1,9 @@
 /**
  * Finds an event stream that is open and silently dead: a list shows a start or an end, and no event tells of it.
  *
- * A list and an event race, so a suspicion has to last: it ends with the first event about its container, and after
- * `graceMs` without one the stream is taken for dead. Suspicions come from lists that refresh a stream, of which there
- * is one a minute, so there are few.
+ * A list and an event race, so a suspicion has to last. It ends with the first event about its container. After
+ * `graceMs` without such an event the stream counts as dead. Suspicions come only from the regular lists, one a minute,
+ * so there are few.
  */
 
 import type { Clock } from '../actor/clock.ts';

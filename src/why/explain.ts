@@ -1,9 +1,9 @@
 /**
- * Why a container is published, or is not: each decision on the way from its variable to its keys, with the
- * reason and the way to mend it. Pure, so that every reason can be shown by a document.
+ * Why a container is published or not: each decision on the way from its variable to its keys, with the reason and the
+ * remedy. Pure, so a document can show every reason.
  *
- * What is decided is decided by the functions that the agent uses; here it is only told. A document is
- * foreign and full of secrets: of its environment nothing is shown but the advertisement.
+ * The functions of the agent decide; this file only reports. A document is foreign and full of secrets: only the
+ * advertisement is shown of its environment.
  */
 
 import { isRecord } from '../container/address/published.ts';
@@ -12,7 +12,7 @@ import { type InspectionOptions, readInspection } from '../container/document.ts
 import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 
-/** Why something is not published, or why that cannot be told. */
+/** Why something is not published, or why this is unknown. */
 export type Reason =
   | RefusalCode
   | 'absent'
@@ -30,10 +30,10 @@ export type Reason =
   | 'not-written'
   | 'differs';
 
-/** One decision. Without a reason it went well. */
+/** One decision. A decision without a reason is positive. */
 export interface Step {
   readonly about: string;
-  /** What was seen. */
+  /** What was found. */
   readonly detail: string;
   readonly reason?: Reason;
   readonly remedy?: string;
@@ -69,7 +69,7 @@ const remedies: Record<Reason, string> = {
   'not-bound':
     'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; see the log of the engine',
   'etcd-unavailable': 'See discover doctor',
-  'no-owner': 'Nobody writes for this host: start discover, or look at host.id, which names another host',
+  'no-owner': 'No process writes for this host: start discover, or check host.id, which may name another host',
   'not-written':
     'It may be under way: ask again. Else the log of discover says why, and discover doctor what is broken',
   differs: 'It may be under way: ask again. Else another program writes here, or the log of discover says why',
@@ -82,7 +82,7 @@ export function failed(about: string, reason: Reason, detail: string): Step {
   return { about, detail, reason, remedy: remedies[reason] };
 }
 
-/** What the container's own document decides, and what of it should stand in etcd. */
+/** The decisions that follow from the container's own document. */
 export function explainContainer(document: unknown, options: InspectionOptions): { steps: Step[]; isRunning: boolean } {
   const state = field(document, 'State');
   const inspection = readInspection(document, options);
@@ -102,14 +102,14 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   for (const { code, entry, detail } of inspection.refusals) {
     steps.push(failed(entry === '' ? 'variable' : entry, code, detail));
   }
-  // A variable of commas and spaces alone has entries of no kind.
+  // A variable of commas and spaces alone has no entry.
   if (entries.length === 0 && inspection.refusals.length === 0) {
     steps.splice(1, 1, failed('variable', 'empty-variable', `${options.serviceVariable} holds no entry`));
   }
   return { steps, isRunning: true };
 }
 
-/** How what stands in etcd agrees with what should. `found` is what stands under those keys. */
+/** Compares the wanted keys with etcd. `found` holds the keys that etcd has of them. */
 export function explainKeys(
   wanted: ReadonlyMap<string, string>,
   found: readonly FoundKey[],

@@ -111,10 +111,10 @@ describe('how much may go', () => {
   const cases: [hosts: [string, HostKeys][], maxPercent: number, refusal: RegExp | undefined][] = [
     [[...nine, ...gone(2)], 20, undefined],
     [[...nine, ...gone(3)], 20, undefined],
-    [[...nine, ...gone(4)], 20, /^4 of 13 hosts would go and --max-percent 20 lets 3:/],
+    [[...nine, ...gone(4)], 20, /^4 of 13 hosts would go and --max-percent 20 allows 3:/],
     [[...nine, ...gone(4)], 31, undefined],
     [[...nine.slice(0, 1), ...gone(1)], 20, undefined],
-    [[...nine, ...gone(1)], 0, /^1 of 10 hosts .* lets 0:/],
+    [[...nine, ...gone(1)], 0, /^1 of 10 hosts .* allows 0:/],
     [[...nine.slice(0, 1), ...gone(9)], 100, undefined],
     [nine, 0, undefined],
   ];
@@ -227,7 +227,7 @@ describe('a list of hosts', () => {
     ['["i-1", 2]', /host id must be .*, got 2/],
     ['[""]', /host id must be .*, got ""/],
     ['[{"host": "i-1"}]', /host id must be/],
-    ['["i-1"', /begins like a JSON array and is none/],
+    ['["i-1"', /begins like a JSON array but is not valid JSON/],
     [`${'x'.repeat(256)}`, /1 to 255 bytes/],
   ];
   for (const [text, said] of wrong) {
