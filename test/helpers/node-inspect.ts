@@ -60,7 +60,9 @@ export class NodeInspectClient {
         resolve(answer);
       };
       request.on('error', (error) => {
-        const isUnheard = request.reusedSocket && 'code' in error && error.code === 'ECONNRESET' && !isRepeated;
+        // EPIPE where the other side's end had come, and had not been read, as the request went out.
+        const isClosed = 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+        const isUnheard = request.reusedSocket && isClosed && !isRepeated;
         if (isUnheard) void this.inspect(versionPrefix, id, true).then(settle);
         else settle({ kind: 'failed', detail: error.message });
       });
