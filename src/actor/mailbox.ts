@@ -8,12 +8,8 @@
  * Not here: retries. The caller puts a failed key back, after its back-off.
  */
 
-import { createRequire } from 'node:module';
-import type { Queue as QueueType } from 'mnemonist';
+import { Queue } from 'mnemonist';
 import type { Mailbox } from './actor.ts';
-
-// Only the queue: all of mnemonist takes 50 ms to load, and its ES module has no parts.
-const Queue: typeof QueueType = createRequire(import.meta.url)('mnemonist/queue');
 
 /** First in, first out; every message is kept. For messages that are few, or that all differ. */
 export class FifoMailbox<Message> implements Mailbox<Message> {
