@@ -2,12 +2,13 @@
  * Builds `dist`, which is what runs and what is published: `npm run build`. The compiler has put the types there.
  *
  * The code is bundled with dockerode, etcd3, mnemonist and zod. Read file by file the first two and zod make a start 0.14 s longer
- * (of 0.46 s), and they bring packages along that want to run scripts when they are installed. Of mnemonist little but the
- * queue is taken along (2 ms of CPU more than the queue alone): read file by file, as a whole, it takes some 50 ms. What loads files or threads of its own (piscina, pino), or is seldom needed, stays a
- * dependency; so does zod, for its types alone.
+ * (of 0.46 s), and they bring packages along that want to run scripts when they are installed. Of mnemonist little but the queue is
+ * taken along (2 ms of CPU more than the queue alone); read file by file, as a whole, it takes some 50 ms. What loads files or threads
+ * of its own (piscina, pino), or is seldom needed, stays a dependency; so does zod, for its types alone.
  *
  * Three things of packages are changed on the way. Each says what for, where upstream knows of it, and what makes it unnecessary; a
- * build fails once a package no longer has the place. Under tsx they are not changed, and behave the same: slower, or with a warning.
+ * build fails once a package no longer has the place. Under tsx they are not changed: a start is
+ * slower, and an etcd that is addressed by IP over TLS earns a warning, from Node 26 on an error.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

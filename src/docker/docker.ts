@@ -82,7 +82,7 @@ export class DockerClient implements Docker {
     return {
       versionPrefix: spoken ? `/v${spoken}` : '',
       serverVersion: text(about.Version) ?? 'unknown',
-      product: JSON.stringify(about.Components ?? '').includes('Podman') ? 'Podman' : 'Docker Engine',
+      product: isPodman(headers, about) ? 'Podman' : 'Docker Engine',
       engineSeconds: Math.floor((Date.parse(headers.date ?? '') || this.#clock.wall()) / 1000),
     };
   }
@@ -125,6 +125,11 @@ interface EngineVersion {
 
 function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+/** Podman tells with each answer; its /version takes seconds now and then. */
+function isPodman(headers: Readonly<Record<string, unknown>>, about: EngineVersion): boolean {
+  return 'libpod-api-version' in headers || JSON.stringify(about.Components ?? '').includes('Podman');
 }
 
 /** It becomes part of a path, so it has to look like a version. */

@@ -54,3 +54,19 @@ for (const [name, status, body, said] of answers) {
     }
   });
 }
+
+test('Podman is told by a header of each answer, also where its version is withheld', async () => {
+  const server = http.createServer((request, response) => {
+    response.setHeader('libpod-api-version', '4.3.1');
+    response.writeHead(request.url === '/_ping' ? 200 : 403).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    const client = new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, systemClock);
+    assert.equal((await client.negotiate()).product, 'Podman');
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
