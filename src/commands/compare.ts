@@ -1,14 +1,14 @@
 /**
  * What stands in etcd for this host against what Docker says should, read once and without the agent's help.
  *
- * A container that cannot be looked at is unknown: none of its keys counts as a difference. Keys that hang on no lease
- * and that no record of this host names are not found here; `discover reap` looks for those. Both sides are read one
- * after the other, so a difference may be a change under way; who asks decides how often it has to be seen.
+ * A container that cannot be inspected is unknown: none of its keys counts as a difference. The service keys of all
+ * hosts are read by name, so that a key of this host is found that is on no lease and in no record. Both sides are
+ * read one after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
 import type { Docker } from '../docker/docker.ts';
-import { absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
+import { type Fleet, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
 import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
@@ -42,7 +42,7 @@ export interface Sides {
   readonly config: Config;
   readonly docker: Docker;
   readonly pool: InspectionPool;
-  readonly registry: Registry;
+  readonly registry: Registry & Fleet;
   readonly layout: Layout;
 }
 
@@ -136,6 +136,10 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
     if (absent.has(key) && container !== undefined) {
       standing.set(key, { container, held: found === lease ? ours(value) : foreign });
     }
+  }
+  for (const { key } of await registry.keyRevisions(layout.servicePrefix)) {
+    const container = layout.containerOf(key);
+    if (container !== undefined && !standing.has(key)) standing.set(key, { container, held: foreign });
   }
   return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
 }

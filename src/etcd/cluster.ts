@@ -9,10 +9,11 @@ import type { Change } from '../layout/keys.ts';
 import type { EtcdAccess } from './access.ts';
 import { callTimeoutMs, type Etcd3, type ICompare, type IRequestOp } from './member.ts';
 import { firstMember, Members } from './members.ts';
-import { readPages } from './pages.ts';
+import { readPage, readPages } from './pages.ts';
 import {
   type Fleet,
   type FoundKey,
+  type KeyPage,
   type KeyRevision,
   type LeaseId,
   type LeaseState,
@@ -54,7 +55,7 @@ export class EtcdRegistry implements Registry, Fleet {
   }
 
   keepAlive(lease: LeaseId): Promise<number> {
-    return this.#tell('lease keep-alive', async ({ leaseClient }) => {
+    const renew = async ({ leaseClient }: Etcd3): Promise<number> => {
       const stream = await leaseClient.leaseKeepAlive();
       let timer: NodeJS.Timeout | undefined;
       try {
@@ -71,7 +72,8 @@ export class EtcdRegistry implements Registry, Fleet {
         stream.end();
         stream.cancel();
       }
-    });
+    };
+    return this.#members.tell((member) => member.call('lease keep-alive', renew, { isOpen: true }));
   }
 
   async lease(lease: LeaseId, withKeys: boolean): Promise<LeaseState> {
@@ -96,6 +98,11 @@ export class EtcdRegistry implements Registry, Fleet {
       for (const pair of pairs) result.push(found(pair));
     });
     return result;
+  }
+
+  async readPage(prefix: string, after: string): Promise<KeyPage> {
+    const { kvs, more } = await this.#members.ask((member) => readPage(member, prefix, { after, keysOnly: true }));
+    return { keys: kvs.map(({ key }) => key.toString()), hasMore: more };
   }
 
   async readKeys(keys: readonly string[]): Promise<FoundKey[]> {

@@ -58,18 +58,21 @@ export class Member {
     );
   }
 
-  /** One answer to one request. Rejects with a `DiscoverError`, whatever went wrong. */
+  /**
+   * One answer to one request. Rejects with a `DiscoverError`, whatever went wrong. `isOpen`: etcd asks for no token, so
+   * that a login that is refused is no reason not to call.
+   */
   call<Result>(
     name: string,
     request: (etcd: Etcd3) => Promise<Result>,
-    timeoutMs: number = callTimeoutMs,
+    { timeoutMs = callTimeoutMs, isOpen = false }: { readonly timeoutMs?: number; readonly isOpen?: boolean } = {},
   ): Promise<Result> {
-    return this.#loggedIn(name, timeoutMs, () => request(this.etcd));
+    return this.#loggedIn(name, timeoutMs, isOpen, () => request(this.etcd));
   }
 
   /** A transaction in its wire format, and its answer. */
   commit(message: Buffer): Promise<Buffer> {
-    return this.#loggedIn('txn', callTimeoutMs, (token) =>
+    return this.#loggedIn('txn', callTimeoutMs, false, (token) =>
       this.#commits.call('/etcdserverpb.KV/Txn', message, callTimeoutMs, token),
     );
   }
@@ -95,10 +98,12 @@ export class Member {
   async #loggedIn<Result>(
     name: string,
     timeoutMs: number,
+    isOpen: boolean,
     request: (token: string | undefined) => Promise<Result>,
   ): Promise<Result> {
     for (let logins = 1; ; logins++) {
-      const token = await this.#token(name);
+      const old = isOpen && logins === 1 ? this.#login?.lastToken : undefined;
+      const token = old ?? (await this.#token(name));
       try {
         return await this.#inTime(timeoutMs, request(token));
       } catch (error) {
@@ -140,7 +145,8 @@ function createEtcd3(endpoint: string, { tls }: EtcdAccess, interceptors: Interc
     // A fixed deadline would have passed by the second call.
     defaultCallOptions: (context) => ({
       ...(context.isStream ? {} : { deadline: Date.now() + callTimeoutMs }),
-      interceptors,
+      // A login with a token that is stale would be refused for it.
+      ...(context.service !== 'Auth' && { interceptors }),
     }),
     faultHandling: { host: () => noPolicy as never, global: noPolicy as never },
     grpcOptions: {

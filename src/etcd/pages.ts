@@ -15,6 +15,29 @@ const pageKeys = 5_000;
 
 type Pairs = Awaited<ReturnType<Member['etcd']['kv']['range']>>['kvs'];
 
+interface PageOptions {
+  /** The key behind which the page begins; at the prefix unless given. */
+  readonly after?: string | Buffer;
+  readonly keysOnly?: boolean;
+  /** As it was at this revision; the newest unless given. */
+  readonly revision?: Revision | undefined;
+}
+
+export function readPage(member: Member, prefix: string, { after: last = '', keysOnly, revision }: PageOptions = {}) {
+  const begin = Buffer.from(prefix);
+  const key = last.length === 0 ? begin : Buffer.concat([Buffer.from(last), Buffer.of(0)]);
+  const request = {
+    key,
+    range_end: after(begin),
+    limit: pageKeys,
+    keys_only: keysOnly === true,
+    ...(revision !== undefined && { revision }),
+  };
+  return member.call('range', ({ kv }) => kv.range(request, { deadline: Date.now() + pageTimeoutMs }), {
+    timeoutMs: pageTimeoutMs,
+  });
+}
+
 /** Hands on page after page, and resolves with the revision at which all of them were read. */
 export async function readPages(
   members: Members,
@@ -22,19 +45,14 @@ export async function readPages(
   take: (pairs: Pairs) => void,
   { keysOnly = false }: { readonly keysOnly?: boolean } = {},
 ): Promise<Revision> {
-  let key = Buffer.from(prefix);
-  const end = after(key);
-  let revision: string | undefined;
-  for (;;) {
-    const request = { key, range_end: end, limit: pageKeys, keys_only: keysOnly, ...(revision && { revision }) };
-    const { header, kvs, more } = await members.ask((member) =>
-      member.call('range', ({ kv }) => kv.range(request, { deadline: Date.now() + pageTimeoutMs }), pageTimeoutMs),
-    );
-    revision ??= header.revision;
+  let revision: Revision | undefined;
+  for (let last: Buffer | undefined = Buffer.alloc(0); ; ) {
+    const options: PageOptions = { after: last, keysOnly, revision };
+    const { header, kvs, more } = await members.ask((member) => readPage(member, prefix, options));
+    revision ??= revisionOf(header.revision);
     take(kvs);
-    const last = kvs.at(-1);
-    if (!more || last === undefined) return revisionOf(revision);
-    key = Buffer.concat([last.key, Buffer.of(0)]);
+    last = kvs.at(-1)?.key;
+    if (!more || last === undefined) return revision;
   }
 }
 

@@ -31,7 +31,7 @@ export interface OwnerKey {
 }
 
 export interface LeaseState {
-  /** Whole seconds left; 0 or below when the lease is gone. */
+  /** Whole seconds left, rounded down; below 0 when the lease is gone. */
   readonly ttlSeconds: number;
   readonly grantedTtlSeconds: number;
   readonly keys: readonly string[];
@@ -43,6 +43,11 @@ export interface FoundKey {
   readonly lease: LeaseId;
 }
 
+export interface KeyPage {
+  readonly keys: readonly string[];
+  readonly hasMore: boolean;
+}
+
 /** Who may write: the proof is compared in every transaction. */
 export interface Ownership {
   readonly lease: LeaseId;
@@ -50,7 +55,7 @@ export interface Ownership {
   readonly revision: Revision;
 }
 
-/** The tenure that holds now, if one does: the lease keeper's to give, anybody's to doubt. */
+/** The ownership at this moment, if there is one: the lease keeper gives it, and any part may ask to verify it. */
 export interface CurrentOwnership {
   ownership: Ownership | undefined;
 }
@@ -65,9 +70,11 @@ export interface Registry {
   claim(ownerKey: string, value: string, lease: LeaseId, expected: Revision): Promise<Ownership | undefined>;
   /** All keys below a prefix. */
   readPrefix(prefix: string): Promise<FoundKey[]>;
+  /** Some keys below a prefix, in order, those behind `after` first: a page, and whether more follow. */
+  readPage(prefix: string, after: string): Promise<KeyPage>;
   /** For each key: itself, and what continues it after a colon. */
   readKeys(keys: readonly string[]): Promise<FoundKey[]>;
-  /** All changes in one transaction, or none. False: the tenure is over. */
+  /** All changes in one transaction, or none. False: the ownership is over. */
   commit(ownerKey: string, ownership: Ownership, changes: readonly Change[]): Promise<boolean>;
   revoke(lease: LeaseId): Promise<void>;
   close(): void;

@@ -34,6 +34,8 @@ export interface View {
 export interface Layout {
   readonly ownerKey: string;
   readonly views: readonly View[];
+  /** The prefix of the service keys of all hosts. */
+  readonly servicePrefix: string;
   /** The prefix of all records of this host. */
   readonly recordPrefix: string;
   recordKey(shortId: string): string;
@@ -51,6 +53,7 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
   return {
     ownerKey: `${prefix}/owner/${host}`,
     views,
+    servicePrefix,
     recordPrefix,
     recordKey: (shortId) => recordPrefix + shortId,
     serviceKey: (name, shortId) => `${servicePrefix}${name}/${realm}/${host}/${shortId}`,

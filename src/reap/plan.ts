@@ -4,6 +4,8 @@
  * Without a list, a host is alive while its owner key or any of its keys is on a lease: such a key disappears by itself
  * once the lease is not renewed. With a list, a host is alive if the list has it. A host that the list does not have, but
  * whose owner key is on a lease, is kept. Only `force` overrides both.
+ *
+ * All keys of a living host are on its lease. A key of it without a lease was written by hand, and is deleted.
  */
 import { type LeaseId, noLease } from '../layout/owner.ts';
 import type { HostKeys } from './fleet.ts';
@@ -21,7 +23,7 @@ export interface Wish {
 
 export interface Reaped {
   readonly host: string;
-  readonly why: 'no lease' | 'not in the list' | 'forced';
+  readonly why: 'no lease' | 'not in the list' | 'forced' | 'key without lease';
   readonly found: HostKeys;
 }
 
@@ -47,11 +49,13 @@ export function planReap(hosts: ReadonlyMap<string, HostKeys>, wish: Wish): Plan
     if (isAnyLeased) leased++;
     if (found.keys.length === 0) continue;
     if (force.has(host)) reaped.push({ host, why: 'forced', found });
-    else if (living === undefined) {
-      if (!isAnyLeased) reaped.push({ host, why: 'no lease', found });
-    } else if (!living.has(host)) {
-      if (isOwned) kept.push(host);
-      else reaped.push({ host, why: 'not in the list', found });
+    else if (living === undefined && !isAnyLeased) reaped.push({ host, why: 'no lease', found });
+    else if (living !== undefined && !living.has(host) && !isOwned)
+      reaped.push({ host, why: 'not in the list', found });
+    else {
+      if (living !== undefined && !living.has(host)) kept.push(host);
+      const strays = isOwned ? found.keys.filter((key) => !isLeased(key)) : [];
+      if (strays.length > 0) reaped.push({ host, why: 'key without lease', found: { ...found, keys: strays } });
     }
   }
   const refusal = refusalOf(reaped, hosts.size, living === undefined ? leased : living.size, wish);
@@ -64,7 +68,7 @@ function refusalOf(reaped: readonly Reaped[], hosts: number, alive: number, wish
     const who = wish.living === undefined ? 'no host holds a lease' : 'the list of living hosts is empty';
     return `${who}: pass --allow-empty to confirm`;
   }
-  const count = reaped.filter(({ why }) => why !== 'forced').length;
+  const count = reaped.filter(({ why }) => why !== 'forced' && why !== 'key without lease').length;
   const limit = Math.ceil((hosts * wish.maxPercent) / 100);
   if (count <= limit) return undefined;
   return `${count} of ${hosts} hosts would go and --max-percent ${wish.maxPercent} allows ${limit}: raise it to proceed`;

@@ -10,7 +10,7 @@
  */
 
 import { Listeners } from '../actor/listeners.ts';
-import { type Audited, type Held, ours, ourValue } from '../layout/held.ts';
+import { type Audited, foreign, type Held, ours, ourValue } from '../layout/held.ts';
 import type { Change } from '../layout/keys.ts';
 
 interface Entry {
@@ -188,6 +188,20 @@ export class Ledger {
     if (this.#version > version) return false;
     for (const shortId of held.keys()) if (!this.#entries.has(shortId)) return true;
     return false;
+  }
+
+  /**
+   * Takes note of a key that hangs on no lease of ours and that no reading has shown. False: it is known, or may have
+   * been written or deleted since `version`, before which it was read.
+   */
+  foundStray(shortId: string, key: string, version: number): boolean {
+    const known = this.#entries.get(shortId);
+    if (known === undefined ? this.#version > version : known.version > version || known.underWay) return false;
+    if (known?.observed.has(key)) return false;
+    const entry = this.#entry(shortId);
+    entry.observed.set(key, foreign);
+    this.#touched(shortId, entry);
+    return true;
   }
 
   #isSettled(shortId: string): boolean {

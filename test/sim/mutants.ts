@@ -117,12 +117,16 @@ const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);`
 
   'claim and read nothing': 'this.#uncertain = [];',
   'take what was known before for newer than what another has written':
-    'this.#uncertain = this.#parts.ledger.load(reading, false);',
+    'this.#uncertain = ledger.load(reading, false);',
 
   // The lease keeper
-  'read first and claim then': `const reading = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? noLease, revision: absent }, this.#left);
-const ownership = await this.#claim();
-if (ownership !== undefined) {`,
+  'read first and claim then': `const before = this.#parts.registry;
+const reading = await readHost(before, this.#parts.layout, { lease: '0', revision: '0' } as Ownership, this.#claim.predecessorKeys);
+const ownership = await this.#claim.try();
+if (ownership !== undefined) {
+  this.#uncertain = this.#parts.ledger.load(reading, this.#claim.isSuccessor);
+  return ownership;
+}`,
   'pass over what other views have left': 'containerOf: layout.containerOf,',
   'forget which views were on before': 'this.#views = [];',
 
@@ -145,7 +149,7 @@ throw hostIdTaken(record, \`its process \${record?.process?.pid} runs on this ma
   'renew once': '',
   'never renew': 'onOwned(this.#uncertain);',
   'go on writing while ownership is verified': `this.#cancelRenewal();
-log.debug({ reason }, 'ownership has to be verified');`,
+log.debug({ reason }, 'verifying ownership');`,
   'give up seeking after one try': `  break;
 }
 return undefined;`,

@@ -44,6 +44,7 @@ interface Lease {
 const operationsMax = 128;
 const bytesMax = 1.5 * 1024 * 1024;
 const callTimeoutMs = 2_000;
+const pageKeys = 100;
 const refused = (detail: string) => new DiscoverError('ETCD_REFUSED', `etcd: ${detail}`);
 
 export class MemoryStore {
@@ -56,6 +57,8 @@ export class MemoryStore {
   onChange: (changes: readonly Applied[]) => void = () => {};
   /** Keys that the user's role may not write. */
   denied: (key: string) => boolean = () => false;
+  /** Keys that the user's role may not read. As etcd since 3.4.26, a lease that holds one does not tell its keys. */
+  unreadable: (key: string) => boolean = () => false;
   /** Puts and grants are refused; deletes, renewals and revocations are not. */
   outOfSpace = false;
   /** Whose transaction was applied last, by the name of its connection. */
@@ -154,6 +157,7 @@ export class MemoryStore {
   /** What stands from one key up to another, in order. */
   range(from: string, to: string): FoundKey[] {
     const found = [...this.keys].filter(([key]) => key >= from && key < to);
+    if (this.unreadable(from) || found.some(([key]) => this.unreadable(key))) throw refused('permission denied');
     return found.map(([key, { value, lease }]) => ({ key, value, lease })).sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 }
@@ -192,7 +196,11 @@ export class MemoryRegistry implements Registry {
   grant = (ttlSeconds: number) => this.#call('grant', (store) => store.grant(ttlSeconds));
   keepAlive = (lease: LeaseId) => this.#call('keepAlive', (store) => store.keepAlive(lease));
   lease = (lease: LeaseId, withKeys: boolean): Promise<LeaseState> =>
-    this.#call('lease', (store) => ({ ...store.lease(lease), ...(!withKeys && { keys: [] }) }));
+    this.#call('lease', (store) => {
+      const state = store.lease(lease);
+      if (withKeys && state.keys.some(store.unreadable)) throw refused('permission denied');
+      return { ...state, ...(!withKeys && { keys: [] }) };
+    });
   claim = (ownerKey: string, value: string, lease: LeaseId, expected: Revision): Promise<Ownership | undefined> =>
     this.#call('claim', (store) => {
       const isOurs = store.transact(ownerKey, expected, [{ key: ownerKey, value }], lease);
@@ -200,6 +208,12 @@ export class MemoryRegistry implements Registry {
     });
   // '0' follows the slash that ends a prefix.
   readPrefix = (prefix: string) => this.#call('readPrefix', (store) => store.range(prefix, prefix.replace(/\/$/, '0')));
+  readPage = (prefix: string, after: string) =>
+    this.#call('readPage', (store) => {
+      const all = store.range(prefix, prefix.replace(/\/$/, '0')).map(({ key }) => key);
+      const keys = all.filter((key) => key > after).slice(0, pageKeys);
+      return { keys, hasMore: keys.at(-1) !== all.at(-1) };
+    });
   readKeys = (keys: readonly string[]) =>
     this.#call('readKeys', (store) => keys.flatMap((key) => store.range(key, `${key};`)));
   commit = (ownerKey: string, ownership: Ownership, changes: readonly Change[]) =>

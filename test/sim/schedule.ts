@@ -525,7 +525,7 @@ class World {
     this.#hash.update(line);
     this.#options.onLine?.(line);
     if (/actor crashed|message dropped/.test(text)) this.#violations.push(`crash ${text}`);
-    if (/changed by somebody else/.test(text) && !this.#mayDrift()) this.#violations.push(`L8 ${text}`);
+    if (/changed by another program/.test(text) && !this.#mayDrift()) this.#violations.push(`L8 ${text}`);
   }
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
@@ -793,6 +793,7 @@ class Process {
         return ownership;
       },
       readPrefix: (...given) => this.#across(() => registry.readPrefix(...given)),
+      readPage: (...given) => this.#across(() => registry.readPage(...given)),
       readKeys: (...given) => this.#across(() => registry.readKeys(...given)),
       commit: (...given) => this.#across(() => registry.commit(...given)),
       revoke: (...given) => this.#across(() => registry.revoke(...given)),

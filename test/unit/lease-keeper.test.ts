@@ -108,6 +108,11 @@ class Host {
     }
   }
 
+  /** Wants nothing of a container, once the ledger has heard of it. */
+  want(n: number): void {
+    this.#desired.set(shortOf(n), new Map());
+  }
+
   desire(n: number, ...names: string[]): void {
     const services = names.map((name, index) => {
       return { name, privatePort: 80, protocol: 'tcp' as const, url: `tcp://10.0.0.1:${n}${index}` };
@@ -622,20 +627,124 @@ describe('LeaseKeeper holds and', () => {
   });
 });
 
+describe('LeaseKeeper may not read all that its predecessor wrote and', () => {
+  const viewKey = '/skydns/web/000000000001';
+  const unreadable = (key: string) => key.startsWith('/skydns/');
+
+  test('takes a new lease, writes everything, and lets the old lease end', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1, 2);
+    const old = first.current.ownership?.lease ?? noLease;
+    stage.store.apply([{ key: viewKey, value: '{}' }], old);
+    // Of a container that is gone: nothing keeps it.
+    stage.store.apply([{ key: keyOf(3), value: 'tcp://10.0.0.1:1' }], old);
+    await first.stop();
+    stage.store.unreadable = unreadable;
+    const ends = stage.store.leases.get(old)?.endsAt;
+    const second = stage.start('second', { liveness: 'unknown' });
+    for (const n of [1, 2]) second.desire(n, 'web');
+    await stage.clock.settle();
+    const lease = second.current.ownership?.lease ?? noLease;
+    assert.notEqual(lease, old);
+    assert.deepEqual([...second.ledger.unsettled()], []);
+    for (const n of [1, 2]) assert.equal(stage.store.keys.get(keyOf(n))?.lease, lease);
+    assert.equal(stage.store.leases.get(old)?.endsAt, ends, 'the old lease was renewed');
+    assert.equal(second.metrics.claims, 1);
+    assert.match(second.warnings.join(), /may not read all keys on it/);
+    await stage.clock.advance(11_000);
+    assert.deepEqual(
+      [stage.store.leases.has(old), stage.store.keys.has(keyOf(3)), stage.store.keys.has(viewKey)],
+      [false, false, false],
+    );
+    assert.ok(stage.store.keys.has(keyOf(1)));
+  });
+
+  test('does so as well where it hears of it only when it reads the keys (etcd before 3.4.26)', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    const old = first.current.ownership?.lease ?? noLease;
+    await first.stop();
+    const second = stage.start('second', {
+      liveness: 'unknown',
+      fault: (call) => (call === 'readKeys' && stage.owner().lease === old ? { kind: 'refused' } : undefined),
+    });
+    second.desire(1, 'web');
+    await stage.clock.advance(1_000);
+    assert.notEqual(second.current.ownership?.lease, old);
+    assert.equal(stage.store.keys.get(keyOf(1))?.lease, second.current.ownership?.lease);
+    assert.equal(second.metrics.claims, 2);
+  });
+
+  test('does not write the owner key again and again where nothing can be read at all', async () => {
+    const stage = new Stage();
+    let isDenied = true;
+    const host = stage.start('first', {
+      fault: (call) => (isDenied && call === 'readPrefix' ? { kind: 'refused' } : undefined),
+    });
+    host.desire(1, 'web');
+    await stage.clock.advance(60_000);
+    const { revision } = stage.store;
+    await stage.clock.advance(120_000);
+    assert.equal(stage.store.revision, revision);
+    assert.equal(stage.store.leases.size <= 1, true, 'leases are left behind');
+    isDenied = false;
+    await stage.clock.advance(20_000);
+    assert.ok(stage.store.keys.has(keyOf(1)));
+  });
+});
+
 describe('LeaseKeeper audits and', () => {
   async function audit(stage: Stage, host: Host): Promise<void> {
     host.keeper.tell({ kind: 'audit' });
     await stage.clock.advance(1_000);
   }
 
-  test('writes nothing, and asks three times, where etcd holds what it should', async () => {
+  test('writes nothing, and asks three times, where etcd holds what it should; each tenth time for a page of all', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1, 2);
     const { revision } = stage.store;
-    host.asked.length = 0;
-    await audit(stage, host);
-    assert.deepEqual(host.asked, ['lease', 'readPrefix', 'readKeys']);
+    for (let audits = 0; audits < 11; audits++) {
+      host.asked.length = 0;
+      await audit(stage, host);
+      const asked = host.asked.filter((call) => call !== 'keepAlive');
+      const page = audits % 10 === 0 ? ['readPage'] : [];
+      assert.deepEqual(asked, ['lease', 'readPrefix', 'readKeys', ...page], `audit ${audits}`);
+    }
     assert.equal(stage.store.revision, revision);
+  });
+
+  test('finds a key of this host that is on no lease and in no record, and leaves those of others', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const stray = keyOf(9);
+    const others = [
+      '/p/service/web/r/other/00000000000a',
+      '/p/service/web/r/h/not-an-id',
+      '/p/service/web/r/hh/00000000000b',
+    ];
+    for (const key of [stray, ...others]) stage.store.apply([{ key, value: 'tcp://1.2.3.4:5' }]);
+    // As the reconciler: no container of these digits runs.
+    host.want(9);
+    await audit(stage, host);
+    assert.equal(stage.store.keys.has(stray), false);
+    for (const key of others) assert.ok(stage.store.keys.has(key), key);
+    assert.deepEqual(host.warnings, ['etcd has keys of this host that this host did not write; repairing']);
+    assert.equal(host.metrics.drift.keys, 1);
+    assert.equal(host.metrics.claims, 1);
+  });
+
+  test('finds such a key behind the first page as well', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    for (let n = 0; n < 250; n++) {
+      const key = `/p/service/${String(n).padStart(3, '0')}/r/other/${shortOf(n)}`;
+      stage.store.apply([{ key, value: 'tcp://1.2.3.4:5' }]);
+    }
+    const stray = keyOf(9, 'zzz');
+    stage.store.apply([{ key: stray, value: 'tcp://1.2.3.4:5' }]);
+    host.want(9);
+    for (let audits = 0; audits < 10 + 60 + 60; audits++) await audit(stage, host);
+    assert.equal(stage.store.keys.has(stray), false);
   });
 
   const drifts: [string, (lease: LeaseId) => [{ key: string; value: string | undefined }[], LeaseId?]][] = [

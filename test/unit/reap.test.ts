@@ -60,12 +60,26 @@ describe('by leases', () => {
     assert.deepEqual(goes(planOf([...nine, left('i-1')])), ['i-1: no lease']));
 
   const living: [what: string, found: HostKeys][] = [
-    ['whose owner key hangs on one', { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a')] }],
+    [
+      'whose owner key hangs on one',
+      { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a', '7')] },
+    ],
     ['one of whose keys does', { keys: [keyRevision('/p/host/i-1/a'), keyRevision('/p/host/i-1/b', '7')] }],
   ];
   for (const [what, found] of living) {
     test(`a host stays ${what}`, () => assert.deepEqual(goes(planOf([...nine, ['i-1', found]])), []));
   }
+
+  test('of a host that lives the keys go that are on no lease, and count for nothing', () => {
+    const stray = keyRevision('/p/service/web/default/i-1/bbbbbbbbbbbb');
+    const found = { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a', '7'), stray] };
+    for (const given of [{}, { living: new Set(['i-1']) }]) {
+      const plan = planOf([['i-1', found]], { ...given, maxPercent: 0 });
+      assert.equal(plan.refusal, undefined);
+      assert.deepEqual(goes(plan), ['i-1: key without lease']);
+      assert.deepEqual(plan.reaped[0]?.found.keys, [stray]);
+    }
+  });
 
   test('an owner key that hangs on none speaks for nobody', () => {
     const found = { owner: keyRevision('/p/owner/i-1'), keys: [keyRevision('/p/host/i-1/a')] };
