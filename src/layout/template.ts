@@ -10,6 +10,8 @@
  * A value template that begins with `{` or `[` is JSON, and the filled-in values are escaped.
  */
 
+import { createHash } from 'node:crypto';
+
 /** One offer of one container: the values of the variables. */
 export interface Instance {
   readonly name: string;
@@ -121,14 +123,22 @@ function filled({ variable, isLabel }: Exclude<Part, string>, instance: Instance
   return isLabel ? labelOf(value) : value;
 }
 
-/** The nearest DNS label: lower case, hyphens for all other characters, at most 63 characters. */
-function labelOf(value: string): string {
-  const label = value
+const labelPattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const foldedMax = 63 - 1 - 8;
+
+/**
+ * The DNS label of a value: itself where it is one, else the nearest one (lower case, anything foreign a hyphen) with
+ * eight digits of the value's SHA-256 behind. So `web.api` and `Web_API` become two labels, and neither is `web-api`.
+ */
+export function labelOf(value: string): string {
+  if (labelPattern.test(value)) return value;
+  const folded = value
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')
-    .slice(0, 63)
+    .slice(0, foldedMax)
     .replaceAll(/^-|-$/g, '');
-  return label === '' ? 'x' : label;
+  const digits = createHash('sha256').update(value).digest('hex').slice(0, 8);
+  return `${folded === '' ? 'x' : folded}-${digits}`;
 }
 
 const patterns = new WeakMap<readonly Part[], Map<string, RegExp>>();

@@ -32,11 +32,15 @@ export const presets = {
       { protocols: ['udp', 'sctp'], key: `${key}-{{protocol}}`, value },
     ];
   },
-  /** etcd's naming for gRPC (`etcd:///<target>/<realm>/<name>`), with the names of Go's fields. */
+  /**
+   * etcd's naming for gRPC, with the names of Go's fields. The target is `etcd:///<target>/<realm>/<name>:`, with a colon at
+   * its end: clients before 3.5.10 take every key that begins with the target, so that without it `greeter` would reach
+   * `greeter-admin` as well; later ones add the slash.
+   */
   grpc: (target: string): Rule[] => [
     {
       protocols: ['tcp'],
-      key: `${target}/{{realm}}/{{name}}/{{id}}-{{privatePort}}`,
+      key: `${target}/{{realm}}/{{name}}:/{{id}}-{{privatePort}}`,
       value: '{"Op":0,"Addr":"{{address}}","Metadata":null}',
     },
   ],
