@@ -30,7 +30,7 @@ const packages = {
     // when it is asked for.
     onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'absent' }));
     onLoad({ filter: /.*/, namespace: 'absent' }, () => ({ contents: 'module.exports = {}' }));
-    // Whoever registers a resolver does so with the copy that their own channels use.
+    // A program must register its resolver with the same copy of the package that its channels use.
     onResolve({ filter: /^@grpc\/grpc-js$/ }, ({ importer }) =>
       importer === path.join(root, 'src/client/grpc.ts') ? { path: '@grpc/grpc-js', external: true } : undefined,
     );
