@@ -35,7 +35,8 @@ export class NodeInspectClient {
   inspect(versionPrefix: string, id: ContainerId, isRepeated = false): Promise<InspectAnswer> {
     return new Promise((resolve) => {
       const path = requestPath(versionPrefix, `/containers/${id}/json`);
-      const request = http.get({ ...this.#where, path }, (response) => {
+      // Again on a new connection: another idle one may have been closed as well.
+      const request = http.get({ ...this.#where, ...(isRepeated && { agent: false }), path }, (response) => {
         const decoder = new StringDecoder();
         let body = '';
         response.on('data', (chunk: Buffer) => {
