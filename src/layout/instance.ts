@@ -6,6 +6,7 @@
  */
 
 import { isIP } from 'node:net';
+import { parseServiceKey } from './keys.ts';
 
 export interface Instance {
   readonly name: string;
@@ -23,20 +24,17 @@ export interface Instance {
   readonly key: string;
 }
 
-/** The prefix of all service keys. */
-export const servicePrefix = (prefix: string): string => `${prefix}/service/`;
-
-const tailPattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})(?::[1-9]\d{0,4}(?::[a-z]+)?)?$/;
 const urlPattern = /^(tcp|udp|sctp):\/\/(?:\[([\da-f:.]+)\]|([\d.]+)):([1-9]\d{0,4})$/i;
 
-/** `below` is a `servicePrefix`. Undefined: the key is no instance. */
+/** `below` is a `servicePrefixOf`. Undefined: no instance, whatever else it may be. */
 export function parseInstance(below: string, key: string, url: string): Instance | undefined {
-  if (!key.startsWith(below)) return undefined;
-  const [, name, realm, host, containerId] = tailPattern.exec(key.slice(below.length)) ?? [];
+  const parsed = parseServiceKey(below, key);
+  if (parsed === undefined) return undefined;
+  const { name, realm, host, shortId: containerId } = parsed;
   const [, protocol, v6, v4, digits] = urlPattern.exec(url) ?? [];
   const address = v6 ?? v4 ?? '';
   const port = Number(digits);
-  if (!name || !realm || !host || !containerId || !protocol || port > 65_535) return undefined;
+  if (!protocol || port > 65_535) return undefined;
   if (isIP(address) !== (v6 === undefined ? 4 : 6)) return undefined;
   return { name, realm, host, containerId, protocol: protocol.toLowerCase(), address, port, url, key };
 }

@@ -29,7 +29,7 @@ export async function readHost(
   for (const key of keys) {
     if (predecessorKeys.containerOf(key) === undefined || key.startsWith(layout.recordPrefix)) continue;
     // mutant: read no keys of views
-    wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));
+    wanted.add(layout.plainKeyOf(key) ?? key);
   }
   for (const { key, value } of records) {
     const shortId = layout.containerOf(key);
@@ -54,10 +54,4 @@ function namesIn(record: string): string[] {
   } catch {
     return [];
   }
-}
-
-/** A service key without the port that further ports of a name carry. */
-function plainOf(key: string): string {
-  const end = key.indexOf(':', key.lastIndexOf('/'));
-  return end < 0 ? key : key.slice(0, end);
 }

@@ -131,7 +131,7 @@ if (ownership !== undefined) {
   'forget which views were on before': 'this.#views = [];',
 
   // The reading of a predecessor’s keys
-  'read no keys of views': 'if (layout.nameOf(key) !== undefined) wanted.add(plainOf(key));',
+  'read no keys of views': 'if (layout.plainKeyOf(key) !== undefined) wanted.add(layout.plainKeyOf(key) ?? key);',
 
   // The writer
   'write views in a transaction of their own': `const isNative = (c: Change) => layout.nameOf(c.key) !== undefined || c.key.startsWith(layout.recordPrefix);
