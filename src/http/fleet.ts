@@ -13,7 +13,8 @@ import { DiscoverError, messageOf } from '../errors.ts';
 import type { EtcdAccess } from '../etcd/access.ts';
 import { EtcdReader } from '../etcd/reader.ts';
 import type { FoundKey } from '../etcd/registry.ts';
-import { type Instance, servicePrefix } from '../layout/instance.ts';
+import type { Instance } from '../layout/instance.ts';
+import { servicePrefixOf } from '../layout/keys.ts';
 import { noLease, parseOwner } from '../layout/owner.ts';
 import type { HostRow, Stale } from './shapes.ts';
 
@@ -139,7 +140,7 @@ export class Fleet {
 
   #startFollowing(): Following {
     const hosts = new Map<string, Map<string, Instance>>();
-    const below = servicePrefix(this.#access.prefix);
+    const below = servicePrefixOf(this.#access.prefix);
     const reader = new EtcdReader(this.#access);
     const feed = new Feed(reader, below, below, (before, now) => {
       if (before !== undefined && before.host !== now?.host) {

@@ -23,6 +23,7 @@ const repository = fileURLToPath(new URL('../..', import.meta.url));
 const programs = ['dockerd', 'docker', 'busybox', 'etcd', 'etcdctl', 'npm', 'systemd-nspawn', 'nsenter', 'root'];
 const quiet = '--ignore-scripts --prefer-offline --no-audit --no-fund';
 const patient = { timeoutMs: 20_000 };
+const ttlSeconds = 5;
 
 /** What the document has an operator type. */
 const readme = readFileSync(path.join(repository, 'deploy/README.md'), 'utf8');
@@ -63,7 +64,7 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
   /** What an operator has to say of a host whose address and name cannot be told from within. */
   const configure = (more: object = {}): void => {
     const { id, ip, realm } = host.names;
-    const etcd = { endpoints: host.etcd.endpoints, ttl: 5 };
+    const etcd = { endpoints: host.etcd.endpoints, ttl: ttlSeconds };
     const options = { etcd, host: { id, ip, realm, ...more } };
     writeFileSync(path.join(systemd.root, 'etc/discover/config.json'), JSON.stringify(options));
   };
@@ -87,7 +88,9 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
     await eventually(() => assertExact('blue'));
     configure({ realm: 'no/realm' });
     await systemd.shell('systemctl reload discover');
-    await eventually(async () => assert.match(await systemd.shell('journalctl --unit discover'), /keeping the previous configuration/));
+    await eventually(async () =>
+      assert.match(await systemd.shell('journalctl --unit discover'), /keeping the previous configuration/),
+    );
     await assertExact('blue');
     configure();
     await systemd.shell('systemctl reload discover');
@@ -97,7 +100,10 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
 
   test('one that stands still is ended and started again, and readers notice nothing', async () => {
     const folder = '/etc/systemd/system/discover.service.d';
-    const fast = String.raw`[Service]\nWatchdogSec=2\nRestartSec=0\n`;
+    // In the proportion of the unit to the default TTL, for the TTL that is configured here.
+    const unit = readFileSync(path.join(repository, 'deploy/discover.service'), 'utf8');
+    const watchdogSeconds = (Number(/^WatchdogSec=(\d+)$/m.exec(unit)?.[1]) / 30) * ttlSeconds;
+    const fast = String.raw`[Service]\nWatchdogSec=${watchdogSeconds}\nRestartSec=0\n`;
     await systemd.shell(`mkdir ${folder}; printf '${fast}' > ${folder}/fast.conf; systemctl daemon-reload`);
     await systemd.shell('systemctl restart discover');
     const { length } = await host.changesSince(0);
