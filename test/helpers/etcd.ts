@@ -237,10 +237,14 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
       return index;
     },
     ctl: async (...ctlArgs) => {
-      const { stdout } = await run(requireCommand('etcdctl'), [`--endpoints=${endpoints.join(',')}`, ...ctlArgs], {
-        env: cleanEnvironment({ ETCDCTL_API: '3' }),
-        maxBuffer: 1 << 28,
-      });
+      const { stdout } = await run(
+        requireCommand('etcdctl'),
+        [`--endpoints=${endpoints.join(',')}`, '--command-timeout=60s', ...ctlArgs],
+        {
+          env: cleanEnvironment({ ETCDCTL_API: '3' }),
+          maxBuffer: 1 << 28,
+        },
+      );
       return stdout;
     },
     put: async (entries) => {
