@@ -31,6 +31,7 @@ import type { ProcessIdentity } from '../../src/layout/owner.ts';
 import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
 import { VirtualClock } from './clock.ts';
+import { defaultConfig } from './config.ts';
 import { type EngineFault, FakeEngine, idOf } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
 
@@ -814,14 +815,9 @@ function logTo(say: (line: string) => void): Log {
 
 function configOf(resync: number, hasViews: boolean): Config {
   return {
-    workers: 0,
+    ...defaultConfig,
     resyncSeconds: resync,
-    serviceVariable: 'DISCOVER',
-    namePolicy: 'compat',
     views: hasViews ? rules : [],
-    docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
-    etcd: { endpoints: ['http://nowhere'], prefix: '/discover', ttlSeconds },
-    host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },
-    log: { level: 'info' },
+    etcd: { ...defaultConfig.etcd, ttlSeconds },
   };
 }

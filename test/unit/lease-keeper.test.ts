@@ -11,13 +11,14 @@ import { ours } from '../../src/layout/held.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import type { OwnerRecord } from '../../src/layout/owner.ts';
 import { keyMatcher } from '../../src/layout/views.ts';
-import type { Log } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { type Keys, Ledger } from '../../src/reconcile/ledger.ts';
 import { LeaseKeeper, type LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
+import { recordingLog } from '../helpers/recording-log.ts';
+import { BaseStage } from '../helpers/stage.ts';
 import { startActor } from '../helpers/start-actor.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import type { VirtualClock } from '../sim/clock.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -39,7 +40,7 @@ class Host {
   readonly current: CurrentOwnership = { ownership: undefined };
   readonly metrics = createMetrics();
   readonly fatal: DiscoverError[] = [];
-  readonly warnings: string[] = [];
+  readonly log = recordingLog();
   readonly asked: RegistryCall[] = [];
   readonly supervisor: Supervisor;
   readonly keeper: Ref<LeaseKeeperMessage>;
@@ -48,12 +49,10 @@ class Host {
   crash: (error: Error) => void = () => {};
 
   constructor(clock: VirtualClock, store: MemoryStore, instance: string, wanted: Wanted = {}) {
-    const { ledger, current, metrics } = this;
+    const { ledger, log, current, metrics } = this;
     const registry = new MemoryRegistry(clock, store);
     this.registry = registry;
     this.fault(wanted.fault ?? (() => undefined));
-    const warn = (_fields: object, message: string) => void this.warnings.push(message);
-    const log: Log = { error: warn, warn, info() {}, debug() {}, child: () => log };
     this.supervisor = new Supervisor(clock, log, assert.fail);
     this.keeper = startActor<LeaseKeeperMessage>(this.supervisor, {
       name: 'lease keeper',
@@ -137,8 +136,7 @@ class Host {
   }
 }
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly store = new MemoryStore(this.clock);
 
   start(instance: string, wanted?: Wanted): Host {
@@ -791,7 +789,7 @@ describe('LeaseKeeper audits and', () => {
     await audit(stage, host);
     await write;
     assert.equal(host.metrics.claims, 1);
-    assert.deepEqual(host.warnings, []);
+    assert.deepEqual(host.log.loud, []);
   });
 
   test('blames nobody for a transaction without an answer, which is in doubt already', async () => {
@@ -808,7 +806,7 @@ describe('LeaseKeeper audits and', () => {
     host.fault((call) => (call === 'owner' ? { kind: 'slow', requestMs: 200, replyMs: 0 } : undefined));
     await stage.clock.advance(5_000);
     assert.ok(host.current.ownership);
-    assert.deepEqual(host.warnings, []);
+    assert.deepEqual(host.log.loud, []);
   });
 
   test('asks nothing while it seeks a tenure', async () => {
@@ -844,7 +842,7 @@ describe('LeaseKeeper is refused or hears nothing and', () => {
     const stage = new Stage();
     const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
     await stage.clock.advance(hourMs);
-    assert.ok(host.warnings.length >= 55 && host.warnings.length <= 61, `${host.warnings.length} lines`);
+    assert.ok(host.log.loud.length >= 55 && host.log.loud.length <= 61, `${host.log.loud.length} lines`);
   });
 
   test('does not claim at full speed while claims succeed and every transaction fails', async () => {

@@ -7,12 +7,11 @@ import { layoutOf } from '../../src/layout/keys.ts';
 import type { ReconcilerMessage } from '../../src/lifecycle/observation.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
 import type { State } from '../../src/lifecycle/state.ts';
-import type { Log } from '../../src/log.ts';
-import { createMetrics, total } from '../../src/metrics.ts';
+import { total } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import { Reconciler } from '../../src/reconcile/reconciler.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { BaseStage } from '../helpers/stage.ts';
 import { idOf } from '../sim/docker.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -27,12 +26,9 @@ const offeringNothing: Inspection = { kind: 'running', startedAt: 5, services: [
 const failed: Inspection = { kind: 'failed', detail: 'timeout' };
 const down: Inspection = { kind: 'down' };
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly ledger = new Ledger();
-  readonly metrics = createMetrics();
   readonly conditions = new Conditions();
-  readonly lines: { readonly fields: object; readonly message: string }[] = [];
   readonly looks: ContainerId[] = [];
   readonly told: string[] = [];
   readonly abort = new AbortController();
@@ -44,9 +40,8 @@ class Stage {
   readonly states = new Map<string, State>();
 
   constructor() {
-    const { clock, ledger, metrics, conditions, looks, told } = this;
-    const write = (fields: object, message: string) => void this.lines.push({ fields, message });
-    const log: Log = { error: write, warn: write, info() {}, debug() {}, child: () => log };
+    super();
+    const { clock, ledger, log, metrics, conditions, looks, told } = this;
     this.reconciler = new Reconciler(
       {
         ...{ clock, log, metrics, ledger, conditions, layout },
@@ -64,6 +59,11 @@ class Stage {
       },
       this.abort.signal,
     );
+  }
+
+  /** What errors and warnings said. */
+  get lines(): object[] {
+    return this.log.loud.map(({ fields, message }) => ({ fields, message }));
   }
 
   nextSequence(): number {
@@ -209,7 +209,7 @@ describe('Reconciler takes a look and', () => {
     const stage = new Stage();
     stage.looked(c1, running(100, 1, refusals));
     assert.equal(stage.lines.length, 11);
-    assert.deepEqual(stage.lines.at(-1)?.fields, { container: '000000000001', refusals: 90 });
+    assert.deepEqual(stage.log.loud.at(-1)?.fields, { container: '000000000001', refusals: 90 });
   });
 });
 
@@ -650,7 +650,7 @@ describe('Reconciler meets two containers with the same 12 digits and', () => {
     assert.equal(stage.desired(c1), '1000');
     assert.deepEqual(stage.told, []);
     assert.deepEqual(
-      stage.lines.map(({ fields }) => fields),
+      stage.log.loud.map(({ fields }) => fields),
       [{ container: twin, holder: c1 }],
     );
   });

@@ -9,37 +9,32 @@ import { type Resync, Watcher } from '../../src/docker/watcher.ts';
 import { DiscoverError } from '../../src/errors.ts';
 import type { InspectionRequest, ReconcilerMessage } from '../../src/lifecycle/observation.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
-import type { Log } from '../../src/log.ts';
-import { createMetrics, total } from '../../src/metrics.ts';
+import { total } from '../../src/metrics.ts';
+import { BaseStage } from '../helpers/stage.ts';
 import { startActor } from '../helpers/start-actor.ts';
-import { VirtualClock } from '../sim/clock.ts';
 import { type EngineCall, type EngineFault, FakeEngine, idOf } from '../sim/docker.ts';
 
 const [c1, c2] = [idOf(1), idOf(2)];
 const hourMs = 3_600_000;
 
-class Stage {
-  readonly clock: VirtualClock;
+class Stage extends BaseStage {
   readonly engine: FakeEngine;
-  readonly metrics = createMetrics();
-  readonly warnings: string[] = [];
-  readonly infos: string[] = [];
   readonly looks: InspectionRequest[] = [];
   readonly observations: ReconcilerMessage[] = [];
   readonly fatal: DiscoverError[] = [];
   readonly engines: EngineInfo[] = [];
   readonly mailbox = new KeyedMailbox<InspectionRequest>((inspect) => inspect.id);
-  readonly log: Log;
   readonly supervisor: Supervisor;
   readonly sequence = new Sequence();
 
   constructor(seed = 1) {
-    this.clock = new VirtualClock(seed);
+    super(seed);
     this.engine = new FakeEngine(this.clock);
-    const warn = (_fields: object, message: string) => void this.warnings.push(message);
-    const info = (_fields: object, message: string) => void this.infos.push(message);
-    this.log = { error: warn, warn, info, debug() {}, child: () => this.log };
     this.supervisor = new Supervisor(this.clock, this.log, assert.fail);
+  }
+
+  get infos(): string[] {
+    return this.log.entries.filter(({ level }) => level === 'info').map(({ message }) => message);
   }
 
   start(): Ref<Resync> {

@@ -12,14 +12,13 @@ import {
   operationsMax,
 } from '../../src/etcd/registry.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
-import { silentLog } from '../../src/log.ts';
-import { createMetrics, total } from '../../src/metrics.ts';
+import { total } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import type { LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
 import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { BaseStage } from '../helpers/stage.ts';
 import { startActor } from '../helpers/start-actor.ts';
-import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry, type RegistryFault } from '../sim/registry.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -85,16 +84,14 @@ describe('pack', () => {
   });
 });
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly registry = new MemoryRegistry(this.clock);
   readonly ledger = new Ledger();
   readonly current: CurrentOwnership = { ownership: undefined };
   readonly messages: LeaseKeeperMessage[] = [];
   readonly committed: string[] = [];
-  readonly metrics = createMetrics();
   readonly conditions = new Conditions();
-  readonly supervisor = new Supervisor(this.clock, silentLog, assert.fail);
+  readonly supervisor = new Supervisor(this.clock, this.log, assert.fail);
   /** The containers of each call of commit, in their order, refused ones too. */
   readonly tried: string[] = [];
   readonly writer = startActor<string>(this.supervisor, {
@@ -104,7 +101,7 @@ class Stage {
     batchMax: writeBatchMax,
     stopTimeoutMs: 3_000,
     start: (self, signal) => {
-      const { clock, registry, ledger, current, messages, committed, metrics, conditions } = this;
+      const { clock, log, registry, ledger, current, messages, committed, metrics, conditions } = this;
       const keeper = {
         name: 'lease keeper',
         tell: (verifyOwnership: LeaseKeeperMessage) => void messages.push(verifyOwnership),
@@ -120,7 +117,7 @@ class Stage {
         layout,
         keeper,
         onCommitted,
-        log: silentLog,
+        log,
       };
       return new Writer(parts, self, signal);
     },
