@@ -134,7 +134,7 @@ async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems
 
 type Address = NetworkInterfaceInfo & { readonly name: string };
 
-/** That of the first of these interfaces that has one, IPv4 before IPv6. */
+/** The address of the first of these interfaces that has one, IPv4 before IPv6. */
 function addressOf(list: readonly Address[], names: readonly string[]): Address | undefined {
   for (const family of ['IPv4', 'IPv6']) {
     for (const name of names) {

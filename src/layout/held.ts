@@ -5,10 +5,10 @@
  * deleted in any case. An audit reads the names of all keys and the values of some; the other keys are `unread`.
  */
 
-/** What the ledger knows of an existing key. */
+/** The ledger's knowledge of an existing key. */
 export type Held = { readonly kind: 'ours'; readonly value: string } | { readonly kind: 'foreign' };
 
-/** What an audit learns of an existing key. */
+/** An audit's knowledge of an existing key. */
 export type Audited = Held | { readonly kind: 'unread' };
 
 export const foreign: Held = Object.freeze({ kind: 'foreign' });

@@ -33,7 +33,7 @@ export type Reason =
 /** One decision. A decision without a reason is positive. */
 export interface Step {
   readonly about: string;
-  /** What was found. */
+  /** The value or the state that was found. */
   readonly detail: string;
   readonly reason?: Reason;
   readonly remedy?: string;

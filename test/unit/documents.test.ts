@@ -60,7 +60,8 @@ function withRows(text: string, files: readonly string[]): string {
     const folder = file.includes('/') ? file.split('/', 1)[0] : undefined;
     const heading = lines.indexOf(folder === undefined ? '### The ground' : `### \`${folder}/\``);
     if (heading < 0) {
-      lines.splice(-1, 0, '', `### \`${folder}/\``, '', '| file | what it is |', '|---|---|', row);
+      const end = lines.indexOf('## Outside packages');
+      lines.splice(end, 0, `### \`${folder}/\``, '', '| file | what it is |', '|---|---|', row, '');
       continue;
     }
     let index = lines.indexOf('|---|---|', heading) + 1;
@@ -91,7 +92,22 @@ for (const document of documents) {
   });
 }
 
-const manifest = JSON.parse(read('package.json')) as { readonly files: readonly string[] };
+type Versions = Readonly<Record<string, string>>;
+const manifest = JSON.parse(read('package.json')) as {
+  readonly files: readonly string[];
+  readonly dependencies: Versions;
+  readonly devDependencies: Versions;
+  readonly peerDependencies: Versions;
+};
+
+test('src/README.md names each package that the program uses', () => {
+  const [, table = ''] = /\| package \| for \|\n\|---\|---\|\n((?:\|.*\n)+)/.exec(read('src/README.md')) ?? [];
+  const named = [...table.matchAll(/^\| (.*?) \|/gm)].flatMap(([, names = '']) => names.split(', '));
+  const used = { ...manifest.dependencies, ...manifest.peerDependencies };
+  for (const name of Object.keys(used)) assert.ok(named.includes(name), name);
+  for (const name of named)
+    assert.ok(name in used || name in manifest.devDependencies, `${name} is not in package.json`);
+});
 
 /** Whether npm packs a file, by `files` of package.json as far as that uses patterns. */
 function isPacked(file: string): boolean {
