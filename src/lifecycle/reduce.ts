@@ -13,7 +13,11 @@
  * - An inspection that began before a death was heard of shows the past, unless it saw a start after that death.
  * - An inspection that was over before a list began that does not show the container is overtaken by the list. Where
  *   the two overlap, either may have read the newer state, so there is another inspection.
- * - Keys that somebody else left go by a list that began after they were found, or by an inspection.
+ * - Keys that another process left go by a list that began after they were found, or by an inspection.
+ *
+ * An accepted limit: an incremental list asks for an inspection where it shows other ports than the list before. Ports that
+ * change and change back between two lists, both unheard of, with an inspection in between, look like no change. A full
+ * list mends that, and each renewal of the event stream brings one.
  */
 
 import type { ContainerId, Inspection, Service } from '../container/container.ts';

@@ -40,8 +40,11 @@ test('a value is a URL with the protocol, the address and the port that it was m
   fc.assert(
     fc.property(entry, fc.oneof(fc.ipV4(), fc.ipV6()), (offered, hostIp) => {
       const [service] = servicesOf([offered], hostIp);
-      // Bound to loopback, it is not published.
-      if (service === undefined) return assert.match(offered.hostIp, /^127\.|:/);
+      // Bound to an address that only this host knows, or to all addresses of the other family, it is not published.
+      const isOtherWildcard =
+        ['0.0.0.0', '[::]'].includes(hostOf(offered.hostIp)) && isIPv6(offered.hostIp) !== isIPv6(hostIp);
+      if (service === undefined)
+        return assert.ok(isOtherWildcard || /^127\.|^169\.254\.|:/.test(offered.hostIp), offered.hostIp);
       const { protocol, hostname, port } = new URL(service.url);
       const bound = hostOf(offered.hostIp);
       assert.equal(protocol, `${offered.protocol}:`);

@@ -648,7 +648,7 @@ describe('LeaseKeeper may not read all that its predecessor wrote and', () => {
     for (const n of [1, 2]) assert.equal(stage.store.keys.get(keyOf(n))?.lease, lease);
     assert.equal(stage.store.leases.get(old)?.endsAt, ends, 'the old lease was renewed');
     assert.equal(second.metrics.claims, 1);
-    assert.match(second.warnings.join(), /may not read all keys on it/);
+    assert.match(second.log.loud.map(({ message }) => message).join(), /may not read all keys on it/);
     await stage.clock.advance(11_000);
     assert.deepEqual(
       [stage.store.leases.has(old), stage.store.keys.has(keyOf(3)), stage.store.keys.has(viewKey)],
@@ -726,7 +726,10 @@ describe('LeaseKeeper audits and', () => {
     await audit(stage, host);
     assert.equal(stage.store.keys.has(stray), false);
     for (const key of others) assert.ok(stage.store.keys.has(key), key);
-    assert.deepEqual(host.warnings, ['etcd has keys of this host that this host did not write; repairing']);
+    assert.deepEqual(
+      host.log.loud.map(({ message }) => message),
+      ['etcd has keys of this host that this host did not write; repairing'],
+    );
     assert.equal(host.metrics.drift.keys, 1);
     assert.equal(host.metrics.claims, 1);
   });
