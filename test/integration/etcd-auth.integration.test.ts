@@ -177,7 +177,8 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     await using etcd = await startSecured(narrow);
     // Of another program, of another host, and as near to the prefix as can be: written before and never touched.
     const beyond = ['/secret', '/discoverx', '/discover', '/discover/owner/h2'];
-    await using host = await startSecuredHost(etcd, 5, beyond);
+    // Longer than a start takes on a slow machine: the lease has to outlive the time without a process.
+    await using host = await startSecuredHost(etcd, 20, beyond);
     for (const key of beyond) await etcd.ctl(asRoot, 'put', key, 'canary-value');
     const others = async () => (await entriesOf(etcd)).filter(({ key }) => beyond.includes(key));
     const before = await others();
