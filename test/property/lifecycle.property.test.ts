@@ -70,7 +70,9 @@ class World {
   }
 
   #portOf(wanted: number): number {
-    return this.#isFresh ? (this.#lastPort += 3) + (wanted % 3) : wanted;
+    if (!this.#isFresh) return wanted;
+    this.#lastPort += 3;
+    return this.#lastPort + (wanted % 3);
   }
 
   /** The next moment, with all that is due. */
