@@ -171,6 +171,7 @@ class Daemon {
   async #loadForReload(): Promise<void> {
     try {
       await Promise.all([import('./hand-over.ts'), import('../http/server.ts'), import('../http/endpoint.ts')]);
+      this.#log.debug({}, 'loaded the code for a reload');
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'code for a reload cannot be loaded; a reload will fail');
     }

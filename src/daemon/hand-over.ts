@@ -1,15 +1,15 @@
 /**
- * One agent after the other in one process: what a new configuration is to those who read etcd.
+ * The hand-over from one agent to the next in one process, when a new configuration takes effect.
  *
- * Both run side by side until the new one has listed what runs and its etcd has told it who owns the host id.
- * Then the old one finishes what it has accepted and lets go, the new one takes over where that has left, and
- * what is the same for both is not written again. So a configuration that does not work changes nothing: not
- * one whose Docker or etcd gives no answer, not one whose host id somebody else has.
+ * Both agents run side by side until the new one has listed Docker and read from its etcd who owns the host id. Then the
+ * old one finishes what it has accepted and leaves, the new one takes over its lease, and what is the same for both is
+ * not written again. So a configuration that does not work changes nothing: neither one whose Docker or etcd does not
+ * answer, nor one whose host id has another owner.
  *
- * Who the host is may have changed too. With another realm the keys of a container move in one transaction, as
- * with any change of what it offers. With another host id, prefix or etcd the old keys hang on a lease that
- * nobody takes over: they are taken away once the new ones are all there, for nobody would come back to them. A
- * reader finds an instance twice for a moment and never not at all.
+ * The names of the host may change too. With another realm the keys of a container move in one transaction, as with any
+ * change of what it offers. With another host id, prefix or etcd the old keys are on a lease that the new agent does not
+ * take over: they are removed once all new ones are there. A reader finds an instance twice for a moment, and never
+ * misses it.
  */
 
 import { type Clock, deadline } from '../actor/clock.ts';
@@ -18,7 +18,7 @@ import { DiscoverError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Predecessor } from '../registry/lease-keeper.ts';
 
-/** For getting to work. Waiting whether the owner of another host id is alive takes two thirds of it, at the default TTL. */
+/** For the new agent to start. To see whether the owner of another host id is alive takes two thirds of it, at the default TTL. */
 const trialMs = 30_000;
 const withdrawTimeoutMs = 2_500;
 
@@ -26,7 +26,7 @@ export class Replacement implements Predecessor {
   readonly instance: string;
   readonly #clock: Clock;
   readonly #log: Log;
-  /** Let go of in the end, or each agent would keep all those before it. */
+  /** Dropped in the end: otherwise each agent would keep all agents before it in memory. */
   #old: Agent | undefined;
   #state: 'before' | 'trial' | 'taken' | 'off' = 'before';
   #signal: AbortSignal | undefined;
@@ -50,9 +50,9 @@ export class Replacement implements Predecessor {
   }
 
   /**
-   * Puts `next`, which was built with this as its predecessor, in the old one's place; `onTaken` is called when there
-   * is no way back. Rejects when the new one does not get to work and resolves when `signal` is aborted first: then
-   * the new one is stopped, and the old one has never been touched.
+   * Puts `next`, which was built with this as its predecessor, in the place of the old agent; calls `onTaken` when there is
+   * no way back. Rejects when the new agent does not start, and resolves when `signal` is aborted first: then the new
+   * agent is stopped, and the old one has never been touched.
    */
   async by(next: Agent, signal: AbortSignal, onTaken: () => void): Promise<void> {
     const old = this.#old;
@@ -62,7 +62,7 @@ export class Replacement implements Predecessor {
     this.#state = 'trial';
     const outcome = await outcomeOf(next, this.#clock, signal);
     if (outcome !== 'started' && this.#state === 'trial') {
-      // Of two that cannot work, the one that is wanted waits on.
+      // If neither works, keep the new one.
       if (outcome !== 'late' || isWorking(old)) {
         this.callOff(next);
         if (outcome === 'aborted') return;
@@ -74,7 +74,7 @@ export class Replacement implements Predecessor {
     await this.#dismiss(old, next);
   }
 
-  /** For a new agent that is not wanted any more. */
+  /** Stops a new agent that is not to take over any more. */
   callOff(next: Agent): void {
     this.#state = 'off';
     this.#old = undefined;
@@ -93,20 +93,20 @@ export class Replacement implements Predecessor {
   }
 
   async #withdraw(old: Agent, next: Agent): Promise<void> {
-    // Without a lease it may be about to take over the old one's.
+    // The new agent may still adopt the old lease.
     if (next.lease === undefined || next.lease === old.lease) return;
     const late = () => 'etcd did not answer in time';
     await deadline(this.#clock, withdrawTimeoutMs, old.withdraw(), late).catch((error: unknown) => {
-      this.#log.warn({ error: messageOf(error) }, 'old keys not removed; they go with their lease');
+      this.#log.warn({ error: messageOf(error) }, 'old keys not removed; they expire with their lease');
     });
   }
 }
 
 function lateError({ state }: Agent): DiscoverError {
   const [code, what] = state.isListed
-    ? (['ETCD_UNAVAILABLE', 'etcd has not let it write for this host'] as const)
-    : (['DOCKER_UNAVAILABLE', 'Docker has not told what runs'] as const);
-  return new DiscoverError(code, `It does not work: after ${trialMs / 1000} s ${what}`);
+    ? (['ETCD_UNAVAILABLE', 'could not become owner of this host in etcd'] as const)
+    : (['DOCKER_UNAVAILABLE', 'could not list the containers of Docker'] as const);
+  return new DiscoverError(code, `Gave up after ${trialMs / 1000} s: ${what}`);
 }
 
 function isWorking({ metrics, state }: Agent): boolean {

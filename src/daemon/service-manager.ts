@@ -1,22 +1,22 @@
 /**
- * What the service manager is told, by the protocol of sd_notify(3): that discover is ready, reloads or stops, how
- * it is doing, and that it is not stuck. Loaded only where NOTIFY_SOCKET asks for it.
+ * Messages to the service manager, by the protocol of sd_notify(3): ready, reloading, stopping, a status line, and the
+ * watchdog. Loaded only if NOTIFY_SOCKET is set.
  *
- * The protocol wants a datagram on a unix socket, which Node cannot send: its unix sockets are streams, its
- * datagrams go over IP, and an addon would want a compiler on every host. So systemd-notify sends it, which is
- * there wherever systemd is. The manager tells by the sender's process which unit a message is about, and has to
- * look before that process is gone: systemd-notify waits for it (BARRIER=1, since systemd 246), and because it is not
- * the main process the unit says NotifyAccess=all.
+ * The protocol needs a datagram on a unix socket, which Node cannot send: its unix sockets are streams, its datagrams go
+ * over IP, and an addon would need a compiler on every host. So systemd-notify, which is part of systemd, sends it. The
+ * manager finds the unit of a message by the process of the sender, and has to do so before that process is gone:
+ * systemd-notify waits for it (BARRIER=1, since systemd 246). Because it is not the main process, the unit has
+ * NotifyAccess=all.
  *
- * It is not started from here: a fork stops the event loop for as long as the memory to be shared is large, which was
- * 25 ms at 150 MB and 120 ms at 1 GB, each time the watchdog is fed. A shell, started once while there is little,
- * runs it for each line that it reads, and ends when the pipe does, however this process has ended.
+ * It is not started from here: a fork stops the event loop for as long as it takes to share the memory, which was 25 ms at
+ * 150 MB and 120 ms at 1 GB, each time the watchdog is fed. A shell, started once while there is little memory, runs
+ * systemd-notify for each line that it reads. It ends with the pipe, however this process ends.
  *
- * A stop waits for the last message, and for the shell to be gone: a manager waits for every process of a unit, and hears
- * most surely of the end of the main one.
+ * A stop waits for the last message, and for the shell to end: a manager waits for every process of a unit, and the end of
+ * the main one is the event that it never misses.
  *
- * Messages go one at a time, in order; what has failed goes again with the next look, for a lost READY=1 would make
- * a start that never ends. Nothing here throws: what cannot be told is a line in the log.
+ * Messages go one at a time, in order. A message that failed is sent again at the next check, because a lost READY=1 would
+ * make a start that never ends. Nothing here throws: a message that cannot be sent is a line in the log.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -25,19 +25,19 @@ import { type Clock, deadline } from '../actor/clock.ts';
 import { OutageLog } from '../actor/outage-log.ts';
 import type { Log } from '../log.ts';
 
-/** How often is looked whether there is anything to say. */
-const lookEveryMs = 10_000;
+/** How often to check for something to report. */
+const checkEveryMs = 10_000;
 /** How often the watchdog is fed in its period: two may be lost. */
 const feedsPerPeriod = 3;
-/** By which a start may go on, after each look: whoever waits for Docker or etcd is not stuck. */
+/** Each check extends a start by so long: a process that waits for Docker or etcd is not stuck. */
 const startExtensionMs = 60_000;
 /** systemd-notify waits five seconds for the manager. */
 const sendTimeoutMs = 10_000;
-/** A stop is not held up for longer by a manager that does not listen. */
+/** A manager that does not listen holds up a stop for so long at most. */
 const lastMessageMs = 1_000;
 
 export interface Condition {
-  /** The agent's parts are kept running. That the event loop turns is shown by the question. */
+  /** The agent's parts are kept running. The check itself shows that the event loop turns. */
   readonly isAlive: boolean;
   /** One line, for people. */
   readonly status: string;
@@ -50,16 +50,16 @@ export interface ServiceManagerParts {
   readonly send: (message: readonly string[]) => Promise<void>;
   /** Ends what was started to send. */
   readonly close: () => Promise<void>;
-  /** Undefined: there is no watchdog to be fed. */
+  /** Undefined: the unit has no watchdog. */
   readonly watchdogMs: number | undefined;
-  readonly look: () => Condition;
+  readonly read: () => Condition;
 }
 
 export class ServiceManager {
   readonly #parts: ServiceManagerParts;
   readonly #outage: OutageLog;
   readonly #everyMs: number;
-  /** What has to arrive, in this order; and before it what may be lost, for the next look says it again. */
+  /** Messages that have to arrive, in this order; before them, those that may be lost because the next check repeats them. */
   readonly #queue: (readonly string[])[] = [];
   #sending: Promise<void> | undefined;
   #isReady = false;
@@ -69,12 +69,12 @@ export class ServiceManager {
   constructor(parts: ServiceManagerParts) {
     const { clock, log, watchdogMs = Number.POSITIVE_INFINITY } = parts;
     this.#parts = parts;
-    this.#outage = new OutageLog(clock, log, 'service manager cannot be told');
-    this.#everyMs = Math.min(lookEveryMs, watchdogMs / feedsPerPeriod);
-    this.#look();
+    this.#outage = new OutageLog(clock, log, 'cannot notify the service manager');
+    this.#everyMs = Math.min(checkEveryMs, watchdogMs / feedsPerPeriod);
+    this.#check();
   }
 
-  /** What runs is published; only the first time is news. */
+  /** What runs is published. Only the first call sends a message. */
   ready(): void {
     if (this.#isReady) return;
     this.#isReady = true;
@@ -82,11 +82,11 @@ export class ServiceManager {
   }
 
   reloading(): void {
-    // By CLOCK_MONOTONIC, which is what Node counts by on Linux.
+    // CLOCK_MONOTONIC, which is Node's clock on Linux.
     this.#tell('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
   }
 
-  /** However it went. Not before it was ready for the first time, which is still to be told then. */
+  /** Whether the reload succeeded or not. Before the first `ready`, that message is still to come. */
   reloaded(): void {
     if (this.#isReady) this.#tellReady();
   }
@@ -96,7 +96,7 @@ export class ServiceManager {
     this.#tell('STOPPING=1', 'STATUS=Stopping');
   }
 
-  /** Tells no more. Resolves when what was told is through, or late, and no process is left that was started for it. */
+  /** Sends no more. Resolves when the last message has arrived, or is late, and the shell has ended. */
   async stopped(): Promise<void> {
     const { clock, close } = this.#parts;
     this.#isStopping = true;
@@ -104,21 +104,21 @@ export class ServiceManager {
     await close();
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#isStopping) return;
-    const { clock, look, watchdogMs } = this.#parts;
-    const { isAlive, status } = look();
+    const { clock, read, watchdogMs } = this.#parts;
+    const { isAlive, status } = read();
     const message: string[] = [];
     if (status !== this.#status) message.push(`STATUS=${status}`);
     if (isAlive && watchdogMs !== undefined) message.push('WATCHDOG=1');
     if (isAlive && !this.#isReady) message.push(`EXTEND_TIMEOUT_USEC=${startExtensionMs * 1000}`);
     if (this.#queue.length > 0) this.#send();
     else if (message.length > 0) this.#tell(...message);
-    clock.after(this.#everyMs, () => this.#look());
+    clock.after(this.#everyMs, () => this.#check());
   }
 
   #tellReady(): void {
-    this.#tell('READY=1', `STATUS=${this.#parts.look().status}`);
+    this.#tell('READY=1', `STATUS=${this.#parts.read().status}`);
   }
 
   #tell(...message: string[]): void {
@@ -147,27 +147,28 @@ export class ServiceManager {
   }
 }
 
-/** Prepares for telling the manager, while there is little memory to share: the rest when there is what to tell. */
+/** Starts the shell, while there is little memory to share. The rest follows when the agent runs. */
 export function connect(clock: Clock, env: NodeJS.ProcessEnv, pid: number) {
   const messenger = new Messenger(clock, env);
   const watchdogMs = watchdogOf(env, pid);
-  const [send, close] = [(message: readonly string[]) => messenger.send(message), () => messenger.close()];
-  return (log: Log, look: () => Condition) => new ServiceManager({ clock, log, look, watchdogMs, send, close });
+  const send = (message: readonly string[]) => messenger.send(message);
+  const close = () => messenger.close();
+  return (log: Log, read: () => Condition) => new ServiceManager({ clock, log, read, watchdogMs, send, close });
 }
 
-/** The time in which the manager wants to hear of this process; undefined where it does not. */
+/** The period of the watchdog; undefined if there is none for this process. */
 export function watchdogOf(env: NodeJS.ProcessEnv, pid: number): number | undefined {
   const { WATCHDOG_USEC: period = '', WATCHDOG_PID: watched } = env;
-  // Inherited from a process that is watched itself, it is not about this one.
+  // Inherited from a process that is watched itself, the variable does not concern this one.
   const isOurs = watched === undefined || watched === String(pid);
   return isOurs && /^[1-9]\d{0,14}$/.test(period) ? Number(period) / 1000 : undefined;
 }
 
-/** There is a tab between the assignments of a message; an answer is one line. Signals are meant for discover alone. */
+/** A tab parts the assignments of a message; an answer is one line. Signals of the terminal are for discover alone. */
 const script = `trap '' HUP INT TERM; set -f; IFS='\t\n'
 while read -r line; do said=$(systemd-notify $line 2>&1 </dev/null); echo $? $said; done`;
 
-/** Sends messages by way of systemd-notify: see above. */
+/** Sends messages through systemd-notify: see above. */
 class Messenger {
   readonly #clock: Clock;
   readonly #env: NodeJS.ProcessEnv;
@@ -176,12 +177,12 @@ class Messenger {
 
   constructor(clock: Clock, { NOTIFY_SOCKET, PATH }: NodeJS.ProcessEnv) {
     this.#clock = clock;
-    // No more than it needs: passwords may be in the environment as well.
+    // Only what it needs: passwords may be in the environment too.
     this.#env = { NOTIFY_SOCKET, PATH };
     this.#shell = this.#start();
   }
 
-  /** Rejects with why it could not be sent. Not to be called before the last call has settled. */
+  /** Rejects with the reason why it could not be sent. One call at a time. */
   async send(message: readonly string[]): Promise<void> {
     this.#shell ??= this.#start();
     const { stdin } = this.#shell;
@@ -221,7 +222,7 @@ class Messenger {
     });
     shell.on('error', ({ message }) => lost(message));
     shell.on('exit', () => lost('the shell that runs systemd-notify has ended'));
-    // Written to one that is gone: its end is told of above.
+    // A write to a shell that has ended: `exit` above reports it.
     shell.stdin.on('error', () => {});
     return shell;
   }

@@ -27,7 +27,6 @@ import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
-import { oldestUnsettledSeconds } from './unsettled.ts';
 
 /** Streams at a time; each is a connection that stays. */
 const streamsMax = 32;
@@ -80,7 +79,6 @@ export class Endpoint {
     this.#fleet = new Fleet(etcd, () => agent.registry.readPrefix(`${etcd.prefix}/owner/`));
     this.#live = new Live(agent);
     this.#exposition = exposition(agent, { streams: () => this.#watching.size, reload });
-    oldestUnsettledSeconds(agent);
     listener.serve(hosts, (request, response) => this.#answer(request, response));
   }
 
@@ -174,7 +172,7 @@ export class Endpoint {
         ready,
         checks,
         health: this.#agent.health,
-        oldestUnsettledSeconds: oldestUnsettledSeconds(this.#agent),
+        oldestUnsettledSeconds: this.#agent.ledger.oldestUnsettledSeconds(),
       });
       return this.#listener.send(response, json, body, status);
     }

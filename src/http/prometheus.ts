@@ -10,7 +10,6 @@ import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { Agent } from '../agent.ts';
 import { Histogram } from '../metrics.ts';
 import { builtFrom, version } from '../version.ts';
-import { oldestUnsettledSeconds } from './unsettled.ts';
 
 type Labels = Readonly<Record<string, string>>;
 interface Sample {
@@ -138,7 +137,7 @@ function containerFamilies(families: Families, agent: Agent): void {
   families.gauge(
     'oldest_unsettled_seconds',
     'Age of the oldest change of a container that is not in etcd yet; 0 if none waits',
-    () => oldestUnsettledSeconds(agent),
+    () => agent.ledger.oldestUnsettledSeconds(),
   );
   families.each('gauge', 'services_unresolved', 'Entries of running containers that are not published', 'reason', () =>
     refusedOf(agent),

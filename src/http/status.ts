@@ -1,4 +1,4 @@
-/** What the agent is doing, for people: read from the agent whenever somebody asks. The shapes are in `shapes.ts`. */
+/** What the agent is doing, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
 import { ourValue } from '../layout/held.ts';
@@ -6,17 +6,20 @@ import { total } from '../metrics.ts';
 import { version } from '../version.ts';
 import { remedyOf } from '../why/explain.ts';
 import type { Check, Container, ContainerState, Summary } from './shapes.ts';
-import { oldestUnsettledSeconds, unsettledMaxSeconds } from './unsettled.ts';
 
 const remedies = {
-  unreadable: 'Ask the engine itself: docker inspect. Until it answers, what is published of the container stays',
-  quarantined: 'See discover doctor: etcd is out of space, or the role of its user lacks something. It is tried again',
+  unreadable: 'Run docker inspect. Until the engine answers, the published keys of the container stay',
+  quarantined:
+    'Run discover doctor: etcd is out of space, or the role of its user lacks a permission. Retried automatically',
 };
+
+/** Above this age of a change, in seconds, the agent is not ready: twice the default `etcd.ttl`, and the default `resync`. */
+const unsettledMaxSeconds = 60;
 
 /** What has to be true for readers of etcd to find what runs here. */
 export function checksOf(agent: Agent): Check[] {
   const { metrics, state, health } = agent;
-  const waitingSeconds = Math.round(oldestUnsettledSeconds(agent));
+  const waitingSeconds = Math.round(agent.ledger.oldestUnsettledSeconds());
   return [
     { name: 'docker', ok: metrics.docker.isUp, detail: health.docker.summary },
     {
@@ -63,7 +66,7 @@ export function summaryOf(agent: Agent): Summary {
     ready: checks.every(({ ok }) => ok),
     checks,
     health: agent.health,
-    oldestUnsettledSeconds: oldestUnsettledSeconds(agent),
+    oldestUnsettledSeconds: agent.ledger.oldestUnsettledSeconds(),
     docker: {
       connected: metrics.docker.isUp,
       engine: metrics.engine?.version ?? null,
@@ -105,7 +108,7 @@ export function summaryOf(agent: Agent): Summary {
   };
 }
 
-/** All containers of which there is anything to say. One that runs and advertises nothing is none of them. */
+/** All containers with keys or conditions. A container that runs and advertises nothing is not among them. */
 export function* containersOf(agent: Agent): Generator<Container> {
   const ids = new Set([...agent.ledger.containers(), ...[...agent.conditions].map(([shortId]) => shortId)]);
   for (const shortId of ids) {
@@ -127,7 +130,12 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
     const held = ourValue(observed.get(key));
     const wanted = desired === undefined ? held : desired.get(key);
     const name = agent.layout.nameOf(key) as string;
-    services.push({ name, key, url: wanted ?? held ?? '', published: isKnown && held !== undefined && held === wanted });
+    services.push({
+      name,
+      key,
+      url: wanted ?? held ?? '',
+      published: isKnown && held !== undefined && held === wanted,
+    });
   }
   const { quarantined, unreadable, refusals = [] } = condition ?? {};
   return {

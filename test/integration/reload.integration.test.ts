@@ -1,11 +1,12 @@
 /** A configuration that is read again: what readers of etcd see of it, and what becomes of one that does not work. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import {
@@ -261,6 +262,44 @@ describe('a reload', here, () => {
     assert.equal(readFileSync(first, 'utf8').length, length);
     assert.equal(discover.output, '');
     server.close();
+  });
+
+  test('works although the package was replaced on disk meanwhile (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 2 });
+    const repository = fileURLToPath(new URL('../..', import.meta.url));
+    const installed = path.join(directory, 'installed');
+    for (const part of ['dist', 'package.json'])
+      cpSync(path.join(repository, part), path.join(installed, part), { recursive: true });
+    symlinkSync(path.join(repository, 'node_modules'), path.join(installed, 'node_modules'));
+    const dist = path.join(installed, 'dist');
+    const file = configFile('replaced');
+    await using host = await startHost({ source: fromEngine(engine), idle: true });
+    const args = ['--docker:socketPath', engine.socketPath, '--etcd:endpoints', host.etcd.endpoint, ...file.args];
+    await using discover = runDiscover([...args, '--host:ip', '10.0.0.5', '--host:id', 'h1', '--debug'], {
+      script: path.join(dist, 'cli.js'),
+    });
+    await discover.waitForLog(({ msg }) => msg === 'loaded the code for a reload');
+    // A new version has other chunks. Its worker has the same name, and what that needs lies beside it.
+    const needed = new Set<string>();
+    const keep = (name: string): void => {
+      if (needed.has(name)) return;
+      needed.add(name);
+      const code = readFileSync(path.join(dist, name), 'utf8');
+      for (const [, other = ''] of code.matchAll(/(?:from|import)\s*"\.\/([^"]+)"/g)) keep(other);
+    };
+    keep('worker.js');
+    for (const name of readdirSync(dist).filter((one) => one.endsWith('.js') && !needed.has(one)))
+      rmSync(path.join(dist, name));
+
+    const port = await freePort();
+    file.write({ host: { realm: 'blue' }, http: { listen: port } });
+    await reload(discover);
+    await engine.run([{ env: ['DISCOVER=late:80'], ports: [{ container: '80/tcp' }] }]);
+    await eventually(async () => {
+      const keys = [...(await host.etcd.get('/discover/service/late/blue/h1/')).keys()];
+      assert.equal(keys.length, 1);
+    });
+    assert.equal((await fetch(`http://127.0.0.1:${port}/readyz`)).status, 200);
   });
 
   test('may be asked for again and again, and while it stops (simulated engine, real etcd)', async () => {

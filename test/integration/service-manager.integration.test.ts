@@ -136,8 +136,8 @@ describe('a service manager', {
     ];
     for (const env of tries) {
       await using host = await startHost({ source: fromEngine(engine), run: { env } });
-      const count = () => host.discover.logs.filter(({ msg }) => msg === 'service manager cannot be told').length;
-      await host.discover.waitForLog((line) => line.msg === 'service manager cannot be told');
+      const count = () => host.discover.logs.filter(({ msg }) => msg === 'cannot notify the service manager').length;
+      await host.discover.waitForLog((line) => line.msg === 'cannot notify the service manager');
       await host.converged();
       assert.equal(count(), 1);
       assert.deepEqual(await host.terminate(), { code: 0, signal: null });

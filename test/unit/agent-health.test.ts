@@ -5,10 +5,8 @@ import { Agent } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import { Connection, type Health, healthOf, type Observed } from '../../src/health.ts';
 import { exposition } from '../../src/http/prometheus.ts';
-import { containersOf, summaryOf } from '../../src/http/status.ts';
-import { oldestUnsettledSeconds } from '../../src/http/unsettled.ts';
-import { silentLog } from '../../src/log.ts';
-import { Ledger } from '../../src/reconcile/ledger.ts';
+import { checksOf, containersOf, summaryOf } from '../../src/http/status.ts';
+import { type Log, silentLog } from '../../src/log.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
 import { MemoryRegistry, MemoryStore } from '../sim/registry.ts';
@@ -191,22 +189,68 @@ test('started while Docker is away, it says so rather than that nothing runs (si
   await clock.advance(10_000);
 });
 
-test('a container that waits to be written makes the agent not ready once it is too old (the ledger alone)', (t) => {
-  let now = 1_000;
-  t.mock.method(performance, 'now', () => now);
-  const ledger = new Ledger();
-  const stub = { ledger };
-  ledger.desire('a', new Map([['k', 'v']]));
-  assert.equal(oldestUnsettledSeconds(stub), 0);
-  now += 40_000;
-  ledger.desire('b', new Map([['l', 'v']]));
-  assert.equal(oldestUnsettledSeconds(stub), 40);
-  // Another wish for the same container makes it no younger.
-  ledger.desire('a', new Map([['k', 'w']]));
-  now += 10_000;
-  assert.equal(oldestUnsettledSeconds(stub), 50);
-  ledger.committed('a', ledger.changes('a'));
-  assert.equal(oldestUnsettledSeconds(stub), 10);
-  ledger.desire('b', new Map());
-  assert.equal(oldestUnsettledSeconds(stub), 0);
+test('a container that waits for etcd for too long makes the agent not ready, though all else is well (simulated engine and etcd)', async () => {
+  const clock = new VirtualClock();
+  const engine = new FakeEngine(clock);
+  const registry = new MemoryRegistry(clock, new MemoryStore(clock));
+  const agent = new Agent(config, {
+    clock,
+    registry,
+    log: silentLog,
+    docker: engine.docker,
+    pool: engine.newLooks(),
+    process: { self: undefined, livenessOf: () => 'alive' },
+    instance: 'this one',
+  });
+  await clock.advance(3_000);
+  const settled = () => checksOf(agent).find(({ name }) => name === 'settled');
+  assert.deepEqual([settled()?.ok, settled()?.detail], [true, 'no container waits to be written to etcd']);
+  registry.fault = (call) => (call === 'commit' ? { kind: 'refused' } : undefined);
+  engine.run(idOf(1), 'web');
+  await clock.advance(50_000);
+  assert.equal(settled()?.ok, true);
+  await clock.advance(20_000);
+  assert.equal(settled()?.ok, false);
+  assert.match(settled()?.detail ?? '', /^the oldest unsettled container waits for (6|7)\d s/);
+  assert.deepEqual(
+    checksOf(agent).map(({ ok }) => ok),
+    [true, true, true, false],
+  );
+  registry.fault = () => undefined;
+  await clock.advance(60_000);
+  assert.equal(settled()?.ok, true);
+  void agent.stop();
+  await clock.advance(10_000);
+});
+
+test('a line of the log has at most ten services of a container, and their number (simulated engine and etcd)', async () => {
+  const clock = new VirtualClock();
+  const engine = new FakeEngine(clock);
+  const lines: { readonly fields: Record<string, unknown>; readonly message: string }[] = [];
+  const log: Log = { ...silentLog, info: (fields, message) => void lines.push({ fields, message }), child: () => log };
+  engine.run(idOf(1), ...Array.from({ length: 30 }, (_, index) => `service-${index}`));
+  engine.run(idOf(2), 'web');
+  const agent = new Agent(config, {
+    clock,
+    registry: new MemoryRegistry(clock, new MemoryStore(clock)),
+    log,
+    docker: engine.docker,
+    pool: engine.newLooks(),
+    process: { self: undefined, livenessOf: () => 'alive' },
+    instance: 'this one',
+  });
+  await clock.advance(3_000);
+  engine.die(idOf(1));
+  await clock.advance(3_000);
+  const of = lines.filter(({ message }) => message.endsWith('published'));
+  assert.deepEqual(
+    of.map(({ message, fields }) => [message, (fields.services as object[]).length, fields.more]).sort(),
+    [
+      ['published', 1, undefined],
+      ['published', 10, 20],
+      ['unpublished', 10, 20],
+    ],
+  );
+  void agent.stop();
+  await clock.advance(10_000);
 });
