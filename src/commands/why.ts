@@ -68,7 +68,7 @@ async function explain(name: string, config: Config): Promise<{ id?: ContainerId
   try {
     const answer = await client.inspect(engine.versionPrefix, one.id);
     if (answer.kind === 'absent') return { steps: [failed('container', 'absent', 'it has just been removed')] };
-    if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'unreadable', answer.detail)] };
+    if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'failing', answer.detail)] };
     const { document } = answer;
     const options = { ...config, hostIp: config.host.ip, hostOnly: containerAddresses() };
     const { steps, isRunning } = explainContainer(document, options);

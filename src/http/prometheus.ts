@@ -8,6 +8,7 @@
 
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { Agent } from '../agent.ts';
+import { nameOf } from '../lifecycle/state.ts';
 import { Histogram } from '../metrics.ts';
 import { builtFrom, version } from '../version.ts';
 
@@ -124,7 +125,7 @@ function containerFamilies(families: Families, agent: Agent): void {
   families.each(
     'gauge',
     'containers',
-    'Containers of this host: running, and the state of those that advertise; published is 0 once the lease has expired',
+    'Containers of this host by life cycle (starting, ready, failing, gone), running, and by what etcd has of them; published is 0 once the lease has expired',
     'state',
     () => statesOf(agent),
   );
@@ -254,11 +255,12 @@ function buckets(name: string, histogram: Histogram, labels: Labels = {}): Sampl
   ];
 }
 
-function statesOf({ ledger, metrics, conditions, isPublishedKnown }: Agent): Counts {
+function statesOf({ ledger, metrics, states, isPublishedKnown }: Agent): Counts {
+  const lifeCycle = { starting: 0, ready: 0, failing: 0, gone: 0 };
+  for (const state of states.values()) lifeCycle[nameOf(state)]++;
   let published = 0;
   let unknown = 0;
   let pending = 0;
-  let unreadable = 0;
   for (const shortId of ledger.containers()) {
     if (ledger.observed(shortId).size > 0) {
       if (isPublishedKnown) published++;
@@ -266,8 +268,7 @@ function statesOf({ ledger, metrics, conditions, isPublishedKnown }: Agent): Cou
     }
     if (ledger.changes(shortId).length > 0) pending++;
   }
-  for (const [, condition] of conditions) if (condition.unreadable !== undefined) unreadable++;
-  return { running: metrics.running, published, unknown, pending, unreadable, quarantined: metrics.quarantined };
+  return { ...lifeCycle, running: metrics.running, published, unknown, pending, quarantined: metrics.quarantined };
 }
 
 function servicesOf({ layout, ledger, isPublishedKnown }: Agent): { desired: number; published: number } {

@@ -54,7 +54,7 @@ export interface Summary {
     readonly published: number;
     readonly services: number;
     readonly refused: number;
-    readonly unreadable: number;
+    readonly failing: number;
     readonly quarantined: number;
   };
   /** Since the start. */
@@ -75,12 +75,16 @@ export interface Summary {
 }
 
 /** `unknown`: the lease has run out, or there is none yet, so that it is not known what etcd holds. */
-export type ContainerState = 'published' | 'unknown' | 'pending' | 'refused' | 'unreadable' | 'quarantined';
+export type ContainerState = 'published' | 'unknown' | 'pending' | 'refused' | 'failing' | 'quarantined';
+
+export type LifecycleState = 'starting' | 'ready' | 'failing' | 'gone';
 
 export interface Container {
   /** The 12 digits that end its keys. */
   readonly id: string;
   readonly state: ContainerState;
+  /** What is known of the container itself. */
+  readonly lifecycle: LifecycleState;
   readonly services: readonly {
     readonly name: string;
     readonly key: string;

@@ -2,13 +2,14 @@
 
 import type { Agent } from '../agent.ts';
 import { ourValue } from '../layout/held.ts';
+import { nameOf } from '../lifecycle/state.ts';
 import { total } from '../metrics.ts';
 import { version } from '../version.ts';
 import { remedyOf } from '../why/explain.ts';
-import type { Check, Container, ContainerState, Summary } from './shapes.ts';
+import type { Check, Container, ContainerState, LifecycleState, Summary } from './shapes.ts';
 
 const remedies = {
-  unreadable: 'Run docker inspect. Until the engine answers, the published keys of the container stay',
+  failing: 'Run docker inspect. Until the engine answers, the published keys of the container stay',
   quarantined:
     'Run discover doctor: etcd is out of space, or the role of its user lacks a permission. Retried automatically',
 };
@@ -51,10 +52,10 @@ export function summaryOf(agent: Agent): Summary {
     for (const key of held.keys()) if (isService(agent, key)) services++;
   }
   let refused = 0;
-  let unreadable = 0;
+  let failing = 0;
   for (const [, condition] of conditions) {
     refused += condition.refusals?.length ?? 0;
-    if (condition.unreadable !== undefined) unreadable++;
+    if (condition.failing !== undefined) failing++;
   }
   const { publishSeconds: latency } = metrics;
   return {
@@ -89,7 +90,7 @@ export function summaryOf(agent: Agent): Summary {
       published,
       services,
       refused,
-      unreadable,
+      failing,
       quarantined: metrics.quarantined,
     },
     totals: {
@@ -137,17 +138,18 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
       published: isKnown && held !== undefined && held === wanted,
     });
   }
-  const { quarantined, unreadable, refusals = [] } = condition ?? {};
+  const { quarantined, failing, refusals = [] } = condition ?? {};
   return {
     id: shortId,
     state: stateOf(agent, shortId),
+    lifecycle: lifecycleOf(agent, shortId),
     services,
     refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: remedyOf(code) })),
     outage:
       quarantined !== undefined
         ? { detail: quarantined, remedy: remedies.quarantined }
-        : unreadable !== undefined
-          ? { detail: unreadable, remedy: remedies.unreadable }
+        : failing !== undefined
+          ? { detail: failing, remedy: remedies.failing }
           : null,
   };
 }
@@ -155,10 +157,16 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
 function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: string): ContainerState {
   const condition = conditions.get(shortId);
   if (condition?.quarantined !== undefined) return 'quarantined';
-  if (condition?.unreadable !== undefined) return 'unreadable';
+  if (condition?.failing !== undefined) return 'failing';
   if (!isPublishedKnown && ledger.observed(shortId).size > 0) return 'unknown';
   if (ledger.changes(shortId).length > 0) return 'pending';
   return ledger.observed(shortId).size > 0 ? 'published' : 'refused';
+}
+
+/** A container that nothing is remembered of has gone. */
+function lifecycleOf({ states }: Agent, shortId: string): LifecycleState {
+  const state = states.get(shortId);
+  return state === undefined ? 'gone' : nameOf(state);
 }
 
 const isService = ({ layout }: Agent, key: string): boolean => layout.nameOf(key) !== undefined;

@@ -33,7 +33,7 @@ const states: Readonly<
   pending: { mark: 'waiting', word: 'pending' },
   unknown: { mark: 'waiting', word: 'unknown' },
   refused: { mark: 'bad', word: 'refused' },
-  unreadable: { mark: 'bad', word: 'not readable' },
+  failing: { mark: 'bad', word: 'failing' },
   quarantined: { mark: 'bad', word: 'quarantined' },
 };
 
@@ -78,7 +78,7 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
         <Figure name="running" value={counts.running} />
         <Figure name="published" value={isKnown ? counts.published : null} />
         <Figure name="service keys" value={isKnown ? counts.services : null} />
-        <Figure name="not published" value={counts.refused + counts.unreadable + counts.quarantined} alerts />
+        <Figure name="not published" value={counts.refused + counts.failing + counts.quarantined} alerts />
       </dl>
       <div class="columns">
         <div class="lists">

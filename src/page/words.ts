@@ -5,7 +5,7 @@
 import type { RefusalCode } from '../container/container.ts';
 
 /** Why an entry, or a whole container, is not published: the heading above such entries. */
-export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'quarantined', string>> = {
+export const reasons: Readonly<Record<RefusalCode | 'failing' | 'quarantined', string>> = {
   'name-invalid': 'The name is not allowed',
   'port-invalid': 'The port is not valid',
   'protocol-invalid': 'The protocol is unknown',
@@ -21,7 +21,7 @@ export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'quarantined'
   multiline: 'The advertisement has more than one line',
   'too-long': 'The advertisement is too long',
   'too-many': 'It advertises too many services',
-  unreadable: 'The container cannot be inspected',
+  failing: 'The container cannot be inspected',
   quarantined: 'etcd refuses its keys',
 };
 

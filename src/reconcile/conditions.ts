@@ -9,7 +9,7 @@ import type { Refusal } from '../container/container.ts';
 export interface Condition {
   readonly refusals?: readonly Refusal[] | undefined;
   /** The container cannot be inspected; the text is the engine's. */
-  readonly unreadable?: string | undefined;
+  readonly failing?: string | undefined;
   /** etcd refuses its keys; the text is etcd's. */
   readonly quarantined?: string | undefined;
 }
@@ -39,6 +39,6 @@ export class Conditions {
 
   /** A container that has gone keeps only the condition of its keys. */
   forget(shortId: string): void {
-    this.note(shortId, { refusals: undefined, unreadable: undefined });
+    this.note(shortId, { refusals: undefined, failing: undefined });
   }
 }

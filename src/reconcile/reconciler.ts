@@ -229,8 +229,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     } else if (before?.kind === 'running') conditions.forget(shortId);
     const wasFailing = (before?.failing?.tries ?? 0) >= failingTries;
     const { tries, detail } = state?.failing ?? { tries: 0, detail: undefined };
-    if (tries >= failingTries) conditions.note(shortId, { unreadable: detail });
-    else if (wasFailing) conditions.note(shortId, { unreadable: undefined });
+    if (tries >= failingTries) conditions.note(shortId, { failing: detail });
+    else if (wasFailing) conditions.note(shortId, { failing: undefined });
     if (tries >= failingTries && !wasFailing) {
       log.warn({ container: state?.id, error: detail }, 'container cannot be inspected; retrying');
     }

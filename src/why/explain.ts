@@ -21,7 +21,7 @@ export type Reason =
   | 'exited'
   | 'restarting'
   | 'dead'
-  | 'unreadable'
+  | 'failing'
   | 'no-variable'
   | 'other-variable'
   | 'empty-variable'
@@ -46,7 +46,7 @@ const remedies: Record<Reason, string> = {
   exited: 'Find out why it ended (docker logs) and start it: docker start',
   restarting: 'It ends again and again: see docker logs',
   dead: 'The engine could not remove it: docker rm --force',
-  unreadable: 'Ask the engine itself: docker inspect',
+  failing: 'Ask the engine itself: docker inspect',
   'no-variable':
     'Advertise in the image (ENV DISCOVER name:port) or when it is created (docker run -e), and create it anew',
   'other-variable':
@@ -87,7 +87,7 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   const state = field(document, 'State');
   const inspection = readInspection(document, options);
   if (inspection.kind === 'failed') {
-    return { steps: [failed('container', 'unreadable', inspection.detail)], isRunning: false };
+    return { steps: [failed('container', 'failing', inspection.detail)], isRunning: false };
   }
   if (inspection.kind === 'down') return { steps: [whyDown(state)], isRunning: false };
   const steps: Step[] = [{ about: 'container', detail: `runs since ${String(field(state, 'StartedAt'))}` }];

@@ -25,7 +25,7 @@ describe('Why a container is not published is told', () => {
 
   test('of a document that is none, whatever it is', () => {
     for (const document of [null, [], 'x', {}, { State: null }, { State: { Running: 'yes' } }]) {
-      assert.deepEqual(reasonsOf(document), ['unreadable']);
+      assert.deepEqual(reasonsOf(document), ['failing']);
     }
   });
 

@@ -26,6 +26,6 @@ test('two users of the ledger and of the conditions hear of every container', ()
     conditions.touched.add((id) => void heard.push(`${name} ${id}`));
   }
   ledger.desire('a', new Map([['k', 'v']]));
-  conditions.note('b', { unreadable: 'no answer' });
+  conditions.note('b', { failing: 'no answer' });
   assert.deepEqual(heard, ['page a', 'metrics a', 'page b', 'metrics b']);
 });

@@ -95,7 +95,7 @@ test('a quantile lies within its bucket, and beyond the last limit at that', () 
 });
 
 const container = (id: string, rest: Partial<Container>): Container => ({
-  ...{ id, state: 'published', services: [], refusals: [], outage: null },
+  ...{ id, state: 'published', lifecycle: 'ready', services: [], refusals: [], outage: null },
   ...rest,
 });
 
@@ -119,15 +119,15 @@ test('what is not published stands below its reason, the most frequent first, on
   const found = problemsOf([
     container('c1', { refusals: [refusal('loopback', 'a:1'), refusal('not-published', 'b:1')] }),
     container('c2', { refusals: [refusal('not-published', 'b:2'), refusal('constructor', 'c:1')] }),
-    container('c3', { state: 'unreadable', outage: { detail: 'no answer', remedy: 'ask' } }),
+    container('c3', { state: 'failing', outage: { detail: 'no answer', remedy: 'ask' } }),
   ]);
   assert.deepEqual(
     found.map(({ title, remedy, entries }) => [title, remedy, entries.map((one) => `${one.container} ${one.entry}`)]),
     [
       ['The port is not published', 'mend not-published', ['c1 b:1', 'c2 b:2']],
       ['constructor', 'mend constructor', ['c2 c:1']],
-      ['Only the host itself can reach it', 'mend loopback', ['c1 a:1']],
       ['The container cannot be inspected', 'ask', ['c3 ']],
+      ['Only the host itself can reach it', 'mend loopback', ['c1 a:1']],
     ],
   );
 });
