@@ -149,7 +149,7 @@ describe('machine', { concurrency: 3 }, () => {
         const ids = await engine.run(Array.from({ length: 100 }, () => published));
         await engine.apply('remove', ids.slice(5));
       }
-      await host.discover.waitForLog((line) => line.msg === 'event loop stood still; events may be lost');
+      await host.discover.waitForLog((line) => line.msg === 'event loop stalled; events may be lost');
       await host.converged();
       assert.equal(await leaseOf(host), lease);
     },
