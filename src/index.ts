@@ -4,6 +4,7 @@ import { type Agent, createAgent, type Parts } from './agent.ts';
 import type { Options } from './config/options.ts';
 import { resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
+import { problemText } from './errors.ts';
 import { Endpoint } from './http/endpoint.ts';
 import { silentLog } from './log.ts';
 
@@ -26,7 +27,7 @@ export async function startAgent(
   parts: Pick<Partial<Parts>, 'log' | 'operationsMax'> = {},
 ): Promise<Agent> {
   const { config, warnings } = await resolveConfig(readSources({ options }));
-  for (const warning of warnings) parts.log?.warn({}, warning);
+  for (const warning of warnings) parts.log?.warn({}, problemText(warning));
   const agent = createAgent(config, parts);
   if (config.http !== undefined) {
     try {

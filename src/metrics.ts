@@ -4,7 +4,7 @@
  * is `http/prometheus.ts`, which is loaded only where that is asked for.
  */
 
-import type { RefusalCode } from './container/container.ts';
+import { type RefusalCode, refusalCodes } from './container/refusals.ts';
 
 /** How often something took at most so long. */
 export class Histogram {
@@ -116,16 +116,7 @@ export function createMetrics(): Metrics {
     tasks: 0,
     taskSeconds: new Histogram(callBounds),
     running: 0,
-    refusals: {
-      'name-invalid': 0,
-      'port-invalid': 0,
-      'protocol-invalid': 0,
-      'not-published': 0,
-      loopback: 0,
-      multiline: 0,
-      'too-long': 0,
-      'too-many': 0,
-    },
+    refusals: countsOf(refusalCodes),
     transactions: 0,
     operations: { put: 0, delete: 0 },
     published: 0,
@@ -148,6 +139,11 @@ export function createMetrics(): Metrics {
     drift: { lease: 0, owner: 0, keys: 0 },
     quarantined: 0,
   };
+}
+
+function countsOf<Label extends string>(labels: readonly Label[]): Counts<Label> {
+  // The labels of a union are all its members, which fromEntries cannot tell.
+  return Object.fromEntries(labels.map((label) => [label, 0])) as Counts<Label>;
 }
 
 /** All labels of a count together. */

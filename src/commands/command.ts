@@ -9,6 +9,7 @@
  */
 import type { Readable } from 'node:stream';
 import type { Sources } from '../config/sources.ts';
+import { type Problem, problemText } from '../errors.ts';
 
 /** One option that belongs to a command alone, written `--<name>`. */
 export interface CommandOption {
@@ -63,6 +64,11 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
   readonly words?: readonly string[];
   /** Resolves to the exit code. */
   run(given: Given<Options>, io: Io): Promise<number>;
+}
+
+/** What the configuration is warned of, a line each. */
+export function warnOf(warnings: readonly Problem[], io: Io): void {
+  for (const warning of warnings) io.warn(problemText(warning));
 }
 
 /** Keeps the types of the options for `run`. */

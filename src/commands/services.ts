@@ -2,7 +2,7 @@
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
-import type { Io } from './command.ts';
+import { type Io, warnOf } from './command.ts';
 import { assignments, json, table } from './print.ts';
 
 export const choice = {
@@ -12,7 +12,7 @@ export const choice = {
 
 export async function connect(sources: Sources, io: Io): Promise<DiscoverClient> {
   const { etcd, warnings } = resolveEtcd(readSources(sources));
-  for (const warning of warnings) io.warn(warning);
+  warnOf(warnings, io);
   const { DiscoverClient } = await import('../client/index.ts');
   return new DiscoverClient(etcd);
 }

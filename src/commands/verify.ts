@@ -10,7 +10,7 @@ import { resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
 import { layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
-import { command, shellOutput } from './command.ts';
+import { command, shellOutput, warnOf } from './command.ts';
 import { type Comparison, compare, type Difference, type Sides } from './compare.ts';
 import { assignments, coloured, json, printable, table } from './print.ts';
 
@@ -22,7 +22,7 @@ export const verify = command({
   aliases: { '-o': '--output' },
   async run({ flags, sources }, io) {
     const { config, warnings } = await resolveConfig(readSources(sources));
-    for (const warning of warnings) io.warn(warning);
+    warnOf(warnings, io);
     const { DockerClient } = await import('../docker/docker.ts');
     const { createInspectionPool } = await import('../inspect/pool.ts');
     const { EtcdRegistry } = await import('../etcd/cluster.ts');

@@ -10,7 +10,7 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Instance, Update } from '../client/index.ts';
-import { DiscoverError } from '../errors.ts';
+import { configError } from '../errors.ts';
 import { command, type Io, shellOutput } from './command.ts';
 import { coloured, printable } from './print.ts';
 import { addressOf, choice, connect, describe, print, queryOf, sorted } from './services.ts';
@@ -126,8 +126,6 @@ function parseWait(text: string): Wait {
     const mostMs = most === undefined ? quietMs : ms(most, mostUnit);
     if (mostMs >= quietMs) return { quietMs, mostMs };
   }
-  throw new DiscoverError(
-    'CONFIG_INVALID',
-    `Cannot use the command line:\n  --wait must be one time or two, the second no less, such as 1s:5s, got "${text}"`,
-  );
+  const reason = 'must be one time or two, the second no less, such as 1s:5s';
+  throw configError('the command line', [{ path: '--wait', reason, got: `"${text}"` }]);
 }

@@ -15,7 +15,7 @@ import { DiscoverError, messageOf } from '../errors.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
-import { command, shellOutput } from './command.ts';
+import { command, shellOutput, warnOf } from './command.ts';
 import { assignments, coloured, json, printable } from './print.ts';
 
 interface Named {
@@ -29,7 +29,7 @@ export const why = command({
   words: ['<container>'],
   async run({ flags, words: [name = ''], sources }, io) {
     const { config, warnings } = await resolveConfig(readSources(sources));
-    for (const warning of warnings) io.warn(warning);
+    warnOf(warnings, io);
     const { id, steps } = await explain(name, config);
     const reasons = [...new Set(steps.flatMap(({ reason }) => reason ?? []))];
     const isPublished = reasons.length === 0;

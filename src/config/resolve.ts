@@ -7,7 +7,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
-import { DiscoverError, messageOf } from '../errors.ts';
+import { configError, messageOf, type Problem } from '../errors.ts';
 import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
 import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../layout/views.ts';
@@ -18,7 +18,7 @@ export interface Resolved {
   readonly config: Config;
   /** By option: the place that set it, or how it was found out, or `default`. */
   readonly origins: ReadonlyMap<string, string>;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Problem[];
   /** What each option comes to, in the shape of a file. Not redacted. */
   readonly effective: object;
 }
@@ -32,7 +32,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const views = viewsOf(choice, etcd.prefix);
   const host = await hostOf(choice, machine);
   // What a value that is refused was meant to spare the machine is no problem of its own.
-  const isRefused = choice.problems.some((problem) => /^host\.(ip|interface|id) /.test(problem));
+  const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
   refuseAny([...choice.problems, ...(isRefused ? [] : host.problems)]);
   const isDebug = values.debug || values.verbose;
   const config: Config = {
@@ -58,6 +58,10 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     host: { ...values.host, ...config.host },
   };
   const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
+  if (!choice.chosen.has('etcd.endpoints')) {
+    const single = ['etcd.host', 'etcd.port'].find((path) => choice.chosen.has(path));
+    if (single !== undefined) found['etcd.endpoints'] = choice.origin(single);
+  }
   const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
   return { config, origins, warnings: [...choice.warnings, ...host.warnings], effective };
 }
@@ -66,7 +70,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
  * Where etcd is and what its keys begin with, for commands that want nothing else: this machine is asked nothing
  * and need not have an address that anybody can reach. What is wrong elsewhere is an error all the same.
  */
-export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; readonly warnings: readonly string[] } {
+export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; readonly warnings: readonly Problem[] } {
   const choice = new Choice(layers);
   const etcd = etcdOf(choice);
   refuseAny(choice.problems);
@@ -74,15 +78,14 @@ export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; re
 }
 
 /** Where the agent can be asked over HTTP, if it can, for the command that wants nothing else. */
-export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly warnings: readonly string[] } {
+export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly warnings: readonly Problem[] } {
   const { problems, values, warnings } = new Choice(layers);
   refuseAny(problems);
   return { ...httpOf(values.http), warnings };
 }
 
-function refuseAny(problems: readonly string[]): void {
-  if (problems.length === 0) return;
-  throw new DiscoverError('CONFIG_INVALID', ['Cannot use the configuration:', ...problems].join('\n  '));
+function refuseAny(problems: readonly Problem[]): void {
+  if (problems.length > 0) throw configError('the configuration', problems);
 }
 
 /** The options as they are once nulls, which mean unset, are left out. */
@@ -92,8 +95,8 @@ type Settled<T> = {
 
 /** What was chosen, with the questions that options ask about each other. A bad value counts as unset meanwhile. */
 class Choice {
-  readonly problems: string[];
-  readonly warnings: string[];
+  readonly problems: Problem[];
+  readonly warnings: Problem[];
   readonly values: Settled<z.output<typeof schema>>;
   readonly chosen: Layers['chosen'];
 
@@ -117,19 +120,21 @@ class Choice {
     const named = (names: string[]): string =>
       names.flatMap((name) => (this.chosen.has(name) ? `${name} (${this.origin(name)})` : [])).join(' and ');
     const [counts, ignored] = isPreferred ? [[path], rivals] : [rivals, [path]];
-    if (named(counts) && named(ignored)) this.warnings.push(`${named(ignored)} ignored in favour of ${named(counts)}`);
+    if (named(counts) && named(ignored)) {
+      this.warnings.push({ path: named(ignored), reason: `ignored in favour of ${named(counts)}` });
+    }
     return isPreferred;
   }
 
-  refuse(path: string, mustBe: string): void {
-    this.problems.push(`${path} (${this.origin(path)}) must be ${mustBe}`);
+  refuse(path: string, reason: string, got?: string): void {
+    this.problems.push({ path, origin: this.origin(path), reason, got });
   }
 
   read(path: string, name: string | undefined): Buffer | undefined {
     try {
       return name === undefined ? undefined : readFileSync(name);
     } catch (error) {
-      this.refuse(path, `a file that can be read, got ${shown(path, name)}: ${messageOf(error)}`);
+      this.refuse(path, 'must be a file that can be read', `${shown(path, name)}: ${messageOf(error)}`);
       return undefined;
     }
   }
@@ -151,15 +156,17 @@ class Choice {
       if (content) files[kind] = content;
       if (content && !this.#parses(kind, content)) {
         const what = kind === 'key' ? 'private key without a passphrase' : 'certificate';
-        this.refuse(path, `a PEM file that holds a ${what}, got "${name}"`);
+        this.refuse(path, `must be a PEM file that holds a ${what}`, `"${name}"`);
         delete files[kind];
       }
     }
     if (files.cert && files.key && !new X509Certificate(files.cert).checkPrivateKey(createPrivateKey(files.key))) {
-      this.refuse(`${group}.tls.key`, `the key of ${group}.tls.cert, got "${this.values[group].tls.key}"`);
+      this.refuse(`${group}.tls.key`, `must be the key of ${group}.tls.cert`, `"${this.values[group].tls.key}"`);
     }
     const [ca, cert, key] = ['ca', 'cert', 'key'].map((kind) => this.chosen.has(`${group}.tls.${kind}`));
-    if (cert !== key) this.problems.push(`${group}.tls.cert and ${group}.tls.key must be set together`);
+    if (cert !== key) {
+      this.problems.push({ path: `${group}.tls.cert`, reason: `and ${group}.tls.key must be set together` });
+    }
     return ca || cert || key ? files : undefined;
   }
 }
@@ -193,11 +200,14 @@ function etcdOf(choice: Choice): Config['etcd'] {
   // etcd3 refuses a mixture, and talks TLS to http:// once it has certificates.
   if (plain.length > 0 && (tls || plain.length < endpoints.length)) {
     const allowed = 'all https:// or, without etcd.tls, all http://';
-    choice.refuse('etcd.endpoints', `${allowed}, got "${endpoints.join()}"`);
+    choice.refuse('etcd.endpoints', `must be ${allowed}`, `"${endpoints.join()}"`);
   }
   const password = passwordOf(choice);
   if (password && plain.some((endpoint) => !/\/\/(localhost|127\.|\[::1\])/.test(endpoint))) {
-    choice.warnings.push('etcd.password crosses the network unencrypted: https:// endpoints prevent it');
+    choice.warnings.push({
+      path: 'etcd.password',
+      reason: 'crosses the network unencrypted: https:// endpoints prevent it',
+    });
   }
   return {
     endpoints: [...new Set(endpoints)],
@@ -224,7 +234,7 @@ function viewsOf(choice: Choice, prefix: string): Rule[] {
         rules.push(rule);
       }
     } catch (error) {
-      choice.problems.push(`${path} (${choice.origin(path)}) ${messageOf(error)}, got ${JSON.stringify(given)}`);
+      choice.refuse(path, messageOf(error), JSON.stringify(given));
     }
   };
   for (const [name, preset] of Object.entries(presets)) {
@@ -240,12 +250,15 @@ function passwordOf(choice: Choice): string | undefined {
   const { password, passwordFile } = choice.values.etcd;
   const isFile = choice.chosen.has(path) && choice.prefers(path, 'etcd.password');
   if (choice.chosen.has('etcd.username') !== (isFile || choice.chosen.has('etcd.password'))) {
-    choice.problems.push('etcd.username must be set together with etcd.passwordFile or etcd.password');
+    choice.problems.push({
+      path: 'etcd.username',
+      reason: 'must be set together with etcd.passwordFile or etcd.password',
+    });
   }
   if (!isFile) return password;
   const bytes = choice.read(path, passwordFile);
   const content = bytes?.toString().replace(/\r?\n$/, '');
-  if (content === '') choice.refuse(path, `a file that holds a password, "${passwordFile}" is empty`);
+  if (content === '') choice.refuse(path, `must be a file that holds a password, "${passwordFile}" is empty`);
   return content;
 }
 

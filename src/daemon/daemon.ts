@@ -16,14 +16,14 @@ import { systemClock } from '../actor/clock.ts';
 import type { Agent } from '../agent.ts';
 import type { Config } from '../config/options.ts';
 import type { Resolved } from '../config/resolve.ts';
-import { codeOf, type DiscoverError, messageOf } from '../errors.ts';
+import { codeOf, type DiscoverError, messageOf, problemText } from '../errors.ts';
+import { exitUnexpected } from '../exit-codes.ts';
 import type { Endpoint } from '../http/endpoint.ts';
 import { type Log, type LogSink, openLog } from '../log.ts';
 import type { Predecessor } from '../registry/lease-keeper.ts';
 import { version } from '../version.ts';
 import type { connect as connectManager, ServiceManager } from './service-manager.ts';
 
-export const exitUnexpected = 70;
 /** Stages have time limits of their own; this is for what those did not foresee. */
 const stopTimeoutMs = 9_500;
 
@@ -45,7 +45,7 @@ export async function runDaemon(first: Resolved, read: () => Promise<Resolved>):
 /** Begins with a configuration. What is served over HTTP is not opened yet. */
 async function launch({ config, warnings }: Resolved, sink: LogSink, predecessor?: Predecessor): Promise<Generation> {
   const { log } = sink;
-  for (const warning of warnings) log.warn({}, warning);
+  for (const warning of warnings) log.warn({}, problemText(warning));
   // The threads start up while this one loads what it needs for Docker and etcd.
   const { createInspectionPool } = await import('../inspect/pool.ts');
   const pool = createInspectionPool(config);

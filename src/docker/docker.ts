@@ -16,8 +16,8 @@ import {
 import { request as tlsRequest } from 'node:https';
 import Dockerode from 'dockerode';
 import { type Clock, deadline } from '../actor/clock.ts';
-import { DiscoverError, messageOf } from '../errors.ts';
-import { handshakeFailure } from '../net/socket.ts';
+import { DiscoverError, detailsOf, type Failure, messageOf } from '../errors.ts';
+import { handshakeFailure, tlsFailure } from '../net/socket.ts';
 import { requestPath } from './request-path.ts';
 
 export type DockerEndpoint =
@@ -198,10 +198,24 @@ interface EngineVersion {
   readonly Components?: unknown;
 }
 
-function unavailable(detail: string, cause?: unknown): DiscoverError {
+function unavailable(detail: string, cause?: unknown, status?: number): DiscoverError {
   return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${handshakeFailure(detail, 'docker')}${detail}`, {
     cause,
+    details: { status, failure: tlsFailure(detail) ?? failures.get(systemCodeOf(cause)) },
   });
+}
+
+/** What the system says of a connection. */
+const failures: ReadonlyMap<string, Failure> = new Map([
+  ['ENOENT', 'socket-missing'],
+  ['EACCES', 'socket-denied'],
+  ['ECONNREFUSED', 'connection-refused'],
+  ['ECONNRESET', 'connection-closed'],
+  ['ENOTFOUND', 'name-unknown'],
+]);
+
+function systemCodeOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : '';
 }
 
 function text(value: unknown): string | undefined {
@@ -232,12 +246,17 @@ async function readRefusal(response: IncomingMessage): Promise<DiscoverError> {
   } catch {
     // Not from an engine: the status says what there is to say.
   }
-  return unavailable(`status ${response.statusCode}${text(said) ? `: ${text(said)}` : ''}`, response.statusCode);
+  return unavailable(
+    `status ${response.statusCode}${text(said) ? `: ${text(said)}` : ''}`,
+    undefined,
+    response.statusCode,
+  );
 }
 
 /** Whoever has answered so is there, and does not tell. */
 function isWithheld(error: unknown): boolean {
-  return error instanceof DiscoverError && (error.cause === 403 || error.cause === 404);
+  const { status } = detailsOf(error);
+  return status === 403 || status === 404;
 }
 
 /** The whole body, or an error: never a part of it. */

@@ -9,8 +9,8 @@
  */
 
 import { Etcd3 } from 'etcd3';
-import { DiscoverError, messageOf } from '../errors.ts';
-import { handshakeFailure } from '../net/socket.ts';
+import { DiscoverError, type Failure, messageOf } from '../errors.ts';
+import { handshakeFailure, tlsFailure } from '../net/socket.ts';
 
 /** Where etcd is and who asks. */
 export interface EtcdAccess {
@@ -82,5 +82,17 @@ export function etcdError(call: string, error: unknown): DiscoverError {
       : 'ETCD_UNAVAILABLE';
   return new DiscoverError(kind, `etcd ${call}: ${handshakeFailure(text, 'etcd')}${messageOf(error)}`, {
     cause: error,
+    details: { failure: tlsFailure(text) ?? failures.find(([said]) => said.test(text))?.[1] },
   });
 }
+
+/** What etcd, and gRPC of a connection, say of each. */
+const failures: readonly (readonly [said: RegExp, failure: Failure])[] = [
+  [/authentication is not enabled/, 'authentication-off'],
+  [/user name is empty/, 'authentication-missing'],
+  [/permission denied/, 'permission-denied'],
+  [/space exceeded/, 'out-of-space'],
+  [/ECONNREFUSED/, 'connection-refused'],
+  [/ENOTFOUND/, 'name-unknown'],
+  [/deadline exceeded/i, 'timeout'],
+];

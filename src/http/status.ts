@@ -1,15 +1,10 @@
 /** What the agent is doing, for people: read from the agent whenever somebody asks. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
+import { outages, refusals as reasons } from '../container/refusals.ts';
 import { total } from '../metrics.ts';
 import { version } from '../version.ts';
-import { remedyOf } from '../why/explain.ts';
 import type { Check, Container, ContainerState, Summary } from './shapes.ts';
-
-const remedies = {
-  unreadable: 'Ask the engine itself: docker inspect. Until it answers, what is published of the container stays',
-  quarantined: 'See discover doctor: etcd is out of space, or the role of its user lacks something. It is tried again',
-};
 
 export function checksOf({ metrics, state, config }: Agent): Check[] {
   const { isListed, leaseRemainingSeconds: left } = state;
@@ -115,12 +110,12 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
     id: shortId,
     state: stateOf(agent, shortId),
     services,
-    refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: remedyOf(code) })),
+    refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: reasons[code].remedy })),
     outage:
       quarantined !== undefined
-        ? { detail: quarantined, remedy: remedies.quarantined }
+        ? { detail: quarantined, remedy: outages.quarantined.remedy }
         : unreadable !== undefined
-          ? { detail: unreadable, remedy: remedies.unreadable }
+          ? { detail: unreadable, remedy: outages.unreadable.remedy }
           : null,
   };
 }

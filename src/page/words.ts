@@ -2,21 +2,10 @@
  * How things are worded and written: reasons, durations, numbers, and text that others have written.
  * Pure, and nothing of the browser's.
  */
-import type { RefusalCode } from '../container/container.ts';
+import { outages, refusals } from '../container/refusals.ts';
 
 /** Why an entry, or a whole container, is not published: the heading that its entries stand below. */
-export const reasons: Readonly<Record<RefusalCode | 'unreadable' | 'quarantined', string>> = {
-  'name-invalid': 'The name is not allowed',
-  'port-invalid': 'The port is not one',
-  'protocol-invalid': 'The protocol is not known',
-  'not-published': 'The port is not published',
-  loopback: 'Only the host itself can reach it',
-  multiline: 'The advertisement has more than one line',
-  'too-long': 'The advertisement is too long',
-  'too-many': 'It advertises too many services',
-  unreadable: 'The container could not be looked at',
-  quarantined: 'etcd refuses its keys',
-};
+export const reasons = { ...refusals, ...outages };
 
 /** Steers the reader's eye or is not seen at all, wherever it stands. */
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;

@@ -11,7 +11,7 @@ import { describeConfig, redacted } from '../../src/config/describe.ts';
 import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
 import { put, type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
-import { codeOf } from '../../src/errors.ts';
+import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
 import { createAuthority } from '../helpers/certificates.ts';
 
@@ -73,9 +73,10 @@ async function problemsOf(given: Given, on: Machine = machine): Promise<string[]
     (error: unknown) => error,
   );
   assert.equal(codeOf(error), 'CONFIG_INVALID');
-  const [header, ...problems] = (error as Error).message.split('\n  ');
-  assert.equal(header, 'Cannot use the configuration:');
-  return problems;
+  const { problems = [] } = detailsOf(error);
+  const texts = problems.map(problemText);
+  assert.equal((error as Error).message, ['Cannot use the configuration:', ...texts].join('\n  '));
+  return texts;
 }
 
 describe('without any configuration', () => {
@@ -262,10 +263,23 @@ describe('the environment', () => {
     assert.deepEqual(warnings, []);
   });
 
-  test('an unknown variable is ignored with a warning that names the nearest', async () => {
-    const { warnings } = await resolve({ env: { DISCOVER_HOST_RELM: 'x', DISCOVER_: 'y' } });
-    assert.equal(warnings.length, 2);
-    assert.match(warnings[0] ?? '', /^DISCOVER_HOST_RELM .*did you mean DISCOVER_HOST_REALM\?$/);
+  test('an unknown variable is refused as on the command line, and the nearest is named', async () => {
+    const problems = await problemsOf({ env: { DISCOVER_HOST_RELM: 'x', DISCOVER_REALM: 'y', DISCOVER_: 'z' } });
+    assert.equal(problems.length, 3);
+    const unknown = 'is not an option, did you mean DISCOVER_HOST_REALM?';
+    assert.equal(problems[0], `DISCOVER_HOST_RELM (environment) ${unknown}`);
+    assert.equal(problems[1], `DISCOVER_REALM (environment) ${unknown}`);
+  });
+
+  test('what Kubernetes sets for a service called discover is no mistake', async () => {
+    const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', DISCOVER_SERVICE_HOST: '10.0.0.9', DISCOVER_PORT: 'tcp://x:1' };
+    assert.deepEqual(await configOf({ env }), await configOf());
+    assert.equal((await problemsOf({ env: { DISCOVER_PORT: '1' } })).length, 1);
+  });
+
+  test('a member named by one of the original names has that as its origin', async () => {
+    const { origins } = await resolve({ env: { etcd_host: 'e1' } });
+    assert.equal(origins.get('etcd.endpoints'), 'environment etcd_host');
   });
 
   test('the names of the original are read exactly', async () => {
@@ -416,8 +430,10 @@ describe('the engine', () => {
     test(`${name}`, async () => {
       const resolved = await resolve(given);
       assert.deepEqual(resolved.config.docker.endpoint, expected);
-      assert.equal(resolved.warnings.length, warnings.length, resolved.warnings.join('\n'));
-      for (const [index, warning] of warnings.entries()) assert.match(resolved.warnings[index] ?? '', warning);
+      assert.equal(resolved.warnings.length, warnings.length, resolved.warnings.map(problemText).join('\n'));
+      for (const [index, warning] of warnings.entries()) {
+        assert.match(problemText(resolved.warnings[index] ?? assert.fail('no such warning')), warning);
+      }
     });
   }
 
@@ -482,7 +498,7 @@ describe('etcd', () => {
     test(`${name}`, async () => {
       const resolved = await resolve(given);
       assert.deepEqual(resolved.config.etcd.endpoints, endpoints);
-      assert.equal(resolved.warnings.length, warnings, resolved.warnings.join('\n'));
+      assert.equal(resolved.warnings.length, warnings, resolved.warnings.map(problemText).join('\n'));
     });
   }
 
@@ -530,7 +546,7 @@ describe('etcd', () => {
   test('a password that crosses the network in the clear earns a warning', async () => {
     const login = { username: 'u', passwordFile: secretFile };
     const { warnings } = await resolve({ argv: { etcd: { ...login, endpoints: 'db:2379' } } });
-    assert.match(warnings.join(), /unencrypted/);
+    assert.match(warnings.map(problemText).join(), /unencrypted/);
   });
 });
 
@@ -685,7 +701,7 @@ describe('mistakes', () => {
     [
       'an environment in which Node takes any certificate',
       { env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } },
-      /^NODE_TLS_REJECT_UNAUTHORIZED in the environment must not be 0: /,
+      /^NODE_TLS_REJECT_UNAUTHORIZED \(environment\) must not be 0: /,
     ],
     [
       'a key where the CA belongs',
@@ -737,15 +753,19 @@ describe('mistakes', () => {
     [
       'DOCKER_HOST ssh://',
       { env: { DOCKER_HOST: 'ssh://e' } },
-      /^DOCKER_HOST must be unix:\/\/\/path, tcp:\/\/host:port, .*got "ssh:\/\/e"$/,
+      /^DOCKER_HOST \(environment\) must be unix:\/\/\/path, tcp:\/\/host:port, .*got "ssh:\/\/e"$/,
     ],
-    ['DOCKER_HOST npipe://', { env: { DOCKER_HOST: 'npipe:////./pipe/docker' } }, /^DOCKER_HOST must be unix/],
+    [
+      'DOCKER_HOST npipe://',
+      { env: { DOCKER_HOST: 'npipe:////./pipe/docker' } },
+      /^DOCKER_HOST \(environment\) must be unix/,
+    ],
     [
       'DOCKER_HOST unix:// with a relative path',
       { env: { DOCKER_HOST: 'unix://run/d.sock' } },
-      /^DOCKER_HOST must be unix/,
+      /^DOCKER_HOST \(environment\) must be unix/,
     ],
-    ['DOCKER_HOST without scheme', { env: { DOCKER_HOST: 'e:2375' } }, /^DOCKER_HOST must be unix/],
+    ['DOCKER_HOST without scheme', { env: { DOCKER_HOST: 'e:2375' } }, /^DOCKER_HOST \(environment\) must be unix/],
     [
       'DOCKER_HOST with a bad port',
       { env: { DOCKER_HOST: 'tcp://e:99999' } },
@@ -913,12 +933,12 @@ describe('printing', () => {
 
   test('discover config has its warnings on standard error', () => {
     const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-    const argv = ['--import', 'tsx', cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '10.0.0.5'];
-    const env = { PATH: process.env.PATH, DISCOVER_HOST_RELM: 'x' };
+    const argv = ['--import', 'tsx', cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '127.0.0.1'];
+    const env = { PATH: process.env.PATH };
     const { status, stdout, stderr } = spawnSync(process.execPath, argv, { env, encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     assert.equal((JSON.parse(stdout) as Record<string, { value: unknown }>)['host.id']?.value, 'h');
-    assert.match(stderr, /^discover: DISCOVER_HOST_RELM in the environment is ignored: .*\n$/);
+    assert.match(stderr, /^discover: host\.ip 127\.0\.0\.1 cannot be reached from other machines\n$/);
   });
 
   test('JSON has value and origin by key', async () => {

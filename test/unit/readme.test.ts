@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseArguments } from '../../src/commands/arguments.ts';
 import { type OptionRow, optionTable } from '../../src/config/options.ts';
+import { refusals } from '../../src/container/refusals.ts';
+import { exitCodes, exitNegative } from '../../src/exit-codes.ts';
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 
@@ -20,6 +22,19 @@ test('README.md has the options as they are', () => {
   );
   const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(readme) ?? [];
   assert.equal(found, table, `README.md must have this between its two markers:\n\n${table}\n`);
+});
+
+test('README.md has the reasons of a refusal as they are', () => {
+  const rows = Object.entries(refusals).map(([code, { title, remedy }]) => `| \`${code}\` | ${title} | ${remedy} |`);
+  const table = ['| reason | what it means | what to do |', '|---|---|---|', ...rows].join('\n');
+  const [, found] = /<!-- refusals:begin -->\n(.*)\n<!-- refusals:end -->/s.exec(readme) ?? [];
+  assert.equal(found, table, `README.md must have this between its two markers:\n\n${table}\n`);
+});
+
+test('README.md has every exit code', () => {
+  const codes = new Set<number>([0, exitNegative, ...Object.values(exitCodes)]);
+  const rows = new Set([...readme.matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code)));
+  for (const code of codes) assert.ok(rows.has(code), `${code} is missing`);
 });
 
 /** The arguments of each `discover` in a block of code, without what the shell keeps to itself. */
