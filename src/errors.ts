@@ -58,7 +58,7 @@ export type Failure =
 
 /** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */
 export interface Problem {
-  /** What it is wrong with, such as `host.ip`; the subject of the sentence that `reason` completes. */
+  /** What it is wrong with, such as `host.ip`; the subject of the sentence that `reason` completes, or empty. */
   readonly path: string;
   /** Where that was set, such as `command line`. */
   readonly origin?: string | undefined;
@@ -93,7 +93,8 @@ export class DiscoverError extends Error {
 
 /** A problem as a sentence. */
 export function problemText({ path, origin, reason, got }: Problem): string {
-  return `${path}${origin === undefined ? '' : ` (${origin})`} ${reason}${got === undefined ? '' : `, got ${got}`}`;
+  const subject = origin === undefined ? path : `${path} (${origin})`;
+  return `${subject} ${reason}${got === undefined ? '' : `, got ${got}`}`.trimStart();
 }
 
 /** All problems in one error, a line each. `title` completes "Cannot use". */

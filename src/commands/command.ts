@@ -62,9 +62,19 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
   readonly aliases?: Readonly<Record<string, string>>;
   /** The words it takes, as in help: `<service>` has to be given, `[service]` may be. */
   readonly words?: readonly string[];
+  /** What may stand as its first word, for completion; within a third of a second, and never an error. */
+  complete?(sources: Sources): Promise<readonly string[]>;
   /** Resolves to the exit code. */
   run(given: Given<Options>, io: Io): Promise<number>;
 }
+
+/** A line of the table of commands (`table.ts`). */
+export interface CommandRow {
+  readonly description: string;
+  load(): Promise<Command>;
+}
+
+export type CommandTable = Readonly<Record<string, CommandRow>>;
 
 /** What the configuration is warned of, a line each. */
 export function warnOf(warnings: readonly Problem[], io: Io): void {

@@ -5,12 +5,13 @@
  */
 import { command, shellOutput } from './command.ts';
 import { assignments, json, variable } from './print.ts';
-import { addressOf, choice, connect, describe, queryOf } from './services.ts';
+import { addressOf, choice, connect, describe, queryOf, serviceNames } from './services.ts';
 
 export const get = command({
   options: { ...choice, output: shellOutput },
   aliases: { '-o': '--output' },
   words: ['<service>'],
+  complete: serviceNames,
   async run({ flags, words: [service = ''], sources }, io) {
     await using client = await connect(sources, io);
     const instance = await client.pick(service, queryOf(flags));

@@ -1,4 +1,5 @@
 /** What `ls`, `get` and `watch` share: the client, the choice of instances and the ways to print them. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
@@ -21,6 +22,21 @@ export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string
   realm,
   protocol,
 });
+
+const completionTimeoutMs = 300;
+
+/** The names that completion offers: none where etcd does not answer at once. */
+export async function serviceNames(sources: Sources): Promise<readonly string[]> {
+  try {
+    const { etcd } = resolveEtcd(readSources(sources));
+    const { DiscoverClient } = await import('../client/index.ts');
+    await using client = new DiscoverClient(etcd);
+    const found = await Promise.race([client.services(), sleep(completionTimeoutMs, undefined, { ref: false })]);
+    return [...(found?.keys() ?? [])].sort();
+  } catch {
+    return []; // A person in the middle of a line is not told of a mistake in it.
+  }
+}
 
 /** `10.0.0.5:49153`, IPv6 in brackets. */
 export const addressOf = ({ url }: Instance): string => url.slice(url.indexOf('://') + 3);

@@ -1,17 +1,12 @@
 /**
- * The commands beside `run`, one line each. The agent's start reads this table too, so it holds nothing but
- * names, descriptions and how to load the rest.
+ * The commands, one line each. The agent's start reads this table as well, so it holds nothing but names, descriptions
+ * and how to load the rest.
  */
-import type { Command } from './command.ts';
-
-export interface CommandRow {
-  readonly description: string;
-  load(): Promise<Command>;
-}
+import type { Command, CommandRow, CommandTable } from './command.ts';
 
 const row = (description: string, load: () => Promise<Command>): CommandRow => ({ description, load });
 
-export const commandTable: Readonly<Record<string, CommandRow>> = {
+export const commandTable: CommandTable = {
   ls: row('List the services there are, or the instances of one', async () => (await import('./ls.ts')).ls),
   get: row('Print the address of one instance of a service', async () => (await import('./get.ts')).get),
   watch: row(
@@ -31,6 +26,9 @@ export const commandTable: Readonly<Record<string, CommandRow>> = {
   config: row(
     'Print the configuration, and where each value comes from',
     async () => (await import('./config.ts')).config,
+  ),
+  completion: row('Print a completion script for bash or zsh (the one that $SHELL names)', async () =>
+    (await import('./completion.ts')).completionOf(commandTable),
   ),
   reap: row('Delete the keys of hosts that are gone', async () => (await import('./reap.ts')).reap),
 };

@@ -13,7 +13,7 @@ import type { Instance, Update } from '../client/index.ts';
 import { configError } from '../errors.ts';
 import { command, type Io, shellOutput } from './command.ts';
 import { coloured, printable } from './print.ts';
-import { addressOf, choice, connect, describe, print, queryOf, sorted } from './services.ts';
+import { addressOf, choice, connect, describe, print, queryOf, serviceNames, sorted } from './services.ts';
 
 export const watch = command({
   options: {
@@ -24,6 +24,7 @@ export const watch = command({
   },
   aliases: { '-o': '--output' },
   words: ['<service>'],
+  complete: serviceNames,
   async run({ flags, words: [service = ''], sources }, io) {
     const wait = parseWait(flags.wait ?? '1s:5s');
     await using client = await connect(sources, io);

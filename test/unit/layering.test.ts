@@ -104,7 +104,7 @@ test('each package is imported by one file', () => {
     'pino-pretty': ['log.ts'],
     'prom-client': ['http/prometheus.ts'],
     piscina: ['inspect/pool.ts'],
-    yargs: ['commands/help.ts'],
+    yargs: ['commands/grammar.ts'],
   };
   for (const [name, where] of Object.entries(expected)) {
     assert.deepEqual([...(importers.get(name) ?? [])].sort(), where, name);
@@ -147,7 +147,7 @@ test('to start the agent no command is loaded, nor what may never be needed', ()
   assert.ok(loaded.has('commands/table.ts') && loaded.has('config/options.ts'));
   assert.deepEqual(
     [...loaded].filter((file) => file.startsWith('commands/')),
-    ['commands/arguments.ts', 'commands/table.ts'],
+    ['commands/arguments.ts', 'commands/grammar.ts', 'commands/reading.ts', 'commands/table.ts'],
   );
   for (const file of ['commands/help.ts', 'daemon/service-manager.ts', 'daemon/hand-over.ts', 'http/endpoint.ts']) {
     assert.ok(!loaded.has(file), file);
