@@ -170,6 +170,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
               started: new Date(clock.wall()).toISOString(),
               version,
               ip: config.host.ip,
+              realm,
               process: parts.process.self,
             },
             livenessOf: parts.process.livenessOf,

@@ -12,6 +12,9 @@ import { runDaemon } from './daemon/daemon.ts';
 import { codeOf } from './errors.ts';
 import { exitCodeOf } from './exit-codes.ts';
 
+/** Read by the agent and by every command where no other file is named. */
+const systemFile = '/etc/discover/config.json';
+
 const banner = String.raw`
      ___
   __| (_)___  ___ _____   _____ _ __
@@ -38,7 +41,7 @@ async function main(): Promise<void> {
       process.stdout.write(`${given.text.trimEnd()}\n`);
       return;
     }
-    const sources = { argv: given.options, env: process.env, file: given.configFile };
+    const sources = { argv: given.options, env: process.env, file: given.configFile, systemFile };
     const { command, flags, words } = given;
     if (command === undefined) return await run(() => resolveConfig(readSources(sources)));
     // What a command has begun it ends, whether or not the reader of a pipe stays that long.

@@ -54,6 +54,8 @@ export type Failure =
   | 'authentication-off'
   | 'authentication-missing'
   | 'permission-denied'
+  /** A member of etcd that only follows: it serves no reads. */
+  | 'learner'
   | 'out-of-space';
 
 /** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */

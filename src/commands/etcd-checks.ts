@@ -49,6 +49,19 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
   const client = connectEtcd(endpoint, access);
   try {
     const { version, leader, errors } = await client.maintenance.status();
+    // The status of a learner says so only to newer clients; a read shows it to all.
+    const refusal = await client.kv.range({ key: Buffer.from('/') }).then(
+      () => undefined,
+      (error: unknown) => etcdError('range', error).details.failure,
+    );
+    if (refusal === 'learner') {
+      const check = warning(
+        name,
+        `etcd ${version} is a learner and serves no reads`,
+        'Promote it: etcdctl member promote',
+      );
+      return { endpoint, check, answers: false, isAway: true };
+    }
     return { endpoint, check: statusCheck(name, version, leader, errors), answers: true, isAway: false };
   } catch (error) {
     const failure = etcdError('status', error);
@@ -132,6 +145,13 @@ async function permission(
   return failed(name, `permission denied for ${denied.join(', ')}`, `${grant} (and the roots of views)`);
 }
 
+const realmCheck = (by: string, theirs: string, ours: string): Check =>
+  warning(
+    'owner',
+    `${by} publishes in realm ${theirs}, and this configuration has ${ours}`,
+    'Give commands the configuration of the agent: --config, DISCOVER_CONFIG or /etc/discover/config.json',
+  );
+
 async function ownerCheck(registry: EtcdRegistry, layout: Layout, host: Config['host']): Promise<Check> {
   const name = 'owner';
   const start = 'Start discover on this host';
@@ -147,6 +167,7 @@ async function ownerCheck(registry: EtcdRegistry, layout: Layout, host: Config['
     if (record?.released) return warning(name, `${by} has stopped: keys go in ${ttlSeconds} s`, start);
     const liveness = livenessOf(record?.process);
     if (liveness === 'gone') return warning(name, `${by}: its process is gone, keys go in ${ttlSeconds} s`, start);
+    if (record?.realm !== undefined && record.realm !== host.realm) return realmCheck(by, record.realm, host.realm);
     const seen = `${by}, ${liveness === 'alive' ? `alive here as process ${record?.process?.pid}` : `lease for ${ttlSeconds} s`}`;
     return record !== undefined && record.ip !== host.ip
       ? warning(name, `${seen}, which is not ${host.ip}`, 'If that is another machine, give each a host.id of its own')

@@ -5,7 +5,7 @@
  */
 import { command, shellOutput } from './command.ts';
 import { assignments, json, variable } from './print.ts';
-import { addressOf, choice, connect, describe, queryOf, serviceNames } from './services.ts';
+import { addressOf, choice, connect, describe, queryOf, serviceNames, shellName } from './services.ts';
 
 export const get = command({
   options: { ...choice, output: shellOutput },
@@ -17,7 +17,7 @@ export const get = command({
     const instance = await client.pick(service, queryOf(flags));
     if (instance === undefined) return 1;
     const { protocol, address, port, url } = instance;
-    const name = variable(service);
+    const name = variable(shellName(service));
     const parts = { URL: url, ADDRESS: addressOf(instance), PROTOCOL: protocol, HOST: address, PORT: port };
     if (flags.output === 'json') io.write(json({ name: service, ...describe(instance) }));
     else if (flags.output === 'env')

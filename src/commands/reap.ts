@@ -20,13 +20,13 @@ const options = {
   source: {
     type: 'string',
     choices: ['lease', 'ec2', 'file', 'stdin'],
-    description: 'What tells which hosts live (ec2 where the file has accounts or regions, else lease)',
+    description: 'Source of the living hosts (ec2 if the file has accounts or regions, else lease)',
   },
   file: { type: 'string', description: 'For --source file: one host id a line, or a JSON array of them' },
-  'dry-run': { type: 'boolean', description: 'Only print what would go; --no-dry-run deletes it (true)' },
-  force: { type: 'list', description: 'Hosts to delete the keys of whether or not they live' },
-  'max-percent': { type: 'integer', max: 100, description: 'Refuse if more of the hosts would go (20)' },
-  'allow-empty': { type: 'boolean', description: 'Believe that no host lives (false)' },
+  'dry-run': { type: 'boolean', description: 'Only print what would be deleted; --no-dry-run deletes it (true)' },
+  force: { type: 'list', description: 'Hosts whose keys are deleted even if they live' },
+  'max-percent': { type: 'integer', max: 100, description: 'Refuse to delete more than this share of the hosts (20)' },
+  'allow-empty': { type: 'boolean', description: 'Accept a list without a living host (false)' },
   output,
 } as const;
 

@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
-import { type Io, warnOf } from './command.ts';
+import type { Failure } from '../errors.ts';
+import type { EtcdAccess } from '../etcd/connect.ts';
+import { type Io, tellingOfWait, warnOf } from './command.ts';
 import { assignments, json, table } from './print.ts';
 
 export const choice = {
@@ -14,8 +16,38 @@ export const choice = {
 export async function connect(sources: Sources, io: Io): Promise<DiscoverClient> {
   const { etcd, warnings } = resolveEtcd(readSources(sources));
   warnOf(warnings, io);
+  const what = `etcd at ${etcd.endpoints.join(', ')}`;
+  await tellingOfWait(what, io, refuseDeadEndpoints(etcd));
   const { DiscoverClient } = await import('../client/index.ts');
   return new DiscoverClient(etcd);
+}
+
+/** What no waiting mends, unlike a server that is slow or starts. */
+const lasting: ReadonlySet<Failure | undefined> = new Set([
+  'connection-refused',
+  'name-unknown',
+  'certificate',
+  'tls-unspoken',
+] as const);
+
+/** The client waits ten seconds for etcd to answer; where every endpoint refuses, a person should know at once. */
+async function refuseDeadEndpoints(etcd: EtcdAccess): Promise<void> {
+  const { connectEtcd, etcdError } = await import('../etcd/connect.ts');
+  const failures = await Promise.all(
+    etcd.endpoints.map(async (endpoint) => {
+      const client = connectEtcd(endpoint, etcd);
+      try {
+        await client.maintenance.status();
+        return undefined;
+      } catch (error) {
+        return etcdError(`at ${endpoint}`, error);
+      } finally {
+        client.close();
+      }
+    }),
+  );
+  const [first] = failures;
+  if (first && failures.every((failure) => lasting.has(failure?.details.failure))) throw first;
 }
 
 export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Query => ({
@@ -49,6 +81,9 @@ export const describe = ({ realm, host, containerId, protocol, address, port, ur
   ...{ realm, host, containerId, protocol, address, port, url, key },
 });
 
+/** With a prefix of its own: a service called `path` must not set PATH. */
+export const shellName = (service: string): string => `discovered_${service}`;
+
 export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];
 
 export function print(services: Services, as: 'table' | 'json' | 'env'): string {
@@ -56,7 +91,9 @@ export function print(services: Services, as: 'table' | 'json' | 'env'): string 
     return json(services.map(([name, instances]) => ({ name, instances: sorted(instances).map(describe) })));
   }
   if (as === 'env') {
-    return assignments(services.map(([name, instances]) => [name, sorted(instances).map(addressOf).join(' ')]));
+    return assignments(
+      services.map(([name, instances]) => [shellName(name), sorted(instances).map(addressOf).join(' ')]),
+    );
   }
   const rows = services.flatMap(([name, instances]) =>
     sorted(instances).map((one) => [name, one.realm, one.host, one.containerId, one.url]),

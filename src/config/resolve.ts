@@ -4,15 +4,15 @@
  * Of two options that say the same, the one from the higher place counts. The files named are read
  * and the machine is asked; all that is wrong, here or in the places themselves, makes one error.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
-import { configError, messageOf, type Problem } from '../errors.ts';
+import { configError, type Problem } from '../errors.ts';
 import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
-import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../layout/views.ts';
-import { type Config, endpointPattern, listenParts, optionRows, schema, shown, withoutBrackets } from './options.ts';
+import { keysPerInstance } from '../layout/views.ts';
+import { Choice, type Settled } from './choice.ts';
+import { type Config, endpointPattern, listenParts, optionRows, type schema, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
+import { viewRulesOf } from './view-rules.ts';
 
 export interface Resolved {
   readonly config: Config;
@@ -27,9 +27,10 @@ export interface Resolved {
 export async function resolveConfig(layers: Layers, machine: Machine = realMachine): Promise<Resolved> {
   const choice = new Choice(layers);
   const { workers = machine.cores <= 2 ? 1 : 2, log, ...values } = choice.values;
+  warnOfThreads(choice, workers, machine.cores);
   const docker = dockerOf(choice);
   const etcd = etcdOf(choice);
-  const views = viewsOf(choice, etcd.prefix);
+  const views = viewRulesOf(choice, etcd.prefix);
   const host = await hostOf(choice, machine);
   // What a value that is refused was meant to spare the machine is no problem of its own.
   const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
@@ -66,6 +67,19 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   return { config, origins, warnings: [...choice.warnings, ...host.warnings], effective };
 }
 
+/** An explicit number is honoured; what it costs is said once. */
+function warnOfThreads(choice: Choice, workers: number, cores: number): void {
+  const most = Math.max(1, cores - 1);
+  if (!choice.chosen.has('workers') || workers <= most) return;
+  const more = `${workers} threads are more than the ${most} that ${cores} cores have room for beside the main thread`;
+  const cost = 'under load they take CPU time from it, and changes reach etcd later';
+  choice.warnings.push({
+    path: 'workers',
+    origin: choice.origin('workers'),
+    reason: `asks for much: ${more}; ${cost}`,
+  });
+}
+
 /**
  * Where etcd is and what its keys begin with, for commands that want nothing else: this machine is asked nothing
  * and need not have an address that anybody can reach. What is wrong elsewhere is an error all the same.
@@ -86,95 +100,6 @@ export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly w
 
 function refuseAny(problems: readonly Problem[]): void {
   if (problems.length > 0) throw configError('the configuration', problems);
-}
-
-/** The options as they are once nulls, which mean unset, are left out. */
-type Settled<T> = {
-  [K in keyof T]: T[K] extends Readonly<Record<string, unknown>> ? Settled<T[K]> : Exclude<T[K], null>;
-};
-
-/** What was chosen, with the questions that options ask about each other. A bad value counts as unset meanwhile. */
-class Choice {
-  readonly problems: Problem[];
-  readonly warnings: Problem[];
-  readonly values: Settled<z.output<typeof schema>>;
-  readonly chosen: Layers['chosen'];
-
-  constructor({ chosen, problems, warnings }: Layers) {
-    this.chosen = chosen;
-    this.problems = [...problems];
-    this.warnings = [...warnings];
-    const tree: Record<string, unknown> = {};
-    for (const [path, { value }] of chosen) put(tree, path.split('.'), value);
-    this.values = schema.parse(tree) as Settled<z.output<typeof schema>>;
-  }
-
-  origin(path: string, otherwise = 'default'): string {
-    return this.chosen.get(path)?.origin ?? otherwise;
-  }
-
-  /** Whether `path` counts and not its `rivals`: so if it is set no lower than they are, or none is set. */
-  prefers(path: string, ...rivals: string[]): boolean {
-    const rank = (name: string): number => this.chosen.get(name)?.rank ?? Infinity;
-    const isPreferred = rank(path) <= Math.min(...rivals.map(rank));
-    const named = (names: string[]): string =>
-      names.flatMap((name) => (this.chosen.has(name) ? `${name} (${this.origin(name)})` : [])).join(' and ');
-    const [counts, ignored] = isPreferred ? [[path], rivals] : [rivals, [path]];
-    if (named(counts) && named(ignored)) {
-      this.warnings.push({ path: named(ignored), reason: `ignored in favour of ${named(counts)}` });
-    }
-    return isPreferred;
-  }
-
-  refuse(path: string, reason: string, got?: string): void {
-    this.problems.push({ path, origin: this.origin(path), reason, got });
-  }
-
-  read(path: string, name: string | undefined): Buffer | undefined {
-    try {
-      return name === undefined ? undefined : readFileSync(name);
-    } catch (error) {
-      this.refuse(path, 'must be a file that can be read', `${shown(path, name)}: ${messageOf(error)}`);
-      return undefined;
-    }
-  }
-
-  #parses(kind: 'ca' | 'cert' | 'key', content: Buffer): boolean {
-    try {
-      return kind === 'key' ? Boolean(createPrivateKey(content)) : Boolean(new X509Certificate(content));
-    } catch {
-      return false;
-    }
-  }
-
-  /** The files of one `tls` group; undefined where none is set. */
-  certificates(group: 'docker' | 'etcd'): Config['etcd']['tls'] {
-    const files: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
-    for (const kind of ['ca', 'cert', 'key'] as const) {
-      const [path, name] = [`${group}.tls.${kind}`, this.values[group].tls[kind]];
-      const content = this.read(path, name);
-      if (content) files[kind] = content;
-      if (content && !this.#parses(kind, content)) {
-        const what = kind === 'key' ? 'private key without a passphrase' : 'certificate';
-        this.refuse(path, `must be a PEM file that holds a ${what}`, `"${name}"`);
-        delete files[kind];
-      }
-    }
-    if (files.cert && files.key && !new X509Certificate(files.cert).checkPrivateKey(createPrivateKey(files.key))) {
-      this.refuse(`${group}.tls.key`, `must be the key of ${group}.tls.cert`, `"${this.values[group].tls.key}"`);
-    }
-    const [ca, cert, key] = ['ca', 'cert', 'key'].map((kind) => this.chosen.has(`${group}.tls.${kind}`));
-    if (cert !== key) {
-      this.problems.push({ path: `${group}.tls.cert`, reason: `and ${group}.tls.key must be set together` });
-    }
-    return ca || cert || key ? files : undefined;
-  }
-}
-
-/** Sets one leaf of a tree. */
-export function put(tree: Record<string, unknown>, [key = '', ...rest]: string[], value: unknown): void {
-  tree[key] = rest.length === 0 ? value : (tree[key] ?? {});
-  if (rest.length > 0) put(tree[key] as Record<string, unknown>, rest, value);
 }
 
 function dockerOf(choice: Choice): Config['docker'] {
@@ -221,28 +146,6 @@ function etcdOf(choice: Choice): Config['etcd'] {
 function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
   const parts = listen === undefined ? undefined : listenParts(listen);
   return parts ? { http: { listen: parts, hosts } } : {};
-}
-
-function viewsOf(choice: Choice, prefix: string): Rule[] {
-  const { custom = [], ...roots } = choice.values.views;
-  const rules: Rule[] = [];
-  const add = (path: string, given: string, make: () => Rule[]) => {
-    try {
-      for (const rule of make()) {
-        checkRule(rule, prefix);
-        if (rules.some(({ key }) => key === rule.key)) throw new Error('must be unlike the keys of other views');
-        rules.push(rule);
-      }
-    } catch (error) {
-      choice.refuse(path, messageOf(error), JSON.stringify(given));
-    }
-  };
-  for (const [name, preset] of Object.entries(presets)) {
-    const root = roots[name as keyof typeof presets];
-    if (root !== undefined) add(`views.${name}`, root, () => preset(root));
-  }
-  for (const text of custom) add('views.custom', text, () => [customRule(text)]);
-  return rules;
 }
 
 function passwordOf(choice: Choice): string | undefined {

@@ -1,6 +1,7 @@
 /**
  * The places that set options, highest first: the command line (or the options that a program gives),
- * DISCOVER_*, the variables of docker and etcdctl, those of the original, the file.
+ * DISCOVER_*, the variables of docker and etcdctl, those of the original, the file. Where none is named, the program
+ * reads `/etc/discover/config.json`, so that commands and the agent use the same.
  *
  * Every value is checked by its rule where it is found, an outvoted one too. A variable that is just
  * `DISCOVER` is not configuration: with it, discover's own container advertises itself.
@@ -32,18 +33,22 @@ export interface Sources {
   readonly env?: NodeJS.ProcessEnv;
   /** The path of the file; else the environment may name one. */
   readonly file?: string | undefined;
+  /** The file that is read where none is named, if it exists. */
+  readonly systemFile?: string | undefined;
   /** What a file may hold beside the options. */
   readonly others?: readonly string[];
 }
 
 /** Gathers what is set, and where. Problems wait for `resolveConfig`, which reports all of them. */
-export function readSources({ options = {}, argv = {}, env = {}, file, others = [] }: Sources): Layers {
-  const path = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
+export function readSources(sources: Sources): Layers {
+  const { options = {}, argv = {}, env = {}, file, systemFile, others = [] } = sources;
+  const named = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
+  const path = named ?? (systemFile !== undefined && existsSync(systemFile) ? systemFile : undefined);
   const layers: Layers = { chosen: new Map(), warnings: [], problems: [], others: new Map(), file: path };
   addTree(layers, options, { origin: 'options', rank: 0 });
   addTree(layers, argv, { origin: 'command line', rank: 0 }, true);
   addEnvironment(layers, env);
-  if (path !== undefined) addFile(layers, path, others);
+  if (path !== undefined) addFile(layers, path, others, named === undefined);
   return layers;
 }
 
@@ -66,7 +71,7 @@ function addTree(layers: Layers, tree: object, place: Place, isText = false, par
 
 const isTree = (value: unknown): value is object => value instanceof Object && !Array.isArray(value);
 
-function addFile(layers: Layers, path: string, others: readonly string[]): void {
+function addFile(layers: Layers, path: string, others: readonly string[], isUnasked: boolean): void {
   const origin = `file ${path}`;
   let content = '';
   try {
@@ -79,6 +84,11 @@ function addFile(layers: Layers, path: string, others: readonly string[]): void 
       addTree(layers, Object.fromEntries(options), { origin, rank: 4 });
     } else layers.problems.push({ path: origin, reason: 'must hold a JSON object' });
   } catch (error) {
+    // It may be the agent's alone: other users' commands work without it.
+    if (isUnasked && error instanceof Error && 'code' in error && error.code === 'EACCES') {
+      layers.warnings.push({ path: origin, reason: 'is not read: permission denied' });
+      return;
+    }
     // The text of a syntax error quotes the file, and the file may hold a password.
     const at = /position (\d+)/.exec(messageOf(error))?.[1];
     const where = at ? ` from line ${content.slice(0, Number(at)).split('\n').length} on` : '';

@@ -92,6 +92,7 @@ const failures: readonly (readonly [said: RegExp, failure: Failure])[] = [
   [/user name is empty/, 'authentication-missing'],
   [/permission denied/, 'permission-denied'],
   [/space exceeded/, 'out-of-space'],
+  [/not supported for learner/, 'learner'],
   [/ECONNREFUSED/, 'connection-refused'],
   [/ENOTFOUND/, 'name-unknown'],
   [/deadline exceeded/i, 'timeout'],

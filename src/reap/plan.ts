@@ -61,10 +61,10 @@ function refusalOf(reaped: readonly Reaped[], hosts: number, alive: number, wish
   if (reaped.length === 0) return undefined;
   if (alive === 0 && !wish.allowEmpty) {
     const who = wish.living === undefined ? 'no host holds a lease' : 'the list of living hosts is empty';
-    return `${who}: if that is true, say --allow-empty`;
+    return `${who}: pass --allow-empty to confirm`;
   }
   const count = reaped.filter(({ why }) => why !== 'forced').length;
   const limit = Math.ceil((hosts * wish.maxPercent) / 100);
   if (count <= limit) return undefined;
-  return `${count} of ${hosts} hosts would go and --max-percent ${wish.maxPercent} lets ${limit}: raise it if that is right`;
+  return `${count} of ${hosts} hosts would go, the limit of --max-percent ${wish.maxPercent} is ${limit}: raise it to proceed`;
 }

@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { put } from '../../src/config/choice.ts';
 import { describeConfig, redacted } from '../../src/config/describe.ts';
 import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
-import { put, type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
+import { type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
 import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
@@ -255,6 +256,58 @@ describe('the environment', () => {
   test('a text that looks like a number stays the text it is', async () => {
     const { host } = await configOf({ env: { DISCOVER_HOST_ID: '0123', DISCOVER_HOST_REALM: '1e3' } });
     assert.deepEqual([host.id, host.realm], ['0123', '1e3']);
+  });
+
+  test('the file of the system is read where no other is named', async () => {
+    const systemFile = written('system.json', JSON.stringify({ host: { realm: 'blue' } }));
+    const file = written('named.json', JSON.stringify({ host: { id: 'h' } }));
+    const origins = (given: Given) => {
+      const { chosen } = readSources({ ...given, systemFile, file: given.file as string | undefined });
+      return [...chosen].map(([path, { origin }]) => `${path} ${origin}`);
+    };
+    assert.deepEqual(origins({}), [`host.realm file ${systemFile}`]);
+    assert.deepEqual(origins({ file }), [`host.id file ${file}`]);
+    assert.deepEqual(origins({ env: { DISCOVER_CONFIG: file } }), [`host.id file ${file}`]);
+    const { problems, warnings, chosen } = readSources({ systemFile: '/nowhere/config.json' });
+    assert.deepEqual([problems, warnings, chosen.size], [[], [], 0]);
+  });
+
+  test('more threads than the cores have room for are honoured, with one warning that says what they cost', async () => {
+    const { config, warnings, origins } = await resolve({ argv: { workers: '4' } }, { ...machine, cores: 2 });
+    assert.deepEqual([config.workers, origins.get('workers')], [4, 'command line']);
+    assert.match(
+      warnings.map(problemText).join('\n'),
+      /^workers \(command line\) asks for much: 4 threads .* 2 cores .*$/,
+    );
+    for (const [workers, cores] of [
+      ['1', 1],
+      ['1', 2],
+      ['3', 4],
+      ['0', 1],
+    ] as const) {
+      assert.deepEqual((await resolve({ argv: { workers } }, { ...machine, cores })).warnings, []);
+    }
+  });
+
+  test('a view that no reader finds, or that two services share, is refused or warned of', async () => {
+    const [problem, ...more] = await problemsOf({ argv: { 'views.traefik': '/traefik' } });
+    assert.match(problem ?? '', /^views\.traefik \(command line\) must not begin with a slash.*got "\/traefik"$/);
+    assert.deepEqual(more, []);
+    const warned = async (views: object) =>
+      (await resolve({ options: { views } })).warnings.map(problemText).join('\n');
+    assert.match(await warned({ grpc: '/discover/grpc' }), /^views\.grpc \(options\) begins with a slash/);
+    const template = (key: string) => ({ custom: [`/x/${key} = {{address}}`] });
+    assert.match(
+      await warned(template('{{name}}/{{id}}')),
+      /ports and protocols .*\{\{privatePort\}\} and \{\{protocol\}\}/,
+    );
+    assert.match(
+      await warned(template('{{name}}/{{id}}-{{privatePort}}')),
+      /tell protocols .*: add \{\{protocol\}\}, got/,
+    );
+    assert.equal(await warned(template('{{name}}/{{id}}-{{privatePort}}-{{protocol:dns}}')), '');
+    assert.equal(await warned(template('{{name}}/{{index}}')), '');
+    assert.equal(await warned({ grpc: 'discover/grpc', traefik: 'traefik' }), '');
   });
 
   test('DISCOVER alone is an advertisement and not configuration', async () => {

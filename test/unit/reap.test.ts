@@ -107,10 +107,10 @@ describe('how much may go', () => {
   const cases: [hosts: [string, HostKeys][], maxPercent: number, refusal: RegExp | undefined][] = [
     [[...nine, ...gone(2)], 20, undefined],
     [[...nine, ...gone(3)], 20, undefined],
-    [[...nine, ...gone(4)], 20, /^4 of 13 hosts would go and --max-percent 20 lets 3:/],
+    [[...nine, ...gone(4)], 20, /^4 of 13 hosts would go, the limit of --max-percent 20 is 3:/],
     [[...nine, ...gone(4)], 31, undefined],
     [[...nine.slice(0, 1), ...gone(1)], 20, undefined],
-    [[...nine, ...gone(1)], 0, /^1 of 10 hosts .* lets 0:/],
+    [[...nine, ...gone(1)], 0, /^1 of 10 hosts .* is 0:/],
     [[...nine.slice(0, 1), ...gone(9)], 100, undefined],
     [nine, 0, undefined],
   ];
