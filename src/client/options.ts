@@ -30,6 +30,7 @@ export interface ClientOptions {
   readonly passwordFile?: Maybe<string>;
 }
 
+/** @internal */
 export function accessOf(options: ClientOptions): EtcdAccess & { readonly prefix: string } {
   const { ca, cert, key } = options.tls ?? {};
   const tls = {

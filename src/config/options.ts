@@ -195,8 +195,8 @@ export const schema = z.strictObject({
   }),
 });
 
-/** What a configuration file holds. All of it is optional, and null means the same as absent. */
-export type Options = z.input<typeof schema>;
+/** What the schema takes; `file-options.ts` has it written out. */
+export type SchemaInput = z.input<typeof schema>;
 
 /** The paths that are no options but hold some, such as `docker.tls`. */
 export const groups = new Set<string>();

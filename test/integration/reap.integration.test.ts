@@ -148,7 +148,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     await putLiving('i-3');
     const many = await reap(['--no-dry-run']);
     assert.equal(many.code, 65);
-    assert.match(many.err, /refused: 2 of 3 hosts would go and --max-percent 20 lets 1/);
+    assert.match(many.err, /refused: 2 of 3 hosts would go, the limit of --max-percent 20 is 1: raise it to proceed/);
     assert.match(many.out, /4 keys of 2 of 3 hosts would be deleted\n$/);
     assert.equal((await reap([])).code, 65);
     assert.equal(await etcd.revision(), revision + 1);

@@ -9,7 +9,8 @@ import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { put } from '../../src/config/choice.ts';
 import { describeConfig, redacted } from '../../src/config/describe.ts';
-import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
+import type { Options } from '../../src/config/file-options.ts';
+import { type Config, jsonSchema, optionTable, type SchemaInput } from '../../src/config/options.ts';
 import { type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
 import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
@@ -971,6 +972,21 @@ describe('secrets', () => {
       ['etcd.password'],
     );
   });
+});
+
+type Paths<Tree> = {
+  [Key in keyof Required<Tree> & string]: NonNullable<Tree[Key]> extends readonly unknown[] | string | number | boolean
+    ? Key
+    : `${Key}.${Paths<NonNullable<Tree[Key]>>}`;
+}[keyof Required<Tree> & string];
+test('the options written out for other programs are those of the schema', () => {
+  // The compiler is the test: whatever the one takes the other does, and neither has a path of its own.
+  const taken = (options: Options): SchemaInput => options;
+  const written = (options: SchemaInput): Options => options;
+  const pathOf = (path: Paths<SchemaInput>): Paths<Options> => path;
+  const backOf = (path: Paths<Options>): Paths<SchemaInput> => path;
+  assert.deepEqual(written(taken({ workers: 1 })), { workers: 1 });
+  assert.equal(backOf(pathOf('docker.tls.ca')), 'docker.tls.ca');
 });
 
 describe('printing', () => {
