@@ -21,7 +21,7 @@ export async function openWarm(options: WorldOptions): Promise<World> {
 
 export async function measureChurn(world: World, rate: number, seconds: number): Promise<Figures> {
   const meter = await startMeter(world);
-  const churned = await world.engine.churn({ rate, seconds, lifetimeMs: 1_000, survivors: 0.02 });
+  const churned = await world.engine.churn({ rate, seconds, lifetimeMs: 1_000, survivors: 0.02, unread: 'lose' });
   const settled = await world.settle();
   const figures = await meter(churned.lifecycles.length);
   const { neverSeen, publishMs, unpublishMs } = latenciesOf(churned.lifecycles, settled.changes);

@@ -49,7 +49,7 @@ export const client: Bench = {
     }
 
     await using reader = new DiscoverClient({ endpoints: etcd.endpoints });
-    await reader.resolve('nobody');
+    await reader.resolve('unknown');
     const emptyBytes = heapBytes();
     const begunMs = performance.now();
     await reader.services();

@@ -9,6 +9,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { typescript } from '../test/helpers/run.ts';
 import { batching } from './batching.bench.ts';
 import { burst } from './burst.bench.ts';
 import { churn } from './churn.bench.ts';
@@ -17,6 +18,7 @@ import { coldStart } from './cold-start.bench.ts';
 import { endpoint } from './endpoint.bench.ts';
 import { fleet } from './fleet.bench.ts';
 import { idle } from './idle.bench.ts';
+import { inspect } from './inspect.bench.ts';
 import { type Bench, subjectNames } from './lib/bench.ts';
 import type { Figures } from './lib/measure.ts';
 import { describeMachine, goalsOf, inexactOf, type Report, type Row, tableOf } from './lib/report.ts';
@@ -24,6 +26,7 @@ import { prepareSubjects } from './lib/subject.ts';
 import { mailbox } from './mailbox.bench.ts';
 import { storm } from './storm.bench.ts';
 import { throughput } from './throughput.bench.ts';
+import { transport } from './transport.bench.ts';
 import { workers } from './workers.bench.ts';
 
 const all: readonly Bench[] = [
@@ -39,6 +42,8 @@ const all: readonly Bench[] = [
   client,
   endpoint,
   fleet,
+  transport,
+  inspect,
 ];
 const names = all.map(({ name }) => name).join(', ');
 
@@ -104,11 +109,12 @@ function progress(text: string): void {
 
 async function runBench(bench: Bench, args: Arguments): Promise<Row[]> {
   const settings = { seconds: args.seconds ?? bench.seconds, workers: args.workers };
+  const repeat = Math.max(args.repeat, bench.rounds ?? 1);
   const plan = (args.points ?? bench.points).map((point) => {
     const offered = bench.subjects?.(point) ?? subjectNames;
     return { point, subjects: offered.filter((name) => args.subjects.includes(name) || !subjectNames.includes(name)) };
   });
-  const total = plan.reduce((sum, { subjects }) => sum + subjects.length, 0) * args.repeat;
+  const total = plan.reduce((sum, { subjects }) => sum + subjects.length, 0) * repeat;
   let begun = 0;
   const measure = async (point: number, subject: string): Promise<Row> => {
     progress(`${bench.name} ${++begun}/${total}: ${bench.axis} ${point}, ${subject}`);
@@ -116,7 +122,7 @@ async function runBench(bench: Bench, args: Arguments): Promise<Row[]> {
     return { point, subject, figures: await bench.measure(subject, point, settings).catch(failed) };
   };
   const rows: Row[] = [];
-  for (const { point, subjects } of Array.from({ length: args.repeat }, () => plan).flat()) {
+  for (const { point, subjects } of Array.from({ length: repeat }, () => plan).flat()) {
     if (bench.together) rows.push(...(await Promise.all(subjects.map((subject) => measure(point, subject)))));
     else for (const subject of subjects) rows.push(await measure(point, subject));
   }
@@ -131,7 +137,7 @@ async function measureAll(args: Arguments): Promise<Report> {
   if (args.benches.length > 1) {
     progress('how fast is the engine?');
     const rate = fileURLToPath(new URL('./engine/rate.ts', import.meta.url));
-    about.engine = execFileSync(process.execPath, ['--import', import.meta.resolve('tsx'), rate], {
+    about.engine = execFileSync(process.execPath, [...typescript, rate], {
       encoding: 'utf8',
     }).trim();
     progress('');
@@ -143,6 +149,7 @@ async function measureAll(args: Arguments): Promise<Report> {
     const rows = await runBench(bench, args);
     report.benches.push({ name: bench.name, rows });
     console.log(tableOf(bench, rows));
+    if (bench.conclude) console.log(`${bench.conclude(rows)}\n`);
     // After each, so that what was measured is kept whatever becomes of the rest.
     if (args.json) writeFileSync(args.json, `${JSON.stringify(report, undefined, 2)}\n`);
   }

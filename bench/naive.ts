@@ -4,7 +4,7 @@
  *   node naive.js SOCKET ETCD-ENDPOINT HOST-ID HOST-IP
  *
  * Every start is inspected and each of its keys put by itself; at a death the record is read and what
- * it names deleted, key by key. Nobody waits for anybody: a death overtakes the inspect of its start,
+ * it names deleted, key by key. No step waits for another: a death overtakes the inspect of its start,
  * and what is lost stays lost. The faults are the algorithm's; that it read one event per chunk is
  * not taken over, and neither are its libraries.
  */

@@ -5,29 +5,35 @@
  *                  └──────────────────────►│            ▲
  *                                        ledger ◄─ lease keeper
  *
- * Started at the sink and stopped at the source, so that nobody is ever told anything by a part whose
- * listener is not there.
+ * The actors are declared at the sink first, so they start at the sink and stop at the source: a part is never told
+ * anything after its own listener has stopped.
  */
 
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import type { Ref } from './actor/actor.ts';
+import type { ChildSpec, Ref } from './actor/actor.ts';
 import { type Clock, sleep, systemClock } from './actor/clock.ts';
+import { deferred } from './actor/deferred.ts';
 import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
 import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
-import { type Docker, DockerClient } from './docker/docker.ts';
+import type { ContainerId } from './container/container.ts';
+import { type Docker, DockerClient, type EngineInfo } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
 import { EtcdRegistry } from './etcd/cluster.ts';
 import { metered } from './etcd/metered.ts';
 import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
+import { type Health, healthOf } from './health.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
 import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
+import { ourValue } from './layout/held.ts';
 import { type Layout, layoutOf } from './layout/keys.ts';
 import type { ProcessIdentity } from './layout/owner.ts';
 import { keyMatcher, viewsOf } from './layout/views.ts';
-import type { InspectionRequest, Observation } from './lifecycle/observation.ts';
+import type { InspectionRequest, ReconcilerMessage } from './lifecycle/observation.ts';
+import { Sequence } from './lifecycle/sequence.ts';
+import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Conditions } from './reconcile/conditions.ts';
@@ -55,6 +61,8 @@ export interface AgentState {
   readonly isListed: boolean;
   /** Undefined while this process does not write for its host. */
   readonly leaseRemainingSeconds: number | undefined;
+  /** For how long the container that has waited longest is not in etcd as it should be; 0 where all are. */
+  readonly oldestUnsettledSeconds: number;
   readonly mailboxes: Supervisor['mailboxes'];
   readonly pool: PoolUsage;
 }
@@ -92,7 +100,9 @@ export interface Parts {
 const stopTimeoutMs = 3_000;
 const settleMs = 10_000;
 const settleEveryMs = 50;
-/** Looks that came too late for their batch, beyond which no further ones are begun. */
+/** Services that a line of the log names: an advertisement can have a hundred. */
+const servicesLoggedMax = 10;
+/** Inspections that came too late for their batch, beyond which no further ones are begun. */
 const lateMax = 256;
 
 export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable {
@@ -105,197 +115,175 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** When it was built, in milliseconds since the epoch. */
   readonly startedAt: number;
   readonly #supervisor: Supervisor;
+  readonly #keeper: Ref<LeaseKeeperMessage>;
+  readonly #writer: Ref<string>;
+  readonly #reconciler: Ref<ReconcilerMessage>;
+  readonly #inspector: Ref<InspectionRequest>;
+  readonly #watcher: Ref<Resync>;
+  /** Where containers wait for their inspection. Of two requests for one container the later event counts. */
+  readonly #requests = new KeyedMailbox<InspectionRequest>(
+    (request) => request.id,
+    (older, newer) => (newer.at > older.at ? newer : older),
+  );
+  readonly #sequence = new Sequence();
+  readonly #onFatal = (error: DiscoverError): void => void this.stop(error);
+  #versionPrefix = '';
   readonly #parts: Parts;
-  readonly ledger = new Ledger();
+  readonly ledger: Ledger;
   readonly conditions = new Conditions();
+  /** What is known of each container, by its 12 digits; the reconciler's. */
+  readonly states: Map<string, State> = new Map();
   readonly #current: CurrentOwnership = { ownership: undefined };
-  readonly #started = { listed: false, held: false };
-  #end: (cause: DiscoverError | undefined) => void = () => {};
+  readonly #started = { listed: false, owned: false };
+  readonly #ended = deferred<DiscoverError | undefined>();
   #isLeaving = false;
   #lease: LeaseId | undefined;
+  /** The lease that the ledger was read under, since when, and when another one took its place. */
+  #observed: { readonly lease: LeaseId; readonly sinceMs: number; endedAt: number | undefined } | undefined;
   #idle: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(config: Config, parts: Parts) {
     super();
+    const { clock, log } = parts;
+    const { id, realm } = config.host;
     this.#parts = parts;
     this.config = config;
-    const { clock, docker, log, pool, predecessor } = parts;
-    const { metrics, ledger, conditions } = this;
-    const registry = metered(parts.registry, metrics, clock);
-    this.registry = registry;
-    this.ended = new Promise((resolve) => {
-      this.#end = resolve;
-    });
-    const onFatal = (error: DiscoverError) => void this.stop(error);
-    const supervisor = new Supervisor(clock, log, onFatal);
-    this.#supervisor = supervisor;
-
-    const { id, realm } = config.host;
-    const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
-    this.layout = layout;
     this.startedAt = clock.wall();
-    const current = this.#current;
-    const started = this.#started;
-    const onProgress = (what: 'listed' | 'held') => {
-      if (started[what]) return;
-      started[what] = true;
-      if (started.listed && started.held) this.emit('start');
-    };
-    let moment = 0;
-    const nextSequence = () => ++moment;
-    let versionPrefix = '';
-    let watcher: Ref<Resync> | undefined;
+    this.ended = this.#ended.promise;
+    this.ledger = new Ledger(() => clock.now());
+    this.registry = metered(parts.registry, this.metrics, clock);
+    this.layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
+    this.#supervisor = new Supervisor(clock, log, this.#onFatal);
+    // From the sink to the source.
+    this.#keeper = this.#supervisor.declare(this.#keeperSpec());
+    this.#writer = this.#supervisor.declare(this.#writerSpec());
+    this.#reconciler = this.#supervisor.declare(this.#reconcilerSpec());
+    this.#inspector = this.#supervisor.declare(this.#inspectorSpec());
+    this.#watcher = this.#supervisor.declare(this.#watcherSpec());
+    this.#supervisor.start();
+  }
 
-    const keeper = supervisor.start<LeaseKeeperMessage>({
+  #keeperSpec(): ChildSpec<LeaseKeeperMessage> {
+    const { config, layout, ledger, metrics, registry } = this;
+    const { clock, instance, predecessor, process } = this.#parts;
+    const { id, ip, realm } = config.host;
+    const parts = {
+      ...this.#common('lease keeper'),
+      ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
+      ttlSeconds: config.etcd.ttlSeconds,
+      onExit: () => (this.#isLeaving ? ('keep' as const) : config.host.onExit),
+      // Not before Docker has answered. That etcd has is known by then.
+      predecessor: predecessor && {
+        instance: predecessor.instance,
+        leave: async () => this.#started.listed && predecessor.leave(),
+      },
+      owner: { instance, started: new Date(clock.wall()).toISOString(), version, ip, realm, process: process.self },
+      livenessOf: process.livenessOf,
+      keyMatcher: (templates: readonly string[]) => keyMatcher(templates, id),
+      onOwned: (uncertain: readonly string[]) => this.#owned(uncertain),
+    };
+    return {
       name: 'lease keeper',
       mailbox: new FifoMailbox(),
-      // A renewal that waits for its answer must not hold up a doubt.
+      // A message changes what is owned, or starts a call that another message does not wait for.
       concurrency: 4,
       batchMax: 1,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new LeaseKeeper(
-          {
-            ...{ clock, log: log.child({ actor: 'lease keeper' }), metrics, registry, layout, ledger, current },
-            ttlSeconds: config.etcd.ttlSeconds,
-            onExit: () => (this.#isLeaving ? 'keep' : config.host.onExit),
-            // Not before its work can be done: that etcd answers is known by then, that Docker does is not.
-            predecessor: predecessor && {
-              instance: predecessor.instance,
-              leave: async () => started.listed && predecessor.leave(),
-            },
-            owner: {
-              instance: parts.instance,
-              started: new Date(clock.wall()).toISOString(),
-              version,
-              ip: config.host.ip,
-              realm,
-              process: parts.process.self,
-            },
-            livenessOf: parts.process.livenessOf,
-            keyMatcher: (templates) => keyMatcher(templates, id),
-            onOwned: (uncertain) => {
-              reconciler.tell({ kind: 'read', uncertain });
-              for (const shortId of ledger.unsettled()) writer.tell(shortId);
-              onProgress('held');
-            },
-            onFatal,
-          },
-          self,
-          signal,
-        ),
-    });
+      start: (self, signal) => new LeaseKeeper(parts, self, signal),
+    };
+  }
 
-    const writer = supervisor.start<string>({
+  #writerSpec(): ChildSpec<string> {
+    const { conditions, layout, ledger, metrics, registry } = this;
+    const parts = {
+      ...this.#common('writer'),
+      ...{ conditions, layout, ledger, metrics, registry, current: this.#current, keeper: this.#keeper },
+      operationsMax: this.#parts.operationsMax,
+      onCommitted: (changeSet: ChangeSet) => this.#committed(changeSet),
+    };
+    return {
       name: 'writer',
       mailbox: new KeyedMailbox((shortId) => shortId),
       concurrency: 1,
       batchMax: writeBatchMax,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new Writer(
-          {
-            ...{
-              clock,
-              log: log.child({ actor: 'writer' }),
-              metrics,
-              registry,
-              layout,
-              ledger,
-              conditions,
-              current,
-              keeper,
-            },
-            operationsMax: parts.operationsMax,
-            onCommitted: (changeSet) => this.#committed(changeSet, layout.nameOf),
-          },
-          self,
-          signal,
-        ),
-    });
+      start: (self, signal) => new Writer(parts, self, signal),
+    };
+  }
 
-    const reconciler = supervisor.start<Observation>({
+  #reconcilerSpec(): ChildSpec<ReconcilerMessage> {
+    const { conditions, layout, ledger, metrics, states } = this;
+    const parts = {
+      ...this.#common('reconciler'),
+      ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
+      inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0 }),
+      resync: (kind: Resync) => this.#watcher.tell(kind),
+      onListed: () => {
+        this.#reached('listed');
+        this.#keeper.tell({ kind: 'audit' });
+      },
+    };
+    return {
       name: 'reconciler',
       mailbox: new FifoMailbox(),
       concurrency: 1,
       batchMax: Number.POSITIVE_INFINITY,
       stopTimeoutMs,
-      start: (_self, signal) =>
-        new Reconciler(
-          {
-            ...{
-              clock,
-              log: log.child({ actor: 'reconciler' }),
-              metrics,
-              layout,
-              ledger,
-              conditions,
-              nextSequence,
-              writer,
-            },
-            inspect: (id) => inspector.tell({ id, at: 0 }),
-            resync: (kind) => watcher?.tell(kind),
-            onListed: () => {
-              onProgress('listed');
-              keeper.tell({ kind: 'audit' });
-            },
-          },
-          signal,
-        ),
-    });
+      start: (self, signal) => new Reconciler(parts, self, signal),
+    };
+  }
 
-    const inspectorMailbox = new KeyedMailbox<InspectionRequest>(
-      (inspect) => inspect.id,
-      (older, newer) => (newer.at > older.at ? newer : older),
-    );
-    const inspector = supervisor.start<InspectionRequest>({
+  #inspectorSpec(): ChildSpec<InspectionRequest> {
+    const { metrics } = this;
+    const { pool } = this.#parts;
+    const parts = {
+      ...this.#common('inspector'),
+      ...{ metrics, pool, sequence: this.#sequence, reconciler: this.#reconciler },
+      versionPrefix: () => this.#versionPrefix,
+    };
+    return {
       name: 'inspector',
-      mailbox: inspectorMailbox,
+      mailbox: this.#requests,
       concurrency: pool.slots,
       batchMax: inspectBatchMax,
       inFlightMax: pool.slots * inspectBatchMax + lateMax,
       stopTimeoutMs,
-      start: (self) =>
-        new Inspector(
-          {
-            clock,
-            metrics,
-            mailbox: inspectorMailbox,
-            pool,
-            nextSequence,
-            reconciler,
-            versionPrefix: () => versionPrefix,
-          },
-          self,
-        ),
-    });
+      start: (self, signal) => new Inspector(parts, self, signal),
+    };
+  }
 
-    watcher = supervisor.start<Resync>({
+  #watcherSpec(): ChildSpec<Resync> {
+    const { config, metrics } = this;
+    const { docker, pool } = this.#parts;
+    const parts = {
+      ...this.#common('watcher'),
+      ...{ metrics, docker, sequence: this.#sequence, inspector: this.#inspector, reconciler: this.#reconciler },
+      withdraw: (id: ContainerId, at: number) => this.#requests.withdraw(id, (request) => request.at <= at),
+      resyncSeconds: config.resyncSeconds,
+      list: (versionPrefix: string) => pool.list(versionPrefix),
+      onConnect: (engine: EngineInfo) => {
+        this.#versionPrefix = engine.versionPrefix;
+        this.emit('connect');
+      },
+      onFatal: this.#onFatal,
+    };
+    return {
       name: 'watcher',
       mailbox: new FifoMailbox(),
       concurrency: 1,
       batchMax: Number.POSITIVE_INFINITY,
       stopTimeoutMs,
-      start: (self, signal) =>
-        new Watcher(
-          {
-            ...{ clock, log: log.child({ actor: 'watcher' }), metrics, docker, nextSequence },
-            ...{ inspectorMailbox, inspector, reconciler, onFatal },
-            resyncSeconds: config.resyncSeconds,
-            parseList: (body) => pool.list(body),
-            onConnect: (engine) => {
-              versionPrefix = engine.versionPrefix;
-              this.emit('connect');
-            },
-          },
-          self,
-          signal,
-        ),
-    });
+      start: (self, signal) => new Watcher(parts, self, signal),
+    };
   }
 
-  /** What has to hold for readers to get the truth from etcd. */
+  #common(actor: string): { readonly clock: Clock; readonly log: Log } {
+    const { clock, log } = this.#parts;
+    return { clock, log: log.child({ actor }) };
+  }
+
+  /** What has to be true for readers to get the truth from etcd. */
   get state(): AgentState {
     const { clock, pool } = this.#parts;
     const isOwner = this.#current.ownership !== undefined;
@@ -303,9 +291,38 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       isAlive: this.#supervisor.isAlive,
       isListed: this.#started.listed,
       leaseRemainingSeconds: isOwner ? Math.max(0, (this.metrics.leaseEndsAt - clock.now()) / 1000) : undefined,
+      oldestUnsettledSeconds: this.ledger.oldestUnsettledSeconds(clock.now()),
       mailboxes: this.#supervisor.mailboxes,
       pool: pool.usage,
     };
+  }
+
+  /**
+   * Whether the ledger may be believed about etcd: the lease that it was read under has not run out by our own clock.
+   * Once it has, the keys are gone and etcd does not say so.
+   */
+  get isPublishedKnown(): boolean {
+    return (this.#remainingSeconds() ?? 0) > 0;
+  }
+
+  /** What is known of Docker, etcd and the lease. */
+  get health(): Health {
+    const { metrics, config } = this;
+    return healthOf({
+      nowMs: this.#parts.clock.wall(),
+      docker: metrics.docker,
+      engine: metrics.engine?.version,
+      isListed: this.#started.listed,
+      running: metrics.running,
+      etcd: metrics.etcd,
+      lease: {
+        isOwner: this.#current.ownership !== undefined,
+        sinceMs: this.#observed?.sinceMs,
+        remainingSeconds: this.#remainingSeconds(),
+        ttlSeconds: config.etcd.ttlSeconds,
+        cause: metrics.leaseFailure,
+      },
+    });
   }
 
   /** Names this process in the owner key. */
@@ -324,8 +341,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   }
 
   /**
-   * Resolves once nobody has anything to do and etcd holds all that is known to be right. Who is busy all the time is
-   * never seen at rest, and waited for ten seconds.
+   * Resolves once no actor has anything to do and etcd holds all that is known to be right. An agent that is busy all the
+   * time is never at rest: it is waited for ten seconds.
    */
   async settled(): Promise<void> {
     const { clock } = this.#parts;
@@ -355,7 +372,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       await this.#idle;
       await this.#parts.pool.close().catch(() => {});
       this.registry.close();
-      this.#end(cause);
+      this.#ended.resolve(cause);
     })();
     return this.#stopping;
   }
@@ -364,25 +381,61 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return this.stop();
   }
 
-  #committed({ shortId, changes }: ChangeSet, nameOf: (key: string) => string | undefined): void {
+  /** The ledger has been read under the lease that is held now. */
+  #observeLease(): void {
+    const lease = this.#current.ownership?.lease;
+    if (lease === undefined || (lease === this.#observed?.lease && this.isPublishedKnown)) return;
+    this.#observed = { lease, sinceMs: this.#parts.clock.wall(), endedAt: undefined };
+  }
+
+  /** Of the lease that the ledger was read under; negative once it has run out. */
+  #remainingSeconds(): number | undefined {
+    if (this.#observed === undefined) return undefined;
+    const { leaseEndsAt, leaseRenewed } = this.metrics;
+    const now = this.#parts.clock.now();
+    // While another lease was granted and nothing has been read under it, the one before has ended: seen now at the latest.
+    if (leaseRenewed === this.#observed.lease) this.#observed.endedAt = undefined;
+    else this.#observed.endedAt ??= now;
+    return ((this.#observed.endedAt ?? leaseEndsAt) - now) / 1000;
+  }
+
+  /** What runs has been listed, or this process writes for its host; `start` once both are true. */
+  #reached(what: 'listed' | 'owned'): void {
+    const { listed, owned } = this.#started;
+    this.#started[what] = true;
+    if (!(listed && owned) && this.#started.listed && this.#started.owned) this.emit('start');
+  }
+
+  /** This process writes for its host, and the ledger has been read. */
+  #owned(uncertain: readonly string[]): void {
+    this.#observeLease();
+    // mutant: do not tell of a reading
+    this.#reconciler.tell({ kind: 'read', uncertain });
+    // mutant: write nothing once the host is owned
+    for (const shortId of this.ledger.unsettled()) this.#writer.tell(shortId);
+    this.#reached('owned');
+  }
+
+  #committed({ shortId, changes }: ChangeSet): void {
     const services: Record<string, string> = Object.create(null);
     const addresses = new Map<string, string>();
     const held = this.ledger.observed(shortId);
     const isGone = held.size === 0;
     for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
-      const name = nameOf(key);
+      const name = this.layout.nameOf(key);
       if (name === undefined) continue;
       services[name] ??= key;
-      const url = held.get(key);
+      const url = ourValue(held.get(key));
       if (url !== undefined) addresses.set(key, url);
     }
-    const publication = { id: shortId, services, addresses };
+    const named = isGone ? Object.keys(services) : [...addresses];
+    const unnamed = named.length - servicesLoggedMax;
     this.#parts.log.info(
-      { container: shortId, services: isGone ? Object.keys(services) : [...addresses] },
+      { container: shortId, services: named.slice(0, servicesLoggedMax), ...(unnamed > 0 && { more: unnamed }) },
       isGone ? 'unpublished' : 'published',
     );
     this.metrics[isGone ? 'unpublished' : 'published']++;
-    this.emit(isGone ? 'unpublish' : 'publish', publication);
+    this.emit(isGone ? 'unpublish' : 'publish', { id: shortId, services, addresses });
   }
 }
 

@@ -1,23 +1,44 @@
 /**
- * What this machine says about itself: the address to publish and the id to publish under.
+ * The defaults of `host.ip` and `host.id`: the address to publish and the name of this host.
  *
- * Both are guessed only from what stays true over a restart and can be reached from outside;
- * where that is not to be had, the answer is a problem that lists the choices, never a loopback
- * address. No packet leaves the machine unless its firmware says that it is EC2.
+ * Both come only from facts that survive a restart. The address has to be reachable from outside: it is the one from
+ * which the kernel sends along the default route. Without such facts the result is a problem that lists the choices, and
+ * never a loopback address. No packet leaves the machine unless its firmware says that it is EC2.
  */
+import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, hostname, type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { messageOf, type Problem } from './errors.ts';
 
-/** Where the facts come from; tests bring their own. */
+/** The source of the facts; tests bring their own. */
 export interface Machine {
   readonly cores: number;
   readonly hostname: string;
-  /** Where EC2 answers for its instances. */
+  /** The URL of EC2's metadata service. */
   readonly metadataUrl: string;
   interfaces(): NodeJS.Dict<NetworkInterfaceInfo[]>;
+  /** The address from which the kernel would send along the default route; undefined where there is none. Sends nothing. */
+  sourceAddress(family: Family): Promise<string | undefined>;
   /** The text of a small file, undefined where it cannot be read. */
   read(path: string): string | undefined;
+}
+
+type Family = 'IPv4' | 'IPv6';
+
+/** Addresses for documentation, which no machine has: only the default route leads there. */
+const elsewhere = { IPv4: '192.0.2.1', IPv6: '2001:db8::1' } as const;
+
+/** Connecting a UDP socket looks up the route and sends nothing. */
+function sourceAddress(family: Family): Promise<string | undefined> {
+  const socket = createSocket(family === 'IPv4' ? 'udp4' : 'udp6');
+  return new Promise((resolve) => {
+    const finish = (address: string | undefined) => {
+      socket.close();
+      resolve(address);
+    };
+    socket.once('error', () => finish(undefined));
+    socket.connect(9, elsewhere[family], () => finish(socket.address().address));
+  });
 }
 
 export const realMachine: Machine = {
@@ -25,11 +46,12 @@ export const realMachine: Machine = {
   hostname: hostname(),
   metadataUrl: 'http://169.254.169.254',
   interfaces: networkInterfaces,
+  sourceAddress,
   read(path) {
     try {
       return readFileSync(path, 'utf8');
     } catch {
-      return undefined; // A file that is not there is a fact about the machine as well.
+      return undefined; // A missing file is a fact about the machine too.
     }
   },
 };
@@ -59,18 +81,25 @@ interface Notes {
 const instanceId = /^i-[0-9a-f]{8,17}$/;
 /** Loopback and link-local addresses: right here, wrong everywhere else. */
 const local = /^(127\.|169\.254\.|::1$|fe[89ab].:)/i;
-/** Interfaces that lead to containers: their addresses mean nothing outside this machine. */
-export const leadsToContainers = /^(docker\d|br-|veth|cni)/;
+/** Interfaces that lead to containers: their addresses mean nothing outside this machine. `br-lan` and `br-ex` are no such. */
+export const leadsToContainers = /^(?:docker\d+|docker_gwbridge|br-[\da-f]{12}|veth.*|cni.*|podman\d+)$/;
+
+/** Addresses of interfaces that lead to containers. */
+export function containerAddresses(machine: Machine = realMachine): string[] {
+  return Object.entries(machine.interfaces())
+    .filter(([name]) => leadsToContainers.test(name))
+    .flatMap(([, list = []]) => list.map(({ address }) => address));
+}
 
 /** The address and id of this host: as wanted, else found out. */
 export async function detectHost(wanted: WantedHost, machine: Machine = realMachine): Promise<HostFacts> {
   const notes: Notes = { warnings: [], problems: [] };
-  const [ip, ipOrigin] = findIp(wanted, machine, notes);
+  const [ip, ipOrigin] = await findIp(wanted, machine, notes);
   const [id, idOrigin] = wanted.id ? [wanted.id, 'configured'] : await findId(machine, notes);
   return { ip, id, origins: { ip: ipOrigin, id: idOrigin }, ...notes };
 }
 
-function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: Notes): Finding {
+async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: Notes): Promise<Finding> {
   if (wanted.ip) {
     if (local.test(wanted.ip))
       warnings.push({ path: 'host.ip', reason: `${wanted.ip} cannot be reached from other machines` });
@@ -80,22 +109,22 @@ function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: No
     .flatMap(([name, list = []]) => list.map((one) => ({ name, ...one })))
     .filter((one) => !one.internal && !local.test(one.address));
   const outward = usable.filter((one) => !leadsToContainers.test(one.name));
-  const first = (list: typeof usable, name: string, family: string) =>
-    list.find((one) => one.name === name && one.family === family);
-
-  const routes = defaultRoutes(machine);
-  const [list, preferred] = wanted.interface ? [usable, [wanted.interface]] : [outward, ['eth0', ...routes]];
-  let found: ReturnType<typeof first>;
-  for (const name of preferred) found ??= first(list, name, 'IPv4');
-  for (const name of wanted.interface ? preferred : routes) found ??= first(list, name, 'IPv6');
+  const [list, found] = wanted.interface
+    ? [usable, addressOf(usable, [wanted.interface])]
+    : [outward, (await towardsOthers(outward, machine)) ?? addressOf(outward, ['eth0', ...defaultRoutes(machine)])];
   if (!found) {
     const problem = wanted.interface
       ? `must be an interface that other machines can reach, got "${wanted.interface}"`
-      : 'or host.interface must be set: eth0 and the default route lead to no address that others can reach';
+      : 'or host.interface must be set: the default route and eth0 lead to no address that others can reach';
     const choices = list.map((one) => `${one.name} ${one.address}`).join(', ');
     const path = wanted.interface ? 'host.interface' : 'host.ip';
     problems.push({ path, reason: `${problem}; there is: ${choices || 'none'}` });
     return ['', ''];
+  }
+  const eth0 = wanted.interface ? undefined : addressOf(outward, ['eth0']);
+  if (eth0 && eth0.name !== found.name) {
+    const reason = `is ${found.address} of ${found.name}, where the default route leads, not ${eth0.address} of eth0: set host.interface to eth0 if others reach this host there`;
+    warnings.push({ path: 'host.ip', reason });
   }
   if (isContainer(machine)) {
     const advice = 'run discover with --network host or set host.ip';
@@ -105,7 +134,30 @@ function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: No
   return [found.address, `interface ${found.name}`];
 }
 
-/** The interface that has the address, if one of this machine does. */
+type Address = NetworkInterfaceInfo & { readonly name: string };
+
+/** The address of the first of these interfaces that has one, IPv4 before IPv6. */
+function addressOf(list: readonly Address[], names: readonly string[]): Address | undefined {
+  for (const family of ['IPv4', 'IPv6']) {
+    for (const name of names) {
+      const found = list.find((one) => one.name === name && one.family === family);
+      if (found) return found;
+    }
+  }
+  return undefined;
+}
+
+/** The address from which the kernel sends along the default route. */
+async function towardsOthers(list: readonly Address[], machine: Machine): Promise<Address | undefined> {
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    const source = await machine.sourceAddress(family);
+    const found = source && list.find(({ address }) => address === source);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** The interface of this machine that has the address, if there is one. */
 export function interfaceOf(ip: string, machine: Machine = realMachine): string | undefined {
   return Object.entries(machine.interfaces()).find(([, list = []]) => list.some(({ address }) => address === ip))?.[0];
 }
@@ -148,7 +200,7 @@ async function findId(machine: Machine, { warnings, problems }: Notes): Promise<
   return [machine.hostname, 'host name'];
 }
 
-/** The instance id by IMDSv2: a token first, then the question, one second for both. */
+/** The instance id by IMDSv2: a token first, then the query, one second for both. */
 async function askMetadata(url: string): Promise<string> {
   const signal = AbortSignal.timeout(1000);
   const ask = async (path: string, method: string, headers: Record<string, string>): Promise<string> => {

@@ -9,6 +9,7 @@ import { resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
 import { type DiscoverError, problemText } from './errors.ts';
 import { Endpoint } from './http/endpoint.ts';
+import { HttpListener } from './http/server.ts';
 import { silentLog } from './log.ts';
 
 export type { Options } from './config/file-options.ts';
@@ -67,17 +68,16 @@ export interface Log {
  *     agent.on('publish', ({ id, services }) => console.log(id, services));
  */
 export async function startAgent(options: Options = {}, { log = silentLog }: { log?: Log } = {}): Promise<Agent> {
-  const { config, warnings } = await resolveConfig(readSources({ options }));
+  const { config, warnings, notes } = await resolveConfig(readSources({ options }));
   for (const warning of warnings) log.warn({}, problemText(warning));
+  for (const note of notes) log.info({}, note);
+  // Before the agent exists: if it cannot listen, it claims nothing.
+  const listener = config.http && (await HttpListener.open(config.http.listen));
   const agent = createAgent(config, { log });
-  if (config.http !== undefined) {
-    try {
-      const endpoint = await Endpoint.open(config.http, agent, log);
-      void agent.ended.then(() => endpoint.close());
-    } catch (error) {
-      await agent.stop();
-      throw error;
-    }
+  if (config.http !== undefined && listener !== undefined) {
+    const endpoint = new Endpoint(listener, config.http.hosts, agent);
+    log.info({ listen: listener.name }, 'answering over HTTP');
+    void agent.ended.then(() => endpoint.close()).then(() => listener.close());
   }
   return agent;
 }

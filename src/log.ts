@@ -1,15 +1,13 @@
 /**
- * Logging: JSON lines, or readable ones on a terminal, and restraint about trouble that repeats.
+ * Logging: JSON lines, or readable text on a terminal.
  *
- * Foreign text (names, entries, error texts of servers) only ever goes into fields, where JSON
- * escapes it, never into a message. Environment values, credentials and whole documents are never
- * handed to a log at all.
+ * Foreign text (names, entries, error texts of servers) only goes into fields, where JSON escapes it, and never into a
+ * message. Environment values, credentials and whole documents are never logged.
  */
 
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pino } from 'pino';
-import type { Clock } from './actor/clock.ts';
 import { DiscoverError, messageOf } from './errors.ts';
 
 type Write = (fields: Record<string, unknown>, message: string) => void;
@@ -26,18 +24,18 @@ export interface LogSink {
   readonly log: Log;
   /** Opens the log file again, after a rotation moved it away. */
   reopen(): void;
-  /** Writes out what is buffered; for the last moment of the process. */
+  /** Writes the buffered lines; for the last moment of the process. */
   flush(): void;
-  /** Writes out what is buffered and lets go of the file; what is logged later is lost. */
+  /** Writes the buffered lines and closes the file. Later lines are lost. */
   close(): void;
 }
 
-/** How long a line may wait for others to be written out with it. */
+/** How long a line may wait for others, so that they are written together. */
 const gatherMs = 50;
 
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {}, child: () => silentLog };
 
-/** A log to `file`, else to standard output: readable there when it is a terminal. */
+/** A log to `file`, else to standard output; readable text if that is a terminal. */
 export async function openLog(options: {
   level: 'error' | 'info' | 'debug' | 'trace';
   file?: string;
@@ -54,10 +52,10 @@ export async function openLog(options: {
     return { log, reopen() {}, flush() {}, close() {} };
   }
   if (options.file !== undefined) closeSync(openForAppending(options.file));
-  // 4 MiB: a reader that stalls costs log lines, never memory. A closed pipe must not end the process.
+  // 4 MiB: a reader that stalls costs log lines and no more memory. A closed pipe must not end the process.
   const destination = pino.destination({ dest: options.file ?? 1, sync: false, maxLength: 4 << 20 });
   destination.on('error', () => {});
-  // A write of its own for each line costs a busy host more than making the line does.
+  // One write for each line costs a busy host more than formatting the line.
   let lines = '';
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -84,7 +82,7 @@ export async function openLog(options: {
         writeOut();
         destination.flushSync();
       } catch {
-        // Not yet open, or the reader is gone: there is nobody left to tell.
+        // The destination is not open yet, or its reader is gone.
       }
     },
     close() {
@@ -96,7 +94,7 @@ export async function openLog(options: {
   };
 }
 
-/** A log that cannot be written is a mistake of configuration, and best known at once. */
+/** A log that cannot be written is a mistake in the configuration, so it is reported at the start. */
 function openForAppending(file: string): number {
   try {
     mkdirSync(dirname(file), { recursive: true });
@@ -106,44 +104,5 @@ function openForAppending(file: string): number {
       'CONFIG_INVALID',
       `log: must be a file that can be written, got "${file}": ${messageOf(error)}`,
     );
-  }
-}
-
-/**
- * One kind of trouble that may repeat for hours: a warning when it begins, one a minute while it
- * lasts, with the count of failures, and a line when it is over.
- */
-export class OutageLog {
-  readonly #clock: Clock;
-  readonly #log: Log;
-  readonly #what: string;
-  #failures = 0;
-  #beganAt = 0;
-  #warnedAt = 0;
-
-  /** `what` completes the log messages: "docker unavailable". */
-  constructor(clock: Clock, log: Log, what: string) {
-    this.#clock = clock;
-    this.#log = log;
-    this.#what = what;
-  }
-
-  get lasts(): boolean {
-    return this.#failures > 0;
-  }
-
-  failed(error: unknown, fields: Record<string, unknown> = {}): void {
-    const now = this.#clock.now();
-    if (this.#failures++ === 0) this.#beganAt = now;
-    else if (now - this.#warnedAt < 60_000) return;
-    this.#warnedAt = now;
-    this.#log.warn({ ...fields, error: messageOf(error), failures: this.#failures }, this.#what);
-  }
-
-  over(): void {
-    if (this.#failures === 0) return;
-    const seconds = Math.round((this.#clock.now() - this.#beganAt) / 100) / 10;
-    this.#log.info({ failures: this.#failures, seconds }, `${this.#what}: over`);
-    this.#failures = 0;
   }
 }

@@ -1,16 +1,18 @@
 /**
- * Everything that is counted, at zero from the start, so that absence never looks like silence.
- * Plain numbers on one object: who counts adds one, who reports reads. Who serves them to Prometheus
- * is `http/prometheus.ts`, which is loaded only where that is asked for.
+ * All counters of the agent, at zero from the start, so that a missing series is never mistaken for silence.
+ *
+ * They are plain numbers on one object: the parts of the agent add to them, and reports read them.
+ * `http/prometheus.ts` serves them to Prometheus; it is loaded only if `http.listen` is set.
  */
 
 import { type RefusalCode, refusalCodes } from './container/refusals.ts';
+import { Connection } from './health.ts';
 
-/** How often something took at most so long. */
+/** Durations, counted by upper bounds. */
 export class Histogram {
-  /** In seconds, growing; what is above the last is counted in `count` alone. */
+  /** In seconds, ascending. A longer duration than the last bound is counted only in `count`. */
   readonly bounds: readonly number[];
-  /** Per bound: observations at most as large, and larger than the bound before. */
+  /** For each bound: observations up to it and above the bound before. */
   readonly counts: number[];
   count = 0;
   sumSeconds = 0;
@@ -21,7 +23,7 @@ export class Histogram {
   }
 
   observe(seconds: number): void {
-    // A clock that was set back is no latency.
+    // A clock that was set back gives no latency.
     const value = Math.max(0, seconds);
     this.count++;
     this.sumSeconds += value;
@@ -30,7 +32,7 @@ export class Histogram {
     if (index < this.counts.length) this.counts[index] = (this.counts[index] as number) + 1;
   }
 
-  /** For each bound, how many took no longer. */
+  /** For each bound, the number of observations up to it. */
   cumulative(): [leSeconds: number, count: number][] {
     let below = 0;
     return this.bounds.map((bound, index) => {
@@ -39,31 +41,31 @@ export class Histogram {
     });
   }
 
-  /** For a line of a log. */
+  /** For a log line. */
   toJSON(): object {
     return { count: this.count, sumSeconds: this.sumSeconds };
   }
 }
 
 export type EtcdOperation = 'owner' | 'grant' | 'keep_alive' | 'lease' | 'claim' | 'read' | 'commit' | 'revoke';
-export type StreamEnd = 'ended' | 'failed' | 'renewed' | 'stalled' | 'unreadable' | 'list';
+export type StreamEnd = 'ended' | 'failed' | 'renewed' | 'stalled' | 'unreadable' | 'list' | 'silent';
 type Counts<Label extends string> = Record<Label, number>;
 
 export interface Metrics {
-  /** Container and network events that asked for something, by what they said. */
+  /** Container and network events that led to work, by their meaning. */
   events: Counts<'start' | 'stop' | 'network'>;
-  /** Of the newest event, by the engine's clock, in seconds since the epoch; 0 before the first. */
+  /** Time of the newest event, by the engine's clock, in seconds since the epoch; 0 before the first. */
   lastEventAt: number;
-  /** A stream is open, and what runs has been listed since. */
-  dockerConnected: boolean;
+  /** Up: a stream is open, and what runs has been listed since. */
+  readonly docker: Connection;
   engine: { readonly version: string; readonly api: string } | undefined;
-  /** Event streams opened, and why those that are over have ended. */
+  /** Event streams that were opened, and the reasons of their ends. */
   streams: number;
   streamEnds: Counts<StreamEnd>;
-  /** Lists that were asked for at a new stream, and later: complete ones, and those that failed. */
+  /** Lists at a new stream, and later ones; complete and failed. */
   lists: Record<'connect' | 'resync', Counts<'ok' | 'failed'>>;
   listSeconds: Histogram;
-  /** Containers inspected, and how many of those looks failed. */
+  /** Inspections, and how many of them failed. */
   inspections: number;
   inspectionsFailed: number;
   /** Tasks given to the pool, and how long they took. */
@@ -76,20 +78,24 @@ export interface Metrics {
   /** Transactions committed, and the puts and deletes in them. */
   transactions: number;
   operations: Counts<'put' | 'delete'>;
-  /** Containers that have appeared in etcd or changed there, and that have gone. */
+  /** Commits that published or changed a container, and commits that removed one. */
   published: number;
   unpublished: number;
   /** From the engine's event to the commit that answers it. */
   publishSeconds: Histogram;
-  /** Calls of etcd by what became of them; whether the last one had an answer. */
-  etcdConnected: boolean;
+  /** Up: the last call had an answer, if only a refusal. */
+  readonly etcd: Connection;
+  /** Calls of etcd by their outcome. */
   etcdCalls: Record<EtcdOperation, Counts<'ok' | 'refused' | 'unavailable'> & { readonly seconds: Histogram }>;
-  /** Claims of the owner key: one at the start, one after each doubt. */
+  /** Claims of the owner key: one at the start, and one each time that ownership is verified. */
   claims: number;
-  /** When the lease ends unless it is renewed, in milliseconds of the agent's clock. */
+  /** The lease that was granted or renewed last, and when it ends unless renewed, in milliseconds of the agent's clock. */
+  leaseRenewed: string | undefined;
   leaseEndsAt: number;
+  /** Why the last call for the lease or the owner key failed; undefined since one of them has succeeded. */
+  leaseFailure: string | undefined;
   leasesLost: number;
-  /** Comparisons with etcd that found something other than what was written. */
+  /** Audits that found something else than what was written. */
   drift: Counts<'lease' | 'owner' | 'keys'>;
   /** Containers whose changes etcd refuses. */
   quarantined: number;
@@ -105,10 +111,10 @@ export function createMetrics(): Metrics {
   return {
     events: { start: 0, stop: 0, network: 0 },
     lastEventAt: 0,
-    dockerConnected: false,
+    docker: new Connection(),
     engine: undefined,
     streams: 0,
-    streamEnds: { ended: 0, failed: 0, renewed: 0, stalled: 0, unreadable: 0, list: 0 },
+    streamEnds: { ended: 0, failed: 0, renewed: 0, stalled: 0, unreadable: 0, list: 0, silent: 0 },
     lists: { connect: { ok: 0, failed: 0 }, resync: { ok: 0, failed: 0 } },
     listSeconds: new Histogram(callBounds),
     inspections: 0,
@@ -122,7 +128,7 @@ export function createMetrics(): Metrics {
     published: 0,
     unpublished: 0,
     publishSeconds: new Histogram(latencyBounds),
-    etcdConnected: false,
+    etcd: new Connection(),
     etcdCalls: {
       owner: calls(),
       grant: calls(),
@@ -134,7 +140,9 @@ export function createMetrics(): Metrics {
       revoke: calls(),
     },
     claims: 0,
+    leaseRenewed: undefined,
     leaseEndsAt: 0,
+    leaseFailure: undefined,
     leasesLost: 0,
     drift: { lease: 0, owner: 0, keys: 0 },
     quarantined: 0,
@@ -146,7 +154,7 @@ function countsOf<Label extends string>(labels: readonly Label[]): Counts<Label>
   return Object.fromEntries(labels.map((label) => [label, 0])) as Counts<Label>;
 }
 
-/** All labels of a count together. */
+/** The sum over all labels of a count. */
 export function total(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

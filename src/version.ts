@@ -1,15 +1,15 @@
-/** Which discover this is: the version of this package, as its package.json says, and the commit; and where it lies. */
+/** Version, build revision and paths of this package. */
 
 import { readFileSync } from 'node:fs';
 
-/** A file of this package: from `src` it is as far away as from what is built. */
+/** A file of this package. The path is the same from `src` and from `dist`. */
 export function inPackage(file: string): URL {
   return new URL(`../${file}`, import.meta.url);
 }
 
 const manifest: unknown = JSON.parse(readFileSync(inPackage('package.json'), 'utf8'));
 
-/** The commit it was built from, in 12 digits; empty where that is not known. */
+/** The commit of the build, in 12 digits; empty if it is unknown. */
 export function builtFrom(): string {
   try {
     return readFileSync(inPackage('dist/revision'), 'utf8').trim();

@@ -122,7 +122,7 @@ async function test(installed: Installed, patterns: readonly string[]): Promise<
   run('npm', ['run', '--silent', 'build'], env);
   const log = path.join(directory, 'log');
   const output = openSync(log, 'w');
-  const command = 'exec node --import tsx --test --test-reporter=spec --test-concurrency=2';
+  const command = 'exec node --import ./test/loader.mjs --test --test-reporter=spec --test-concurrency=2';
   const files = patterns.map((pattern) => `test/${pattern}`).join(' ');
   const child = spawn('sh', ['-c', `${command} ${files}`], { cwd: root, env, stdio: ['ignore', output, output] });
   closeSync(output);

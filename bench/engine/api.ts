@@ -61,6 +61,11 @@ export class Api {
     return this.#streams.size;
   }
 
+  get isAnyStreamBehind(): boolean {
+    for (const stream of this.#streams.keys()) if (stream.isBehind) return true;
+    return false;
+  }
+
   handle(method: string, target: string, reply: Reply): void {
     if (this.recording) this.requests.push(`${method} ${target}`);
     const question = target.indexOf('?');

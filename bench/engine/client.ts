@@ -34,6 +34,8 @@ export interface EngineHandle extends Commands, AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** Loaded from where it is, whatever the parent runs TypeScript with. */
+const loader = new URL('../../test/loader.mjs', import.meta.url).href;
 const stopTimeoutMs = 3_000;
 
 export async function forkEngine(options: ForkOptions = {}): Promise<EngineHandle> {
@@ -49,7 +51,7 @@ export async function forkEngine(options: ForkOptions = {}): Promise<EngineHandl
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}=${value}`]));
   const main = fileURLToPath(new URL('./main.ts', import.meta.url));
-  const child = fork(main, args, { execArgv: ['--import', import.meta.resolve('tsx')], stdio: 'inherit' });
+  const child = fork(main, args, { execArgv: ['--import', loader], stdio: 'inherit' });
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   const exited = once(child, 'exit');
   let calls = 0;

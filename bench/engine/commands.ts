@@ -43,7 +43,7 @@ export const commands = {
   snapshot: (engine: Engine): ContainerTruth[] => engine.snapshot(),
   /** Requests by kind, and what became of the event streams. */
   counts: (engine: Engine) => ({ ...engine.counts, streams: engine.streamCount, eventsLost: engine.eventsLost }),
-  /** Events of all kinds, whoever heard them. */
+  /** Events of all kinds, with or without a listener. */
   published: (engine: Engine) => engine.eventsPublished,
   /** Records the requests from now on; gives those recorded until now. */
   record: (engine: Engine, on: boolean) => {

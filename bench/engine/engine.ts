@@ -108,6 +108,11 @@ export class Engine extends Containers {
     return this.#api.streamCount;
   }
 
+  /** A reader is so slow that it will lose events unless the next ones wait for it. */
+  get isReaderBehind(): boolean {
+    return this.#api.isAnyStreamBehind;
+  }
+
   get eventsPublished(): number {
     return this.log.published;
   }

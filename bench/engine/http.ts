@@ -77,7 +77,7 @@ export class HttpServer {
     });
     const options: ListenOptions =
       'port' in address ? { host: '127.0.0.1', port: address.port } : { path: address.socketPath };
-    // As dockerd does: a socket left behind by a killed process is in the way and nobody's.
+    // As dockerd does: a socket left behind by a killed process is removed.
     if ('socketPath' in address && lstatSync(address.socketPath, { throwIfNoEntry: false })?.isSocket()) {
       unlinkSync(address.socketPath);
     }

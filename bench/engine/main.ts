@@ -1,7 +1,7 @@
 /**
  * The simulated engine as a process of its own.
  *
- *   node --import tsx bench/engine/main.ts --socket PATH [--port N] [--api 1.52] [--containers N]
+ *   node --import ./test/loader.mjs bench/engine/main.ts --socket PATH [--port N] [--api 1.52] [--containers N]
  *
  * Forked, it is driven over IPC (`commands.ts`, from outside `client.ts`), and it ends with the
  * process that forked it. Without `--socket` and `--port` it listens in a temporary directory. It
@@ -70,7 +70,7 @@ for (let number = 0; number < Number(args.containers); number++) engine.run(numb
 await engine.listen(socketPath ? { socketPath } : { port: Number(args.port) });
 if (process.send) {
   tell({ kind: 'ready', ...(socketPath ? { socketPath } : {}), ...(engine.port ? { port: engine.port } : {}) });
-  // Whoever forked us may have gone before there was anyone here to hear it.
+  // The parent may have ended before this listener existed.
   if (!process.connected) await end();
 } else {
   process.stdout.write(`Simulated engine (API ${args.api}) listens on ${socketPath ?? `127.0.0.1:${engine.port}`}\n`);

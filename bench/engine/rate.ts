@@ -1,5 +1,5 @@
 /**
- * How fast the simulated engine answers inspects: `node --import tsx bench/engine/rate.ts`.
+ * How fast the simulated engine answers inspects: `node --import ./test/loader.mjs bench/engine/rate.ts`.
  *
  * 16 kept-alive connections, each asking again as soon as it has its answer, from this process to
  * a forked engine. The client reads no more of an answer than its length, so that the figure is

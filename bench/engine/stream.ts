@@ -32,6 +32,11 @@ export class EventStream {
   /** Events it should have had and has not: dropped, silenced or not read. */
   lost = 0;
 
+  /** Half of what is kept for a reader waits for it: a little more, and it loses events. */
+  get isBehind(): boolean {
+    return this.#body.backlogBytes > backlogBytesMax / 2;
+  }
+
   constructor(body: ChunkedBody, options: StreamOptions) {
     this.#body = body;
     this.#options = options;

@@ -1,6 +1,7 @@
 /** What a benchmark is: one question, one axis, a measurement for each point of it and each subject. */
 import { monotonicMs } from '../engine/churn.ts';
 import type { Figures } from './measure.ts';
+import type { Row } from './report.ts';
 import type { Settled, World } from './world.ts';
 
 export const subjectNames: readonly string[] = ['discover', 'naive', 'floor'];
@@ -23,11 +24,15 @@ export interface Bench {
   readonly subjects?: (point: number) => readonly string[];
   /** All subjects at the same time, because none of them does much. */
   readonly together?: true;
-  /** Asked for by its name alone: it sets discover against nobody, and all of them together are to take ten minutes. */
+  /** Asked for by its name alone: it compares discover with no other subject, and all of them together take ten minutes. */
   readonly named?: true;
   /** Figures of the table, apart by spaces; those with a star are set against the others'. */
   readonly columns: string;
   measure(subject: string, point: number, settings: Settings): Promise<Figures>;
+  /** Least number of measurements of each, in turns. Default 1. */
+  readonly rounds?: number;
+  /** What follows from all rows, in a sentence or some. */
+  conclude?(rows: readonly Row[]): string;
   /** Lets go of what is kept from one measurement to another. */
   finish?(): Promise<void>;
 }

@@ -2,7 +2,7 @@
  * The closed loop: so many containers in flight, each stopped when its key appears, and followed by
  * another when its key has gone. How many such lives in a second?
  *
- * Whoever makes no progress for `stalledMs` is given up, replaced and counted: it is what a subject
+ * A container without progress for `stalledMs` is given up, replaced and counted: it is what a subject
  * has lost. The recorder tells of each change at once and the engine is asked in batches, so that a
  * turn of the loop itself costs a fraction of a millisecond, the same to every subject.
  */

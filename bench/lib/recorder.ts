@@ -37,9 +37,9 @@ export async function startRecorder(
   endpoint: string,
   follow?: (changes: readonly Change[]) => void,
 ): Promise<Recorder> {
-  // In a thread tsx does nothing until it is asked to.
-  const [tsx, self] = [import.meta.resolve('tsx/esm/api'), import.meta.url];
-  const thread = new Worker(`import('${tsx}').then((api) => (api.register(), import('${self}')))`, {
+  // Loaders are a thread's own.
+  const loader = new URL('../../test/loader.mjs', import.meta.url);
+  const thread = new Worker(`import('${loader}').then(() => import('${import.meta.url}'))`, {
     eval: true,
     workerData: { endpoint, follow: follow !== undefined },
   });

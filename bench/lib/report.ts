@@ -113,7 +113,7 @@ function textOf(value: number | string | undefined): string {
   return value.toFixed(Number.isInteger(value) || value >= 100 ? 0 : value >= 10 ? 1 : value < 0.1 ? 3 : 2);
 }
 
-/** Benchmark, point, figure, whose it is divided by (nobody's: the figure itself), and the bound. */
+/** Benchmark, point, figure, the subject whose figure divides it (none: the figure itself), and the bound. */
 const goals: readonly (readonly [string, number, string, string, '<=' | '>=', number])[] = [
   ['throughput', 64, 'lifecyclesPerSecond', 'naive', '>=', 10],
   ['churn', 500, 'publishP99Ms', 'naive', '<=', 1 / 20],

@@ -32,7 +32,7 @@ export interface Settled extends Deviation {
   readonly exactAtMs: number | undefined;
   /** By the engine, for a reader too slow, since the last call. */
   readonly eventsLost: number;
-  /** Why nobody should believe the rest, or empty. */
+  /** Why the other figures are not valid, or empty. */
   readonly note: string;
 }
 

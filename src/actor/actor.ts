@@ -1,22 +1,21 @@
 /**
- * The actor contract: who owns state, where messages wait, how a part is started again.
+ * The actor contract: an actor owns state, a mailbox holds its messages, a specification says how to start it again.
  *
- * An actor owns some state and is handed batches of messages, the whole of what gathered while it
- * was busy, up to `batchMax`. No actor awaits another: results come back as messages. Messages are
- * keys wherever the world can be read again, so repeating one is harmless and losing one costs no
- * more than the wait for the next resync.
+ * An actor receives its messages in batches. A batch is everything that gathered while the actor was busy, up to
+ * `batchMax`. No actor awaits another; results come back as messages. Messages are keys wherever the world can be
+ * read again. Repeating such a message is harmless, and losing one costs no more than the wait for the next resync.
  *
- * Only `agent.ts` knows who tells whom.
+ * Only `agent.ts` knows which actor tells which.
  */
 
-/** All that others hold of an actor. */
+/** The reference by which other actors reach an actor. */
 export interface Ref<Message> {
   readonly name: string;
   /** Puts the message in the mailbox. Never waits, never throws. */
   tell(message: Message): void;
 }
 
-/** What an actor holds of itself. */
+/** An actor's reference to itself. */
 export interface Self<Message> extends Ref<Message> {
   /** Ends the flight of a message that `receive` had handed back as not yet done. */
   done(message: Message): void;
@@ -26,8 +25,8 @@ export interface Self<Message> extends Ref<Message> {
 
 export interface Actor<Message> {
   /**
-   * Handles a batch. A throw is a crash: the actor is discarded and started again. What is returned
-   * is still under way: it stays in flight, without holding up the next batch, until `self.done`.
+   * Handles a batch. A throw is a crash: the supervisor discards the actor and starts it again. Messages that are
+   * returned are still under way: they stay in flight until `self.done`, without delaying the next batch.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: most actors return nothing at all
   receive(batch: readonly Message[]): void | Promise<readonly Message[] | void>;
@@ -41,6 +40,8 @@ export interface Mailbox<Message> {
   /** At most `max` messages, in the order of their turns. */
   take(max: number): Message[];
   done(message: Message): void;
+  /** Takes back the message of this key that still waits, if it is unwanted. A message in flight is not touched. */
+  withdraw?(key: string, isUnwanted: (message: Message) => boolean): void;
   /** Messages that wait. */
   readonly size: number;
   /** Messages taken and not done. */
@@ -51,7 +52,7 @@ export interface Mailbox<Message> {
 export interface ChildSpec<Message> {
   readonly name: string;
   readonly mailbox: Mailbox<Message>;
-  /** Batches handled at the same time; above 1 only over a keyed mailbox. */
+  /** Batches handled at the same time. Above 1, only a keyed mailbox keeps the messages of one key in order. */
   readonly concurrency: number;
   readonly batchMax: number;
   /** No batch is taken while this many messages are in flight. */

@@ -1,6 +1,6 @@
 /**
- * Exponential back-off with full jitter over the upper half: the n-th wait is between half and all
- * of `min(capMs, firstMs * 2^n)`, so many hosts that lost the same server do not return as one.
+ * Exponential back-off with jitter over the upper half: the n-th wait is between half and all of
+ * `min(capMs, firstMs * 2^n)`. So many hosts that lost the same server do not return at the same moment.
  */
 
 import type { Clock } from './clock.ts';
@@ -22,7 +22,7 @@ export class Backoff {
     return this.#failures;
   }
 
-  /** Counts one failure and says how many milliseconds to wait before the next try. */
+  /** Counts one failure and returns the wait before the next try, in milliseconds. */
   next(): number {
     const ceiling = Math.min(this.#capMs, this.#firstMs * 2 ** Math.min(this.#failures, 30));
     this.#failures++;

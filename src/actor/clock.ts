@@ -1,9 +1,9 @@
 /**
  * Time and chance, passed to every part that needs them.
  *
- * `now` never goes back and is what deadlines are made of; the wall clock is only for what people
- * read. Nothing under `src/` but this file, the pool threads and the clients of engine and etcd touches
- * the global timers, so a test or a simulation can own both.
+ * Deadlines use `now`, which never goes back. The wall clock is only for people. The actors use no global timer, so a
+ * test or a simulation can own their time. Global timers are left to code outside the actors: the process, the log,
+ * the HTTP endpoint, the pool threads and the clients of engine and etcd.
  */
 
 export interface Clock {
@@ -27,7 +27,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** Resolves after `ms`, or as soon as `signal` is aborted: who waits looks at the signal. */
+/** Resolves after `ms`, or as soon as `signal` is aborted. The caller has to look at the signal. */
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
@@ -42,8 +42,8 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
 }
 
 /**
- * Settles as `work` does, or rejects with what `onTimeout` returns once `ms` have passed. The work
- * itself goes on: this bounds the wait, and whoever started the work bounds the work.
+ * Settles as `work` does, or rejects with the result of `onTimeout` after `ms`. The work itself continues: this
+ * function bounds the wait, and the code that started the work has to bound the work.
  */
 export function deadline<Value>(
   clock: Clock,

@@ -1,22 +1,17 @@
 /**
  * The two mailboxes.
  *
- * `KeyedMailbox` decides when each container gets its next turn. A key waits at most once, however
- * often it is put; it is never in flight twice; and a put during its flight earns exactly one more
- * turn, at the back of the order. So work is bounded by containers, not by events, and what a turn
- * finds was read after the event that asked for it.
+ * `KeyedMailbox` decides when each container gets its next turn. A key waits at most once, however often it is put.
+ * A key is never in flight twice. A put during its flight earns exactly one more turn, at the back of the order. So
+ * work is bounded by containers and not by events, and a turn begins after the event that asked for it.
  *
- * Not here: retries. Who fails puts the key back, after its back-off.
+ * Not here: retries. The caller puts a failed key back, after its back-off.
  */
 
-import { createRequire } from 'node:module';
-import type { Queue as QueueType } from 'mnemonist';
+import { Queue } from 'mnemonist';
 import type { Mailbox } from './actor.ts';
 
-// By itself, because the whole of mnemonist takes 50 ms to load, and as an ES module there is only the whole.
-const Queue: typeof QueueType = createRequire(import.meta.url)('mnemonist/queue');
-
-/** First in, first out; every message is kept. For few messages, or many that each say something new. */
+/** First in, first out; every message is kept. For messages that are few, or that all differ. */
 export class FifoMailbox<Message> implements Mailbox<Message> {
   readonly #queue = new Queue<Message>();
   #inFlight = 0;
@@ -46,14 +41,12 @@ export class FifoMailbox<Message> implements Mailbox<Message> {
 }
 
 interface Turn<Message> {
-  /** What its next turn is for, if it has one coming. */
+  /** The message of its next turn, if it has one. */
   waiting: Message | undefined;
-  /** What it was taken for, until done. */
+  /** The message that was taken, until it is done. */
   inFlight: Message | undefined;
-  /** Holds a place in the order; may outlive `waiting` when the turn was recalled. */
+  /** The key has a place in the order. It keeps the place when its message is withdrawn. */
   queued: boolean;
-  /** When the flight under way was overtaken, on the caller's clock: its result describes the past. */
-  recalledAt: number | undefined;
 }
 
 export class KeyedMailbox<Message> implements Mailbox<Message> {
@@ -64,7 +57,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
   #size = 0;
   #inFlight = 0;
 
-  /** `merge` says what one turn is for that two messages asked for; by default the newer. */
+  /** `merge` makes one message of two that ask for the same turn; the default is the newer message. */
   constructor(
     keyOf: (message: Message) => string,
     merge: (older: Message, newer: Message) => Message = (_, newer) => newer,
@@ -85,7 +78,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     const key = this.#keyOf(message);
     let turn = this.#turns.get(key);
     if (turn === undefined) {
-      turn = { waiting: undefined, inFlight: undefined, queued: false, recalledAt: undefined };
+      turn = { waiting: undefined, inFlight: undefined, queued: false };
       this.#turns.set(key, turn);
     }
     if (turn.waiting !== undefined) {
@@ -94,6 +87,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     }
     turn.waiting = message;
     this.#size++;
+    // mutant: hand out what is in flight already
     if (turn.inFlight === undefined) this.#enqueue(key, turn);
   }
 
@@ -107,6 +101,7 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
         this.#turns.delete(key);
         continue;
       }
+      // mutant: lose a turn that waits
       batch.push(turn.waiting);
       turn.inFlight = turn.waiting;
       turn.waiting = undefined;
@@ -121,35 +116,18 @@ export class KeyedMailbox<Message> implements Mailbox<Message> {
     const turn = this.#turns.get(key);
     if (turn?.inFlight === undefined) return;
     turn.inFlight = undefined;
-    turn.recalledAt = undefined;
     this.#inFlight--;
+    // mutant (2 lines): forget what was put during a flight
     if (turn.waiting !== undefined) this.#enqueue(key, turn);
     else this.#turns.delete(key);
   }
 
-  /**
-   * Takes back the waiting turn and marks the flight under way as overtaken, each where `isOlder` says so. Of
-   * several times that overtook a flight the latest counts.
-   */
-  recall(key: string, at: number, isOlder: (message: Message) => boolean): void {
+  withdraw(key: string, isUnwanted: (message: Message) => boolean): void {
     const turn = this.#turns.get(key);
-    if (turn === undefined) return;
-    if (turn.waiting !== undefined && isOlder(turn.waiting)) {
-      turn.waiting = undefined;
-      this.#size--;
-    }
-    if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = Math.max(turn.recalledAt ?? at, at);
-  }
-
-  /** Whether the key waits or is in flight. */
-  holds(key: string): boolean {
-    const turn = this.#turns.get(key);
-    return turn !== undefined && (turn.waiting !== undefined || turn.inFlight !== undefined);
-  }
-
-  /** When the flight under way was overtaken, if it was. */
-  recalledAt(key: string): number | undefined {
-    return this.#turns.get(key)?.recalledAt;
+    // mutant: withdraw every message that waits
+    if (turn?.waiting === undefined || !isUnwanted(turn.waiting)) return;
+    turn.waiting = undefined;
+    this.#size--;
   }
 
   #enqueue(key: string, turn: Turn<Message>): void {

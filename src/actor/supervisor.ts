@@ -1,14 +1,13 @@
 /**
  * Runs actors: pumps each mailbox into its actor, and starts a crashed actor again.
  *
- * A batch that crashed its actor is handed to the next incarnation one message at a time, and a
- * message that crashes it alone is dropped with an error line: a poisoned message costs itself and
- * nothing else, and as messages are keys, the next event or resync asks again. More crashes than
- * `restartsMax` within `restartPeriodMs`, over all actors, is a bug that restarting does not mend:
- * `onFatal` is called once.
+ * When a batch crashed its actor, the next incarnation gets its messages one at a time. A message that crashes the actor
+ * alone is dropped with an error line. So a bad message costs only itself; messages are keys, and the next event or
+ * resync asks again. More crashes than `restartsMax` within `restartPeriodMs`, over all actors, are a bug that
+ * restarting cannot fix: `onFatal` is called once.
  *
- * Children are stopped in reverse order of their start: each finishes what it was told before the
- * one it tells is stopped.
+ * Children are declared first, so that they can tell each other, and started in that order. They are stopped in
+ * reverse order: each finishes its messages before the child that it tells is stopped.
  */
 
 import { DiscoverError, messageOf } from '../errors.ts';
@@ -16,6 +15,7 @@ import type { Log } from '../log.ts';
 import type { Actor, ChildSpec, Ref, Self } from './actor.ts';
 import { Backoff } from './backoff.ts';
 import { type Clock, deadline } from './clock.ts';
+import { deferred } from './deferred.ts';
 
 const restartsMax = 10;
 const restartPeriodMs = 60_000;
@@ -34,13 +34,19 @@ export class Supervisor {
     this.#onFatal = onFatal;
   }
 
-  start<Message>(spec: ChildSpec<Message>): Ref<Message> {
+  /** Makes a child. Its mailbox keeps the messages until `start`. */
+  declare<Message>(spec: ChildSpec<Message>): Ref<Message> {
     const child = new Pump(spec, this.#clock, this.#log, (error) => this.#crashed(spec.name, error));
     this.#children.push(child);
     return child;
   }
 
-  /** Where messages wait, in the order of the start. */
+  /** Starts the children in the order in which they were declared. */
+  start(): void {
+    for (const child of this.#children) child.start();
+  }
+
+  /** Where messages wait, in the order of the declarations. */
   get mailboxes(): readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[] {
     return this.#children.map(({ name, waiting, inFlight }) => ({ name, waiting, inFlight }));
   }
@@ -50,7 +56,7 @@ export class Supervisor {
     return !this.#gaveUp && this.#children.length > 0;
   }
 
-  /** Stops all children, last started first. Never rejects: what would not stop is logged and left. */
+  /** Stops all children, last started first. Never rejects: a child that does not stop in time is logged and left. */
   async stop(): Promise<void> {
     for (const child of this.#children.splice(0).reverse()) {
       await child.stop().catch((error: unknown) => {
@@ -79,6 +85,7 @@ interface Child {
   readonly name: string;
   readonly waiting: number;
   readonly inFlight: number;
+  start(): void;
   stop(): Promise<void>;
 }
 
@@ -105,7 +112,6 @@ class Pump<Message> implements Self<Message>, Child {
     this.#log = log;
     this.#onCrash = onCrash;
     this.#backoff = new Backoff(clock, 100, 5_000);
-    this.#start();
   }
 
   get waiting(): number {
@@ -133,14 +139,13 @@ class Pump<Message> implements Self<Message>, Child {
   async stop(): Promise<void> {
     this.#stopping = true;
     try {
-      const drained = new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
+      const drained = deferred();
+      this.#onIdle = drained.resolve;
       this.#run();
       await deadline(
         this.#clock,
         this.#spec.stopTimeoutMs,
-        drained.then(() => this.#actor?.stop?.()),
+        drained.promise.then(() => this.#actor?.stop?.()),
         () => 'timeout',
       );
     } finally {
@@ -149,7 +154,8 @@ class Pump<Message> implements Self<Message>, Child {
     }
   }
 
-  #start(): void {
+  start(): void {
+    if (this.#actor !== undefined) return;
     this.#incarnation = new AbortController();
     try {
       this.#actor = this.#spec.start(this, this.#incarnation.signal);
@@ -215,7 +221,7 @@ class Pump<Message> implements Self<Message>, Child {
 
   #failed(actor: Actor<Message>, batch: Message[], error: unknown): void {
     if (actor !== this.#actor) {
-      // Its incarnation was over already: what it was doing is done again, by the one that lives.
+      // That incarnation was over already. The present one handles its messages again.
       this.#suspects.push(...batch);
       this.#run();
       return;
@@ -234,7 +240,7 @@ class Pump<Message> implements Self<Message>, Child {
     this.#incarnation.abort();
     this.#onCrash(error);
     this.#clock.after(this.#backoff.next(), () => {
-      if (!this.#stopping) this.#start();
+      if (!this.#stopping) this.start();
     });
   }
 }

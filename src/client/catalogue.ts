@@ -25,6 +25,9 @@ export interface Difference {
   readonly changed: readonly Instance[];
 }
 
+/** Told of each instance that comes (`before` undefined), changes, or goes (`now` undefined). */
+export type InstanceListener = (before: Instance | undefined, now: Instance | undefined) => void;
+
 interface Service {
   readonly instances: Map<string, Instance>;
   /** The sets asked for since the last change. */
@@ -39,9 +42,12 @@ export class Catalogue {
   readonly #services = new Map<string, Service>();
   readonly #skipped = new Set<string>();
 
+  readonly #onChange: InstanceListener | undefined;
+
   /** `below` is what the keys of all services begin with. */
-  constructor(below: string) {
+  constructor(below: string, onChange?: InstanceListener) {
     this.#below = below;
+    this.#onChange = onChange;
   }
 
   /** Keys that are there and are no instances. */
@@ -84,8 +90,9 @@ export class Catalogue {
   /** Instances by name; services without any are absent. */
   counts({ realm, protocol }: Selector): Map<string, number> {
     const counts = new Map<string, number>();
-    for (const name of this.#services.keys()) {
-      const { length } = this.select(name, { realm, protocol });
+    const isAll = realm === undefined && protocol === undefined;
+    for (const [name, { instances }] of this.#services) {
+      const length = isAll ? instances.size : this.select(name, { realm, protocol }).length;
       if (length > 0) counts.set(name, length);
     }
     return counts;
@@ -94,8 +101,10 @@ export class Catalogue {
   #put(instance: Instance): void {
     const { name, key, url } = instance;
     const service = this.#services.get(name) ?? { instances: new Map(), sets: new Map() };
-    if (service.instances.get(key)?.url === url) return;
+    const before = service.instances.get(key);
+    if (before?.url === url) return;
     service.instances.set(key, instance);
+    this.#onChange?.(before, instance);
     service.sets.clear();
     this.#services.set(name, service);
   }
@@ -103,7 +112,10 @@ export class Catalogue {
   #remove(key: string): void {
     const name = key.slice(this.#below.length).split('/', 1)[0] ?? '';
     const service = this.#services.get(name);
-    if (!service?.instances.delete(key)) return;
+    const before = service?.instances.get(key);
+    if (service === undefined || before === undefined) return;
+    service.instances.delete(key);
+    this.#onChange?.(before, undefined);
     service.sets.clear();
     if (service.instances.size === 0) this.#services.delete(name);
   }

@@ -12,7 +12,8 @@
 
 import { DiscoverError } from '../errors.ts';
 import { EtcdReader } from '../etcd/reader.ts';
-import { type Instance, servicePrefix } from '../layout/instance.ts';
+import type { Instance } from '../layout/instance.ts';
+import { servicePrefixOf } from '../layout/keys.ts';
 import { type Difference, differenceOf, type Selector } from './catalogue.ts';
 import { Feed, type Stale } from './feed.ts';
 import { accessOf, type ClientOptions } from './options.ts';
@@ -45,7 +46,7 @@ export class DiscoverClient implements AsyncDisposable {
   /** Throws a `DiscoverError` of code `CONFIG_INVALID`. No connection is made before the first question. */
   constructor(options: ClientOptions = {}) {
     const { prefix, ...access } = accessOf(options);
-    this.#below = servicePrefix(prefix);
+    this.#below = servicePrefixOf(prefix);
     this.#reader = new EtcdReader(access);
     this.#sweeper = setInterval(() => this.#sweep(), sweepMs).unref();
   }

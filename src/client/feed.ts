@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, DiscoverError } from '../errors.ts';
 import type { EtcdReader } from '../etcd/reader.ts';
 import type { Change } from '../layout/keys.ts';
-import { Catalogue } from './catalogue.ts';
+import { Catalogue, type InstanceListener } from './catalogue.ts';
 
 /** Between two tries: doubled each time, and drawn from the upper half so that readers do not return as one. */
 const retryFirstMs = 100;
@@ -41,8 +41,8 @@ export class Feed {
   #failure: DiscoverError | undefined;
 
   /** `below` is what the keys of all services begin with; `prefix` is that or longer. */
-  constructor(reader: EtcdReader, below: string, prefix: string) {
-    this.catalogue = new Catalogue(below);
+  constructor(reader: EtcdReader, below: string, prefix: string, onChange?: InstanceListener) {
+    this.catalogue = new Catalogue(below, onChange);
     this.#reader = reader;
     this.#prefix = prefix;
     void this.#follow(this.#closing.signal);

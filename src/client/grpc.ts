@@ -10,17 +10,17 @@
  * moment after its key has gone fails none. While etcd is away the channel keeps what it has.
  */
 
-import { experimental, status } from '@grpc/grpc-js';
+import { experimental, type MethodConfig, type ServiceConfig, status } from '@grpc/grpc-js';
 import { messageOf } from '../errors.ts';
 import type { Instance } from '../layout/instance.ts';
 import type { DiscoverClient } from './client.ts';
 
-const { registerResolver, statusOrFromError, statusOrFromValue } = experimental;
+const { parseDuration, registerResolver, statusOrFromError, statusOrFromValue } = experimental;
 type Resolver = experimental.Resolver;
 type Target = experimental.GrpcUri;
 type Listener = experimental.ResolverListener;
 
-const roundRobin = statusOrFromValue({ loadBalancingConfig: [{ round_robin: {} }], methodConfig: [] });
+const roundRobin = { loadBalancingConfig: [{ round_robin: {} }], methodConfig: [] };
 
 /** For all channels made from now on. */
 export function registerDiscoverResolver(client: DiscoverClient): void {
@@ -28,11 +28,11 @@ export function registerDiscoverResolver(client: DiscoverClient): void {
     'discover',
     class extends DiscoverResolver {
       constructor(target: Target, listener: Listener, options: object) {
-        super(client, target, listener, 'grpc.service_config' in options);
+        super(client, target, listener, configFor(options));
       }
 
       static getDefaultAuthority(target: Target): string {
-        return queryOf(target).name;
+        return nameOf(target);
       }
     },
   );
@@ -42,14 +42,14 @@ class DiscoverResolver implements Resolver {
   readonly #client: DiscoverClient;
   readonly #target: Target;
   readonly #listener: Listener;
-  readonly #hasServiceConfig: boolean;
+  readonly #config: ReturnType<typeof configFor>;
   #watching: AbortController | undefined;
 
-  constructor(client: DiscoverClient, target: Target, listener: Listener, hasServiceConfig: boolean) {
+  constructor(client: DiscoverClient, target: Target, listener: Listener, config: ReturnType<typeof configFor>) {
     this.#client = client;
     this.#target = target;
     this.#listener = listener;
-    this.#hasServiceConfig = hasServiceConfig;
+    this.#config = config;
   }
 
   /** Asked for again whenever a connection is lost: what is watched needs no asking. */
@@ -65,8 +65,7 @@ class DiscoverResolver implements Resolver {
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    // The channel's own service configuration counts, where it has one.
-    const config = this.#hasServiceConfig ? null : roundRobin;
+    const config = this.#config;
     try {
       const { name, realm } = queryOf(this.#target);
       for await (const { instances } of this.#client.watch(name, { realm, protocol: 'tcp', signal })) {
@@ -91,8 +90,53 @@ function endpointOf({ address, port }: Instance): experimental.Endpoint {
   return { addresses: [{ host: address, port }] };
 }
 
-/** Of `discover:///web?realm=production`, the path is `web?realm=production`. */
-function queryOf({ path }: Target): { readonly name: string; readonly realm: string | undefined } {
+/**
+ * The service configuration for a channel; null where its own counts. One that names no policy (a retry policy, a
+ * time-out) keeps what it says and is given round robin, which is what this resolver is for.
+ */
+function configFor(options: object): Parameters<Listener>[2] {
+  const own: unknown = 'grpc.service_config' in options ? options['grpc.service_config'] : undefined;
+  if (own === undefined) return statusOrFromValue(roundRobin);
+  try {
+    const parsed: unknown = JSON.parse(String(own));
+    if (!isRecord(parsed)) return null;
+    const policies = parsed.loadBalancingConfig;
+    const hasPolicy = 'loadBalancingPolicy' in parsed || (Array.isArray(policies) && policies.length > 0);
+    if (hasPolicy) return null;
+    return statusOrFromValue(withRoundRobin(parsed));
+  } catch {
+    // grpc-js says what is wrong with it.
+    return null;
+  }
+}
+
+/** `own` is of the form that grpc-js demands: it has checked this very text before it asks for a resolver. */
+function withRoundRobin(own: Record<string, unknown>): ServiceConfig {
+  const { methodConfig = [], ...rest } = own as Partial<ServiceConfig>;
+  // As grpc-js reads a configuration: durations are texts in JSON.
+  const methods = methodConfig.map(({ timeout, ...method }): MethodConfig => {
+    const duration = typeof timeout === 'string' ? parseDuration(timeout) : (timeout ?? null);
+    return { ...method, ...(duration && { timeout: duration }) };
+  });
+  return { ...rest, ...roundRobin, methodConfig: methods };
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+const nameOf = ({ path }: Target): string => path.split('?', 1)[0] ?? '';
+
+interface Query {
+  readonly name: string;
+  readonly realm: string | undefined;
+}
+
+/** Of `discover:///web?realm=production`, the path is `web?realm=production`. Throws where there is anything else. */
+function queryOf({ path }: Target): Query {
   const [name = '', query] = path.split('?', 2);
-  return { name, realm: new URLSearchParams(query).get('realm') ?? undefined };
+  const parameters = new URLSearchParams(query);
+  for (const parameter of parameters.keys()) {
+    if (parameter !== 'realm') throw new Error(`a target may have the parameter realm, got "${parameter}"`);
+  }
+  if (parameters.getAll('realm').length > 1) throw new Error('a target may name one realm');
+  return { name, realm: parameters.get('realm') ?? undefined };
 }

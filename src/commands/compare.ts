@@ -1,17 +1,17 @@
 /**
  * What stands in etcd for this host against what Docker says should, read once and without the agent's help.
  *
- * A container that cannot be looked at is unknown: none of its keys counts as a difference. Keys that hang on no lease
- * and that no record of this host names are not found here; `discover reap` looks for those. Both sides are read one
- * after the other, so a difference may be a change under way; who asks decides how often it has to be seen.
+ * A container that cannot be inspected is unknown: none of its keys counts as a difference. The service keys of all
+ * hosts are read by name, so that a key of this host is found that is on no lease and in no record. Both sides are
+ * read one after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
-import { type ContainerId, type Inspection, type Listed, shortIdOf } from '../container/container.ts';
+import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
 import type { Docker } from '../docker/docker.ts';
-import { DiscoverError, messageOf } from '../errors.ts';
-import type { Registry } from '../etcd/registry.ts';
+import { type Fleet, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
+import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { keyMatcher } from '../layout/views.ts';
@@ -42,14 +42,14 @@ export interface Sides {
   readonly config: Config;
   readonly docker: Docker;
   readonly pool: InspectionPool;
-  readonly registry: Registry;
+  readonly registry: Registry & Fleet;
   readonly layout: Layout;
 }
 
 export async function compare(sides: Sides): Promise<Comparison> {
   const { docker, pool, layout } = sides;
   const engine = await docker.negotiate();
-  const listed = await readList(pool, await docker.list(engine));
+  const listed = await pool.list(engine.versionPrefix);
   const ids = listed.map(({ id }) => id);
   const wanted = new Map<string, string>();
   const owners = new Map<string, string>();
@@ -70,27 +70,19 @@ export async function compare(sides: Sides): Promise<Comparison> {
   }
   for (const [key, expected] of wanted) {
     const container = owners.get(key) as string;
-    const found = standing.get(key)?.value;
+    const found = ourValue(standing.get(key)?.held);
     if (!standing.has(key)) differences.push({ kind: 'missing', key, container, expected });
     else if (found !== expected) {
       differences.push({ kind: 'wrong', key, container, expected, ...(found !== undefined && { found }) });
     }
   }
   const undecided = new Set(unknown.map(({ container }) => container));
-  for (const [key, { container, value: found }] of standing) {
+  for (const [key, { container, held }] of standing) {
     if (wanted.has(key) || undecided.has(container)) continue;
+    const found = ourValue(held);
     differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
   }
   return { containers: ids.length, keys: wanted.size, differences, unknown };
-}
-
-/** Reads the body of a list; what is none is a fault of the engine, as in the agent. */
-export async function readList(pool: InspectionPool, body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-  try {
-    return await pool.list(body);
-  } catch (error) {
-    throw new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${messageOf(error)}`, { cause: error });
-  }
 }
 
 /** Looks at all of them, also those that are late for their batch. Ends, because each look has a time limit of its own. */
@@ -120,8 +112,8 @@ export async function inspectAll(
 }
 
 interface Standing {
-  /** By key; the value is undefined where the key is not on the owner's lease. */
-  readonly standing: ReadonlyMap<string, { readonly container: string; readonly value: string | undefined }>;
+  /** By key; `foreign` where the key is not on the owner's lease. */
+  readonly standing: ReadonlyMap<string, { readonly container: string; readonly held: Held }>;
   readonly owner: 'writes' | 'released' | 'none';
 }
 
@@ -131,19 +123,23 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
   // Views that are off by this configuration may be on for whoever writes.
   const former = keyMatcher(Array.isArray(record?.views) ? record.views : [], config.host.id);
   const containerOf = (key: string) => layout.containerOf(key) ?? former(key);
-  const { lease, revision } = owner ?? { lease: '0', revision: '0' };
+  const { lease, revision } = owner ?? { lease: noLease, revision: noKey };
   const reading = await readHost(registry, layout, { lease, revision }, { leases: [], containerOf });
-  const standing = new Map<string, { container: string; value: string | undefined }>();
+  const standing = new Map<string, { container: string; held: Held }>();
   for (const [container, keys] of reading) {
-    for (const [key, value] of keys) standing.set(key, { container, value });
+    for (const [key, held] of keys) standing.set(key, { container, held });
   }
   // What is neither on the lease nor in a record may stand all the same, put there by somebody else.
   const absent = new Set(wanted.filter((key) => !standing.has(key)));
   for (const { key, value, lease: found } of await registry.readKeys([...absent])) {
     const container = containerOf(key);
     if (absent.has(key) && container !== undefined) {
-      standing.set(key, { container, value: found === lease ? value : undefined });
+      standing.set(key, { container, held: found === lease ? ours(value) : foreign });
     }
+  }
+  for (const { key } of await registry.keyRevisions(layout.servicePrefix)) {
+    const container = layout.containerOf(key);
+    if (container !== undefined && !standing.has(key)) standing.set(key, { container, held: foreign });
   }
   return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
 }

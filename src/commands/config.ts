@@ -18,6 +18,7 @@ export const config = command({
     }
     const resolved = await resolveConfig(readSources(sources));
     warnOf(resolved.warnings, io);
+    for (const note of resolved.notes) io.warn(note);
     io.write(`${describeConfig(resolved, flags.output ?? 'table')}\n`);
     return 0;
   },

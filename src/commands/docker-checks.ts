@@ -7,7 +7,7 @@ import type { ContainerId } from '../container/container.ts';
 import type { DockerEndpoint, EngineInfo } from '../docker/docker.ts';
 import { codeOf, detailsOf, messageOf } from '../errors.ts';
 import { attempt, type Check, failed, ok, warning } from './checks.ts';
-import { inspectAll, readList } from './compare.ts';
+import { inspectAll } from './compare.ts';
 
 export async function dockerChecks(config: Config): Promise<Check[]> {
   const { DockerClient } = await import('../docker/docker.ts');
@@ -29,7 +29,7 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
       await attempt(
         'docker list',
         async () => {
-          const listed = await readList(pool, await docker.list(engine));
+          const listed = await pool.list(engine.versionPrefix);
           any = listed[0]?.id;
           return `GET /containers/json: ${listed.length} running`;
         },
@@ -63,9 +63,9 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
 const addressOf = (endpoint: DockerEndpoint): string =>
   endpoint.kind === 'socket' ? endpoint.path : `${endpoint.host}:${endpoint.port}${endpoint.tls ? ' over TLS' : ''}`;
 
-function reached({ serverVersion, versionPrefix, isPodman }: EngineInfo, endpoint: DockerEndpoint): Check {
+function reached({ serverVersion, versionPrefix, product }: EngineInfo, endpoint: DockerEndpoint): Check {
   const api = versionPrefix === '' ? 'an unknown API version' : `API ${versionPrefix.slice(2)}`;
-  const seen = `${isPodman ? 'Podman' : 'Docker Engine'} ${serverVersion} at ${addressOf(endpoint)}, ${api}`;
+  const seen = `${product} ${serverVersion} at ${addressOf(endpoint)}, ${api}`;
   return serverVersion === 'unknown' || versionPrefix === ''
     ? warning('docker', seen, 'Let GET /_ping and GET /version pass; until then discover assumes what it can')
     : ok('docker', seen);

@@ -6,15 +6,16 @@
  */
 import type { Config } from '../config/options.ts';
 import type { Service } from '../container/container.ts';
-import { codeOf, type DiscoverError, detailsOf, type ErrorDetails, type Failure, messageOf } from '../errors.ts';
+import { DiscoverError, detailsOf, type ErrorDetails, type Failure, messageOf } from '../errors.ts';
 import type { EtcdRegistry } from '../etcd/cluster.ts';
+import { noLease, revisionOf } from '../etcd/registry.ts';
 import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { viewsOf } from '../layout/views.ts';
 import { livenessOf } from '../registry/process-identity.ts';
 import { type Check, failed, ok, warning } from './checks.ts';
 
-const impossible = '-1';
+const impossible = revisionOf('-1');
 const freeSpace = 'Compact and defragment etcd, then: etcdctl alarm disarm';
 
 export async function etcdChecks(config: Config): Promise<Check[]> {
@@ -44,28 +45,32 @@ interface Member {
 }
 
 async function askMember(endpoint: string, access: Config['etcd']): Promise<Member> {
-  const { connectEtcd, etcdError } = await import('../etcd/connect.ts');
+  const { Member: EtcdMember } = await import('../etcd/member.ts');
   const name = `etcd ${endpoint}`;
-  const client = connectEtcd(endpoint, access);
+  const client = new EtcdMember(endpoint, access);
   try {
-    const { version, leader, errors } = await client.maintenance.status();
+    const { version, leader, errors } = await client.call('status', ({ maintenance }) => maintenance.status());
     // The status of a learner says so only to newer clients; a read shows it to all.
-    const refusal = await client.kv.range({ key: Buffer.from('/') }).then(
-      () => undefined,
-      (error: unknown) => etcdError('range', error).details.failure,
-    );
-    if (refusal === 'learner') {
-      const check = warning(
-        name,
-        `etcd ${version} is a learner and serves no reads`,
-        'Promote it: etcdctl member promote',
+    const refusal = await client
+      .call('range', ({ kv }) => kv.range({ key: Buffer.from('/') }))
+      .then(
+        () => undefined,
+        (error: unknown) => detailsOf(error).failure,
       );
-      return { endpoint, check, answers: false, isAway: true };
+    if (refusal === 'learner') {
+      const seen = `etcd ${version} is a learner and serves no reads`;
+      return {
+        endpoint,
+        check: warning(name, seen, 'Promote it: etcdctl member promote'),
+        answers: false,
+        isAway: true,
+      };
     }
     return { endpoint, check: statusCheck(name, version, leader, errors), answers: true, isAway: false };
   } catch (error) {
-    const failure = etcdError('status', error);
-    const isAway = codeOf(failure) === 'ETCD_UNAVAILABLE' && !isAboutTls(failure.details);
+    if (!(error instanceof DiscoverError)) throw error;
+    const failure = error;
+    const isAway = failure.code === 'ETCD_UNAVAILABLE' && !isAboutTls(failure.details);
     return { endpoint, check: failed(name, messageOf(failure), memberRemedy(failure)), answers: false, isAway };
   } finally {
     client.close();
@@ -106,14 +111,14 @@ async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check
   const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
   const { ownerKey, recordPrefix } = layout;
   const keys = [...keysOf(layout, noContainer, [noService('tcp', 1), noService('udp', 2)]).keys()];
-  const ownership = { lease: '0', revision: impossible };
+  const ownership = { lease: noLease, revision: impossible };
   const read = await permission('etcd read', config.etcd.prefix, [
     [ownerKey, () => registry.owner(ownerKey)],
     [recordPrefix, () => registry.readPrefix(recordPrefix)],
     ...keys.map((key) => [key, () => registry.readKeys([key])] as const),
   ]);
   const write = await permission('etcd write', config.etcd.prefix, [
-    [ownerKey, () => registry.claim(ownerKey, '', '0', impossible)],
+    [ownerKey, () => registry.claim(ownerKey, '', noLease, impossible)],
     ...keys.map((key) => [key, () => registry.commit(ownerKey, ownership, [{ key, value: '' }])] as const),
   ]);
   return read.state === 'ok' ? [read, write, await ownerCheck(registry, layout, config.host)] : [read, write];

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
-import type { Failure } from '../errors.ts';
-import type { EtcdAccess } from '../etcd/connect.ts';
+import { detailsOf, type Failure } from '../errors.ts';
+import type { EtcdAccess } from '../etcd/access.ts';
 import { type Io, tellingOfWait, warnOf } from './command.ts';
 import { assignments, json, table } from './print.ts';
 
@@ -32,22 +32,22 @@ const lasting: ReadonlySet<Failure | undefined> = new Set([
 
 /** The client waits ten seconds for etcd to answer; where every endpoint refuses, a person should know at once. */
 async function refuseDeadEndpoints(etcd: EtcdAccess): Promise<void> {
-  const { connectEtcd, etcdError } = await import('../etcd/connect.ts');
+  const { Member } = await import('../etcd/member.ts');
   const failures = await Promise.all(
     etcd.endpoints.map(async (endpoint) => {
-      const client = connectEtcd(endpoint, etcd);
+      const member = new Member(endpoint, etcd);
       try {
-        await client.maintenance.status();
+        await member.call('status', ({ maintenance }) => maintenance.status(), { isOpen: true });
         return undefined;
       } catch (error) {
-        return etcdError(`at ${endpoint}`, error);
+        return error;
       } finally {
-        client.close();
+        member.close();
       }
     }),
   );
   const [first] = failures;
-  if (first && failures.every((failure) => lasting.has(failure?.details.failure))) throw first;
+  if (first !== undefined && failures.every((failure) => lasting.has(detailsOf(failure).failure))) throw first;
 }
 
 export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Query => ({

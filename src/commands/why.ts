@@ -12,6 +12,7 @@ import { isRecord } from '../container/address/published.ts';
 import { type ContainerId, isContainerId, shortIdOf } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { containerAddresses } from '../host.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
@@ -50,10 +51,11 @@ function lineOf({ about, detail, reason, remedy }: Step, isTerminal: boolean): s
 
 async function explain(name: string, config: Config, io: Io): Promise<{ id?: ContainerId; steps: Step[] }> {
   const { DockerClient } = await import('../docker/docker.ts');
+  const { askList } = await import('../docker/call.ts');
   const { InspectClient } = await import('../docker/inspect-client.ts');
   const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
   const engine = await docker.negotiate();
-  const all = containersIn(await docker.list(engine, true));
+  const all = containersIn(await askList(config.docker.endpoint, systemClock, engine.versionPrefix, 'all'));
   const named = all.filter(({ names }) => names.includes(name));
   const found = named.length > 0 ? named : all.filter(({ id }) => id.startsWith(name));
   const [one] = found;
@@ -67,8 +69,8 @@ async function explain(name: string, config: Config, io: Io): Promise<{ id?: Con
     const answer = await client.inspect(engine.versionPrefix, one.id);
     if (answer.kind === 'absent') return { steps: [failed('container', 'absent', 'it has just been removed')] };
     if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'unreadable', answer.detail)] };
-    const document: unknown = parse(answer.body);
-    const options = { ...config, hostIp: config.host.ip };
+    const { document } = answer;
+    const options = { ...config, hostIp: config.host.ip, hostOnly: containerAddresses() };
     const { steps, isRunning } = explainContainer(document, options);
     const inspection = readInspection(document, options);
     const services = isRunning && inspection.kind === 'running' ? inspection.services : [];

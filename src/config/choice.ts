@@ -2,11 +2,10 @@
  * What the sources of options come to, option by option, with the questions that options ask about each other. What is
  * wrong is collected, so that all of it makes one error.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type * as z from 'zod/mini';
-import { messageOf, type Problem } from '../errors.ts';
-import { type Config, schema, shown } from './options.ts';
+import type { Problem } from '../errors.ts';
+import { type Certificates, type Refuse, readCertificates } from '../net/certificates.ts';
+import { schema } from './options.ts';
 import type { Layers } from './sources.ts';
 
 /** The options as they are once nulls, which mean unset, are left out. */
@@ -51,44 +50,16 @@ export class Choice {
     this.problems.push({ path, origin: this.origin(path), reason, got });
   }
 
-  read(path: string, name: string | undefined): Buffer | undefined {
-    try {
-      return name === undefined ? undefined : readFileSync(name);
-    } catch (error) {
-      this.refuse(path, 'must be a file that can be read', `${shown(path, name)}: ${messageOf(error)}`);
-      return undefined;
-    }
-  }
+  /** For what reads several options: those that are wrong together are named without their sources. */
+  readonly refuseAll: Refuse = ([option = '', ...others], mustBe) => {
+    const reason = `must be ${mustBe}`;
+    if (others.length === 0 && !mustBe.startsWith('set together')) this.refuse(option, reason);
+    else this.problems.push({ path: [option, ...others].join(' and '), reason });
+  };
 
-  #parses(kind: 'ca' | 'cert' | 'key', content: Buffer): boolean {
-    try {
-      return kind === 'key' ? Boolean(createPrivateKey(content)) : Boolean(new X509Certificate(content));
-    } catch {
-      return false;
-    }
-  }
-
-  /** The files of one `tls` group; undefined where none is set. */
-  certificates(group: 'docker' | 'etcd'): Config['etcd']['tls'] {
-    const files: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
-    for (const kind of ['ca', 'cert', 'key'] as const) {
-      const [path, name] = [`${group}.tls.${kind}`, this.values[group].tls[kind]];
-      const content = this.read(path, name);
-      if (content) files[kind] = content;
-      if (content && !this.#parses(kind, content)) {
-        const what = kind === 'key' ? 'private key without a passphrase' : 'certificate';
-        this.refuse(path, `must be a PEM file that holds a ${what}`, `"${name}"`);
-        delete files[kind];
-      }
-    }
-    if (files.cert && files.key && !new X509Certificate(files.cert).checkPrivateKey(createPrivateKey(files.key))) {
-      this.refuse(`${group}.tls.key`, `must be the key of ${group}.tls.cert`, `"${this.values[group].tls.key}"`);
-    }
-    const [ca, cert, key] = ['ca', 'cert', 'key'].map((kind) => this.chosen.has(`${group}.tls.${kind}`));
-    if (cert !== key) {
-      this.problems.push({ path: `${group}.tls.cert`, reason: `and ${group}.tls.key must be set together` });
-    }
-    return ca || cert || key ? files : undefined;
+  /** The files of the engine's TLS; undefined where none is set. */
+  certificates(): Certificates | undefined {
+    return readCertificates('docker.tls', this.values.docker.tls, this.refuseAll);
   }
 }
 

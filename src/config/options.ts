@@ -10,7 +10,7 @@ import { isIP } from 'node:net';
 import * as z from 'zod/mini';
 import type { AdvertisementOptions } from '../container/sources/variable.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
-import type { EtcdAccess } from '../etcd/connect.ts';
+import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 
 /** What the agent runs on. */
@@ -71,8 +71,6 @@ const string = (allowed: string, pattern: RegExp, test: (value: string) => boole
   rule('string', allowed, z.string().check(z.regex(pattern), z.refine(test)));
 
 export const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, '$1');
-export const endpointPattern = /^(?:(https?):\/\/)?(\[[\da-f:.]+\]|[\w.-]+):([1-9]\d{0,4})\/?$/i;
-const isEndpoint = (value: string): boolean => Number(endpointPattern.exec(value)?.[3]) <= 65_535;
 const isHost = (value: string): boolean => !/[:[\]]/.test(value) || isIP(withoutBrackets(value)) === 6;
 const isShort = (value: string): boolean => Buffer.byteLength(value) <= 255;
 
@@ -94,7 +92,7 @@ const prefix = string('a path such as "/discover", at least one segment and no d
 const path = z.string().check(z.regex(/^\/[^\0]+$/));
 const socket = rule('string or false', 'the absolute path of a socket, or false', z.union([z.literal(false), path]));
 const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLength(1));
-const endpoints = rule('list', 'a list of host:port, http://host:port or https://host:port', members);
+const endpoints = rule('list', endpointsAllowed, members);
 const port = integer(1, 65_535);
 const listenPattern = /^(?:\/[^\0]+|(?:(\[[\da-f:.]+\]|[\w.-]+):)?([1-9]\d{0,4}))$/i;
 /** Where the HTTP endpoint listens, as it is written: a port with or without its host, or the path of a socket. */
@@ -143,7 +141,7 @@ const certificates = (of: string) => ({
 export const schema = z.strictObject({
   workers: maybe(
     integer(0, 64),
-    'Inspection threads, started as the load asks for them; 0 for none (1 on up to 2 cores, else 2)',
+    'Inspection threads at the most, 0 for none; started as the load asks for them (1 on up to 2 cores, else 2)',
   ),
   resync: option(integer(1, 86_400), 60, 'Seconds between two comparisons of running containers with published ones'),
   debug: option(boolean, false, 'Log each container'),
@@ -183,7 +181,7 @@ export const schema = z.strictObject({
     custom: maybe(templates, 'Further key layouts'),
   }),
   host: group({
-    ip: maybe(ip, 'Address to publish (that of eth0, else of the default route)'),
+    ip: maybe(ip, 'Address to publish (that of the default route, else of eth0)'),
     interface: maybe(name, 'Network interface whose address is published'),
     id: maybe(segment, 'Name of this host in the keys, unique among hosts (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Realm: the group of hosts that this one belongs to'),

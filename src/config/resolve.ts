@@ -6,11 +6,12 @@
  */
 import type * as z from 'zod/mini';
 import { configError, type Problem } from '../errors.ts';
+import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
 import { keysPerInstance } from '../layout/views.ts';
 import { Choice, type Settled } from './choice.ts';
-import { type Config, endpointPattern, listenParts, optionRows, type schema, withoutBrackets } from './options.ts';
+import { type Config, listenParts, optionRows, type schema, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
 import { viewRulesOf } from './view-rules.ts';
 
@@ -19,6 +20,8 @@ export interface Resolved {
   /** By option: the place that set it, or how it was found out, or `default`. */
   readonly origins: ReadonlyMap<string, string>;
   readonly warnings: readonly Problem[];
+  /** What is as it was asked for, and may not be what was hoped for. */
+  readonly notes: readonly string[];
   /** What each option comes to, in the shape of a file. Not redacted. */
   readonly effective: object;
 }
@@ -27,7 +30,6 @@ export interface Resolved {
 export async function resolveConfig(layers: Layers, machine: Machine = realMachine): Promise<Resolved> {
   const choice = new Choice(layers);
   const { workers = machine.cores <= 2 ? 1 : 2, log, ...values } = choice.values;
-  warnOfThreads(choice, workers, machine.cores);
   const docker = dockerOf(choice);
   const etcd = etcdOf(choice);
   const views = viewRulesOf(choice, etcd.prefix);
@@ -64,20 +66,17 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     if (single !== undefined) found['etcd.endpoints'] = choice.origin(single);
   }
   const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
-  return { config, origins, warnings: [...choice.warnings, ...host.warnings], effective };
+  const notes = notesOf(workers, machine.cores);
+  return { config, origins, warnings: [...choice.warnings, ...host.warnings], notes, effective };
 }
 
-/** An explicit number is honoured; what it costs is said once. */
-function warnOfThreads(choice: Choice, workers: number, cores: number): void {
-  const most = Math.max(1, cores - 1);
-  if (!choice.chosen.has('workers') || workers <= most) return;
-  const more = `${workers} threads are more than the ${most} that ${cores} cores have room for beside the main thread`;
-  const cost = 'under load they take CPU time from it, and changes reach etcd later';
-  choice.warnings.push({
-    path: 'workers',
-    origin: choice.origin('workers'),
-    reason: `asks for much: ${more}; ${cost}`,
-  });
+/** Measured: `npm run bench -- workers`. */
+function notesOf(workers: number, cores: number): string[] {
+  if (workers <= Math.max(1, cores - 1)) return [];
+  const machine = `${cores} core${cores === 1 ? '' : 's'}`;
+  return [
+    `workers is ${workers} on ${machine}: under load more threads than cores less one take up to two thirds more CPU and answer later`,
+  ];
 }
 
 /**
@@ -108,61 +107,34 @@ function dockerOf(choice: Choice): Config['docker'] {
   if (socketPath !== false && choice.prefers('docker.socketPath', 'docker.host', 'docker.port')) {
     return { endpoint: { kind: 'socket', path: socketPath ?? '/var/run/docker.sock' }, apiVersion };
   }
-  const tls = choice.certificates('docker') ?? (given.verify && {});
+  const tls = choice.certificates() ?? (given.verify && {});
   return { endpoint: { kind: 'tcp', host: withoutBrackets(host), port, ...(tls && { tls }) }, apiVersion };
 }
 
 function etcdOf(choice: Choice): Config['etcd'] {
-  const { host = 'localhost', port = 2379, username, ...values } = choice.values.etcd;
-  const tls = choice.certificates('etcd');
-  const single = `${host.includes(':') ? `[${withoutBrackets(host)}]` : host}:${port}`;
-  const listed = choice.prefers('etcd.endpoints', 'etcd.host', 'etcd.port') ? values.endpoints : [single];
-  const endpoints = listed.map((endpoint) => {
-    const [, scheme = tls ? 'https' : 'http', name, number] = endpointPattern.exec(endpoint) ?? [];
-    return `${scheme}://${name}:${number}`.toLowerCase();
-  });
-  const plain = endpoints.filter((endpoint) => endpoint.startsWith('http:'));
-  // etcd3 refuses a mixture, and talks TLS to http:// once it has certificates.
-  if (plain.length > 0 && (tls || plain.length < endpoints.length)) {
-    const allowed = 'all https:// or, without etcd.tls, all http://';
-    choice.refuse('etcd.endpoints', `must be ${allowed}`, `"${endpoints.join()}"`);
+  const { endpoints, host, port, password, passwordFile, ttl, ...values } = choice.values.etcd;
+  const isListed = choice.prefers('etcd.endpoints', 'etcd.host', 'etcd.port');
+  const isFile = choice.chosen.has('etcd.passwordFile') && choice.prefers('etcd.passwordFile', 'etcd.password');
+  const access = etcdAccess(
+    'etcd.',
+    {
+      ...values,
+      ...(isListed ? { endpoints } : { host, port }),
+      ...(isFile ? { passwordFile } : { password }),
+    },
+    choice.refuseAll,
+  );
+  const isOpen = access.endpoints.some((endpoint) => /^http:\/\/(?!localhost|127\.|\[::1\])/.test(endpoint));
+  if (access.password && isOpen) {
+    const reason = 'crosses the network unencrypted: https:// endpoints prevent it';
+    choice.warnings.push({ path: 'etcd.password', reason });
   }
-  const password = passwordOf(choice);
-  if (password && plain.some((endpoint) => !/\/\/(localhost|127\.|\[::1\])/.test(endpoint))) {
-    choice.warnings.push({
-      path: 'etcd.password',
-      reason: 'crosses the network unencrypted: https:// endpoints prevent it',
-    });
-  }
-  return {
-    endpoints: [...new Set(endpoints)],
-    prefix: `/${values.prefix.replaceAll(/^\/|\/$/g, '')}`,
-    ttlSeconds: values.ttl,
-    ...(tls && { tls }),
-    ...(username && password && { username, password }),
-  };
+  return { ...access, ttlSeconds: ttl };
 }
 
 function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
   const parts = listen === undefined ? undefined : listenParts(listen);
   return parts ? { http: { listen: parts, hosts } } : {};
-}
-
-function passwordOf(choice: Choice): string | undefined {
-  const path = 'etcd.passwordFile';
-  const { password, passwordFile } = choice.values.etcd;
-  const isFile = choice.chosen.has(path) && choice.prefers(path, 'etcd.password');
-  if (choice.chosen.has('etcd.username') !== (isFile || choice.chosen.has('etcd.password'))) {
-    choice.problems.push({
-      path: 'etcd.username',
-      reason: 'must be set together with etcd.passwordFile or etcd.password',
-    });
-  }
-  if (!isFile) return password;
-  const bytes = choice.read(path, passwordFile);
-  const content = bytes?.toString().replace(/\r?\n$/, '');
-  if (content === '') choice.refuse(path, `must be a file that holds a password, "${passwordFile}" is empty`);
-  return content;
 }
 
 function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {

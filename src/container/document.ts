@@ -8,13 +8,15 @@
  * `StartedAt` is compared with event times: `Date` alone would lose all below a millisecond.
  */
 
-import { bindingsOf, isRecord, publicUrl } from './address/published.ts';
+import { hostNetworkOf, isRecord, publicUrl } from './address/published.ts';
 import type { Inspection, Refusal, Service } from './container.ts';
 import { type AdvertisementOptions, parseAdvertisement } from './sources/variable.ts';
 
 export interface InspectionOptions extends AdvertisementOptions {
   /** The address the outside reaches this host at, IPv4 or IPv6 without brackets. */
   readonly hostIp: string;
+  /** Addresses of this host that lead to containers only, beside the gateways that a document names. */
+  readonly hostOnly?: readonly string[] | undefined;
 }
 
 /** Whether the container runs, and if so what it offers where. */
@@ -28,11 +30,7 @@ export function readInspection(document: unknown, options: InspectionOptions): I
 
   const env = field(field(document, 'Config'), 'Env');
   const advertisement = parseAdvertisement(Array.isArray(env) ? env.filter(isString) : [], options);
-  const network = {
-    hostIp: options.hostIp,
-    networkMode: field(field(document, 'HostConfig'), 'NetworkMode'),
-    published: bindingsOf(field(field(document, 'NetworkSettings'), 'Ports')),
-  };
+  const network = hostNetworkOf(document, options.hostIp, options.hostOnly);
   const services: Service[] = [];
   const refusals: Refusal[] = [...advertisement.refusals];
   for (const entry of advertisement.entries) {

@@ -1,13 +1,13 @@
 /**
- * The agent as a process: its log, its endpoint, signals, the service manager, and the configuration read again.
+ * The agent as a process: its log, its HTTP endpoint, signals, the service manager, and reloads.
  *
  *     SIGINT, SIGTERM   stop; a second one ends at once
  *     SIGHUP            open the log file again and read the configuration again
  *     SIGUSR2           log the counters
  *
- * A configuration that was read again counts once an agent works with it (`replacement.ts`): until then, and if none
- * ever does, everything goes on as it was. Another SIGHUP, or the end, calls off what is being tried; once it has
- * taken over they are about it.
+ * The process listens before it starts an agent: if it cannot listen, it claims no host. A new configuration takes effect
+ * once an agent works with it (`hand-over.ts`); until then, and if none ever does, the previous one stays in force.
+ * Another SIGHUP, or a stop, calls off a reload that has not taken over yet.
  */
 
 import { constants } from 'node:os';
@@ -16,15 +16,17 @@ import { systemClock } from '../actor/clock.ts';
 import type { Agent } from '../agent.ts';
 import type { Config } from '../config/options.ts';
 import type { Resolved } from '../config/resolve.ts';
-import { codeOf, type DiscoverError, messageOf, problemText } from '../errors.ts';
+import { codeOf, DiscoverError, messageOf, problemText } from '../errors.ts';
 import { exitUnexpected } from '../exit-codes.ts';
 import type { Endpoint } from '../http/endpoint.ts';
+import type { HttpListener } from '../http/server.ts';
 import { type Log, type LogSink, openLog } from '../log.ts';
 import type { Predecessor } from '../registry/lease-keeper.ts';
 import { version } from '../version.ts';
+import { logHealth } from './health-log.ts';
 import type { connect as connectManager, ServiceManager } from './service-manager.ts';
 
-/** Stages have time limits of their own; this is for what those did not foresee. */
+/** Stages have time limits of their own; this one is for the unforeseen. */
 const stopTimeoutMs = 9_500;
 
 /** One configuration at work. */
@@ -32,20 +34,45 @@ interface Generation {
   readonly config: Config;
   readonly sink: LogSink;
   readonly agent: Agent;
+  /** Its own, or taken over from the generation before. */
+  listener: HttpListener | undefined;
   endpoint?: Endpoint | undefined;
 }
 
-/** Runs until it is told to stop, or has to: then it returns why. `read` is what a reload begins with. */
+/** Runs until it is stopped, or cannot go on: then it returns the cause. A reload begins with `read`. */
 export async function runDaemon(first: Resolved, read: () => Promise<Resolved>): Promise<DiscoverError | undefined> {
   const { env, pid } = process;
   const connect = env.NOTIFY_SOCKET ? (await import('./service-manager.ts')).connect(systemClock, env, pid) : undefined;
-  return new Daemon(await launch(first, await openLog(first.config.log)), read, connect).run();
+  const sink = await openLog(first.config.log);
+  let listener: HttpListener | undefined;
+  try {
+    listener = await listenFor(first.config);
+  } catch (error) {
+    if (!(error instanceof DiscoverError)) throw error;
+    sink.log.error({ code: error.code, error: messageOf(error) }, 'stopped');
+    sink.flush();
+    return error;
+  }
+  return new Daemon(await launch(first, sink, listener), read, connect).run();
 }
 
-/** Begins with a configuration. What is served over HTTP is not opened yet. */
-async function launch({ config, warnings }: Resolved, sink: LogSink, predecessor?: Predecessor): Promise<Generation> {
+/** Rejects with `LISTEN_FAILED`. Undefined: nothing is to be served. */
+async function listenFor({ http }: Config): Promise<HttpListener | undefined> {
+  if (http === undefined) return undefined;
+  const { HttpListener } = await import('../http/server.ts');
+  return HttpListener.open(http.listen);
+}
+
+/** Starts an agent with a configuration. Nothing is served over HTTP yet. */
+async function launch(
+  { config, warnings, notes }: Resolved,
+  sink: LogSink,
+  listener: HttpListener | undefined,
+  predecessor?: Predecessor,
+): Promise<Generation> {
   const { log } = sink;
   for (const warning of warnings) log.warn({}, problemText(warning));
+  for (const note of notes) log.info({}, note);
   // The threads start up while this one loads what it needs for Docker and etcd.
   const { createInspectionPool } = await import('../inspect/pool.ts');
   const pool = createInspectionPool(config);
@@ -56,17 +83,17 @@ async function launch({ config, warnings }: Resolved, sink: LogSink, predecessor
     { version, host: config.host.id, realm: config.host.realm, ip: config.host.ip, prefix: config.etcd.prefix },
     'starting',
   );
-  return { config, sink, agent };
+  return { config, sink, agent, listener };
 }
 
 class Daemon {
   readonly #read: () => Promise<Resolved>;
-  /** For the metrics: whether the last reading was of use, and when one was last, in milliseconds since the epoch. */
+  /** For the metrics: whether the last reload succeeded, and when one did last, in milliseconds since the epoch. */
   readonly #reload = { isSuccessful: true, at: Date.now() };
   #generation: Generation;
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #isStopping = false;
-  /** Asked for a reload, and not begun with it. */
+  /** A reload was requested and has not begun. */
   #isAsked = false;
   #reloading: Promise<void> | undefined;
   #trial = new AbortController();
@@ -79,7 +106,7 @@ class Daemon {
   ) {
     this.#generation = generation;
     this.#read = read;
-    // Of the site that holds then: a reload changes it.
+    // Resolved late: a reload swaps the agent.
     const log: Log = {
       error: (...line) => this.#log.error(...line),
       warn: (...line) => this.#log.warn(...line),
@@ -101,13 +128,18 @@ class Daemon {
     const ended = new Promise<DiscoverError | undefined>((resolve) => {
       this.#end = resolve;
     });
-    const listening = this.#listen(this.#generation);
-    this.#follow(this.#generation, listening);
+    const serving = this.#serve(this.#generation);
+    this.#follow(this.#generation, serving);
     this.#handleSignals();
-    const { agent } = this.#generation;
-    listening.catch((error: DiscoverError) => void agent.stop(error));
+    const stopHealthLog = logHealth(
+      () => this.#generation.agent.health,
+      () => this.#log,
+    );
+    this.#generation.agent.once('start', () => void this.#loadForReload());
     const cause = await ended;
+    stopHealthLog();
     await this.#generation.endpoint?.close();
+    await this.#generation.listener?.close();
     if (cause === undefined) this.#log.info({}, 'stopped');
     else this.#log.error({ code: cause.code, error: messageOf(cause) }, 'stopped');
     await this.#manager?.stopped();
@@ -115,25 +147,33 @@ class Daemon {
     return cause;
   }
 
-  /** This site is the one that counts; it is ready once what runs is published and it answers over HTTP. */
-  #follow(generation: Generation, listening?: Promise<void>): void {
+  /** This generation is in charge now; it is ready once what runs is published and it answers over HTTP. */
+  #follow(generation: Generation, serving?: Promise<void>): void {
     this.#generation = generation;
     generation.agent.once('start', () => {
-      void Promise.all([generation.agent.settled(), listening]).then(
-        () => this.#manager?.ready(),
-        () => {}, // it cannot listen, and ends
-      );
+      void Promise.all([generation.agent.settled(), serving]).then(() => this.#manager?.ready());
     });
     void generation.agent.ended.then((cause) => {
       if (generation === this.#generation) this.#end(cause);
     });
   }
 
-  async #listen(generation: Generation): Promise<void> {
-    const { agent, config, sink } = generation;
-    if (config.http === undefined) return;
+  /** Answers at the generation's listener, about its agent. */
+  async #serve(generation: Generation): Promise<void> {
+    const { agent, config, listener, sink } = generation;
+    if (config.http === undefined || listener === undefined) return;
     const { Endpoint } = await import('../http/endpoint.ts');
-    generation.endpoint = await Endpoint.open(config.http, agent, sink.log, this.#reload);
+    generation.endpoint = new Endpoint(listener, config.http.hosts, agent, this.#reload);
+    sink.log.info({ listen: listener.name }, 'answering over HTTP');
+  }
+
+  /** The package may be replaced on disk before a reload: its code is loaded now, but not before the start is over. */
+  async #loadForReload(): Promise<void> {
+    try {
+      await Promise.all([import('./hand-over.ts'), import('../http/server.ts'), import('../http/endpoint.ts')]);
+    } catch (error) {
+      this.#log.warn({ error: messageOf(error) }, 'code for a reload cannot be loaded; a reload will fail');
+    }
   }
 
   #handleSignals(): void {
@@ -207,48 +247,47 @@ class Daemon {
       const stack = codeOf(error) === undefined && error instanceof Error ? error.stack : undefined;
       // All problems of a configuration, each with its key and what is allowed, on one line.
       const text = error instanceof Error ? error.message.replaceAll(/\s+/g, ' ') : String(error);
-      this.#log.error({ code: codeOf(error), error: text, stack }, 'configuration not reloaded; the old one holds');
+      this.#log.error({ code: codeOf(error), error: text, stack }, 'reload failed; keeping the previous configuration');
     }
   }
 
   /** False: it was called off. Rejects when the new configuration does not work. */
   async #replace(old: Generation, resolved: Resolved, signal: AbortSignal): Promise<boolean> {
-    const isSame = (of: (config: Config) => unknown) => isDeepStrictEqual(of(resolved.config), of(old.config));
-    const [isSameLog, isSameListener] = [isSame(({ log }) => log), isSame(({ http }) => http?.listen)];
+    const { config } = resolved;
+    const isSameLog = isDeepStrictEqual(config.log, old.config.log);
+    const isSameListener = isDeepStrictEqual(config.http?.listen, old.config.http?.listen);
     const { Replacement } = await import('./hand-over.ts');
-    const sink = isSameLog ? old.sink : await openLog(resolved.config.log);
+    // Before the new agent: whether it can listen at another place is known now.
+    const listener = isSameListener ? old.listener : await listenFor(config);
+    const sink = isSameLog
+      ? old.sink
+      : await openLog(config.log).catch(async (error: unknown) => {
+          if (!isSameListener) await listener?.close();
+          throw error;
+        });
     const replacement = new Replacement(old.agent, systemClock, sink.log);
-    const next = await launch(resolved, sink, replacement);
+    const next = await launch(resolved, sink, listener, replacement);
     try {
-      // Where the old one does not listen already: whether that can be is known now.
-      if (!isSameListener) await this.#listen(next);
+      if (!isSameListener) await this.#serve(next);
       await replacement.by(next.agent, signal, () => {
         this.#follow(next);
-        if (isSameListener) void this.#takeOverListener(next, old);
+        // The listener has an answer all the time: the new endpoint takes over, then the old one's streams end.
+        if (isSameListener) void this.#serve(next).then(() => old.endpoint?.close());
       });
     } finally {
       const gone = this.#generation === next ? old : next;
-      await gone.endpoint?.close();
-      gone.endpoint = undefined;
+      if (gone === next || !isSameListener) await gone.endpoint?.close();
+      if (!isSameListener) await gone.listener?.close();
       if (gone === next) replacement.callOff(next.agent);
       if (!isSameLog) void gone.agent.ended.then(() => gone.sink.close());
     }
     return this.#generation === next;
   }
-
-  /** Answers where the old one did, about the new one. */
-  async #takeOverListener(next: Generation, old: Generation): Promise<void> {
-    await old.endpoint?.close();
-    old.endpoint = undefined;
-    await this.#listen(next).catch((error: unknown) => {
-      next.sink.log.error({ error: messageOf(error) }, 'not answering over HTTP any more');
-    });
-  }
 }
 
-/** One line for whoever asks the service manager. */
+/** One line for the service manager's status. */
 function statusOf({ metrics, published, state }: Agent): string {
-  const away = [...(metrics.dockerConnected ? [] : ['Docker']), ...(metrics.etcdConnected ? [] : ['etcd'])];
+  const away = [...(metrics.docker.isUp ? [] : ['Docker']), ...(metrics.etcd.isUp ? [] : ['etcd'])];
   const waiting = away.length > 0 ? `waiting for ${away.join(' and ')}` : '';
   if (state.isListed && (state.leaseRemainingSeconds ?? 0) > 0) {
     return `${published} ${published === 1 ? 'container' : 'containers'} published${waiting && `, ${waiting}`}`;

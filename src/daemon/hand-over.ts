@@ -110,7 +110,7 @@ function lateError({ state }: Agent): DiscoverError {
 }
 
 function isWorking({ metrics, state }: Agent): boolean {
-  return metrics.dockerConnected && (state.leaseRemainingSeconds ?? 0) > 0;
+  return metrics.docker.isUp && (state.leaseRemainingSeconds ?? 0) > 0;
 }
 
 type Outcome = 'started' | 'ended' | 'late' | 'aborted';

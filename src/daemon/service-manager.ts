@@ -22,7 +22,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Clock, deadline } from '../actor/clock.ts';
-import { type Log, OutageLog } from '../log.ts';
+import { OutageLog } from '../actor/outage-log.ts';
+import type { Log } from '../log.ts';
 
 /** How often is looked whether there is anything to say. */
 const lookEveryMs = 10_000;

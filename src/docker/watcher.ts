@@ -1,5 +1,5 @@
 /**
- * Watcher: keeps an event stream open and a list fresh, and tells which containers to look at.
+ * Watcher: keeps an event stream open and a list fresh, and asks for inspections.
  *
  * Subscribe, then list: what starts between the two is in the stream, what started before is in the
  * list. The stream is a hint that may lose, repeat or reorder; the list is the truth about what
@@ -15,14 +15,16 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import { Backoff } from '../actor/backoff.ts';
 import { type Clock, sleep } from '../actor/clock.ts';
-import type { KeyedMailbox } from '../actor/mailbox.ts';
-import type { Listed } from '../container/container.ts';
-import { DiscoverError } from '../errors.ts';
-import type { InspectionRequest, Observation } from '../lifecycle/observation.ts';
-import { type Log, OutageLog } from '../log.ts';
+import { OutageLog } from '../actor/outage-log.ts';
+import type { ContainerId, Listed } from '../container/container.ts';
+import { DiscoverError, messageOf } from '../errors.ts';
+import type { InspectionRequest, ReconcilerMessage } from '../lifecycle/observation.ts';
+import type { Sequence } from '../lifecycle/sequence.ts';
+import type { Log } from '../log.ts';
 import type { Metrics, StreamEnd } from '../metrics.ts';
 import type { Docker, EngineInfo, EventStream } from './docker.ts';
-import { ObjectSplitter, readEvent } from './events.ts';
+import { type ContainerEvent, ObjectSplitter, readEvent } from './events.ts';
+import { Lateness } from './lateness.ts';
 
 const retryFirstMs = 50;
 /** Asking a local engine costs nothing, and it should not wait for us when it is back. */
@@ -32,17 +34,19 @@ const streamLifeMs = 5 * 60_000;
 /** An event loop that stood still for this long may have cost us events: the engine drops after 100 ms. */
 const stallMs = 2_000;
 const stallCheckMs = 1_000;
-
-/** An event that comes this much later than the promptest one came through a queue, of which engines drop what is too long. */
-const behindMs = 100;
-/** When a queue like that has passed, which takes a moment, a list tells what was dropped. */
+/** A list tells what a queue of events has dropped, once the queue has passed. */
 const behindResyncMs = 1_000;
 
 /** What events are counted as. */
-const what = { inspect: 'start', died: 'stop', moved: 'network' } as const;
+const countedAs = { inspect: 'start', died: 'stop', moved: 'network' } as const;
 
-/** Do a complete list now. `thorough`: look at everything listed again. */
-export type Resync = 'full' | 'incremental';
+export type Resync =
+  /** List now, and inspect everything that is listed. */
+  | 'full'
+  /** List now, and inspect what is new or has changed. */
+  | 'incremental'
+  /** No event told of what a list has shown: give the stream up, which ends in a full resync. */
+  | 'silent';
 
 export interface WatcherParts {
   readonly clock: Clock;
@@ -50,12 +54,13 @@ export interface WatcherParts {
   readonly metrics: Metrics;
   readonly docker: Docker;
   readonly resyncSeconds: number;
-  readonly nextSequence: () => number;
-  /** Parses a list; off the main thread. */
-  readonly parseList: (body: Uint8Array<ArrayBuffer>) => Promise<readonly Listed[]>;
-  readonly inspectorMailbox: KeyedMailbox<InspectionRequest>;
+  readonly sequence: Sequence;
+  /** Asks for a complete list of what runs and reads it; off the main thread. */
+  readonly list: (versionPrefix: string) => Promise<readonly Listed[]>;
   readonly inspector: Ref<InspectionRequest>;
-  readonly reconciler: Ref<Observation>;
+  /** Takes back the request that still waits, where no event after `at` asked for it. */
+  readonly withdraw: (id: ContainerId, at: number) => void;
+  readonly reconciler: Ref<ReconcilerMessage>;
   /** An engine has been found; called at each new stream. */
   readonly onConnect: (engine: EngineInfo) => void;
   readonly onFatal: (error: DiscoverError) => void;
@@ -66,9 +71,9 @@ export class Watcher implements Actor<Resync> {
   readonly #signal: AbortSignal;
   /** The newest event's time in nanoseconds by the engine's clock; 0 before the first. */
   #newest = 0;
-  /** The smallest difference so far between our clock and the time of an event, in milliseconds. */
-  #promptest = Number.POSITIVE_INFINITY;
-  #behind = false;
+  readonly #lateness: Lateness;
+  /** A list is due because events were late. */
+  #isBehind = false;
   #engine: EngineInfo | undefined;
   /** What ended, or will end, the stream. */
   #why: StreamEnd = 'ended';
@@ -79,6 +84,7 @@ export class Watcher implements Actor<Resync> {
 
   constructor(parts: WatcherParts, self: Self<Resync>, signal: AbortSignal) {
     this.#parts = parts;
+    this.#lateness = new Lateness(parts.clock);
     // Not AbortSignal.any: with a listener Node keeps such a signal for ever, unless it is aborted.
     this.#signal = this.#stop.signal;
     signal.addEventListener('abort', () => this.#stop.abort());
@@ -89,9 +95,14 @@ export class Watcher implements Actor<Resync> {
   }
 
   async receive(requests: readonly Resync[]): Promise<void> {
-    // Without a stream there is nothing to do: the next one begins with a thorough list.
+    // Without a stream there is nothing to do: the next one begins with a full resync.
     const engine = this.#engine;
     if (engine === undefined) return;
+    if (requests.includes('silent')) {
+      this.#parts.log.warn({}, 'event stream is silent; opening a new one');
+      this.#closeStream('silent');
+      return;
+    }
     try {
       await this.#list(engine, requests.includes('full'), 'resync');
     } catch {
@@ -110,23 +121,26 @@ export class Watcher implements Actor<Resync> {
     const { clock, log, metrics } = this.#parts;
     const backoff = new Backoff(clock, retryFirstMs, retryCapMs);
     const outage = new OutageLog(clock, log, 'docker unavailable');
+    // mutant (3 lines): stay without a stream
     while (!this.#signal.aborted) {
       try {
         const stream = await this.#open();
         const openedAt = clock.now();
         outage.over();
-        metrics.dockerConnected = true;
+        metrics.docker.up(clock.wall());
         await stream.ended;
         metrics.streamEnds[this.#why]++;
-        // Who hangs up on us at once, again and again, is not asked at full speed.
+        // A renewal is no loss unless the next stream cannot be opened.
+        if (this.#why !== 'renewed') metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
+        // Back off if the engine keeps closing the stream.
         if (clock.now() - openedAt > streamSettledMs) backoff.reset();
         if (!this.#signal.aborted) log.debug({}, 'event stream ended');
       } catch (error) {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
         metrics.streamEnds.failed++;
+        metrics.docker.down(clock.wall(), messageOf(error));
         if (!this.#signal.aborted) outage.failed(error);
       }
-      metrics.dockerConnected = false;
       this.#engine = undefined;
       await sleep(clock, backoff.next(), this.#signal);
     }
@@ -134,42 +148,22 @@ export class Watcher implements Actor<Resync> {
 
   /** Opens a stream and lists. */
   async #open(): Promise<EventStream> {
-    const { docker, clock, log, metrics, onConnect } = this.#parts;
-    const engine = await docker.negotiate();
-    const found = { version: engine.serverVersion, api: engine.versionPrefix };
-    // A line when it is news: streams are renewed, and one that cannot be had is tried for every second.
-    if (!isDeepStrictEqual(found, metrics.engine)) {
-      log.info({ engine: found.version, api: found.api }, 'connected to docker');
-    }
-    metrics.engine = found;
-    // Before the first event: what it asks for is asked in the version that was negotiated.
-    onConnect(engine);
-    // The first events of a stream may be old ones, repeated.
-    this.#promptest = Number.POSITIVE_INFINITY;
-    const splitter = new ObjectSplitter(
-      (text) => this.#event(text),
-      // What it said is in a list. A new stream would begin with the same event, for as long as the engine repeats it.
-      this.#resync,
-    );
-    const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
-    const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
-    const stream = await docker
-      .events(engine, since, (chunk) => splitter.push(chunk))
-      .catch(async (error: unknown) => {
-        // Who lets nobody follow, or keeps the answer until there is an event, may list: late is better than never.
-        await this.#list(engine, false, 'resync').catch(() => {});
-        throw error;
-      });
+    const { clock, metrics } = this.#parts;
+    const engine = await this.#connect();
+    const stream = await this.#subscribe(engine);
     metrics.streams++;
     this.#why = 'ended';
     this.#closeStream = (why) => {
       this.#why = why;
       stream.close();
     };
+    // mutant: never renew the stream
     const cancelRenewal = clock.after(streamLifeMs * (1 + clock.random()), () => this.#closeStream('renewed'));
     void stream.ended.then(cancelRenewal);
     if (this.#signal.aborted) stream.close();
     try {
+      // mutant: after a gap inspect the unknown alone
+      // mutant: subscribe and never list
       await this.#list(engine, true, 'connect');
     } catch (error) {
       stream.close();
@@ -179,22 +173,59 @@ export class Watcher implements Actor<Resync> {
     return stream;
   }
 
+  async #connect(): Promise<EngineInfo> {
+    const { docker, log, metrics, onConnect } = this.#parts;
+    const engine = await docker.negotiate();
+    const found = { version: engine.serverVersion, api: engine.versionPrefix };
+    // Said when it is news: streams are renewed, and an engine that is away is asked every second.
+    if (!isDeepStrictEqual(found, metrics.engine)) {
+      log.info({ engine: found.version, api: found.api }, 'connected to docker');
+    }
+    metrics.engine = found;
+    // Before the first event, because its inspection uses the version that was negotiated.
+    onConnect(engine);
+    return engine;
+  }
+
+  async #subscribe(engine: EngineInfo): Promise<EventStream> {
+    const { docker } = this.#parts;
+    this.#lateness.reset();
+    const splitter = new ObjectSplitter(
+      (text) => this.#event(text),
+      // A list has what the event said. A new stream would begin with the same event, for as long as the engine repeats it.
+      this.#resync,
+    );
+    const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
+    const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
+    try {
+      // mutant: list before subscribing, not after
+      return await docker.events(engine, since, (chunk) => splitter.push(chunk));
+    } catch (error) {
+      // An engine that refuses events, or keeps its answer until there is one, may list: late is better than never.
+      await this.#list(engine, false, 'resync').catch(() => {});
+      throw error;
+    }
+  }
+
   async #list(engine: EngineInfo, full: boolean, trigger: 'connect' | 'resync'): Promise<void> {
-    const { clock, docker, metrics, parseList, reconciler, nextSequence } = this.#parts;
-    const [began, beganMs] = [nextSequence(), clock.now()];
+    const { clock, list, metrics, reconciler, sequence } = this.#parts;
+    const began = sequence.begin();
+    const beganMs = clock.now();
     let outcome: 'ok' | 'failed' = 'failed';
     try {
-      const containers = await parseList(await docker.list(engine));
+      const containers = await list(engine.versionPrefix);
       outcome = 'ok';
-      reconciler.tell({ kind: 'listed', began, containers, full });
+      // mutant: date a list by its answer
+      reconciler.tell({ kind: 'list', began, containers, full });
     } finally {
+      sequence.end(began);
       metrics.lists[trigger][outcome]++;
       metrics.listSeconds.observe((clock.now() - beganMs) / 1000);
     }
   }
 
   #event(text: string): void {
-    const { inspector, inspectorMailbox, metrics, reconciler } = this.#parts;
+    const { metrics } = this.#parts;
     const event = readEvent(text);
     if (event === undefined) return;
     if (event.kind === 'unreadable') {
@@ -202,35 +233,44 @@ export class Watcher implements Actor<Resync> {
       this.#closeStream('unreadable');
       return;
     }
-    metrics.events[what[event.kind]]++;
+    metrics.events[countedAs[event.kind]]++;
     if (event.at > this.#newest) {
       this.#newest = event.at;
       metrics.lastEventAt = event.at / 1e9;
       this.#watchForQueue(event.at);
     }
-    const { kind, id } = event;
-    if (kind === 'inspect' || (kind === 'moved' && inspectorMailbox.holds(id))) {
-      inspector.tell({ id, at: event.at });
-    } else if (kind === 'moved') {
-      reconciler.tell({ kind, id });
-    } else {
-      // A start that waits for its look, or is being looked at, is overtaken: it costs nothing more.
-      const at = event.at || Number.POSITIVE_INFINITY;
-      inspectorMailbox.recall(id, at, (inspect) => inspect.at <= at);
-      reconciler.tell({ kind, id, at: event.at });
+    this.#tell(event);
+  }
+
+  #tell({ kind, id, at }: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
+    const { inspector, reconciler, sequence, withdraw } = this.#parts;
+    switch (kind) {
+      case 'inspect':
+        // mutant: pass over starts
+        inspector.tell({ id, at });
+        break;
+      case 'moved':
+        // mutant: pass over moves
+        reconciler.tell({ kind, id, heard: sequence.next() });
+        break;
+      case 'died':
+        // A start that still waits for its inspection is over: it costs nothing more.
+        // mutant: withdraw nothing at a death
+        // mutant: withdraw everything at a death
+        withdraw(id, at || Number.POSITIVE_INFINITY);
+        // mutant: pass over deaths
+        reconciler.tell({ kind, id, at, heard: sequence.next() });
+        break;
     }
   }
 
   /** A slow reader is not told that it has missed something, only that what it gets is late. */
   #watchForQueue(at: number): void {
-    const delay = this.#parts.clock.wall() - at / 1e6;
-    this.#promptest = Math.min(this.#promptest, delay);
-    if (this.#behind || delay - this.#promptest < behindMs) return;
-    this.#behind = true;
+    if (!this.#lateness.isBehind(at) || this.#isBehind) return;
+    this.#isBehind = true;
     this.#after(behindResyncMs, () => {
-      this.#behind = false;
-      // Either clock may have been set: what counts as prompt is found out anew.
-      this.#promptest = Number.POSITIVE_INFINITY;
+      this.#isBehind = false;
+      this.#lateness.reset();
       this.#resync();
     });
   }
@@ -242,7 +282,7 @@ export class Watcher implements Actor<Resync> {
     this.#after(stallCheckMs, () => {
       const late = clock.now() - began - stallCheckMs;
       if (late > stallMs) {
-        log.warn({ stalledMs: Math.round(late) }, 'event loop stood still; events may be lost');
+        log.warn({ stalledMs: Math.round(late) }, 'event loop stalled; events may be lost');
         this.#closeStream('stalled');
       }
       this.#watchForStalls();

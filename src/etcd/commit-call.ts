@@ -1,61 +1,94 @@
 /**
- * Unary gRPC calls over an HTTP/2 connection of our own, lean.
+ * Unary gRPC calls over the HTTP/2 client of `net/`: the head of a request, the prefix of a message,
+ * the status of an answer.
  *
- * A commit is the one call made for every change of a container. Through etcd3 and grpc-js it costs
- * nearly three times the CPU that it costs here, and through node:http2 twice: layers for load
- * balancing, retries and interception, and a stream object with its queues and events for a request
- * of one piece and an answer of one piece. So this call alone has a client of its own, and etcd3 has
- * all others.
+ * A commit is the one call made for every change of a container, and the only one that comes here;
+ * etcd3 makes all others. `net/README.md` says what that saves.
+ *
+ * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
 
-import { GrpcConnection, GrpcError, unavailable } from '../net/http2/connection.ts';
-import { encodeHeaders } from '../net/http2/hpack.ts';
-import type { Address, TlsOptions } from '../net/socket.ts';
+import { Http2Client } from '../net/http2/client.ts';
+import { type Answer, CallError, type RequestHead, type UnaryClient } from '../net/http2/port.ts';
+import type { TlsOptions } from '../net/socket.ts';
+
+/** A refusal by the server: a status of gRPC and its text. Without an answer it is 4 or 14. */
+export class GrpcError extends Error {
+  readonly code: number;
+
+  constructor(code: number, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'GrpcError';
+    this.code = code;
+  }
+}
+
+const deadlineExceeded = 4;
+const unavailable = 14;
+/** Whether it is compressed, and its length. */
+const prefixBytes = 5;
 
 export class GrpcCaller {
-  readonly #address: Address;
-  readonly #origin: { readonly scheme: string; readonly authority: string };
-  #connection: GrpcConnection | undefined;
-  /** The headers of the last call: they change with the token only. */
-  #headers: { readonly of: string; readonly block: Buffer } | undefined;
+  readonly #client: UnaryClient;
+  /** The head of the last call: it changes with the token only. */
+  #last: { readonly key: string; readonly head: RequestHead } | undefined;
 
   /** `endpoint` is an URL of http or https. */
-  constructor(endpoint: string, tls: TlsOptions | undefined) {
-    const { hostname, port, protocol, host } = new URL(endpoint);
-    const isSecure = protocol === 'https:';
-    this.#origin = { scheme: isSecure ? 'https' : 'http', authority: host };
-    this.#address = {
-      host: hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: Number(port) || (isSecure ? 443 : 80),
-      tls: isSecure ? { ...tls, ALPNProtocols: ['h2'] } : undefined,
-    };
+  constructor(endpoint: string, tls: TlsOptions | undefined, client: UnaryClient = new Http2Client(endpoint, tls)) {
+    this.#client = client;
   }
 
-  /** Resolves with the response message. Rejects with a `GrpcError`, whatever went wrong. */
-  call(path: string, message: Buffer, timeoutMs: number, token: string | undefined): Promise<Buffer> {
-    if (!this.#connection?.isOpen) this.#connection = new GrpcConnection(this.#address);
-    return this.#connection.call(this.#headersOf(path, timeoutMs, token), message, timeoutMs);
+  /** Resolves with the response message. Rejects with a `GrpcError` only. */
+  async call(path: string, message: Buffer, timeoutMs: number, token: string | undefined): Promise<Buffer> {
+    const body = Buffer.allocUnsafe(prefixBytes + message.length);
+    body[0] = 0;
+    body.writeUInt32BE(message.length, 1);
+    message.copy(body, prefixBytes);
+    try {
+      return messageOf(await this.#client.call(this.#headOf(path, timeoutMs, token), body, timeoutMs));
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      const code = error.failure === 'timeout' ? deadlineExceeded : unavailable;
+      throw new GrpcError(code, error.message, { cause: error });
+    }
   }
 
   close(): void {
-    this.#connection?.fail(new GrpcError(unavailable, 'closed'));
+    this.#client.close();
   }
 
-  #headersOf(path: string, timeoutMs: number, token: string | undefined): Buffer {
-    const of = `${path} ${timeoutMs} ${token}`;
-    if (this.#headers?.of !== of) {
-      const block = encodeHeaders([
-        [':method', 'POST'],
-        [':scheme', this.#origin.scheme],
-        [':path', path],
-        [':authority', this.#origin.authority],
+  #headOf(path: string, timeoutMs: number, token: string | undefined): RequestHead {
+    const key = `${path} ${timeoutMs} ${token}`;
+    if (this.#last?.key !== key) {
+      const fields = [
         ['content-type', 'application/grpc'],
         ['te', 'trailers'],
         ['grpc-timeout', `${timeoutMs}m`],
         ...(token === undefined ? [] : [['token', token] as const]),
-      ]);
-      this.#headers = { of, block };
+      ] as const;
+      this.#last = { key, head: { method: 'POST', path, fields } };
     }
-    return this.#headers.block;
+    return this.#last.head;
+  }
+}
+
+/** The message of an answer. Throws its status where that is not 0. */
+function messageOf({ body, headers, status, trailers }: Answer): Buffer {
+  // A server that has begun no answer says its status in the headers, and ends with them.
+  const code = Number(trailers.get('grpc-status') ?? headers.get('grpc-status') ?? unavailable);
+  if (code !== 0) {
+    const text = trailers.get('grpc-message') ?? headers.get('grpc-message');
+    throw new GrpcError(code, text === undefined ? `no status of gRPC, and of HTTP ${status}` : decoded(text));
+  }
+  const isWhole = body.length >= prefixBytes && body.readUInt32BE(1) === body.length - prefixBytes;
+  if (!isWhole || body[0] !== 0) throw new GrpcError(unavailable, 'answer is not one whole message');
+  return body.subarray(prefixBytes);
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }

@@ -1,24 +1,43 @@
-/** A registry that counts and times what is asked of another one. */
+/**
+ * A registry that counts and times what is asked of another one, and waits no longer than it should take.
+ *
+ * The registry below has deadlines of its own. This one does not depend on any connection, client or login: no
+ * actor waits for ever, whatever was forgotten below.
+ */
 
-import type { Clock } from '../actor/clock.ts';
-import { codeOf } from '../errors.ts';
+import { type Clock, deadline } from '../actor/clock.ts';
+import { codeOf, DiscoverError, messageOf } from '../errors.ts';
 import type { EtcdOperation, Metrics } from '../metrics.ts';
 import type { Registry } from './registry.ts';
+
+/** A call with its logins, and a question that is put to several members. */
+const callMaxMs = 30_000;
+/** A reading of several pages. */
+const readingMaxMs = 120_000;
+
+/** Calls that tell whether this host can be held; a failed one explains why the lease runs down. */
+const leaseCalls: ReadonlySet<EtcdOperation> = new Set(['owner', 'grant', 'keep_alive', 'lease', 'claim', 'read']);
 
 export function metered(registry: Registry, metrics: Metrics, clock: Clock): Registry {
   const timed = async <Result>(operation: EtcdOperation, call: () => Promise<Result>): Promise<Result> => {
     const calls = metrics.etcdCalls[operation];
     const began = clock.now();
     try {
-      const result = await call();
+      const maxMs = operation === 'read' ? readingMaxMs : callMaxMs;
+      const result = await deadline(clock, maxMs, call(), () => {
+        return new DiscoverError('ETCD_UNAVAILABLE', `etcd: no answer in ${maxMs / 1000} s (${operation})`);
+      });
       calls.ok++;
-      metrics.etcdConnected = true;
+      metrics.etcd.up(clock.wall());
+      if (operation === 'keep_alive' || operation === 'claim') metrics.leaseFailure = undefined;
       return result;
     } catch (error) {
       const code = codeOf(error);
       calls[code === 'ETCD_REFUSED' || code === 'LEASE_LOST' ? 'refused' : 'unavailable']++;
-      // Who refuses is there.
-      metrics.etcdConnected = code === 'ETCD_REFUSED' || code === 'LEASE_LOST';
+      if (leaseCalls.has(operation)) metrics.leaseFailure = messageOf(error);
+      // A refusal proves that the server can be reached.
+      if (code === 'ETCD_REFUSED' || code === 'LEASE_LOST') metrics.etcd.up(clock.wall());
+      else metrics.etcd.down(clock.wall(), messageOf(error));
       throw error;
     } finally {
       calls.seconds.observe((clock.now() - began) / 1000);
@@ -30,6 +49,7 @@ export function metered(registry: Registry, metrics: Metrics, clock: Clock): Reg
       timed('grant', async () => {
         const began = clock.now();
         const lease = await registry.grant(ttlSeconds);
+        metrics.leaseRenewed = lease;
         metrics.leaseEndsAt = began + ttlSeconds * 1000;
         return lease;
       }),
@@ -37,13 +57,14 @@ export function metered(registry: Registry, metrics: Metrics, clock: Clock): Reg
       timed('keep_alive', async () => {
         const began = clock.now();
         const ttlSeconds = await registry.keepAlive(lease);
-        // Of the lease that was renewed last, which is the one that is held or about to be.
+        metrics.leaseRenewed = lease;
         metrics.leaseEndsAt = began + ttlSeconds * 1000;
         return ttlSeconds;
       }),
     lease: (lease, withKeys) => timed('lease', () => registry.lease(lease, withKeys)),
     claim: (...claim) => timed('claim', () => registry.claim(...claim)),
     readPrefix: (prefix) => timed('read', () => registry.readPrefix(prefix)),
+    readPage: (prefix, after) => timed('read', () => registry.readPage(prefix, after)),
     readKeys: (keys) => timed('read', () => registry.readKeys(keys)),
     commit: (...commit) => timed('commit', () => registry.commit(...commit)),
     revoke: (lease) => timed('revoke', () => registry.revoke(lease)),

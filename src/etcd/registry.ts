@@ -10,17 +10,28 @@
 import type { Change } from '../layout/keys.ts';
 import type { LeaseId } from '../layout/owner.ts';
 
-export type { LeaseId };
+export { type LeaseId, leaseIdOf, noLease } from '../layout/owner.ts';
+
+declare const brand: unique symbol;
+
+/** A revision of etcd's store: a 64-bit number in decimal. */
+export type Revision = string & { readonly [brand]: 'Revision' };
+
+/** A revision as etcd writes it. */
+export const revisionOf = (decimal: string): Revision => decimal as Revision;
+
+/** The modification revision of a key that is not there. */
+export const absent = revisionOf('0');
 
 /** The owner key as found. */
 export interface OwnerKey {
   readonly value: string;
   readonly lease: LeaseId;
-  readonly revision: string;
+  readonly revision: Revision;
 }
 
 export interface LeaseState {
-  /** Whole seconds left; 0 or below when the lease is gone. */
+  /** Whole seconds left, rounded down; below 0 when the lease is gone. */
   readonly ttlSeconds: number;
   readonly grantedTtlSeconds: number;
   readonly keys: readonly string[];
@@ -32,14 +43,19 @@ export interface FoundKey {
   readonly lease: LeaseId;
 }
 
+export interface KeyPage {
+  readonly keys: readonly string[];
+  readonly hasMore: boolean;
+}
+
 /** Who may write: the proof is compared in every transaction. */
 export interface Ownership {
   readonly lease: LeaseId;
   /** Modification revision of the owner key as we wrote it. */
-  readonly revision: string;
+  readonly revision: Revision;
 }
 
-/** The tenure that holds now, if one does: the lease keeper's to give, anybody's to doubt. */
+/** The ownership at this moment, if there is one: the lease keeper gives it, and any part may ask to verify it. */
 export interface CurrentOwnership {
   ownership: Ownership | undefined;
 }
@@ -50,13 +66,15 @@ export interface Registry {
   /** Seconds the lease has now; 0 or below when it is gone. */
   keepAlive(lease: LeaseId): Promise<number>;
   lease(lease: LeaseId, withKeys: boolean): Promise<LeaseState>;
-  /** Writes the owner key if its revision is still `expected` ('0': if there is none). Undefined: it was not. */
-  claim(ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Ownership | undefined>;
+  /** Writes the owner key if its revision is still `expected` (`absent`: if there is none). Undefined: it was not. */
+  claim(ownerKey: string, value: string, lease: LeaseId, expected: Revision): Promise<Ownership | undefined>;
   /** All keys below a prefix. */
   readPrefix(prefix: string): Promise<FoundKey[]>;
+  /** Some keys below a prefix, in order, those behind `after` first: a page, and whether more follow. */
+  readPage(prefix: string, after: string): Promise<KeyPage>;
   /** For each key: itself, and what continues it after a colon. */
   readKeys(keys: readonly string[]): Promise<FoundKey[]>;
-  /** All changes in one transaction, or none. False: the tenure is over. */
+  /** All changes in one transaction, or none. False: the ownership is over. */
   commit(ownerKey: string, ownership: Ownership, changes: readonly Change[]): Promise<boolean>;
   revoke(lease: LeaseId): Promise<void>;
   close(): void;
@@ -66,14 +84,14 @@ export interface Registry {
 export interface KeyRevision {
   readonly key: string;
   readonly lease: LeaseId;
-  readonly revision: string;
+  readonly revision: Revision;
 }
 
 /** What is asked about the keys of all hosts. Nobody here owns them, so that every deletion compares what was seen. */
 export interface Fleet {
   /** All keys below a prefix, without their values, in pages: what changes meanwhile may be seen or not. */
   keyRevisions(prefix: string): Promise<KeyRevision[]>;
-  /** Deletes the keys if all of `unchanged` are as they were ('0': not there). False: nothing was done. */
+  /** Deletes the keys if all of `unchanged` are as they were (`absent`: not there). False: nothing was done. */
   removeIf(unchanged: readonly Pick<KeyRevision, 'key' | 'revision'>[], keys: readonly string[]): Promise<boolean>;
 }
 

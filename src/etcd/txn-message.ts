@@ -6,13 +6,14 @@
  */
 
 import type { Change } from '../layout/keys.ts';
+import type { LeaseId, Revision } from './registry.ts';
 
 const varint = 0;
 const lengthDelimited = 2;
 const targetModRevision = 2;
 
 /** A TxnRequest that applies all changes if `guardKey` was last modified at `revision`. */
-export function encodeTxn(guardKey: string, revision: string, lease: string, changes: readonly Change[]): Buffer {
+export function encodeTxn(guardKey: string, revision: Revision, lease: LeaseId, changes: readonly Change[]): Buffer {
   const revisionBytes = int64(revision);
   const leaseBytes = int64(lease);
   const compareSize = 2 + bytesSize(guardKey) + 1 + revisionBytes.length;

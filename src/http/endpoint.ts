@@ -2,210 +2,292 @@
  * The HTTP endpoint: what is answered at which path.
  *
  *     /healthz      200 while the event loop turns and the agent's parts are kept running
- *     /readyz       200 once what runs was listed, and while the event stream and the lease live; ?verbose
+ *     /readyz       200 once Docker was listed, while the event stream and the lease live and no change waits for long; ?verbose
  *     /metrics      for Prometheus
- *     /status       what this host publishes and what it does not, as JSON; ?watch
- *     /v1/services  what stands in etcd, of all hosts: names, or /<name> with its instances; ?watch
- *     /v1/hosts     the hosts, or /<host> with its instances; ?watch
+ *     /status       what this host publishes, what it does not, and what is known of Docker, etcd and the lease; ?watch
+ *     /v1/services  the services in etcd, of all hosts: names, or /<name> with its instances; ?watch
+ *     /v1/hosts     the hosts (?watch), or /<host> with its instances
  *     /sd           the same for Prometheus's http_sd
  *     /             the page
  *
- * `?watch` makes of an answer a stream of server-sent events.
+ * `?watch` makes an answer a stream of server-sent events. A stream takes one of 32 places from the arrival of the request
+ * until its response is closed, however it ends.
  */
 
-import { readFileSync } from 'node:fs';
-import type { Server, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import type { Agent } from '../agent.ts';
-import type { Config } from '../config/options.ts';
-import { codeOf } from '../errors.ts';
-import type { Log } from '../log.ts';
-import { inPackage } from '../version.ts';
-import { Fleet, targetsOf } from './fleet.ts';
+import type { Selector } from '../client/catalogue.ts';
+import { couldBeName } from '../container/sources/variable.ts';
+import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
+import { assets } from './assets.ts';
+import { Fleet, targetOf } from './fleet.ts';
 import { Live } from './live.ts';
+import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
-import { fail, listen, nameOf, type Request, send, sendJson } from './server.ts';
-import type { HostAnswer, HostsAnswer } from './shapes.ts';
+import type { HttpListener, Request } from './server.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
+import { oldestUnsettledSeconds } from './unsettled.ts';
 
-/** Readers of streams at a time; each is a connection that stays. */
+/** Streams at a time; each is a connection that stays. */
 const streamsMax = 32;
 const namesEveryMs = 1_000;
 const hostsEveryMs = 5_000;
 
-/** Whether the configuration could be used when it was last read, and when one was last taken, in ms since the epoch. */
+const json = 'application/json; charset=utf-8';
+const text = 'text/plain';
+
+/** Whether the configuration was usable when it was last read, and when one was last accepted, in ms since the epoch. */
 export interface Reload {
   readonly isSuccessful: boolean;
   readonly at: number;
 }
 
+/** A request whose path is known: `name` is the last segment, decoded. */
+interface Asked extends Request {
+  readonly name: string;
+  readonly selector: Selector;
+}
+
+interface Route {
+  answer(asked: Asked, response: ServerResponse): Promise<void> | void;
+  /** Answers `?watch`; without it the query is ignored. */
+  watch?(asked: Asked, response: ServerResponse): Promise<void>;
+}
+
 export class Endpoint {
   readonly #agent: Agent;
+  readonly #listener: HttpListener;
   readonly #fleet: Fleet;
   readonly #live: Live;
   readonly #exposition: Exposition;
+  readonly #answers = new SharedAnswers();
+  readonly #polls = new Map<string, Poll>();
+  /** Responses that have a place among the streams. */
+  readonly #watching = new Set<ServerResponse>();
   readonly #streams = new Set<Stream>();
-  #server: Server | undefined;
 
-  private constructor(agent: Agent, reload: Reload) {
+  /** Answers at the listener from now on. */
+  constructor(
+    listener: HttpListener,
+    hosts: readonly string[],
+    agent: Agent,
+    reload: Reload = { isSuccessful: true, at: agent.startedAt },
+  ) {
     const { etcd } = agent.config;
     this.#agent = agent;
+    this.#listener = listener;
     this.#fleet = new Fleet(etcd, () => agent.registry.readPrefix(`${etcd.prefix}/owner/`));
     this.#live = new Live(agent);
-    this.#exposition = exposition(agent, { streams: () => this.#streams.size, reload });
+    this.#exposition = exposition(agent, { streams: () => this.#watching.size, reload });
+    oldestUnsettledSeconds(agent);
+    listener.serve(hosts, (request, response) => this.#answer(request, response));
   }
 
-  /** Listens where the configuration says. Rejects with `LISTEN_FAILED`. */
-  static async open(
-    { listen: where, hosts }: NonNullable<Config['http']>,
-    agent: Agent,
-    log: Log,
-    reload: Reload = { isSuccessful: true, at: agent.startedAt },
-  ): Promise<Endpoint> {
-    const endpoint = new Endpoint(agent, reload);
-    try {
-      endpoint.#server = await listen(where, hosts, (request, response) => endpoint.#answer(request, response));
-    } catch (error) {
-      await endpoint.close();
-      throw error;
-    }
-    log.info({ listen: nameOf(where) }, 'answering over HTTP');
-    return endpoint;
-  }
-
-  /** Where it listens, as the system sees it. */
-  get address(): ReturnType<Server['address']> {
-    return this.#server?.address() ?? null;
-  }
-
-  /** Ends all streams and connections. */
+  /** Ends its streams. The listener stays, for another endpoint or to be closed. */
   async close(): Promise<void> {
     this.#exposition.close();
     for (const stream of this.#streams) stream.end();
-    const server = this.#server;
-    await new Promise<void>((resolve) => {
-      if (server === undefined) return resolve();
-      server.close(() => resolve());
-      server.closeAllConnections();
-    });
     await this.#fleet.close();
   }
 
-  async #answer({ path, query }: Request, response: ServerResponse): Promise<void> {
-    const agent = this.#agent;
-    const isWatch = query.has('watch');
-    if (isWatch && this.#streams.size >= streamsMax) return fail(response, 503, `At most ${streamsMax} may watch`);
-    const segment = lastSegment(path);
-    if (segment === undefined) return fail(response, 400, 'The path is not UTF-8');
-    switch (path) {
-      case '/healthz':
-        return send(
-          response,
-          'text/plain',
-          agent.state.isAlive ? 'ok\n' : 'stopping\n',
-          agent.state.isAlive ? 200 : 503,
-        );
-      case '/readyz':
-        return this.#readyz(query.has('verbose'), response);
-      case '/metrics':
-        return send(response, this.#exposition.contentType, await this.#exposition.text());
-      case '/status':
-        if (isWatch) this.#live.follow(this.#stream(response));
-        else sendJson(response, { ...summaryOf(agent), containers: [...containersOf(agent)] });
-        return;
-      case '/sd':
-        return sendJson(response, targetsOf(await this.#instances(query)));
-      case '/v1/services':
-        if (isWatch) return this.#poll('services', namesEveryMs, () => this.#services(query), response);
-        return sendJson(response, await this.#services(query));
-      case '/v1/hosts':
-        if (isWatch) return this.#poll('hosts', hostsEveryMs, () => this.#hosts(), response);
-        return sendJson(response, await this.#hosts());
+  /** By the path; `*` stands for a last segment. */
+  readonly #routes: ReadonlyMap<string, Route> = new Map<string, Route>([
+    ['/healthz', { answer: (_asked, response) => this.#healthz(response) }],
+    ['/readyz', { answer: ({ query }, response) => this.#readyz(query.has('verbose'), response) }],
+    ['/metrics', { answer: (_asked, response) => this.#metrics(response) }],
+    [
+      '/status',
+      {
+        answer: (_asked, response) => this.#shared('status', () => this.#status(), response),
+        watch: async (_asked, response) => this.#live.follow(this.#stream(response)),
+      },
+    ],
+    [
+      '/v1/services',
+      {
+        answer: ({ selector }, response) =>
+          this.#shared(`services ${textOf(selector)}`, () => this.#services(selector), response),
+        watch: ({ selector }, response) =>
+          this.#poll('services', textOf(selector), namesEveryMs, () => this.#services(selector), response),
+      },
+    ],
+    [
+      '/v1/services/*',
+      {
+        answer: (asked, response) => this.#service(asked, response),
+        watch: (asked, response) => this.#watchService(asked, response),
+      },
+    ],
+    [
+      '/v1/hosts',
+      {
+        answer: (_asked, response) => this.#shared('hosts', () => this.#hosts(), response),
+        watch: (_asked, response) => this.#poll('hosts', '', hostsEveryMs, () => this.#hosts(), response),
+      },
+    ],
+    ['/v1/hosts/*', { answer: ({ name }, response) => this.#shared(`host ${name}`, () => this.#host(name), response) }],
+    [
+      '/sd',
+      {
+        answer: ({ query }, response) => this.#shared(`sd ${query}`, () => this.#targets(query), response),
+      },
+    ],
+  ]);
+
+  async #answer(request: Request, response: ServerResponse): Promise<void> {
+    const { path, query, isHead } = request;
+    const name = lastSegment(path);
+    if (name === undefined) return this.#listener.fail(response, 400, 'The path is not UTF-8');
+    const route = this.#routes.get(path) ?? this.#routes.get(`${path.slice(0, path.lastIndexOf('/'))}/*`);
+    if (route === undefined) return this.#asset(path, response);
+    const asked: Asked = { ...request, name, selector: selectorOf(query) };
+    if (!query.has('watch') || route.watch === undefined) return route.answer(asked, response);
+    if (isHead) return this.#listener.send(response, 'text/event-stream; charset=utf-8', []);
+    if (this.#watching.size >= streamsMax) {
+      return this.#listener.fail(response, 503, `At most ${streamsMax} may watch`);
     }
-    if (path === `/v1/services/${path.split('/')[3]}`) return this.#service(segment, query, isWatch, response);
-    if (path === `/v1/hosts/${path.split('/')[3]}`) return this.#host(segment, response);
-    const asset = assets[path];
-    if (asset === undefined) return fail(response, 404, 'There is nothing here: see /');
-    send(response, asset.type, asset.read());
+    this.#watching.add(response);
+    response.once('close', () => this.#watching.delete(response));
+    return route.watch(asked, response);
   }
 
-  #readyz(isVerbose: boolean, response: ServerResponse): void {
+  #asset(path: string, response: ServerResponse): Promise<void> {
+    const asset = assets.get(path);
+    if (asset === undefined) return this.#listener.fail(response, 404, 'There is nothing here: see /');
+    return this.#listener.send(response, asset.type, asset.body());
+  }
+
+  #healthz(response: ServerResponse): Promise<void> {
+    const { isAlive } = this.#agent.state;
+    const body = [Buffer.from(isAlive ? 'ok\n' : 'stopping\n')];
+    return this.#listener.send(response, text, body, isAlive ? 200 : 503);
+  }
+
+  #readyz(isVerbose: boolean, response: ServerResponse): Promise<void> {
     const checks = checksOf(this.#agent);
-    const isReady = checks.every(({ ok }) => ok);
-    const status = isReady ? 200 : 503;
-    if (isVerbose) {
-      sendJson(response, { ready: isReady, checks }, status);
-      return;
-    }
     const missing = checks.filter(({ ok }) => !ok).map(({ name }) => name);
-    send(response, 'text/plain', isReady ? 'ok\n' : `not ready: ${missing.join(', ')}\n`, status);
-  }
-
-  async #instances(query: URLSearchParams) {
-    const wanted = (['name', 'realm', 'host', 'protocol'] as const).map(
-      (field) => [field, query.get(field === 'name' ? 'service' : field)] as const,
-    );
-    const instances = await this.#fleet.instances();
-    return instances.filter((one) => wanted.every(([field, value]) => value === null || one[field] === value));
-  }
-
-  async #services(query: URLSearchParams): Promise<object> {
-    const counts = await this.#fleet.client.services(selectorOf(query));
-    const services = [...counts].map(([name, instances]) => ({ name, instances }));
-    return { services: services.sort((one, other) => (one.name < other.name ? -1 : 1)), stale: this.#fleet.stale };
-  }
-
-  async #service(name: string, query: URLSearchParams, isWatch: boolean, response: ServerResponse): Promise<void> {
-    const { client } = this.#fleet;
-    try {
-      const instances = await client.resolve(name, selectorOf(query));
-      if (!isWatch) return sendJson(response, { name, instances, stale: this.#fleet.stale });
-    } catch (error) {
-      if (codeOf(error) !== 'NAME_INVALID') throw error;
-      return fail(response, 400, (error as Error).message);
+    const ready = missing.length === 0;
+    const status = ready ? 200 : 503;
+    if (isVerbose) {
+      const body = jsonBody({
+        ready,
+        checks,
+        health: this.#agent.health,
+        oldestUnsettledSeconds: oldestUnsettledSeconds(this.#agent),
+      });
+      return this.#listener.send(response, json, body, status);
     }
+    const line = ready ? 'ok\n' : `not ready: ${missing.join(', ')}\n`;
+    return this.#listener.send(response, text, [Buffer.from(line)], status);
+  }
+
+  async #metrics(response: ServerResponse): Promise<void> {
+    const body = await this.#answers.get('metrics', async () => [Buffer.from(await this.#exposition.text())]);
+    await this.#listener.send(response, this.#exposition.contentType, body);
+  }
+
+  async #shared(key: string, make: () => Promise<Body>, response: ServerResponse): Promise<void> {
+    await this.#listener.send(response, json, await this.#answers.get(key, make));
+  }
+
+  #status(): Promise<Body> {
+    const summary = JSON.stringify(summaryOf(this.#agent));
+    return listBody(`${summary.slice(0, -1)},"containers":`, containersOf(this.#agent), (container) => container, '}');
+  }
+
+  async #services(selector: Selector): Promise<Body> {
+    const services = [...(await this.#fleet.services(selector))].sort(([one], [other]) => (one < other ? -1 : 1));
+    return listBody('{"services":', services, ([name, instances]) => ({ name, instances }), this.#staleEnd());
+  }
+
+  async #service({ name, selector }: Asked, response: ServerResponse): Promise<void> {
+    if (!couldBeName(name)) return this.#noSuchName(response);
+    const make = async (): Promise<Body> => {
+      const instances = await this.#fleet.instancesOf(name, selector);
+      return listBody(`{"name":${JSON.stringify(name)},"instances":`, instances, same, this.#staleEnd());
+    };
+    await this.#shared(`service ${JSON.stringify(name)} ${textOf(selector)}`, make, response);
+  }
+
+  async #watchService({ name, selector }: Asked, response: ServerResponse): Promise<void> {
+    if (!couldBeName(name)) return this.#noSuchName(response);
+    // What cannot be answered at all is answered with a status.
+    await this.#fleet.instancesOf(name, selector);
     const stream = this.#stream(response);
-    for await (const { instances } of client.watch(name, { ...selectorOf(query), signal: stream.signal })) {
-      stream.send('instances', JSON.stringify({ name, instances }));
+    for await (const instances of this.#fleet.follow(name, selector, stream.signal)) {
+      stream.send('instances', JSON.stringify({ name, instances, stale: this.#fleet.stale }));
     }
     stream.end();
   }
 
-  async #hosts(): Promise<HostsAnswer> {
-    return { hosts: await this.#fleet.hosts(), stale: this.#fleet.stale };
+  #noSuchName(response: ServerResponse): Promise<void> {
+    return this.#listener.fail(response, 404, 'No service can have this name');
   }
 
-  async #host(host: string, response: ServerResponse): Promise<void> {
-    const instances = (await this.#fleet.instances()).filter((one) => one.host === host);
-    const answer: HostAnswer = { host, instances, stale: this.#fleet.stale };
-    sendJson(response, answer);
+  async #hosts(): Promise<Body> {
+    const { hosts, stale } = await this.#fleet.hosts();
+    return listBody('{"hosts":', hosts, same, endOf(stale));
+  }
+
+  async #host(host: string): Promise<Body> {
+    const instances = await this.#fleet.instancesOn(host);
+    return listBody(`{"host":${JSON.stringify(host)},"instances":`, instances, same, this.#staleEnd());
+  }
+
+  async #targets(query: URLSearchParams): Promise<Body> {
+    const wanted = (['name', 'realm', 'host', 'protocol'] as const).map(
+      (field) => [field, query.get(field === 'name' ? 'service' : field)] as const,
+    );
+    const isWanted = (one: Parameters<typeof targetOf>[0]): boolean =>
+      wanted.every(([field, value]) => value === null || one[field] === value);
+    return listBody('', await this.#fleet.all(), (one) => (isWanted(one) ? targetOf(one) : undefined), '');
+  }
+
+  /** The end of an answer about the fleet: with `stale` while etcd cannot be followed. */
+  #staleEnd(): string {
+    return endOf(this.#fleet.stale);
   }
 
   #stream(response: ServerResponse): Stream {
-    const stream = new Stream(response);
+    const stream = new Stream(response, this.#listener.waiting);
+    if (stream.signal.aborted) return stream;
+    this.#listener.connections.markStream(response);
     this.#streams.add(stream);
     stream.signal.addEventListener('abort', () => this.#streams.delete(stream));
     return stream;
   }
 
-  /** Sends what `read` finds at once, and again whenever it has found something else. */
-  async #poll(event: string, everyMs: number, read: () => Promise<object>, response: ServerResponse): Promise<void> {
-    // Whoever cannot be told anything is told so with a status.
-    let last = JSON.stringify(await read());
+  /** Sends the answer at once, and again whenever it is another one. */
+  async #poll(
+    event: string,
+    selection: string,
+    everyMs: number,
+    read: () => Promise<Body>,
+    response: ServerResponse,
+  ): Promise<void> {
+    const key = `${event} ${selection}`;
+    // What cannot be answered at all is answered with a status.
+    const first = await this.#answers.get(key, read);
     const stream = this.#stream(response);
-    stream.send(event, last);
-    const timer = setInterval(async () => {
-      const next = await read().then(JSON.stringify, () => last);
-      if (next !== last && !stream.signal.aborted) stream.send(event, next);
-      last = next;
-    }, everyMs);
-    stream.signal.addEventListener('abort', () => clearInterval(timer));
+    if (stream.signal.aborted) return;
+    let poll = this.#polls.get(key);
+    if (poll === undefined) {
+      poll = new Poll(event, everyMs, read, () => this.#polls.delete(key));
+      this.#polls.set(key, poll);
+    }
+    poll.follow(stream, first);
   }
 }
 
-function selectorOf(query: URLSearchParams): { realm?: string; protocol?: string } {
-  const [realm, protocol] = [query.get('realm'), query.get('protocol')];
-  return { ...(realm !== null && { realm }), ...(protocol !== null && { protocol }) };
+const same = <Value extends object>(value: Value): Value => value;
+
+const endOf = (stale: object | undefined): string => (stale === undefined ? '}' : `,"stale":${JSON.stringify(stale)}}`);
+
+const textOf = ({ realm, protocol }: Selector): string => JSON.stringify([realm, protocol]);
+
+function selectorOf(query: URLSearchParams): Selector {
+  return { realm: query.get('realm') ?? undefined, protocol: query.get('protocol') ?? undefined };
 }
 
 /** Undefined: it cannot be decoded. */
@@ -216,23 +298,3 @@ function lastSegment(path: string): string | undefined {
     return undefined;
   }
 }
-
-/** The page is built: it lies in `dist`, also when this file runs from `src`. */
-function asset(name: string, type: string) {
-  const read = (): Buffer => {
-    try {
-      return readFileSync(inPackage(`dist/page/${name}`));
-    } catch {
-      return Buffer.from('The page has not been built.\n');
-    }
-  };
-  let content: Buffer | undefined;
-  return { type, read: () => (content ??= read()) };
-}
-
-const assets: Readonly<Record<string, ReturnType<typeof asset>>> = {
-  __proto__: null as never,
-  '/': asset('index.html', 'text/html; charset=utf-8'),
-  '/page.js': asset('page.js', 'text/javascript; charset=utf-8'),
-  '/page.css': asset('page.css', 'text/css; charset=utf-8'),
-};

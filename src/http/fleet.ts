@@ -1,89 +1,242 @@
 /**
- * What stands in etcd, of all hosts: for the page, for scripts and for Prometheus's discovery. Read by the same client that
- * other programs use, from the first question on and until nobody has asked for ten minutes.
+ * All hosts as etcd has them: for the page, for scripts and for Prometheus's discovery.
+ *
+ * One watch follows the services of every host, whatever is asked: it begins with the first question and ends ten minutes
+ * after the last one. Instances are counted and indexed by host as they change, so that no question walks over all of
+ * them but the one for all. Once something is known, a question is always answered: while etcd cannot be read, with what
+ * was known last, and `stale` says since when and why.
  */
 
-import { DiscoverClient } from '../client/index.ts';
-import type { EtcdAccess } from '../etcd/connect.ts';
+import type { Selector } from '../client/catalogue.ts';
+import { Feed } from '../client/feed.ts';
+import { DiscoverError, messageOf } from '../errors.ts';
+import type { EtcdAccess } from '../etcd/access.ts';
+import { EtcdReader } from '../etcd/reader.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 import type { Instance } from '../layout/instance.ts';
-import { parseOwner } from '../layout/owner.ts';
+import { servicePrefixOf } from '../layout/keys.ts';
+import { noLease, parseOwner } from '../layout/owner.ts';
 import type { HostRow, Stale } from './shapes.ts';
 
-/** Who looks at the same moment is told the same. */
+/** Results are shared for one second. */
 const freshMs = 1_000;
+const unusedMs = 10 * 60_000;
+/** Between two events of one service with many instances: each event has all of them. */
+const manyInstances = 1_000;
+const manyInstancesEveryMs = 1_000;
+
+interface Following {
+  readonly reader: EtcdReader;
+  readonly feed: Feed;
+  /** Instances by host, then by key. */
+  readonly hosts: Map<string, Map<string, Instance>>;
+}
 
 export class Fleet {
   readonly #access: EtcdAccess & { readonly prefix: string };
   readonly #readOwners: () => Promise<readonly FoundKey[]>;
-  #client: DiscoverClient | undefined;
+  #following: Following | undefined;
+  #askedAtMs = 0;
+  #watchers = 0;
+  readonly #sweeper: NodeJS.Timeout;
   #isClosed = false;
-  #hosts: { readonly atMs: number; readonly rows: Promise<HostRow[]> } | undefined;
+  /** The owners as read last, and since when they cannot be read. */
+  #owners: { readonly atMs: number; readonly found: readonly FoundKey[] } | undefined;
+  #reading: Promise<readonly FoundKey[]> | undefined;
+  readonly #ownersStale = new StaleSince();
+  readonly #feedStale = new StaleSince();
 
   /** `readOwners` reads all owner keys. */
   constructor(access: EtcdAccess & { readonly prefix: string }, readOwners: () => Promise<readonly FoundKey[]>) {
     this.#access = access;
     this.#readOwners = readOwners;
+    this.#sweeper = setInterval(() => this.#sweep(), unusedMs / 10).unref();
   }
 
-  get client(): DiscoverClient {
-    this.#client ??= new DiscoverClient(this.#access);
-    if (this.#isClosed) void this.#client.close();
-    return this.#client;
-  }
-
+  /** While the services cannot be followed. */
   get stale(): Stale | undefined {
-    const stale = this.#client?.stale;
-    return stale && { ageMs: Math.round(stale.ageMs), cause: stale.cause.message };
+    const stale = this.#following?.feed.stale;
+    return this.#feedStale.update(stale && { ageMs: stale.ageMs, cause: stale.cause.message });
   }
 
-  async instances(): Promise<Instance[]> {
-    const names = [...(await this.client.services()).keys()];
-    return (await Promise.all(names.map((name) => this.client.resolve(name)))).flat();
+  /** Names with the number of instances. */
+  async services(selector: Selector): Promise<ReadonlyMap<string, number>> {
+    return (await this.#known()).feed.catalogue.counts(selector);
   }
 
-  hosts(): Promise<HostRow[]> {
-    const nowMs = performance.now();
-    if (this.#hosts === undefined || nowMs - this.#hosts.atMs > freshMs) {
-      this.#hosts = { atMs: nowMs, rows: this.#readHosts() };
+  /** The instances of a service; empty where there are none. */
+  async instancesOf(name: string, selector: Selector): Promise<readonly Instance[]> {
+    return (await this.#known()).feed.catalogue.select(name, selector);
+  }
+
+  /** Every instance of every service, in no order. May be walked in steps. */
+  async all(): Promise<Iterable<Instance>> {
+    const { feed } = await this.#known();
+    const names = [...feed.catalogue.counts({}).keys()];
+    return (function* () {
+      for (const name of names) yield* feed.catalogue.select(name, {});
+    })();
+  }
+
+  async instancesOn(host: string): Promise<Iterable<Instance>> {
+    return [...((await this.#known()).hosts.get(host)?.values() ?? [])];
+  }
+
+  /** The set, and again whenever the set or its being stale has changed, until the signal is aborted. */
+  async *follow(name: string, selector: Selector, signal: AbortSignal): AsyncGenerator<readonly Instance[]> {
+    const { feed } = await this.#known(signal);
+    let last: readonly Instance[] | undefined;
+    let lastSince: string | undefined;
+    this.#watchers++;
+    try {
+      while (!feed.isClosed && !signal.aborted) {
+        const instances = feed.catalogue.select(name, selector);
+        const since = this.stale?.since;
+        if (instances !== last || since !== lastSince) {
+          last = instances;
+          lastSince = since;
+          yield instances;
+          if (instances.length > manyInstances) await pause(manyInstancesEveryMs, signal);
+        } else {
+          await feed.next(signal);
+        }
+      }
+    } finally {
+      this.#watchers--;
+      this.#askedAtMs = performance.now();
     }
-    return this.#hosts.rows;
+  }
+
+  /** Every host with an owner key or an instance, by name. */
+  async hosts(): Promise<{ readonly hosts: HostRow[]; readonly stale: Stale | undefined }> {
+    const [{ hosts }, owners] = await Promise.all([this.#known(), this.#readFresh()]);
+    const rows = new Map<string, HostRow>();
+    for (const { key, value, lease } of owners) {
+      const host = key.slice(key.lastIndexOf('/') + 1);
+      rows.set(host, rowOf(host, value, lease, hosts.get(host)?.size ?? 0));
+    }
+    // Written by hand, or by another program than discover.
+    const ownerless = { alive: false, version: null, ip: null, startedAt: null, released: false };
+    for (const [host, { size }] of hosts) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: size });
+    const sorted = [...rows.values()].sort((one, other) => (one.host < other.host ? -1 : 1));
+    return { hosts: sorted, stale: earliest(this.stale, this.#ownersStale.now) };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#client?.close();
+    clearInterval(this.#sweeper);
+    this.#stopFollowing();
   }
 
-  async #readHosts(): Promise<HostRow[]> {
-    const [owners, instances] = await Promise.all([this.#readOwners(), this.instances()]);
-    const counts = new Map<string, number>();
-    for (const { host } of instances) counts.set(host, (counts.get(host) ?? 0) + 1);
-    const rows = new Map<string, HostRow>();
-    for (const { key, value, lease } of owners) {
-      const host = key.slice(key.lastIndexOf('/') + 1);
-      const record = parseOwner(value);
-      const text = (word: unknown) => (typeof word === 'string' ? word : null);
-      rows.set(host, {
-        host,
-        alive: lease !== '0',
-        version: text(record?.version),
-        ip: text(record?.ip),
-        startedAt: text(record?.started),
-        released: record?.released === true,
-        instances: counts.get(host) ?? 0,
-      });
+  /** Resolves once it is known what there is; rejects while it never has been and etcd does not tell. */
+  async #known(signal?: AbortSignal): Promise<Following> {
+    if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The endpoint is closed');
+    this.#askedAtMs = performance.now();
+    this.#following ??= this.#startFollowing();
+    const following = this.#following;
+    await following.feed.known(signal);
+    return following;
+  }
+
+  #startFollowing(): Following {
+    const hosts = new Map<string, Map<string, Instance>>();
+    const below = servicePrefixOf(this.#access.prefix);
+    const reader = new EtcdReader(this.#access);
+    const feed = new Feed(reader, below, below, (before, now) => {
+      if (before !== undefined && before.host !== now?.host) {
+        const others = hosts.get(before.host);
+        if (others?.delete(before.key) && others.size === 0) hosts.delete(before.host);
+      }
+      if (now === undefined) return;
+      const instances = hosts.get(now.host) ?? new Map<string, Instance>();
+      hosts.set(now.host, instances.set(now.key, now));
+    });
+    return { reader, feed, hosts };
+  }
+
+  #stopFollowing(): void {
+    this.#following?.feed.close();
+    this.#following?.reader.close();
+    this.#following = undefined;
+  }
+
+  #sweep(): void {
+    if (this.#watchers === 0 && performance.now() - this.#askedAtMs > unusedMs) this.#stopFollowing();
+  }
+
+  async #readFresh(): Promise<readonly FoundKey[]> {
+    const known = this.#owners;
+    if (known !== undefined && performance.now() - known.atMs < freshMs) return known.found;
+    this.#reading ??= this.#readOwners().finally(() => {
+      this.#reading = undefined;
+    });
+    try {
+      const found = await this.#reading;
+      this.#owners = { atMs: performance.now(), found };
+      this.#ownersStale.update(undefined);
+      return found;
+    } catch (error) {
+      const last = this.#owners;
+      if (last === undefined) throw error;
+      this.#ownersStale.update({ ageMs: performance.now() - last.atMs, cause: messageOf(error) });
+      return last.found;
     }
-    // Written by hand, or by something else than discover.
-    const ownerless = { alive: false, version: null, ip: null, startedAt: null, released: false };
-    for (const [host, count] of counts) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: count });
-    return [...rows.values()].sort((one, other) => (one.host < other.host ? -1 : 1));
   }
 }
 
-/** What Prometheus's `http_sd_configs` takes. */
-export function targetsOf(instances: readonly Instance[]): object[] {
-  return instances.map(({ name, realm, host, containerId, protocol, address, port }) => ({
+/** The moment from which something is stale: the same for as long as it lasts, however often it is asked. */
+class StaleSince {
+  #now: Stale | undefined;
+
+  get now(): Stale | undefined {
+    return this.#now && { ...this.#now, ageMs: Date.now() - Date.parse(this.#now.since) };
+  }
+
+  update(stale: { readonly ageMs: number; readonly cause: string } | undefined): Stale | undefined {
+    if (stale === undefined) this.#now = undefined;
+    else {
+      const since = this.#now?.since ?? new Date(Date.now() - stale.ageMs).toISOString();
+      this.#now = { since, ageMs: Math.round(stale.ageMs), cause: stale.cause };
+    }
+    return this.#now;
+  }
+}
+
+function earliest(one: Stale | undefined, other: Stale | undefined): Stale | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one.since < other.since ? one : other;
+}
+
+function rowOf(host: string, value: string, lease: string, instances: number): HostRow {
+  const record = parseOwner(value);
+  const text = (word: unknown) => (typeof word === 'string' ? word : null);
+  return {
+    host,
+    alive: lease !== noLease,
+    version: text(record?.version),
+    ip: text(record?.ip),
+    startedAt: text(record?.started),
+    released: record?.released === true,
+    instances,
+  };
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
+  });
+}
+
+/** One target of Prometheus's `http_sd_configs`. */
+export function targetOf({ name, realm, host, containerId, protocol, address, port }: Instance): object {
+  return {
     targets: [address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`],
     labels: {
       __meta_discover_service: name,
@@ -92,5 +245,5 @@ export function targetsOf(instances: readonly Instance[]): object[] {
       __meta_discover_container: containerId,
       __meta_discover_protocol: protocol,
     },
-  }));
+  };
 }

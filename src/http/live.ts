@@ -3,7 +3,7 @@
 import type { Agent } from '../agent.ts';
 import type { Container, ContainersEvent } from './shapes.ts';
 import { containerOf, containersOf, summaryOf } from './status.ts';
-import { Broadcast, type Stream } from './streams.ts';
+import { Broadcast, eventOf, type Stream } from './streams.ts';
 
 const tickMs = 500;
 /** So that a first sight of thousands is drawn in steps. */
@@ -11,45 +11,62 @@ const chunk = 1_000;
 
 export class Live {
   readonly #agent: Agent;
-  /** Containers that something has happened to since the last tick. */
+  /** Containers that may have changed since the last tick. */
   readonly #touched = new Set<string>();
   readonly #broadcast: Broadcast;
+  /** The first events of a stream, the same for all that begin between two ticks. */
+  #first: readonly Buffer[] | undefined;
+  #isPublishedKnown: boolean;
 
   constructor(agent: Agent) {
     this.#agent = agent;
+    this.#isPublishedKnown = agent.isPublishedKnown;
     this.#broadcast = new Broadcast(() => this.#begin());
   }
 
-  /** What there is, then what changes. */
+  /** Everything there is, then what changes. */
   follow(stream: Stream): void {
-    stream.send('status', JSON.stringify(summaryOf(this.#agent)));
+    // Added first: what is touched from now on is in a later event, whether or not it is in the first ones.
+    this.#broadcast.add(stream);
+    this.#first ??= this.#snapshot();
+    for (const bytes of this.#first) stream.write(bytes);
+  }
+
+  #snapshot(): readonly Buffer[] {
+    const events = [eventOf('status', JSON.stringify(summaryOf(this.#agent)))];
     const all = [...containersOf(this.#agent)];
     for (let at = 0; at === 0 || at < all.length; at += chunk) {
       const event: ContainersEvent = { reset: at === 0, set: all.slice(at, at + chunk), gone: [] };
-      stream.send('containers', JSON.stringify(event));
+      events.push(eventOf('containers', JSON.stringify(event)));
     }
-    this.#broadcast.add(stream);
+    return events;
   }
 
   #begin(): () => void {
     const { ledger, conditions } = this.#agent;
     const touch = (shortId: string) => void this.#touched.add(shortId);
-    ledger.onTouched = touch;
-    conditions.onTouched = touch;
+    const endings = [ledger.touched.add(touch), conditions.touched.add(touch)];
+    this.#isPublishedKnown = this.#agent.isPublishedKnown;
     let ticks = 0;
     const timer = setInterval(() => {
+      this.#first = undefined;
       if (++ticks % 2 === 0) this.#broadcast.send('status', summaryOf(this.#agent));
       this.#tell();
     }, tickMs);
     return () => {
       clearInterval(timer);
-      ledger.onTouched = () => {};
-      conditions.onTouched = () => {};
+      for (const end of endings) end();
       this.#touched.clear();
+      this.#first = undefined;
     };
   }
 
   #tell(): void {
+    // The lease has run out, or there is one again: every container has another state, and none was touched.
+    if (this.#agent.isPublishedKnown !== this.#isPublishedKnown) {
+      this.#isPublishedKnown = !this.#isPublishedKnown;
+      for (const shortId of this.#agent.ledger.containers()) this.#touched.add(shortId);
+    }
     if (this.#touched.size === 0) return;
     const set: Container[] = [];
     const gone: string[] = [];

@@ -1,14 +1,16 @@
 /**
- * `/metrics`: what is counted, as Prometheus reads it. prom-client writes the text and adds what it knows of the
- * process; our own figures are read when they are asked for, so that counting costs the agent nothing more.
+ * `/metrics`: the agent's counters in Prometheus's format. prom-client writes the text and adds the metrics of the process;
+ * our own figures are read at each scrape, so that counting costs the agent nothing more.
  *
- * No id of a container, host or lease is ever a label, and every series is there from the start, at zero.
+ * No id of a container, host or lease is ever a label. Every series is there from the start, at zero. What is published is
+ * 0 once the lease has run out by our own clock: see `health.ts`.
  */
 
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { Agent } from '../agent.ts';
 import { Histogram } from '../metrics.ts';
 import { builtFrom, version } from '../version.ts';
+import { oldestUnsettledSeconds } from './unsettled.ts';
 
 type Labels = Readonly<Record<string, string>>;
 interface Sample {
@@ -17,7 +19,7 @@ interface Sample {
   readonly metricName?: string;
 }
 
-/** Late by how much a timer was, each time. */
+/** Timer lateness per sample. */
 const loopCheckMs = 250;
 const loopBounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
 
@@ -27,7 +29,7 @@ export interface Exposition {
   close(): void;
 }
 
-/** What the process knows beside the agent. */
+/** What the process knows and the agent does not. */
 export interface Surroundings {
   readonly streams: () => number;
   readonly reload: { readonly isSuccessful: boolean; readonly at: number };
@@ -35,8 +37,8 @@ export interface Surroundings {
 
 export function exposition(agent: Agent, surroundings: Surroundings): Exposition {
   const registry = new Registry();
-  // Its own watch over the event loop wakes the process a hundred times a second, which is most of what an idle discover
-  // would do. Ours is below.
+  // prom-client's own watch over the event loop wakes the process a hundred times a second, most of the work of an idle
+  // discover. Ours is below.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 60_000 });
   const lags = registry.getMetricsAsArray().map(({ name }) => name);
   for (const name of lags) if (name.startsWith('nodejs_eventloop_lag')) registry.removeSingleMetric(name);
@@ -48,123 +50,13 @@ export function exposition(agent: Agent, surroundings: Surroundings): Exposition
     checkedAt = now;
   }, loopCheckMs).unref();
 
-  const family = (type: 'gauge' | 'counter' | 'histogram', name: string, help: string, read: () => Sample[]) => {
-    const metric = { name: `discover_${name}`, help, type, get: async () => ({ ...metric, values: read() }) };
-    registry.registerMetric(metric as unknown as Metric);
-  };
-  const one = (type: 'gauge' | 'counter', name: string, help: string, read: () => number) =>
-    family(type, name, help, () => [{ value: read() }]);
-  const each = (type: 'gauge' | 'counter', name: string, help: string, label: string, read: () => Counts) =>
-    family(type, name, help, () => samples(label, read()));
-  const timing = (name: string, help: string, read: () => Histogram) =>
-    family('histogram', name, help, () => buckets(`discover_${name}`, read()));
-  const { metrics } = agent;
-  const revision = builtFrom();
-
-  family('gauge', 'build_info', 'The version that runs; always 1', () => [{ value: 1, labels: { version, revision } }]);
-  one('gauge', 'docker_connected', 'Whether the event stream is open', () => Number(metrics.dockerConnected));
-  each('counter', 'docker_events_total', 'Events that asked for something', 'action', () => metrics.events);
-  each(
-    'counter',
-    'docker_stream_reconnects_total',
-    'Event streams that ended, by what ended them',
-    'reason',
-    () => metrics.streamEnds,
-  );
-  one(
-    'gauge',
-    'docker_last_event_timestamp_seconds',
-    'Time of the newest event by the clock of the engine',
-    () => metrics.lastEventAt,
-  );
-  each(
-    'gauge',
-    'containers',
-    'Containers of this host: running, and what became of those that advertise',
-    'state',
-    () => statesOf(agent),
-  );
-  one('gauge', 'services_desired', 'Instances that should be in etcd', () => servicesOf(agent).desired);
-  one('gauge', 'services_published', 'Instances of this host that are in etcd', () => servicesOf(agent).published);
-  each('gauge', 'services_unresolved', 'Entries of running containers that are not published', 'reason', () =>
-    refusedOf(agent),
-  );
-  each(
-    'counter',
-    'refusals_total',
-    'Entries that were not published when their container started',
-    'reason',
-    () => metrics.refusals,
-  );
-  one('counter', 'published_total', 'Containers that appeared in etcd or changed there', () => metrics.published);
-  one('counter', 'unpublished_total', 'Containers that were taken from etcd', () => metrics.unpublished);
-  timing('publish_latency_seconds', 'From the event of the engine to the commit in etcd', () => metrics.publishSeconds);
-  timing(
-    'inspect_duration_seconds',
-    'One task of the pool, in which containers are inspected',
-    () => metrics.taskSeconds,
-  );
-  one('gauge', 'etcd_connected', 'Whether etcd answered when it was last asked', () => Number(metrics.etcdConnected));
-  family('counter', 'etcd_requests_total', 'Calls of etcd', () =>
-    Object.entries(metrics.etcdCalls).flatMap(([op, { ok, refused, unavailable }]) =>
-      samples('outcome', { ok, refused, unavailable }, { op }),
-    ),
-  );
-  family('histogram', 'etcd_request_duration_seconds', 'Calls of etcd; op="commit" are the transactions', () =>
-    Object.entries(metrics.etcdCalls).flatMap(([op, { seconds }]) =>
-      buckets('discover_etcd_request_duration_seconds', seconds, { op }),
-    ),
-  );
-  each('counter', 'operations_total', 'Keys written and deleted in transactions', 'op', () => metrics.operations);
-  one(
-    'gauge',
-    'lease_remaining_seconds',
-    'Until the keys of this host end; 0 while no lease is held',
-    () => agent.state.leaseRemainingSeconds ?? 0,
-  );
-  one('gauge', 'lease_ttl_seconds', 'What the lease is renewed to', () => agent.config.etcd.ttlSeconds);
-  one('counter', 'lease_lost_total', 'Leases that had ended when they were to be renewed', () => metrics.leasesLost);
-  one(
-    'counter',
-    'claims_total',
-    'Claims of the owner key: one at the start, one after each doubt',
-    () => metrics.claims,
-  );
-  family('counter', 'reconcile_total', 'Comparisons of what runs with what is published', () =>
-    Object.entries(metrics.lists).flatMap(([trigger, outcomes]) => samples('outcome', outcomes, { trigger })),
-  );
-  timing('reconcile_duration_seconds', 'To list what runs', () => metrics.listSeconds);
-  each(
-    'counter',
-    'drift_repaired_total',
-    'Comparisons with etcd that found something other than was written',
-    'kind',
-    () => metrics.drift,
-  );
-  family('gauge', 'queue_depth', 'Messages that wait for a part', () =>
-    agent.state.mailboxes.map(({ name, waiting }) => ({ value: waiting, labels: { mailbox: name } })),
-  );
-  one('gauge', 'pool_threads', 'Inspection threads that run', () => agent.state.pool.threads);
-  one('gauge', 'pool_threads_max', 'Inspection threads there may be', () => agent.state.pool.threadsMax);
-  one(
-    'gauge',
-    'pool_utilization_ratio',
-    'Share of the time that as many threads were busy',
-    () => agent.state.pool.utilization,
-  );
-  family('histogram', 'event_loop_delay_seconds', 'By how much a timer of the main thread was late', () =>
-    buckets('discover_event_loop_delay_seconds', loopSeconds),
-  );
-  one('gauge', 'config_last_reload_successful', 'Whether the configuration could be used when it was last read', () =>
-    Number(surroundings.reload.isSuccessful),
-  );
-  one(
-    'gauge',
-    'config_last_reload_success_timestamp_seconds',
-    'When a configuration was last taken',
-    () => surroundings.reload.at / 1000,
-  );
-  one('gauge', 'http_streams', 'Event streams that are being read', () => surroundings.streams());
+  const families = new Families(registry);
+  dockerFamilies(families, agent);
+  containerFamilies(families, agent);
+  etcdFamilies(families, agent);
+  leaseFamilies(families, agent);
+  poolFamilies(families, agent);
+  processFamilies(families, loopSeconds, surroundings);
 
   return {
     contentType: registry.contentType,
@@ -174,6 +66,177 @@ export function exposition(agent: Agent, surroundings: Surroundings): Exposition
       registry.clear();
     },
   };
+}
+
+/** Families of metrics whose values are read at each scrape. */
+class Families {
+  readonly #registry: Registry;
+
+  constructor(registry: Registry) {
+    this.#registry = registry;
+  }
+
+  family(type: 'gauge' | 'counter' | 'histogram', name: string, help: string, read: () => Sample[]): void {
+    const metric = { name: `discover_${name}`, help, type, get: async () => ({ ...metric, values: read() }) };
+    this.#registry.registerMetric(metric as unknown as Metric);
+  }
+
+  gauge(name: string, help: string, read: () => number): void {
+    this.family('gauge', name, help, () => [{ value: read() }]);
+  }
+
+  counter(name: string, help: string, read: () => number): void {
+    this.family('counter', name, help, () => [{ value: read() }]);
+  }
+
+  /** One series for each value of a label. */
+  each(type: 'gauge' | 'counter', name: string, help: string, label: string, read: () => Counts): void {
+    this.family(type, name, help, () => samples(label, read()));
+  }
+
+  timing(name: string, help: string, read: () => Histogram): void {
+    this.family('histogram', name, help, () => buckets(`discover_${name}`, read()));
+  }
+}
+
+function dockerFamilies(families: Families, { metrics }: Agent): void {
+  families.gauge('docker_connected', 'Whether the Docker event stream is open', () => Number(metrics.docker.isUp));
+  families.each('counter', 'docker_events_total', 'Docker events that triggered work', 'action', () => metrics.events);
+  families.each(
+    'counter',
+    'docker_stream_reconnects_total',
+    'Docker event streams that ended, by the reason',
+    'reason',
+    () => metrics.streamEnds,
+  );
+  families.gauge(
+    'docker_last_event_timestamp_seconds',
+    "Time of the newest event by the engine's clock",
+    () => metrics.lastEventAt,
+  );
+  families.family('counter', 'reconcile_total', 'Container lists, by trigger and outcome', () =>
+    Object.entries(metrics.lists).flatMap(([trigger, outcomes]) => samples('outcome', outcomes, { trigger })),
+  );
+  families.timing('reconcile_duration_seconds', 'Duration of a container list', () => metrics.listSeconds);
+}
+
+function containerFamilies(families: Families, agent: Agent): void {
+  const { metrics } = agent;
+  families.each(
+    'gauge',
+    'containers',
+    'Containers of this host: running, and the state of those that advertise; published is 0 once the lease has expired',
+    'state',
+    () => statesOf(agent),
+  );
+  families.gauge('services_desired', 'Instances that should be in etcd', () => servicesOf(agent).desired);
+  families.gauge(
+    'services_published',
+    'Instances of this host known to be in etcd; 0 once the lease has expired',
+    () => servicesOf(agent).published,
+  );
+  families.gauge(
+    'oldest_unsettled_seconds',
+    'Age of the oldest change of a container that is not in etcd yet; 0 if none waits',
+    () => oldestUnsettledSeconds(agent),
+  );
+  families.each('gauge', 'services_unresolved', 'Entries of running containers that are not published', 'reason', () =>
+    refusedOf(agent),
+  );
+  families.each(
+    'counter',
+    'refusals_total',
+    'Entries that were refused when their container started',
+    'reason',
+    () => metrics.refusals,
+  );
+  families.counter('published_total', 'Containers that appeared in etcd or changed there', () => metrics.published);
+  families.counter('unpublished_total', 'Containers that were removed from etcd', () => metrics.unpublished);
+  families.timing(
+    'publish_latency_seconds',
+    "Time from the engine's event to the commit in etcd",
+    () => metrics.publishSeconds,
+  );
+}
+
+function etcdFamilies(families: Families, { metrics }: Agent): void {
+  families.gauge('etcd_connected', 'Whether etcd answered the last call', () => Number(metrics.etcd.isUp));
+  families.family('counter', 'etcd_requests_total', 'etcd calls, by operation and outcome', () =>
+    Object.entries(metrics.etcdCalls).flatMap(([op, { ok, refused, unavailable }]) =>
+      samples('outcome', { ok, refused, unavailable }, { op }),
+    ),
+  );
+  families.family(
+    'histogram',
+    'etcd_request_duration_seconds',
+    'Duration of etcd calls; op="commit" are the transactions',
+    () =>
+      Object.entries(metrics.etcdCalls).flatMap(([op, { seconds }]) =>
+        buckets('discover_etcd_request_duration_seconds', seconds, { op }),
+      ),
+  );
+  families.each(
+    'counter',
+    'operations_total',
+    'Keys written and deleted in transactions',
+    'op',
+    () => metrics.operations,
+  );
+  families.each(
+    'counter',
+    'drift_repaired_total',
+    'Comparisons with etcd that found something else than was written',
+    'kind',
+    () => metrics.drift,
+  );
+}
+
+function leaseFamilies(families: Families, agent: Agent): void {
+  const { metrics } = agent;
+  families.gauge(
+    'lease_remaining_seconds',
+    'Seconds until the lease expires; 0 while no lease is held',
+    () => agent.state.leaseRemainingSeconds ?? 0,
+  );
+  families.gauge('lease_ttl_seconds', 'Time to live of the lease', () => agent.config.etcd.ttlSeconds);
+  families.counter('lease_lost_total', 'Leases that had expired before a renewal', () => metrics.leasesLost);
+  families.counter(
+    'claims_total',
+    'Claims of the owner key: one at the start, one after each verification of the ownership',
+    () => metrics.claims,
+  );
+}
+
+function poolFamilies(families: Families, agent: Agent): void {
+  families.timing('inspect_duration_seconds', 'Duration of an inspection task', () => agent.metrics.taskSeconds);
+  families.family('gauge', 'queue_depth', 'Messages waiting in each mailbox', () =>
+    agent.state.mailboxes.map(({ name, waiting }) => ({ value: waiting, labels: { mailbox: name } })),
+  );
+  families.gauge('pool_threads', 'Inspection threads that run', () => agent.state.pool.threads);
+  families.gauge('pool_threads_max', 'Upper limit of inspection threads', () => agent.state.pool.threadsMax);
+  families.gauge(
+    'pool_utilization_ratio',
+    'Share of the time that the inspection threads were busy, 0 to 1',
+    // The first sample of a thread may lie outside.
+    () => Math.min(1, Math.max(0, agent.state.pool.utilization)),
+  );
+}
+
+function processFamilies(families: Families, loopSeconds: Histogram, { reload, streams }: Surroundings): void {
+  const revision = builtFrom();
+  families.family('gauge', 'build_info', 'The running version; always 1', () => [
+    { value: 1, labels: { version, revision: revision } },
+  ]);
+  families.timing('event_loop_delay_seconds', 'Event loop delay', () => loopSeconds);
+  families.gauge('config_last_reload_successful', 'Whether the configuration was usable when it was last read', () =>
+    Number(reload.isSuccessful),
+  );
+  families.gauge(
+    'config_last_reload_success_timestamp_seconds',
+    'When a configuration was last accepted',
+    () => reload.at / 1000,
+  );
+  families.gauge('http_streams', 'Event streams with a reader', streams);
 }
 
 type Counts = Readonly<Record<string, number>>;
@@ -192,20 +255,28 @@ function buckets(name: string, histogram: Histogram, labels: Labels = {}): Sampl
   ];
 }
 
-function statesOf({ ledger, metrics, conditions }: Agent): Counts {
-  let [published, pending, unreadable] = [0, 0, 0];
+function statesOf({ ledger, metrics, conditions, isPublishedKnown }: Agent): Counts {
+  let published = 0;
+  let unknown = 0;
+  let pending = 0;
+  let unreadable = 0;
   for (const shortId of ledger.containers()) {
-    if (ledger.observed(shortId).size > 0) published++;
+    if (ledger.observed(shortId).size > 0) {
+      if (isPublishedKnown) published++;
+      else unknown++;
+    }
     if (ledger.changes(shortId).length > 0) pending++;
   }
   for (const [, condition] of conditions) if (condition.unreadable !== undefined) unreadable++;
-  return { running: metrics.running, published, pending, unreadable, quarantined: metrics.quarantined };
+  return { running: metrics.running, published, unknown, pending, unreadable, quarantined: metrics.quarantined };
 }
 
-function servicesOf({ layout, ledger }: Agent): { desired: number; published: number } {
-  let [desired, published] = [0, 0];
+function servicesOf({ layout, ledger, isPublishedKnown }: Agent): { desired: number; published: number } {
+  let desired = 0;
+  let published = 0;
   for (const shortId of ledger.containers()) {
     for (const key of ledger.desired(shortId)?.keys() ?? []) if (layout.nameOf(key) !== undefined) desired++;
+    if (!isPublishedKnown) continue;
     for (const key of ledger.observed(shortId).keys()) if (layout.nameOf(key) !== undefined) published++;
   }
   return { desired, published };

@@ -1,25 +1,29 @@
 /**
- * The HTTP endpoint's door: who may ask, how much and how long. What is answered is `endpoint.ts`'s.
+ * Where the HTTP endpoint listens: which requests are accepted, how many and how large. What they are answered with is
+ * `endpoint.ts`'s.
  *
- * It only ever tells. GET is the one method; a Host header that is neither an address nor a name of this machine is
- * refused, which keeps the page of a stranger, opened in a browser beside us, from reading what is here by way of a
- * name that it points at us. Headers, time and connections are limited, so that whoever asks too much
- * costs the agent nothing.
+ * The endpoint is read-only: GET and HEAD are the only methods. A Host header that is neither an address nor a known name
+ * is refused, which keeps a stranger's page, opened in a browser on this machine, from reading the endpoint through a name
+ * that it points here. Headers, time, connections (`connections.ts`) and bytes (`answers.ts`) are limited.
+ *
+ * It listens before there is anything to answer, so that a process that cannot listen ends before it claims its host.
+ * Requests wait until `serve` is called. Another `serve` takes over without a moment in which nothing listens.
  */
 
-import { chmodSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, isIP } from 'node:net';
 import { hostname } from 'node:os';
 import type { Config } from '../config/options.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
+import { type Body, bytesOf, jsonBody, WaitingBytes, writeBody } from './answers.ts';
+import { Connections } from './connections.ts';
 
 export type Listen = NonNullable<Config['http']>['listen'];
 
 const headerBytesMax = 8 << 10;
 const requestTimeoutMs = 5_000;
 const keepAliveMs = 30_000;
-const connectionsMax = 64;
 
 const headers = {
   'Cache-Control': 'no-store',
@@ -32,74 +36,133 @@ const headers = {
   'X-Content-Type-Options': 'nosniff',
 };
 
-/** What was asked for: the path without its query, decoded by segments nowhere yet. */
+/** A request that is accepted: its path without the query, not decoded. */
 export interface Request {
   readonly path: string;
   readonly query: URLSearchParams;
+  /** Only the headers of the answer are wanted. */
+  readonly isHead: boolean;
 }
 
 export type Handler = (request: Request, response: ServerResponse) => Promise<void>;
 
-/** Begins to listen. Rejects with `LISTEN_FAILED` where that cannot be. */
-export async function listen(where: Listen, hosts: readonly string[], answer: Handler): Promise<Server> {
-  const names = new Set(['localhost', hostname(), ...hosts].map((name) => name.toLowerCase()));
-  const mayAsk = (host: string) => 'path' in where || isIP(host) !== 0 || names.has(host);
-  const server = createServer(
-    {
-      maxHeaderSize: headerBytesMax,
-      headersTimeout: requestTimeoutMs,
-      requestTimeout: requestTimeoutMs,
-      keepAliveTimeout: keepAliveMs,
-      connectionsCheckingInterval: 1_000,
-    },
-    (request, response) => {
-      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-      // What a question brings along is not read, and so cannot be followed by another.
-      if (hasBody(request)) response.setHeader('Connection', 'close');
-      if (request.method !== 'GET') {
-        response.setHeader('Allow', 'GET');
-        return fail(response, 405, 'Only GET is answered here');
-      }
-      if (!mayAsk(hostOf(request))) {
-        return fail(response, 403, 'Asked by a name that is not known here: set http.hosts');
-      }
-      const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
-      answer({ path, query: new URLSearchParams(query) }, response).catch((error: unknown) => {
-        if (response.headersSent) response.destroy();
-        else fail(response, 503, messageOf(error));
-      });
-    },
-  );
-  server.maxConnections = connectionsMax;
-  try {
-    if ('path' in where) await clear(where.path);
-    await listening(server, where);
-    // Whoever may write to the socket may ask: its owner and its group.
-    if ('path' in where) chmodSync(where.path, 0o660);
-  } catch (error) {
-    server.close();
-    throw new DiscoverError('LISTEN_FAILED', `http.listen: cannot listen at ${nameOf(where)}: ${messageOf(error)}`);
+export class HttpListener {
+  readonly connections = new Connections();
+  /** What waits for readers in all. */
+  readonly waiting = new WaitingBytes();
+  readonly #where: Listen;
+  readonly #server: Server;
+  #names: ReadonlySet<string> = new Set();
+  #handler: Handler | undefined;
+  #unanswered: (() => void)[] = [];
+
+  private constructor(where: Listen) {
+    this.#where = where;
+    this.#server = createServer(
+      {
+        maxHeaderSize: headerBytesMax,
+        headersTimeout: requestTimeoutMs,
+        requestTimeout: requestTimeoutMs,
+        keepAliveTimeout: keepAliveMs,
+        connectionsCheckingInterval: 1_000,
+      },
+      (request, response) => this.#accept(request, response),
+    );
+    this.#server.on('connection', (socket) => this.connections.add(socket));
   }
-  return server;
+
+  /** Rejects with `LISTEN_FAILED`, which names the option. */
+  static async open(where: Listen): Promise<HttpListener> {
+    const listener = new HttpListener(where);
+    const server = listener.#server;
+    try {
+      if ('path' in where) await clear(where.path);
+      await listening(server, where);
+      // Whoever may write to the socket may ask: its owner and its group.
+      if ('path' in where) chmodSync(where.path, 0o660);
+    } catch (error) {
+      server.close();
+      throw new DiscoverError('LISTEN_FAILED', `http.listen: cannot listen at ${nameOf(where)}: ${messageOf(error)}`);
+    }
+    return listener;
+  }
+
+  get name(): string {
+    return nameOf(this.#where);
+  }
+
+  /** Where it listens, as the system sees it. */
+  get address(): ReturnType<Server['address']> {
+    return this.#server.address();
+  }
+
+  /** From now on `handler` answers, to requests for this machine and for `hosts`. */
+  serve(hosts: readonly string[], handler: Handler): void {
+    this.#names = new Set(['localhost', hostname(), ...hosts].map((name) => name.toLowerCase()));
+    this.#handler = handler;
+    const unanswered = this.#unanswered;
+    this.#unanswered = [];
+    for (const answer of unanswered) answer();
+  }
+
+  /** Ends all connections. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+
+  #accept(request: IncomingMessage, response: ServerResponse): void {
+    const answer = (): void => {
+      if (this.#handler === undefined) this.#unanswered.push(answer);
+      else this.#answer(request, response, this.#handler);
+    };
+    this.connections.inTurn(request.socket, response, answer);
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    // The body of a request is not read, so no other request can follow it.
+    if (hasBody(request)) response.setHeader('Connection', 'close');
+    const isHead = request.method === 'HEAD';
+    if (request.method !== 'GET' && !isHead) {
+      response.setHeader('Allow', 'GET, HEAD');
+      void this.fail(response, 405, 'Only GET and HEAD are answered here');
+      return;
+    }
+    const host = hostOf(request);
+    if (!('path' in this.#where) && isIP(host) === 0 && !this.#names.has(host)) {
+      void this.fail(response, 403, 'The Host header is not a known name: set http.hosts');
+      return;
+    }
+    const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
+    handler({ path, query: new URLSearchParams(query), isHead }, response).catch((error: unknown) => {
+      if (response.headersSent) response.destroy();
+      else void this.fail(response, 503, messageOf(error));
+    });
+  }
+
+  fail(response: ServerResponse, status: number, error: string): Promise<void> {
+    return this.send(response, 'application/json; charset=utf-8', jsonBody({ error }), status);
+  }
+
+  /** Resolves when the answer is sent, or its reader has gone. */
+  async send(response: ServerResponse, type: string, body: Body, status = 200): Promise<void> {
+    if (!this.waiting.hold(body)) return this.fail(response, 503, 'Too many large answers wait for their readers');
+    try {
+      response.writeHead(status, { 'Content-Type': type, 'Content-Length': bytesOf(body) });
+      await writeBody(response, body);
+    } finally {
+      this.waiting.release(body);
+    }
+  }
 }
 
-export function fail(response: ServerResponse, status: number, error: string): void {
-  sendJson(response, { error }, status);
-}
-
-export function sendJson(response: ServerResponse, value: unknown, status = 200): void {
-  send(response, 'application/json; charset=utf-8', `${JSON.stringify(value)}\n`, status);
-}
-
-export function send(response: ServerResponse, type: string, body: string | Buffer, status = 200): void {
-  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) });
-  response.end(body);
-}
-
-export const nameOf = (where: Listen): string =>
+const nameOf = (where: Listen): string =>
   'path' in where ? where.path : `http://${where.host.includes(':') ? `[${where.host}]` : where.host}:${where.port}`;
 
-/** The host that was asked for, in lower case, without port and brackets; empty where there is none. */
+/** The host of the request, in lower case, without port and brackets; empty where there is none. */
 function hostOf({ headers: { host = '' } }: IncomingMessage): string {
   return (/^(?:\[([^\]]*)\]|([^:]*))(?::\d+)?$/.exec(host.toLowerCase())?.slice(1) ?? []).join('');
 }
@@ -113,23 +176,35 @@ function listening(server: Server, where: Listen): Promise<void> {
     server.once('error', reject);
     server.listen(where, () => {
       server.off('error', reject);
-      // Such as running out of descriptors: it concerns one who asks, and is over in a moment.
+      // Such as running out of descriptors: it concerns one client, and is over in a moment.
       server.on('error', () => {});
       resolve();
     });
   });
 }
 
-/** Removes the socket of a process that is gone; that of one which answers stays, and listening fails. */
-function clear(path: string): Promise<void> {
-  return new Promise((resolve) => {
+/**
+ * Removes a socket that a process which is gone has left. One that answers stays, and listening fails. Anything but a
+ * socket is never touched.
+ */
+async function clear(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new Error(`a ${found.isDirectory() ? 'directory' : 'file that is not a socket'} is there, and stays`);
+  }
+  await new Promise<void>((resolve, reject) => {
     const socket = connect(path, () => {
       socket.destroy();
       resolve();
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') unlinkSync(path);
-      resolve();
+      try {
+        if (error.code === 'ECONNREFUSED') unlinkSync(path);
+        resolve();
+      } catch (failure) {
+        reject(failure);
+      }
     });
   });
 }

@@ -1,5 +1,5 @@
 /**
- * The shapes of what is answered to people: by `/status` and `/v1/hosts`, and read by the page. Types alone, and no import,
+ * The shapes of the answers of `/status` and `/v1/hosts`, which the page reads too. Types alone, importing types alone,
  * because a browser's program and the agent are both checked against them.
  *
  * A summary is small and changes all the time; the containers are many and change one by one. `entry` and
@@ -7,8 +7,12 @@
  * shows them shows them as text.
  */
 
+import type { Health, PartHealth } from '../health.ts';
+
+export type { Health, PartHealth };
+
 export interface Check {
-  readonly name: 'docker' | 'listed' | 'lease';
+  readonly name: 'docker' | 'listed' | 'lease' | 'settled';
   readonly ok: boolean;
   readonly detail: string;
 }
@@ -22,6 +26,9 @@ export interface Summary {
   readonly prefix: string;
   readonly ready: boolean;
   readonly checks: readonly Check[];
+  readonly health: Health;
+  /** Seconds that the oldest change of a container has been waiting to be in etcd; 0 where none waits. */
+  readonly oldestUnsettledSeconds: number;
   readonly docker: {
     readonly connected: boolean;
     readonly engine: string | null;
@@ -39,9 +46,11 @@ export interface Summary {
   };
   readonly mailboxes: readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[];
   readonly workers: { readonly threads: number; readonly max: number; readonly utilization: number };
-  /** Containers, but for `services`, which are keys, and `refused`, which are entries of advertisements. */
+  /** Numbers of containers; `services` counts keys, `refused` counts entries of advertisements. */
   readonly counts: {
-    readonly running: number;
+    /** Null until Docker has been listed. */
+    readonly running: number | null;
+    /** Known to be in etcd: 0 once the lease has run out by the agent's clock. */
     readonly published: number;
     readonly services: number;
     readonly refused: number;
@@ -65,7 +74,8 @@ export interface Summary {
   };
 }
 
-export type ContainerState = 'published' | 'pending' | 'refused' | 'unreadable' | 'quarantined';
+/** `unknown`: the lease has run out, or there is none yet, so that it is not known what etcd holds. */
+export type ContainerState = 'published' | 'unknown' | 'pending' | 'refused' | 'unreadable' | 'quarantined';
 
 export interface Container {
   /** The 12 digits that end its keys. */
@@ -107,7 +117,10 @@ export interface HostRow {
   readonly instances: number;
 }
 
+/** What is told is what was known last. */
 export interface Stale {
+  /** RFC 3339: when etcd was heard last. */
+  readonly since: string;
   readonly ageMs: number;
   readonly cause: string;
 }

@@ -2,23 +2,31 @@
 
 import type { Agent } from '../agent.ts';
 import { outages, refusals as reasons } from '../container/refusals.ts';
+import { ourValue } from '../layout/held.ts';
 import { total } from '../metrics.ts';
 import { version } from '../version.ts';
 import type { Check, Container, ContainerState, Summary } from './shapes.ts';
+import { oldestUnsettledSeconds, unsettledMaxSeconds } from './unsettled.ts';
 
-export function checksOf({ metrics, state, config }: Agent): Check[] {
-  const { isListed, leaseRemainingSeconds: left } = state;
+/** What has to be true for readers of etcd to find what runs here. */
+export function checksOf(agent: Agent): Check[] {
+  const { metrics, state, health } = agent;
+  const waitingSeconds = Math.round(oldestUnsettledSeconds(agent));
   return [
+    { name: 'docker', ok: metrics.docker.isUp, detail: health.docker.summary },
     {
-      name: 'docker',
-      ok: metrics.dockerConnected,
-      detail: metrics.dockerConnected ? `engine ${metrics.engine?.version}` : 'no event stream',
+      name: 'listed',
+      ok: state.isListed,
+      detail: state.isListed ? `${metrics.running} containers run` : 'Docker has not been listed yet',
     },
-    { name: 'listed', ok: isListed, detail: isListed ? `${metrics.running} containers run` : 'not yet' },
+    { name: 'lease', ok: (state.leaseRemainingSeconds ?? 0) > 0, detail: health.lease.summary },
     {
-      name: 'lease',
-      ok: (left ?? 0) > 0,
-      detail: left === undefined ? 'not held' : `${Math.round(left)} s left of ${config.etcd.ttlSeconds}`,
+      name: 'settled',
+      ok: waitingSeconds <= unsettledMaxSeconds,
+      detail:
+        waitingSeconds === 0
+          ? 'no container waits to be written to etcd'
+          : `the oldest unsettled container waits for ${waitingSeconds} s, ready up to ${unsettledMaxSeconds} s`,
     },
   ];
 }
@@ -29,7 +37,7 @@ export function summaryOf(agent: Agent): Summary {
   const { endpoint } = config.docker;
   let services = 0;
   let published = 0;
-  for (const shortId of ledger.containers()) {
+  for (const shortId of agent.isPublishedKnown ? ledger.containers() : []) {
     const held = ledger.observed(shortId);
     if (held.size > 0) published++;
     for (const key of held.keys()) if (isService(agent, key)) services++;
@@ -49,8 +57,10 @@ export function summaryOf(agent: Agent): Summary {
     prefix: config.etcd.prefix,
     ready: checks.every(({ ok }) => ok),
     checks,
+    health: agent.health,
+    oldestUnsettledSeconds: oldestUnsettledSeconds(agent),
     docker: {
-      connected: metrics.dockerConnected,
+      connected: metrics.docker.isUp,
       engine: metrics.engine?.version ?? null,
       api: metrics.engine?.api.replace(/^\/v/, '') || null,
       endpoint: endpoint.kind === 'socket' ? endpoint.path : `${endpoint.host}:${endpoint.port}`,
@@ -58,7 +68,7 @@ export function summaryOf(agent: Agent): Summary {
       reconnects: total(metrics.streamEnds),
     },
     etcd: {
-      connected: metrics.etcdConnected,
+      connected: metrics.etcd.isUp,
       endpoints: config.etcd.endpoints,
       leaseRemainingSeconds: state.leaseRemainingSeconds ?? null,
       ttlSeconds: config.etcd.ttlSeconds,
@@ -66,7 +76,14 @@ export function summaryOf(agent: Agent): Summary {
     },
     mailboxes: state.mailboxes,
     workers: { threads: state.pool.threads, max: state.pool.threadsMax, utilization: state.pool.utilization },
-    counts: { running: metrics.running, published, services, refused, unreadable, quarantined: metrics.quarantined },
+    counts: {
+      running: state.isListed ? metrics.running : null,
+      published,
+      services,
+      refused,
+      unreadable,
+      quarantined: metrics.quarantined,
+    },
     totals: {
       events: total(metrics.events),
       transactions: metrics.transactions,
@@ -96,14 +113,21 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
   const { ledger, conditions } = agent;
   const condition = conditions.get(shortId);
   const observed = ledger.observed(shortId);
-  const desired = ledger.desired(shortId) ?? observed;
-  if (condition === undefined && observed.size === 0 && desired.size === 0) return undefined;
+  const desired = ledger.desired(shortId);
+  if (condition === undefined && observed.size === 0 && (desired ?? observed).size === 0) return undefined;
+  const isKnown = agent.isPublishedKnown;
   const services = [];
-  for (const [key, url] of [...desired, ...[...observed].filter(([key]) => !desired.has(key))]) {
+  for (const key of new Set([...(desired?.keys() ?? []), ...observed.keys()])) {
     if (!isService(agent, key)) continue;
-    const held = observed.get(key);
+    const held = ourValue(observed.get(key));
+    const wanted = desired === undefined ? held : desired.get(key);
     const name = agent.layout.nameOf(key) as string;
-    services.push({ name, key, url: url ?? '', published: held !== undefined && held === desired.get(key) });
+    services.push({
+      name,
+      key,
+      url: wanted ?? held ?? '',
+      published: isKnown && held !== undefined && held === wanted,
+    });
   }
   const { quarantined, unreadable, refusals = [] } = condition ?? {};
   return {
@@ -120,10 +144,11 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
   };
 }
 
-function stateOf({ ledger, conditions }: Agent, shortId: string): ContainerState {
+function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: string): ContainerState {
   const condition = conditions.get(shortId);
   if (condition?.quarantined !== undefined) return 'quarantined';
   if (condition?.unreadable !== undefined) return 'unreadable';
+  if (!isPublishedKnown && ledger.observed(shortId).size > 0) return 'unknown';
   if (ledger.changes(shortId).length > 0) return 'pending';
   return ledger.observed(shortId).size > 0 ? 'published' : 'refused';
 }

@@ -1,27 +1,48 @@
 /**
- * Server-sent events: answers that go on. Who reads too slowly is let go and starts anew, so that a stalled browser
- * costs a bounded amount of memory.
+ * Server-sent events: answers that go on. A reader that is too slow is disconnected and starts anew, so that a stalled
+ * browser costs a bounded amount of memory; when all readers together are too slow, those with much to read go first.
  */
 
 import type { ServerResponse } from 'node:http';
+import { type WaitingBytes, waitingBytesMax } from './answers.ts';
 
-/** What may wait for one reader. A first event with 10,000 containers takes about 4 MB. */
-const waitingBytesMax = 16 << 20;
+/** May wait for one reader. A first event with 10,000 containers takes about 4 MB. */
+const readerBytesMax = 16 << 20;
+/** May wait for one reader while the limit in all is reached. */
+const readerShareBytes = 1 << 20;
 /** Proxies end what is silent. */
 const heartbeatMs = 15_000;
 
 export class Stream {
   readonly #response: ServerResponse;
+  readonly #waiting: WaitingBytes;
   readonly #closing = new AbortController();
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, waiting: WaitingBytes) {
     this.#response = response;
+    this.#waiting = waiting;
+    // The reader may have left while its first event was made; then `close` has been emitted already.
+    if (response.closed || response.destroyed) {
+      this.#closing.abort();
+      return;
+    }
+    const forget = waiting.follow(this);
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
-    // Who is sent away now comes back in a moment, not at once.
+    // A reader that is disconnected comes back in a moment, not at once.
     response.write('retry: 1000\n\n');
-    const heartbeat = setInterval(() => this.#write(':\n\n'), heartbeatMs);
+    let isStalled = false;
+    const heartbeat = setInterval(() => {
+      // It has taken nothing since the last heartbeat.
+      if (isStalled && response.writableNeedDrain) response.destroy();
+      isStalled = response.writableNeedDrain;
+      this.write(Buffer.from(':\n\n'));
+    }, heartbeatMs);
+    response.on('drain', () => {
+      isStalled = false;
+    });
     response.on('close', () => {
       clearInterval(heartbeat);
+      forget();
       this.#closing.abort();
     });
   }
@@ -31,33 +52,47 @@ export class Stream {
     return this.#closing.signal;
   }
 
-  /** `json` has no line breaks, as JSON.stringify makes it. */
+  get waitingBytes(): number {
+    return this.#response.writableLength;
+  }
+
   send(event: string, json: string): void {
-    this.#write(`event: ${event}\ndata: ${json}\n\n`);
+    this.write(eventOf(event, json));
+  }
+
+  /** Takes bytes that several streams may share. */
+  write(bytes: Buffer): void {
+    if (this.#closing.signal.aborted) return;
+    const isTooSlow =
+      this.waitingBytes > readerBytesMax ||
+      (this.waitingBytes > readerShareBytes && this.#waiting.total > waitingBytesMax);
+    if (isTooSlow) this.#response.destroy();
+    else this.#response.write(bytes);
   }
 
   end(): void {
     this.#response.end();
   }
-
-  #write(text: string): void {
-    if (this.#response.writableLength > waitingBytesMax) this.#response.destroy();
-    else this.#response.write(text);
-  }
 }
 
-/** One thing that several may follow: made ready once for all of them, and only while anybody does. */
+/** `json` has no line breaks, as JSON.stringify makes it. */
+export function eventOf(event: string, json: string): Buffer {
+  return Buffer.from(`event: ${event}\ndata: ${json}\n\n`);
+}
+
+/** One source that several streams follow: its events are made once for all of them, and only while there are any. */
 export class Broadcast {
   readonly #streams = new Set<Stream>();
   readonly #begin: () => () => void;
   #end: () => void = () => {};
 
-  /** `begin` is called for the first who follows, what it returns when the last has gone. */
+  /** `begin` is called for the first stream, and what it returned after the last one. */
   constructor(begin: () => () => void) {
     this.#begin = begin;
   }
 
   add(stream: Stream): void {
+    if (stream.signal.aborted) return;
     if (this.#streams.size === 0) this.#end = this.#begin();
     this.#streams.add(stream);
     stream.signal.addEventListener('abort', () => {
@@ -66,8 +101,12 @@ export class Broadcast {
     });
   }
 
-  send(event: string, value: unknown): void {
-    const json = JSON.stringify(value);
-    for (const stream of this.#streams) stream.send(event, json);
+  send(event: string, value: object): void {
+    this.sendText(event, JSON.stringify(value));
+  }
+
+  sendText(event: string, json: string): void {
+    const bytes = eventOf(event, json);
+    for (const stream of this.#streams) stream.write(bytes);
   }
 }

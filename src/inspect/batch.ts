@@ -1,18 +1,21 @@
 /**
- * One look at some containers: ask, parse, reduce to small records. Runs in a pool thread, or on
- * the main thread when there are no workers.
+ * One inspection of some containers, or the list of all that run: ask, parse, reduce to small records. Runs in a pool thread, or
+ * on the main thread when there are no workers.
  *
- * A batch is handed back when each is read, or has been asked for `lingerMs` ago; who has not answered
- * by then is reported by itself through `late`, so a container that the engine holds locked delays
- * nobody else. At most `freshMax` young requests are under way, which is what an engine answers
+ * A batch is handed back when each container is read, or has been asked for `lingerMs` ago. A container that has not answered
+ * by then is reported by itself through `late`, so one that the engine holds locked delays no other. At most `freshMax` young requests are under way, which is what an engine answers
  * fastest; the stragglers are beside them.
  */
 
+import { systemClock } from '../actor/clock.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
 import type { NamePolicy } from '../container/sources/variable.ts';
-import type { DockerEndpoint } from '../docker/docker.ts';
+import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
+import type { DockerEndpoint } from '../docker/modem.ts';
+import { messageOf } from '../errors.ts';
+import { containerAddresses } from '../host.ts';
 
 /** What a thread is told once, at its start. */
 export interface BatchInspectorOptions {
@@ -32,7 +35,7 @@ export type Task =
       readonly versionPrefix: string;
       readonly ids: readonly ContainerId[];
     }
-  | { readonly kind: 'list'; readonly body: Uint8Array };
+  | { readonly kind: 'list'; readonly versionPrefix: string };
 
 export interface Report {
   readonly id: ContainerId;
@@ -42,7 +45,8 @@ export interface Report {
 export type TaskResult =
   | { readonly kind: 'inspected'; readonly reports: readonly Report[] }
   | { readonly kind: 'listed'; readonly containers: readonly Listed[] }
-  | { readonly kind: 'malformed'; readonly detail: string };
+  /** Why there is no list. Plain data, because an error loses its class on the way between threads. */
+  | { readonly kind: 'failed'; readonly detail: string };
 
 const lingerMs = 25;
 const freshMax = 8;
@@ -55,8 +59,8 @@ export interface BatchInspector {
 export function createBatchInspector(
   options: BatchInspectorOptions,
   late: (task: number, report: Report) => void,
+  client: Pick<InspectClient, 'inspect' | 'close'> = new InspectClient(options.endpoint),
 ): BatchInspector {
-  const client = new InspectClient(options.endpoint);
   const waiting: (() => void)[] = [];
   let fresh = 0;
 
@@ -81,12 +85,7 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    try {
-      return readInspection(JSON.parse(answer.body), options);
-    } catch {
-      // The parser's message would quote the document, and with it somebody's environment.
-      return { kind: 'failed', detail: 'inspect answer is not JSON' };
-    }
+    return readInspection(answer.document, { ...options, hostOnly: hostOnly() });
   }
 
   async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
@@ -107,11 +106,34 @@ export function createBatchInspector(
     return { kind: 'inspected', reports };
   }
 
+  async function list(versionPrefix: string): Promise<TaskResult> {
+    try {
+      return readList(await askList(options.endpoint, systemClock, versionPrefix));
+    } catch (error) {
+      return { kind: 'failed', detail: messageOf(error) };
+    }
+  }
+
   return {
-    run: async (task) =>
-      task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : readList(task.body),
+    run: (task) =>
+      task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
     close: () => client.close(),
   };
+}
+
+/** A network that is made gets its bridge before the first container on it runs: seldom enough to be looked for now and then. */
+const hostOnlyMs = 10_000;
+let hostOnlyAt = Number.NEGATIVE_INFINITY;
+let hostOnlyAddresses: readonly string[] = [];
+
+/** Addresses of this host that lead to containers. To list interfaces takes milliseconds where there are a thousand. */
+function hostOnly(): readonly string[] {
+  const now = systemClock.now();
+  if (now - hostOnlyAt >= hostOnlyMs) {
+    hostOnlyAt = now;
+    hostOnlyAddresses = containerAddresses();
+  }
+  return hostOnlyAddresses;
 }
 
 interface RawListed {
@@ -126,14 +148,15 @@ export function readList(body: Uint8Array): TaskResult {
   const containers: Listed[] = [];
   try {
     const list: unknown = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
-    if (!Array.isArray(list)) return { kind: 'malformed', detail: 'list is not an array' };
+    if (!Array.isArray(list)) return { kind: 'failed', detail: 'Docker Engine: list is not an array' };
     for (const item of list as (RawListed | null)[]) {
-      if (!isContainerId(item?.Id)) return { kind: 'malformed', detail: 'list has an element without a full id' };
+      if (!isContainerId(item?.Id))
+        return { kind: 'failed', detail: 'Docker Engine: list has an element without a full id' };
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
       containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${ports.join()}` });
     }
   } catch {
-    return { kind: 'malformed', detail: 'list is not JSON' };
+    return { kind: 'failed', detail: 'Docker Engine: list is not JSON' };
   }
   return { kind: 'listed', containers };
 }

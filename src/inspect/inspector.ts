@@ -1,18 +1,17 @@
 /**
- * Inspector: takes container ids, has the pool look at them, tells the reconciler what was found.
+ * Inspector: takes container ids, has the pool inspect them, tells the reconciler what was found.
  *
  * A batch is what gathered while the pool was busy, so it is one id on a calm host and `batchMax` on
- * a busy one. An id stays in flight until its own result is in, also when that comes after its
- * batch; whoever was overtaken by a death meanwhile is not reported, unless the look saw a start
- * that came after that death.
+ * a busy one. An id stays in flight until its own result is in, also when the result comes after its
+ * batch. A result that events have overtaken is told like any other: the life-cycle machine judges it.
  */
 
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
-import type { KeyedMailbox } from '../actor/mailbox.ts';
 import type { ContainerId, Inspection } from '../container/container.ts';
 import { messageOf } from '../errors.ts';
-import type { InspectionRequest, Observation } from '../lifecycle/observation.ts';
+import type { Inspected, InspectionRequest } from '../lifecycle/observation.ts';
+import type { Sequence } from '../lifecycle/sequence.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Report } from './batch.ts';
 import type { InspectionPool } from './pool.ts';
@@ -25,12 +24,11 @@ const lateTimeoutMs = 8_000;
 export interface InspectorParts {
   readonly clock: Clock;
   readonly metrics: Metrics;
-  readonly mailbox: KeyedMailbox<InspectionRequest>;
   readonly pool: InspectionPool;
   /** The API version that was negotiated, as a path prefix. */
   readonly versionPrefix: () => string;
-  readonly nextSequence: () => number;
-  readonly reconciler: Ref<Observation>;
+  readonly sequence: Sequence;
+  readonly reconciler: Ref<Inspected>;
 }
 
 interface Late {
@@ -46,15 +44,23 @@ export class Inspector implements Actor<InspectionRequest> {
   /** Tasks not yet handed back, with what came for them by the other way meanwhile. */
   readonly #open = new Map<number, Map<ContainerId, Inspection>>();
 
-  constructor(parts: InspectorParts, self: Self<InspectionRequest>) {
+  /** By the moment at which a task began: how many of its containers are still to come. */
+  readonly #missing = new Map<number, number>();
+
+  constructor(parts: InspectorParts, self: Self<InspectionRequest>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
+    // What comes for this incarnation after its end is not told.
+    signal.addEventListener('abort', () => {
+      for (const began of this.#missing.keys()) parts.sequence.end(began);
+    });
     parts.pool.onLate = (task, report) => this.#arrived(task, report);
   }
 
   async receive(batch: readonly InspectionRequest[]): Promise<readonly InspectionRequest[]> {
-    const { clock, pool, metrics, nextSequence, versionPrefix } = this.#parts;
-    const began = nextSequence();
+    const { clock, pool, metrics, sequence, versionPrefix } = this.#parts;
+    // mutant: count a task as told before it is
+    const began = sequence.begin();
     const waiting = new Map(batch.map((request) => [request.id, request]));
     metrics.tasks++;
     metrics.inspections += batch.length;
@@ -64,23 +70,31 @@ export class Inspector implements Actor<InspectionRequest> {
     try {
       const reports = await pool.inspect(began, versionPrefix(), [...waiting.keys()]);
       metrics.taskSeconds.observe((clock.now() - beganMs) / 1000);
+      // mutant: forget what came before its batch
       const found = [...reports.map(({ id, inspection }) => [id, inspection] as const), ...early];
       for (const [id, inspection] of found) {
         const request = waiting.get(id);
         if (request !== undefined && waiting.delete(id)) this.#report(request, began, inspection);
       }
     } catch (error) {
+      // mutant (2 lines): take a lost task for absence
+      // mutant (2 lines): forget a task that was lost
       for (const request of waiting.values())
         this.#report(request, began, { kind: 'failed', detail: messageOf(error) });
+      sequence.end(began);
       return [];
     } finally {
       this.#open.delete(began);
     }
+    if (waiting.size === 0) sequence.end(began);
+    else this.#missing.set(began, waiting.size);
+    // mutant: wait for nobody who is late
     for (const request of waiting.values()) this.#await(request, began);
     return [...waiting.values()];
   }
 
   #await(request: InspectionRequest, began: number): void {
+    // mutant: take a lost thread for absence
     const lost: Report = { id: request.id, inspection: { kind: 'failed', detail: 'pool thread lost' } };
     const cancel = this.#parts.clock.after(lateTimeoutMs, () => this.#arrived(began, lost));
     this.#late.set(request.id, { request, began, cancel });
@@ -95,13 +109,21 @@ export class Inspector implements Actor<InspectionRequest> {
     this.#late.delete(id);
     late.cancel();
     this.#report(late.request, task, inspection);
+    this.#arrivedOne(task);
+    // mutant: never end a late flight
     this.#self.done(late.request);
   }
 
+  #arrivedOne(task: number): void {
+    const missing = (this.#missing.get(task) ?? 1) - 1;
+    if (missing > 0) this.#missing.set(task, missing);
+    else {
+      this.#missing.delete(task);
+      this.#parts.sequence.end(task);
+    }
+  }
+
   #report({ id, at }: InspectionRequest, began: number, inspection: Inspection): void {
-    const { mailbox, reconciler } = this.#parts;
-    const overtaken = mailbox.recalledAt(id);
-    if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;
-    reconciler.tell({ kind: 'inspected', id, at, began, inspection });
+    this.#parts.reconciler.tell({ kind: 'inspected', id, at, began, inspection });
   }
 }

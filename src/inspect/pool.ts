@@ -1,15 +1,13 @@
 /**
- * The looks that the inspector asks for, carried out by a Piscina pool or on this thread.
+ * The inspections that the inspector asks for and the list, carried out by a Piscina pool or on this thread.
  *
- * `workers` is a ceiling: the pool begins with one thread and grows only while all are busy, because
- * on a calm host one thread with several tasks answers as fast as four and shares its connections. It
- * never grows beyond the cores that the main thread leaves: threads that wait for each other's core
- * cost up to two thirds more CPU and answer later.
- * A thread that dies, or hangs and is ended, costs its tasks a retry.
+ * `workers` is the number of threads: the pool begins with one and starts the others while all are busy, because on a calm host
+ * one thread with several tasks answers as fast as four and shares its connections. The default leaves the main thread a core;
+ * more are started where they are asked for, though threads that wait for each other's core cost up to two
+ * thirds more CPU and answer later. A thread that dies, or hangs and is ended, costs its tasks a retry.
  */
 
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import type { EventLoopUtilization } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import type { Worker } from 'node:worker_threads';
@@ -17,7 +15,8 @@ import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
 import type { NamePolicy } from '../container/sources/variable.ts';
-import type { DockerEndpoint } from '../docker/docker.ts';
+import type { DockerEndpoint } from '../docker/modem.ts';
+import { DiscoverError } from '../errors.ts';
 import type { BatchInspector, BatchInspectorOptions, Report, Task, TaskResult } from './batch.ts';
 
 export interface PoolUsage {
@@ -32,12 +31,12 @@ export interface InspectionPool {
   /** Tasks that can be under way before one has to wait. */
   readonly slots: number;
   /**
-   * What could be read of the containers in time, for the task of this number. Who is missing is reported through `onLate`, or never
-   * if its thread is lost. Rejects when the whole task is lost.
+   * What could be read of the containers in time, for the task of this number. One that is missing is reported through `onLate`, or
+   * never if its thread is lost. Rejects when the whole task is lost.
    */
   inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
-  /** Reads the body of a list. Rejects when it is not a whole list. The body is handed over. */
-  list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]>;
+  /** Asks for a complete list of what runs. Rejects with `DOCKER_UNAVAILABLE` when there is none to be had. */
+  list(versionPrefix: string): Promise<readonly Listed[]>;
   readonly usage: PoolUsage;
   /** Called for each container that was too late for its batch. */
   onLate: (task: number, report: Report) => void;
@@ -47,19 +46,19 @@ export interface InspectionPool {
 /** Two tasks per thread: while one waits for the engine, the other parses. */
 const tasksPerThread = 2;
 /**
- * A thread this late is in a loop it will not leave. A look hands back after tens of milliseconds, and everybody else waits
- * as long; a list can be as large as what it may be read of, and takes seconds then.
+ * A thread this late is in a loop it will not leave. An inspection hands back after tens of milliseconds. The engine has 15 s
+ * to answer for a list, and a list can be large enough to take seconds to read.
  */
-const taskTimeoutMs = { inspect: 5_000, list: 15_000 } as const;
+const taskTimeoutMs = { inspect: 5_000, list: 20_000 } as const;
 const idleThreadMs = 30_000;
 /** Over what time the share is taken that threads are busy. */
 const usageWindowMs = 1_000;
-/** What a look leaves behind is garbage at once: room for more of it costs memory and saves nothing. */
+/** An inspection leaves nothing but garbage: room for more of it costs memory and saves nothing. */
 const youngGenerationMb = 2;
 
-/** What of the configuration concerns looks. */
+/** The part of the configuration that concerns inspections. */
 export interface InspectionPoolConfig {
-  /** Threads at the most; 0 to look from this one. */
+  /** Threads at the most; 0 to inspect from this one. */
   readonly workers: number;
   readonly docker: { readonly endpoint: DockerEndpoint };
   readonly host: { readonly ip: string };
@@ -78,7 +77,7 @@ export function createInspectionPool(config: InspectionPoolConfig, clock = syste
     entriesMax,
   };
   if (workers === 0) return new LocalInspectionPool(options);
-  return new ThreadedInspectionPool(Math.min(workers, Math.max(1, availableParallelism() - 1)), options, clock);
+  return new ThreadedInspectionPool(workers, options, clock);
 }
 
 class ThreadedInspectionPool implements InspectionPool {
@@ -106,19 +105,19 @@ class ThreadedInspectionPool implements InspectionPool {
     return reportsOf(await this.#run({ kind: 'inspect', number, versionPrefix, ids }));
   }
 
-  async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-    return containersOf(await this.#run({ kind: 'list', body }, [body.buffer]));
+  async list(versionPrefix: string): Promise<readonly Listed[]> {
+    return containersOf(await this.#run({ kind: 'list', versionPrefix }));
   }
 
   get usage(): PoolUsage {
     const now = this.#clock.now();
-    // Whoever asks in between is told of the same second.
+    // A question in between is answered for the same second.
     if (now - this.#usageAt >= usageWindowMs) {
       this.#usageAt = now;
       let busy = 0;
       for (const thread of this.#pool.threads) {
         const load = thread.performance.eventLoopUtilization();
-        busy += thread.performance.eventLoopUtilization(load, this.#loads.get(thread)).utilization;
+        busy += busyShare(load, this.#loads.get(thread));
         this.#loads.set(thread, load);
       }
       this.#utilization = busy / this.#workers;
@@ -131,11 +130,11 @@ class ThreadedInspectionPool implements InspectionPool {
     return this.#pool.destroy();
   }
 
-  async #run(task: Task, transferList?: ArrayBuffer[]): Promise<TaskResult> {
+  async #run(task: Task): Promise<TaskResult> {
     // Piscina gives up on replacing threads once one has failed to start; a new pool does not.
     if (this.#pool.threads.length === 0) this.#reopen();
     const pool = this.#pool;
-    const work = pool.run(task, transferList && { transferList });
+    const work = pool.run(task);
     const timeoutMs = taskTimeoutMs[task.kind];
     return deadline(this.#clock, timeoutMs, work, () => {
       // A thread in a loop it will not leave takes its pool with it; the others' tasks are asked again.
@@ -177,25 +176,38 @@ class LocalInspectionPool implements InspectionPool {
   readonly usage: PoolUsage = { threads: 0, threadsMax: 0, utilization: 0 };
   onLate: (task: number, report: Report) => void = () => {};
   /** Loaded only here: with threads, this one has no use for an HTTP client. */
-  readonly #looker: Promise<BatchInspector>;
+  readonly #inspector: Promise<BatchInspector>;
 
   constructor(options: BatchInspectorOptions) {
-    this.#looker = import('./batch.ts').then((inspect) =>
+    this.#inspector = import('./batch.ts').then((inspect) =>
       inspect.createBatchInspector(options, (task, report) => this.onLate(task, report)),
     );
   }
 
   async inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    return reportsOf(await (await this.#looker).run({ kind: 'inspect', number, versionPrefix, ids }));
+    return reportsOf(await (await this.#inspector).run({ kind: 'inspect', number, versionPrefix, ids }));
   }
 
-  async list(body: Uint8Array<ArrayBuffer>): Promise<readonly Listed[]> {
-    return containersOf(await (await this.#looker).run({ kind: 'list', body }));
+  async list(versionPrefix: string): Promise<readonly Listed[]> {
+    return containersOf(await (await this.#inspector).run({ kind: 'list', versionPrefix }));
   }
 
   async close(): Promise<void> {
-    await (await this.#looker).close();
+    await (await this.#inspector).close();
   }
+}
+
+/**
+ * The share of the time since `last`, or of all its time, that a thread was busy. Node's own difference of two samples is of now
+ * where there is no last one, and below zero where the thread went to sleep between its two clocks.
+ */
+export function busyShare(
+  load: Pick<EventLoopUtilization, 'idle' | 'active'>,
+  last: Pick<EventLoopUtilization, 'idle' | 'active'> = { idle: 0, active: 0 },
+): number {
+  const active = Math.max(0, load.active - last.active);
+  const idle = Math.max(0, load.idle - last.idle);
+  return active + idle > 0 ? active / (active + idle) : 0;
 }
 
 function reportsOf(result: TaskResult): readonly Report[] {
@@ -207,5 +219,6 @@ function containersOf(result: TaskResult): readonly Listed[] {
 }
 
 function fail(result: TaskResult): never {
-  throw new Error(result.kind === 'malformed' ? result.detail : `pool thread answered ${result.kind}`);
+  const detail = result.kind === 'failed' ? result.detail : `pool thread answered ${result.kind}`;
+  throw new DiscoverError('DOCKER_UNAVAILABLE', detail);
 }

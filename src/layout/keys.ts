@@ -4,13 +4,13 @@
  *     P/service/<name>/<realm>/<host>/<id12>                      <protocol>://<ip>:<port>
  *     P/service/<name>/<realm>/<host>/<id12>:<private-port>[:udp]  the same, for further ports of one name
  *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
- *     P/owner/<host>                                              who may write for this host
+ *     P/owner/<host>                                              the process that may write for this host
  *
- * and, where views are on, the same instances in the layouts of other readers, of which only the templates
- * are known here.
+ * With views, the same instances are also written in the layouts of other readers. This file knows only the
+ * templates of views.
  *
- * P has one leading slash and none at its end. Names, realms and hosts hold no slash, which is what
- * keeps every key of a container below its own host and id, whatever it advertises.
+ * P has one leading slash and none at its end. Names, realms and hosts contain no slash. So every key of a container
+ * stays below its own host and id, whatever the container advertises.
  */
 
 import type { Service } from '../container/container.ts';
@@ -21,11 +21,11 @@ export interface Change {
   readonly value: string | undefined;
 }
 
-/** Another layout of the same instances: see `views/`. */
+/** Another layout of the same instances: see `views.ts`. */
 export interface View {
-  /** Of its keys. */
+  /** The key template. */
   readonly template: string;
-  /** Key and value of a service; `place` counts those of its name. Undefined: it has none here. */
+  /** Key and value of a service; `ordinal` counts the offers of one name. Undefined: the view has no key for it. */
   entryOf(service: Service, shortId: string, ordinal: number): readonly [key: string, value: string] | undefined;
   /** The 12 digits of the container of this host that a key belongs to. */
   containerOf(key: string): string | undefined;
@@ -34,10 +34,14 @@ export interface View {
 export interface Layout {
   readonly ownerKey: string;
   readonly views: readonly View[];
-  /** All records of this host lie below. */
+  /** The prefix of the service keys of all hosts. */
+  readonly servicePrefix: string;
+  /** The prefix of all records of this host. */
   readonly recordPrefix: string;
   recordKey(shortId: string): string;
   serviceKey(name: string, shortId: string): string;
+  /** A service key without the port that further ports of a name carry; undefined for other keys. */
+  plainKeyOf(key: string): string | undefined;
   /** The service that a key of `serviceKey` names; undefined for a record or a key of a view. */
   nameOf(key: string): string | undefined;
   /** The 12 digits of the container that a key of this host belongs to, in any realm; else undefined. */
@@ -46,36 +50,33 @@ export interface Layout {
 
 export function layoutOf(prefix: string, realm: string, host: string, views: readonly View[] = []): Layout {
   const recordPrefix = `${prefix}/host/${host}/`;
-  const servicePrefix = `${prefix}/service/`;
-  const tail = /^[^/]+\/[^/]+\/([^/]+)\/([0-9a-f]{12})(?::[0-9]{1,5}(?::[a-z]+)?)?$/;
+  const servicePrefix = servicePrefixOf(prefix);
   return {
     ownerKey: `${prefix}/owner/${host}`,
     views,
+    servicePrefix,
     recordPrefix,
     recordKey: (shortId) => recordPrefix + shortId,
     serviceKey: (name, shortId) => `${servicePrefix}${name}/${realm}/${host}/${shortId}`,
+    plainKeyOf: (key) => parseServiceKey(servicePrefix, key)?.plainKey,
     nameOf: (key) => (key.startsWith(servicePrefix) ? key.slice(servicePrefix.length).split('/', 1)[0] : undefined),
     containerOf(key) {
-      if (key.startsWith(recordPrefix)) {
-        const shortId = key.slice(recordPrefix.length);
-        return /^[0-9a-f]{12}$/.test(shortId) ? shortId : undefined;
+      const parsed = parseKey(prefix, key);
+      if (parsed?.kind === 'service' || parsed?.kind === 'record') {
+        return parsed.host === host ? parsed.shortId : undefined;
       }
-      if (!key.startsWith(servicePrefix)) {
-        for (const view of views) {
-          const shortId = view.containerOf(key);
-          if (shortId !== undefined) return shortId;
-        }
-        return undefined;
+      if (key.startsWith(servicePrefix) || key.startsWith(recordPrefix)) return undefined;
+      for (const view of views) {
+        const shortId = view.containerOf(key);
+        if (shortId !== undefined) return shortId;
       }
-      const match = tail.exec(key.slice(servicePrefix.length));
-      return match?.[1] === host ? match[2] : undefined;
+      return undefined;
     },
   };
 }
 
 /**
- * Everything that etcd should hold for one container. A container that offers nothing has nothing,
- * not even a record.
+ * Everything that etcd should hold for one container. A container without offers has no keys, not even a record.
  */
 export function keysOf(layout: Layout, shortId: string, services: readonly Service[]): Map<string, string> {
   const keys = new Map<string, string>();
@@ -87,7 +88,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
     ordinals.set(name, ordinal + 1);
     for (const view of layout.views) {
       const entry = view.entryOf(service, shortId, ordinal);
-      // Where a template does not tell two ports of a container apart, the first has the key.
+      // If a template makes the same key for two ports of a container, the first port has the key.
       if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
     }
     const plain = layout.serviceKey(name, shortId);
@@ -103,15 +104,62 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
   return keys;
 }
 
-/**
- * The host that a key below `P/service/`, `P/host/` or `P/owner/` belongs to; undefined for a key of another shape.
- * Counted from the end, where host and container stand whatever the name: the original let slashes into names.
- */
-export function hostOf(prefix: string, key: string): string | undefined {
-  if (!key.startsWith(`${prefix}/`)) return undefined;
-  const [tree, ...segments] = key.slice(prefix.length + 1).split('/');
-  if (segments.includes('')) return undefined;
-  if (tree === 'service') return segments.length >= 4 ? segments.at(-2) : undefined;
-  if (tree === 'host') return segments.length === 2 ? segments[0] : undefined;
-  return tree === 'owner' && segments.length === 1 ? segments[0] : undefined;
+/** What a key says, by the layout above. */
+export type ParsedKey = ServiceKey | RecordKey | OwnerKey | OtherKey;
+
+export interface ServiceKey {
+  readonly kind: 'service';
+  readonly name: string;
+  readonly realm: string;
+  readonly host: string;
+  readonly shortId: string;
+  /** The key of the first port of this name, which has no port behind the short id. */
+  readonly plainKey: string;
 }
+export interface RecordKey {
+  readonly kind: 'record';
+  readonly host: string;
+  readonly shortId: string;
+}
+export interface OwnerKey {
+  readonly kind: 'owner';
+  readonly host: string;
+}
+/** A key below the prefix that this layout does not write; with a host where one stands in its place. */
+export interface OtherKey {
+  readonly kind: 'other';
+  readonly host: string | undefined;
+}
+
+/** The service keys of all hosts begin with this. */
+export const servicePrefixOf = (prefix: string): string => `${prefix}/service/`;
+
+const servicePattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})(:[1-9]\d{0,4}(?::[a-z]+)?)?$/;
+const shortIdPattern = /^[0-9a-f]{12}$/;
+
+/** `below` is a `servicePrefixOf`. Undefined: no service key, whatever else it may be. */
+export function parseServiceKey(below: string, key: string): ServiceKey | undefined {
+  if (!key.startsWith(below)) return undefined;
+  const [, name, realm, host, shortId, port = ''] = servicePattern.exec(key.slice(below.length)) ?? [];
+  if (name === undefined || realm === undefined || host === undefined || shortId === undefined) return undefined;
+  return { kind: 'service', name, realm, host, shortId, plainKey: key.slice(0, key.length - port.length) };
+}
+
+/** Undefined: not below the prefix. No other function of this program takes a native key apart. */
+export function parseKey(prefix: string, key: string): ParsedKey | undefined {
+  if (!key.startsWith(`${prefix}/`)) return undefined;
+  const service = parseServiceKey(servicePrefixOf(prefix), key);
+  if (service !== undefined) return service;
+  const [tree, ...segments] = key.slice(prefix.length + 1).split('/');
+  const [host = '', shortId = ''] = segments;
+  if (segments.includes('')) return { kind: 'other', host: undefined };
+  if (tree === 'owner' && segments.length === 1) return { kind: 'owner', host };
+  if (tree === 'host' && segments.length === 2) {
+    return shortIdPattern.test(shortId) ? { kind: 'record', host, shortId } : { kind: 'other', host };
+  }
+  // Counted from the end, where host and container are whatever the name: the original let slashes into names.
+  return { kind: 'other', host: tree === 'service' && segments.length >= 4 ? segments.at(-2) : undefined };
+}
+
+/** The host that a key below `P/service/`, `P/host/` or `P/owner/` belongs to; undefined for a key of another shape. */
+export const hostOf = (prefix: string, key: string): string | undefined => parseKey(prefix, key)?.host;

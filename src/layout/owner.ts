@@ -1,9 +1,20 @@
-/** The owner key's value: which process writes for a host. Read with tolerance, since others may have written it. */
+/**
+ * The value of the owner key: which process writes for a host. The parser is tolerant, because other programs can write
+ * the key.
+ */
+
+declare const brand: unique symbol;
 
 /** A lease id: a 64-bit number in decimal. */
-export type LeaseId = string;
+export type LeaseId = string & { readonly [brand]: 'LeaseId' };
 
-/** Names a process of one machine: a pid alone is used again, and means something else in another container. */
+/** A lease id as etcd writes it. */
+export const leaseIdOf = (decimal: string): LeaseId => decimal as LeaseId;
+
+/** The lease of a key without a lease. */
+export const noLease = leaseIdOf('0');
+
+/** Names a process of one machine. A pid alone is reused, and means another process in another container. */
 export interface ProcessIdentity {
   readonly boot: string;
   readonly pidNamespace: string;
@@ -12,7 +23,7 @@ export interface ProcessIdentity {
   readonly startTicks: string;
 }
 
-/** What the owner key says. */
+/** The content of the owner key. */
 export interface OwnerRecord {
   readonly instance: string;
   /** RFC 3339. */
@@ -23,10 +34,10 @@ export interface OwnerRecord {
   readonly realm?: string;
   readonly lease: LeaseId;
   readonly ttlSeconds: number;
-  /** The owner has stopped in order: its lease is there to be taken. */
+  /** The owner has stopped cleanly: a successor may adopt its lease. */
   readonly released: boolean;
   readonly process?: ProcessIdentity | undefined;
-  /** Key templates of the views in which anything may stand on the lease. */
+  /** Key templates of the views that may have keys on the lease. */
   readonly views?: readonly string[];
 }
 

@@ -1,16 +1,18 @@
 /**
  * Templates of views: `/skydns/{{realm:dns}}/{{name:dns}}/{{id}}`.
  *
- * A key template can be read backwards, from a key to the container it belongs to, which is how keys that
- * a predecessor has left are told apart from those of strangers. For that, and so that no container can
- * write a key that reads as another's, it is made of what stays the same for the life of a container, it
- * names the container (`id` or `index`), and no name stands before that in the same segment: a name holds
- * no slash, but it may hold twelve digits.
+ * A key template can be read backwards, from a key to its container. This is how the keys of a predecessor are told
+ * from the keys of other programs: `/backends/{{name}}/{{id}}-{{privatePort}}` matches `/backends/web/2a03efc597e9-80`
+ * and yields `2a03efc597e9`. No container must be able to write a key that reads as another container's. So a key
+ * template uses only variables that stay the same for the life of a container, it names the container (`id` or
+ * `index`), and no name precedes that in the same segment: a name contains no slash, but it may contain 12 digits.
  *
- * A value template that begins with `{` or `[` is JSON: what is filled in is escaped.
+ * A value template that begins with `{` or `[` is JSON, and the filled-in values are escaped.
  */
 
-/** One offer of one container: what a template is filled with. */
+import { createHash } from 'node:crypto';
+
+/** One offer of one container: the values of the variables. */
 export interface Instance {
   readonly name: string;
   readonly realm: string;
@@ -23,7 +25,7 @@ export interface Instance {
   readonly protocol: string;
   /** `<protocol>://<ip>:<port>`, IPv6 in brackets. */
   readonly url: string;
-  /** Its place among the offers of one name by this container, from 0 to 99. */
+  /** Its number among the offers of one name by this container, from 0 to 99. */
   readonly ordinal: number;
 }
 
@@ -32,7 +34,7 @@ const variables: Record<string, { readonly of: (instance: Instance) => string; r
   realm: { of: ({ realm }) => realm, inKeys: true },
   host: { of: ({ host }) => host, inKeys: true },
   id: { of: ({ id }) => id, inKeys: true },
-  // All digits, for readers that take them for the place in a list: the id and two digits of the place.
+  // Digits only, for readers that take the value for a list index: the id, then two digits of the ordinal.
   index: { of: ({ id, ordinal }) => String(BigInt(`0x${id}`) * 100n + BigInt(ordinal)), inKeys: true },
   privatePort: { of: ({ privatePort }) => String(privatePort), inKeys: true },
   protocol: { of: ({ protocol }) => protocol, inKeys: true },
@@ -44,7 +46,7 @@ const variables: Record<string, { readonly of: (instance: Instance) => string; r
 
 const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys === true);
 
-/** A piece of text, or a variable, of which `:dns` makes a DNS label (RFC 1123). */
+/** A piece of text, or a variable; `:dns` makes a DNS label of it (RFC 1123). */
 type Part = string | { readonly variable: string; readonly isLabel: boolean };
 
 export interface KeyTemplate {
@@ -52,11 +54,11 @@ export interface KeyTemplate {
   /** All keys begin with this. */
   readonly head: string;
   render(instance: Instance): string;
-  /** The 12 digits of the container that a key belongs to; undefined where the template makes no such key. */
+  /** The short id of the container that a key belongs to; undefined if the template makes no such key. */
   containerOf(key: string, host: string): string | undefined;
 }
 
-/** Throws an `Error` that says what a key template has to look like. */
+/** Throws an `Error` that says which form a key template must have. */
 export function parseKey(text: string): KeyTemplate {
   const parts = partsOf(text, true);
   const head = typeof parts[0] === 'string' ? parts[0] : '';
@@ -80,7 +82,7 @@ export function parseKey(text: string): KeyTemplate {
   };
 }
 
-/** Throws an `Error` that says what a value template has to look like. */
+/** Throws an `Error` that says which form a value template must have. */
 export function parseValue(text: string): (instance: Instance) => string {
   const parts = partsOf(text, false);
   const isJson = /^[{[]/.test(text) && !text.startsWith('{{');
@@ -121,14 +123,22 @@ function filled({ variable, isLabel }: Exclude<Part, string>, instance: Instance
   return isLabel ? labelOf(value) : value;
 }
 
-/** The nearest DNS label: lower case, anything foreign a hyphen, 63 characters at the most. */
-function labelOf(value: string): string {
-  const label = value
+const labelPattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const foldedMax = 63 - 1 - 8;
+
+/**
+ * The DNS label of a value: itself where it is one, else the nearest one (lower case, anything foreign a hyphen) with
+ * eight digits of the value's SHA-256 behind. So `web.api` and `Web_API` become two labels, and neither is `web-api`.
+ */
+export function labelOf(value: string): string {
+  if (labelPattern.test(value)) return value;
+  const folded = value
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')
-    .slice(0, 63)
+    .slice(0, foldedMax)
     .replaceAll(/^-|-$/g, '');
-  return label === '' ? 'x' : label;
+  const digits = createHash('sha256').update(value).digest('hex').slice(0, 8);
+  return `${folded === '' ? 'x' : folded}-${digits}`;
 }
 
 const patterns = new WeakMap<readonly Part[], Map<string, RegExp>>();

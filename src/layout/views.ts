@@ -1,15 +1,15 @@
 /**
- * Views: the same registration in the layouts of other readers, beside the native keys.
+ * Views: the same instances in the layouts of other readers, beside the native keys.
  *
- * A view is data, a template of keys and one of values. Its keys are written in the transaction of the
- * native ones and hang on the same lease, so no reader ever sees one without the other.
+ * A view is data: a key template and a value template. Its keys are written in the same transaction and on the same
+ * lease as the native keys, so a reader never sees one without the other.
  */
 
 import type { Protocol } from '../container/container.ts';
 import type { View } from './keys.ts';
 import { type Instance, type KeyTemplate, parseKey, parseValue } from './template.ts';
 
-/** What is written for each instance that offers one of these protocols; for any, where none is named. */
+/** The key and value for each instance with one of these protocols; for every instance if none is named. */
 export interface Rule {
   readonly protocols?: readonly Protocol[];
   readonly key: string;
@@ -18,11 +18,11 @@ export interface Rule {
 
 const reversed = (zone: string) => zone.toLowerCase().split('.').reverse().join('/');
 
-/** The layouts that are known by name, each below the root that is configured. */
+/** The layouts with a name, each below the configured root. */
 export const presets = {
   /**
-   * The etcd plugin of CoreDNS, and SkyDNS before it: `<id>-<port>.<name>.<realm>.<zone>`. The `ttl` is always
-   * there, because CoreDNS before 1.12.4 takes the id of the lease for one.
+   * The etcd plugin of CoreDNS, and SkyDNS before it: `<id>-<port>.<name>.<realm>.<zone>`. The `ttl` is
+   * always written, because CoreDNS before 1.12.4 would use the id of the lease.
    */
   skydns(zone: string): Rule[] {
     const key = `/skydns/${reversed(zone)}/{{realm:dns}}/{{name:dns}}/{{id}}-{{privatePort}}`;
@@ -32,15 +32,19 @@ export const presets = {
       { protocols: ['udp', 'sctp'], key: `${key}-{{protocol}}`, value },
     ];
   },
-  /** etcd's naming for gRPC (`etcd:///<target>/<realm>/<name>`), with the names of Go's fields. */
+  /**
+   * etcd's naming for gRPC, with the names of Go's fields. The target is `etcd:///<target>/<realm>/<name>:`, with a colon at
+   * its end: clients before 3.5.10 take every key that begins with the target, so that without it `greeter` would reach
+   * `greeter-admin` as well; later ones add the slash.
+   */
   grpc: (target: string): Rule[] => [
     {
       protocols: ['tcp'],
-      key: `${target}/{{realm}}/{{name}}/{{id}}-{{privatePort}}`,
+      key: `${target}/{{realm}}/{{name}}:/{{id}}-{{privatePort}}`,
       value: '{"Op":0,"Addr":"{{address}}","Metadata":null}',
     },
   ],
-  /** registrator's `etcd://`, with the container's id where it has the name. */
+  /** registrator's `etcd://`, with the container's id instead of its name. */
   registrator(root: string): Rule[] {
     const key = `${root}/{{name}}/{{host}}:{{id}}:{{privatePort}}`;
     return [
@@ -48,7 +52,7 @@ export const presets = {
       { protocols: ['udp', 'sctp'], key: `${key}:{{protocol}}`, value: '{{address}}' },
     ];
   },
-  /** The servers of Traefik's services; its routers are the operator's. */
+  /** The servers of Traefik's services. The operator defines the routers. */
   traefik: (root: string): Rule[] => [
     {
       protocols: ['tcp'],
@@ -63,14 +67,14 @@ export const presets = {
   ],
 } satisfies Record<string, (root: string) => Rule[]>;
 
-/** Of `<key template> = <value template>`. Throws an `Error` that says what is wrong with it. */
+/** Parses `<key template> = <value template>`. Throws an `Error` that says what is wrong. */
 export function customRule(text: string): Rule {
   const [, key, value] = /^(\S+)\s+=\s+(.*\S)\s*$/.exec(text) ?? [];
   if (key === undefined || value === undefined) throw new Error('must be "<key template> = <value template>"');
   return { key, value };
 }
 
-/** Throws an `Error` that says why a rule cannot be used beside the native keys below `prefix`. */
+/** Throws an `Error` if a rule cannot be used beside the native keys below `prefix`. */
 export function checkRule({ key, value }: Rule, prefix: string): void {
   const { head } = parseKey(key);
   for (const native of [`${prefix}/service/`, `${prefix}/host/`, `${prefix}/owner/`]) {
@@ -81,13 +85,13 @@ export function checkRule({ key, value }: Rule, prefix: string): void {
   parseValue(value);
 }
 
-/** How many keys an instance has in these views, at the most. */
+/** The largest number of keys that an instance has in these views. */
 export function keysPerInstance(rules: readonly Rule[]): number {
   const of = (protocol: Protocol) => rules.filter(({ protocols }) => protocols?.includes(protocol) ?? true).length;
   return Math.max(of('tcp'), of('udp'), of('sctp'));
 }
 
-/** The rules of a host, ready to be used. */
+/** The rules of a host, parsed. */
 export function viewsOf(rules: readonly Rule[], realm: string, host: string): View[] {
   return rules.map((rule) => {
     const [key, value] = [parseKey(rule.key), parseValue(rule.value)];
@@ -105,14 +109,14 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string): Vi
   });
 }
 
-/** Tells whose the keys are that other templates have made; a template that makes no sense makes none. */
+/** Finds the container of keys that other templates have made. An invalid template matches no key. */
 export function keyMatcher(templates: readonly string[], host: string): (key: string) => string | undefined {
   const known: KeyTemplate[] = [];
   for (const text of templates) {
     try {
       known.push(parseKey(text));
     } catch {
-      // Written by hand, or by a version to come.
+      // Written by hand, or by a later version.
     }
   }
   return (key) => {

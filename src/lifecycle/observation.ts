@@ -1,38 +1,82 @@
 /**
- * What actors say to each other, in the order of the data.
+ * What actors learn about containers and tell each other, in the order of the data.
  *
- *     watcher ── Look ──► inspector ── Fact ──► reconciler ── short id ──► writer ── doubt ──► lease keeper
- *        └───────────────── Fact ──────────────────┘
+ *     watcher ── InspectionRequest ──► inspector ── Inspected ──► reconciler ── short id ──► writer
+ *        └──────────── Died, Moved, List ────────────────────────────┘
+ *
+ * An `Observation` is about one container and is what the life-cycle machine takes in. The reconciler makes
+ * the observations `listed`, `unlisted`, `found`, `fenced` and `woke` of a list, of a reading of etcd and of a timer.
+ *
+ * Two kinds of time: `at` is the engine's clock in nanoseconds since the epoch, 0 where the engine does not say.
+ * `began` and `heard` are moments of the logical clock (`sequence.ts`).
  */
 
 import type { ContainerId, Inspection, Listed } from '../container/container.ts';
 
-/** Ask for a look at a container, because of an event of `at` (the engine's nanoseconds; 0 if there was none). */
+/** Ask for an inspection of a container, because of an event of `at`; 0 if there was none. */
 export interface InspectionRequest {
   readonly id: ContainerId;
   readonly at: number;
 }
 
-/** What was found out. A tick counts moments: of two, the later one is larger. */
+/** An inspection that began at `began`, because of an event of `at`, found this. */
+export interface Inspected {
+  readonly kind: 'inspected';
+  readonly id: ContainerId;
+  readonly at: number;
+  readonly began: number;
+  readonly inspection: Inspection;
+}
+
+/** The engine reported the end of the container's process. */
+export interface Died {
+  readonly kind: 'died';
+  readonly id: ContainerId;
+  readonly at: number;
+  readonly heard: number;
+}
+
+/** The container was connected to, or disconnected from, a network. */
+export interface Moved {
+  readonly kind: 'moved';
+  readonly id: ContainerId;
+  readonly heard: number;
+}
+
 export type Observation =
-  /** A look that began at the tick `began`, because of an event of `at`, found this. */
-  | {
-      readonly kind: 'inspected';
-      readonly id: ContainerId;
-      readonly at: number;
-      readonly began: number;
-      readonly inspection: Inspection;
-    }
-  /** The engine reported the end of the container's process, at `at` nanoseconds by its own clock. */
-  | { readonly kind: 'died'; readonly id: ContainerId; readonly at: number }
-  /** The container was connected to, or disconnected from, a network. */
-  | { readonly kind: 'moved'; readonly id: ContainerId }
-  /** A complete list, begun at the tick `began`. `thorough` after a gap: all that is listed is looked at again. */
+  | Inspected
+  | Died
+  | Moved
+  /** A complete list that began at `began` shows the container. After a gap (`full`) everything is inspected again. */
   | {
       readonly kind: 'listed';
+      readonly id: ContainerId;
+      readonly began: number;
+      readonly fingerprint: string;
+      readonly full: boolean;
+    }
+  /** A complete list that began at `began` does not show the container. */
+  | { readonly kind: 'unlisted'; readonly began: number }
+  /** etcd holds keys of the container, and nothing here says that it should, or should not. */
+  | { readonly kind: 'found' }
+  /** Another process published the container otherwise than this one would, and may know more. */
+  | { readonly kind: 'fenced' }
+  /** The time has come that the state waited for. */
+  | { readonly kind: 'woke' };
+
+/** What the reconciler is told. */
+export type ReconcilerMessage =
+  | Inspected
+  | Died
+  | Moved
+  /** A complete list. */
+  | {
+      readonly kind: 'list';
       readonly began: number;
       readonly containers: readonly Listed[];
       readonly full: boolean;
     }
-  /** What etcd holds for this host was read anew into the ledger. Of those in doubt another process may know more than we. */
+  /** The time has come that the state of a container waited for. */
+  | { readonly kind: 'woke'; readonly shortId: string }
+  /** The ledger has a new reading of etcd. Of the uncertain containers another process may know more than this one. */
   | { readonly kind: 'read'; readonly uncertain: readonly string[] };

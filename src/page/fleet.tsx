@@ -1,4 +1,9 @@
-/** The fleet as etcd has it: every host and who writes for it, and the instances of one on demand. */
+/**
+ * The views of the fleet, as etcd has it: all hosts, and the instances of one.
+ *
+ * Layout of both: a heading, a note while the data is stale, a filter, a table. A state is shown as the last known one while
+ * the data is stale.
+ */
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { HostAnswer, HostInstance, HostRow, HostsAnswer, Stale } from '../http/shapes.ts';
 import { follow } from './feed.ts';
@@ -16,14 +21,20 @@ interface FleetProps {
 
 export const pathOfHost = (host: string): string => `#fleet/${encodeURIComponent(host)}`;
 
-function stateOf({ alive, released }: HostRow): { readonly mark: 'good' | 'bad' | 'waiting'; readonly word: string } {
-  if (released) return { mark: 'waiting', word: 'stopped in order' };
-  return alive ? { mark: 'good', word: 'alive' } : { mark: 'bad', word: 'nobody writes' };
+interface HostState {
+  readonly mark: 'good' | 'bad' | 'waiting';
+  readonly word: string;
+}
+
+function stateOf({ alive, released }: HostRow, isStale: boolean): HostState {
+  if (released) return { mark: 'waiting', word: 'stopped cleanly' };
+  if (!alive) return { mark: 'bad', word: 'no owner' };
+  return isStale ? { mark: 'waiting', word: 'last known alive' } : { mark: 'good', word: 'alive' };
 }
 
 const keyOfHost = ({ host }: HostRow): string => host;
 
-function hostColumns(nowMs: number): readonly Column<HostRow>[] {
+function hostColumns(nowMs: number, isStale: boolean): readonly Column<HostRow>[] {
   const ageMs = ({ startedAt }: HostRow): number => nowMs - Date.parse(startedAt ?? '');
   return [
     {
@@ -37,11 +48,11 @@ function hostColumns(nowMs: number): readonly Column<HostRow>[] {
     },
     {
       label: 'State',
-      sort: (row) => stateOf(row).word,
+      sort: (row) => stateOf(row, isStale).word,
       cell: (row) => (
         <span class="state">
-          <Mark kind={stateOf(row).mark} />
-          {stateOf(row).word}
+          <Mark kind={stateOf(row, isStale).mark} />
+          {stateOf(row, isStale).word}
         </span>
       ),
     },
@@ -85,26 +96,27 @@ export function FleetView({ nowMs, connection }: FleetProps) {
           },
         },
         onLink: ({ kind }) => {
-          // An event stream that is refused does not say why.
+          // A refused event stream does not say why.
           if (kind === 'lost') void ask('v1/hosts').then((asked) => setFailure(asked.failure));
         },
       }),
     [connection],
   );
-  // Ages have a minute's use of a new column each, not a second's.
+  // Ages change by the minute: the columns are not made anew each second.
   const minute = Math.floor(nowMs / 60_000);
-  const columns = useMemo(() => hostColumns(nowMs), [minute]);
+  const isStale = answer?.stale !== undefined || failure !== undefined;
+  const columns = useMemo(() => hostColumns(nowMs, isStale), [minute, isStale]);
   const hosts = answer?.hosts;
   const shown = useMemo(() => {
     const fits = matcher(filter);
-    return hosts?.filter((row) => fits(row.host, row.ip ?? '', row.version ?? '', stateOf(row).word)) ?? [];
-  }, [hosts, filter]);
+    return hosts?.filter((row) => fits(row.host, row.ip ?? '', row.version ?? '', stateOf(row, isStale).word)) ?? [];
+  }, [hosts, filter, isStale]);
   return (
     <>
       <h2 tabIndex={-1} id="view">
         Fleet
       </h2>
-      <StaleNote stale={answer?.stale} failure={failure} />
+      <StaleNote stale={answer?.stale} failure={failure} nowMs={nowMs} />
       {hosts === undefined ? (
         failure === undefined && <p class="empty">Reading etcd …</p>
       ) : (
@@ -121,7 +133,7 @@ export function FleetView({ nowMs, connection }: FleetProps) {
             columns={columns}
             rows={shown}
             keyOf={keyOfHost}
-            empty={filter.trim() === '' ? 'There is no host in etcd.' : 'No host fits the filter.'}
+            empty={filter.trim() === '' ? 'No host is in etcd.' : 'No host fits the filter.'}
           />
         </>
       )}
@@ -134,7 +146,7 @@ function summaryOf(hosts: readonly HostRow[]): string {
   const versions = new Set(hosts.flatMap(({ version }) => version ?? []));
   const without = hosts.filter(({ alive, released }) => !alive && !released).length;
   const parts = [plural(hosts.length, 'host'), plural(instances, 'instance'), plural(versions.size, 'version')];
-  return parts.join(', ') + (without === 0 ? '' : `; nobody writes for ${count(without)} of them`);
+  return parts.join(', ') + (without === 0 ? '' : `; ${count(without)} without an owner`);
 }
 
 const instanceColumns: readonly Column<HostInstance>[] = [
@@ -163,7 +175,7 @@ function instanceDetails({ key, url, realm, containerId }: HostInstance) {
   );
 }
 
-/** etcd is asked again after so long, as long as somebody looks. */
+/** How often a visible page asks again. */
 const refreshMs = 5_000;
 
 export function FleetHostView({ host }: { readonly host: string }) {
@@ -175,7 +187,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
     const refresh = async (): Promise<void> => {
       if (!document.hidden) {
         const next = await ask<HostAnswer>(`v1/hosts/${encodeURIComponent(host)}`);
-        // What was there stays while there is no answer.
+        // The last answer stays while there is none.
         if (!isOver) setAsked((before) => ({ answer: next.answer ?? before?.answer, failure: next.failure }));
       }
       if (!isOver) timer = setTimeout(refresh, refreshMs);
@@ -200,7 +212,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
       <h2 tabIndex={-1} id="view">
         <Foreign>{host}</Foreign>
       </h2>
-      <StaleNote stale={asked?.answer?.stale} failure={asked?.failure} />
+      <StaleNote stale={asked?.answer?.stale} failure={asked?.failure} nowMs={Date.now()} />
       {instances === undefined ? (
         asked?.failure === undefined && <p class="empty">Reading etcd …</p>
       ) : (
@@ -227,14 +239,21 @@ export function FleetHostView({ host }: { readonly host: string }) {
   );
 }
 
-function StaleNote({ stale, failure }: { readonly stale: Stale | undefined; readonly failure: string | undefined }) {
+interface StaleNoteProps {
+  readonly stale: Stale | undefined;
+  /** Why there is no answer at all. */
+  readonly failure: string | undefined;
+  readonly nowMs: number;
+}
+
+function StaleNote({ stale, failure, nowMs }: StaleNoteProps) {
   if (failure === undefined && stale === undefined) return null;
   return (
     <p class="note" role="status">
       <Mark kind="bad" />
       {stale === undefined
-        ? 'There is no answer: '
-        : `etcd cannot be followed for ${duration(stale.ageMs)}; this is what it last said: `}
+        ? 'No answer: '
+        : `etcd last answered ${since(stale.since, nowMs) ?? duration(stale.ageMs)} ago, showing the last known state: `}
       <Foreign>{failure ?? stale?.cause ?? ''}</Foreign>
     </p>
   );

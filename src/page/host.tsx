@@ -1,4 +1,9 @@
-/** This host: what is published, what is not and why, and how the agent is. */
+/**
+ * The view of this host.
+ *
+ * Layout: four figures; below them two columns. Left, a filter over both lists, what is not published (grouped by reason, with
+ * its remedy), and the table of services. Right, the charts and the facts about the agent.
+ */
 import { useMemo, useState } from 'preact/hooks';
 import type { Container, Summary } from '../http/shapes.ts';
 import { Churn, PublishLatency } from './chart.tsx';
@@ -26,6 +31,7 @@ const states: Readonly<
 > = {
   published: { mark: 'good', word: 'published' },
   pending: { mark: 'waiting', word: 'pending' },
+  unknown: { mark: 'waiting', word: 'unknown' },
   refused: { mark: 'bad', word: 'refused' },
   unreadable: { mark: 'bad', word: 'not readable' },
   quarantined: { mark: 'bad', word: 'quarantined' },
@@ -58,7 +64,9 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
   const [filter, setFilter] = useState('');
   const all = useMemo(() => listed(here.containers.values()), [here.revision]);
   const shown = useMemo(() => filtered(all, filter), [all, filter]);
-  const { counts } = summary;
+  const { counts, health } = summary;
+  const isKnown = health.lease.state !== 'unknown';
+  const isListed = counts.running !== null;
   const found = `${plural(shown.rows.length, 'service')}, ${count(shown.entries)} not published`;
   const isFiltered = filter.trim() !== '';
   return (
@@ -67,9 +75,9 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
         This host
       </h2>
       <dl class="figures">
-        <Figure name="containers run" value={counts.running} />
-        <Figure name="of them published" value={counts.published} />
-        <Figure name="service keys" value={counts.services} />
+        <Figure name="running" value={counts.running} />
+        <Figure name="published" value={isKnown ? counts.published : null} />
+        <Figure name="service keys" value={isKnown ? counts.services : null} />
         <Figure name="not published" value={counts.refused + counts.unreadable + counts.quarantined} alerts />
       </dl>
       <div class="columns">
@@ -91,12 +99,10 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
                   rows={shown.rows}
                   keyOf={keyOf}
                   details={rowDetails}
-                  empty={
-                    isFiltered ? 'No service fits the filter.' : 'No container that runs here advertises a service.'
-                  }
+                  empty={emptyText(isFiltered, isListed)}
                 />
               ),
-              [shown.rows, isFiltered],
+              [shown.rows, isFiltered, isListed],
             )}
           </Section>
         </div>
@@ -104,6 +110,11 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
       </div>
     </>
   );
+}
+
+function emptyText(isFiltered: boolean, isListed: boolean): string {
+  if (isFiltered) return 'No service fits the filter.';
+  return isListed ? 'No container that runs here advertises a service.' : 'Docker has not been listed yet.';
 }
 
 interface Listed {
@@ -143,13 +154,14 @@ function Figure({
   alerts = false,
 }: {
   readonly name: string;
-  readonly value: number;
+  /** Null: not known. */
+  readonly value: number | null;
   readonly alerts?: boolean;
 }) {
   return (
-    <div class={alerts && value > 0 ? 'alert' : undefined}>
+    <div class={alerts && value !== null && value > 0 ? 'alert' : undefined}>
       <dt>{name}</dt>
-      <dd>{count(value)}</dd>
+      <dd>{value === null ? 'unknown' : count(value)}</dd>
     </div>
   );
 }
@@ -207,19 +219,20 @@ function ProblemGroup({ problem: { title, remedy, entries } }: { readonly proble
 
 const checkNames: Readonly<Record<Summary['checks'][number]['name'], string>> = {
   docker: 'Event stream',
-  listed: 'First look',
+  listed: 'Initial list',
   lease: 'Lease',
+  settled: 'Changes',
 };
 
 function Aside({ here, summary }: { readonly here: Here; readonly summary: Summary }) {
-  const { checks, docker, etcd, mailboxes, now, workers } = summary;
+  const { checks, docker, etcd, mailboxes, now, oldestUnsettledSeconds: oldest, workers } = summary;
   const nowMs = Date.parse(now);
   const { leaseRemainingSeconds: left, ttlSeconds } = etcd;
-  // They are told of in the order they start in, the sink first.
+  // The agent lists them in the order of their start, the sink first.
   const inDataOrder = [...mailboxes].reverse();
   const lastEvent = since(docker.lastEventAt, nowMs);
   return (
-    <aside aria-label="How the agent is">
+    <aside aria-label="The agent">
       <Churn history={here.history} />
       <PublishLatency history={here.history} />
       <Section title="Ready">
@@ -269,6 +282,7 @@ function Aside({ here, summary }: { readonly here: Here; readonly summary: Summa
                 </>
               ),
             Claims: count(etcd.claims),
+            'Oldest unsettled': oldest === 0 ? 'none' : duration(oldest * 1000),
           }}
         />
       </Section>
@@ -281,7 +295,7 @@ function Aside({ here, summary }: { readonly here: Here; readonly summary: Summa
                 Waiting
               </th>
               <th scope="col" class="number">
-                In hand
+                In flight
               </th>
             </tr>
           </thead>

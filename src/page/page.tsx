@@ -1,9 +1,12 @@
-/*! This file contains Preact, Copyright (c) 2015-present Jason Miller, MIT licence: see LICENSE.preact */
+/*! This file contains Preact, Copyright (c) 2015-present Jason Miller, MIT licence: see LICENSES */
 /**
- * The page: what stands above every view, and which view there is.
+ * The page: the frame around every view, and the choice of the view.
  *
- * All that it shows comes from the endpoint that served it, by event streams; all that containers or other hosts
- * have written is text, and goes through `Foreign`. Nothing here makes markup of a string.
+ * Layout, from the top: header (host, views, state of the page's connection), the bar of a lost connection, the strip of
+ * health, the bar of failed readiness checks, the view.
+ *
+ * Everything shown comes from the endpoint that served the page, by event streams. Text from containers or other hosts
+ * goes through `Foreign`. Nothing here makes markup of a string.
  */
 import { render } from 'preact';
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks';
@@ -12,6 +15,7 @@ import { FleetHostView, FleetView } from './fleet.tsx';
 import { Here } from './here.ts';
 import { HostView } from './host.tsx';
 import { Foreign, Mark } from './parts.tsx';
+import { HealthStrip } from './strip.tsx';
 import { duration } from './words.ts';
 
 type Route = { readonly view: 'here' } | { readonly view: 'fleet' } | { readonly view: 'host'; readonly host: string };
@@ -22,7 +26,7 @@ function readRoute(): Route {
   try {
     if (host) return { view: 'host', host: decodeURIComponent(host) };
   } catch {
-    // A hash that somebody has typed.
+    // A hash that was typed by hand.
   }
   return { view: 'fleet' };
 }
@@ -44,7 +48,7 @@ function Page() {
   const route = useRoute();
   const place = JSON.stringify(route);
   const before = useRef(place);
-  // Who goes to another view reads on at its beginning.
+  // Another view is read from its beginning.
   useEffect(() => {
     if (before.current !== place) document.getElementById('view')?.focus();
     before.current = place;
@@ -61,6 +65,7 @@ function Page() {
       </button>
       <Header summary={summary} here={here} route={route} />
       {link.kind === 'lost' && <Lost sinceMs={link.sinceMs} isFirst={summary === undefined} />}
+      {summary !== undefined && <HealthStrip summary={summary} isLive={link.kind === 'live'} />}
       {summary?.ready === false && <NotReady summary={summary} />}
       <main>
         {summary === undefined ? (
@@ -140,7 +145,8 @@ function Lost({ sinceMs, isFirst }: { readonly sinceMs: number; readonly isFirst
   return (
     <section class="bar" aria-label="Connection">
       <b>No connection to discover</b> since <time dateTime={moment.toISOString()}>{moment.toLocaleTimeString()}</time>,
-      for {duration(nowMs - sinceMs)}. It is tried again by itself.{isFirst ? '' : ' What you see is from before.'}
+      for {duration(nowMs - sinceMs)}. Reconnecting automatically.
+      {isFirst ? '' : ' This page shows the last known state.'}
     </section>
   );
 }

@@ -1,17 +1,17 @@
 /**
- * How things are worded and written: reasons, durations, numbers, and text that others have written.
- * Pure, and nothing of the browser's.
+ * Words of the page: titles of refusals, durations, numbers, and text from other writers made safe to show.
+ * Pure; it uses nothing of the browser.
  */
 import { outages, refusals } from '../container/refusals.ts';
 
-/** Why an entry, or a whole container, is not published: the heading that its entries stand below. */
+/** Why an entry, or a whole container, is not published: the heading above such entries. */
 export const reasons = { ...refusals, ...outages };
 
 /** Steers the reader's eye or is not seen at all, wherever it stands. */
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 const charactersMax = 300;
 
-/** Text that somebody else has written, as it can be shown: what cannot be seen as a mark, and not without end. */
+/** Text from another writer as it can be shown: invisible characters replaced, and cut to a length. */
 export function foreign(text: string): string {
   const cut = text.length > charactersMax ? `${text.slice(0, charactersMax)}…` : text;
   return cut.replaceAll(unseen, '\ufffd');
@@ -28,7 +28,7 @@ export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
-/** Two units at the most, the second only where it tells something. */
+/** At most two units. */
 export function duration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
@@ -40,13 +40,13 @@ export function duration(ms: number): string {
   return days < 100 ? `${days} d ${hours % 24} h` : `${count(days)} d`;
 }
 
-/** Of a moment as the agent writes it; of one that is not a moment (others write owner keys too), nothing. */
+/** Time passed since a moment; undefined if it is none, for other programs write owner keys too. */
 export function since(moment: string | null, nowMs: number): string | undefined {
   const ms = nowMs - Date.parse(moment ?? '');
   return Number.isNaN(ms) ? undefined : duration(ms);
 }
 
-/** Two digits that count. */
+/** Two significant digits. */
 export function latency(seconds: number): string {
   const [value, unit] = seconds < 1 ? [seconds * 1000, 'ms'] : [seconds, 's'];
   return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;

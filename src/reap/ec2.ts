@@ -1,16 +1,16 @@
 /**
- * Which EC2 instances live, by AWS's own SDK: the only file that knows it.
+ * The EC2 instances that run, by AWS's own SDK. Only this file imports the SDK.
  *
- * It is no dependency of ours, but installed by whoever wants it: it is larger than all the rest together. It
- * brings its own configuration: credentials, profile, region and endpoint as its environment says. One
- * account or region that does not answer fails the whole: half an answer would name living hosts as dead.
+ * The SDK is larger than all other packages together, so it is optional and an operator installs it. It has its own
+ * configuration: credentials, profile, region and endpoint come from its environment. If one account or region does
+ * not answer, the whole query fails, because half an answer would name living hosts as dead.
  */
 import { DiscoverError, messageOf } from '../errors.ts';
 
 export interface Ec2Query {
-  /** Access key and secret key of each; empty for what the environment gives. */
+  /** Access key and secret key of each account; empty for the account of the environment. */
   readonly accounts: readonly (readonly [string, string])[];
-  /** Empty for that of the environment. */
+  /** Empty for the region of the environment. */
   readonly regions: readonly string[];
   readonly filters: Readonly<Record<string, string | readonly string[]>>;
 }
@@ -26,7 +26,7 @@ export async function livingInstances({ accounts, regions, filters }: Ec2Query):
       const client = new EC2Client({
         ...(region !== undefined && { region }),
         ...(account && { credentials: { accessKeyId: account[0], secretAccessKey: account[1] } }),
-        // Without these an answer that does not come is waited for without end.
+        // Without these limits the SDK waits for an answer without end.
         requestHandler: { connectionTimeout: 5_000, requestTimeout: 30_000 },
       });
       try {

@@ -1,12 +1,12 @@
 /**
- * The keys of all hosts, as found, and how those of one go.
+ * The keys of all hosts: reading them, and deleting those of one host.
  *
- * The owner keys are read before all others, so that a host which comes to life meanwhile has another owner key
- * than the one seen, and every deletion compares that too. Keys of another shape than the layout's, and
- * whatever lies elsewhere below the prefix, are never seen here and so never deleted.
+ * The owner keys are read before all others. If a host returns meanwhile, its owner key is another one than the one that
+ * was read, and every deletion compares the owner key. Keys that do not have the form of the layout, and other keys
+ * below the prefix, are not read here and so never deleted.
  */
 
-import { type Fleet, type KeyRevision, operationsMax } from '../etcd/registry.ts';
+import { absent, type Fleet, type KeyRevision, operationsMax } from '../etcd/registry.ts';
 import { hostOf } from '../layout/keys.ts';
 
 export interface HostKeys {
@@ -31,8 +31,8 @@ export async function readFleet(fleet: Fleet, prefix: string): Promise<Map<strin
 }
 
 /**
- * Deletes the keys as long as they, and the owner key with them (unless `isForced`), are as they were seen.
- * Once one of them is not, somebody writes for this host: the rest stays. Yields the keys of each transaction.
+ * Deletes the keys while they and the owner key (unless `isForced`) are unchanged since they were read. A changed key
+ * means that a process writes for this host; then the rest stays. Yields the keys of each transaction.
  */
 export async function* removeHost(
   fleet: Fleet,
@@ -40,7 +40,7 @@ export async function* removeHost(
   { owner, keys }: HostKeys,
   isForced: boolean,
 ): AsyncGenerator<readonly string[]> {
-  const guard = isForced ? [] : [{ key: ownerKey, revision: owner?.revision ?? '0' }];
+  const guard = isForced ? [] : [{ key: ownerKey, revision: owner?.revision ?? absent }];
   for (let start = 0; start < keys.length; start += operationsMax) {
     const chunk = keys.slice(start, start + operationsMax);
     const names = chunk.map(({ key }) => key);

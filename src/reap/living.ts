@@ -1,7 +1,7 @@
 /**
- * Which hosts live, by a list: one id a line, or a JSON array of ids.
+ * A list of living hosts: one id a line, or a JSON array of ids.
  *
- * A list is taken whole or not at all: half of one would name living hosts as dead.
+ * A list with one invalid item is refused as a whole, because half a list would name living hosts as dead.
  */
 import { optionRows } from '../config/options.ts';
 import { DiscoverError } from '../errors.ts';
@@ -26,6 +26,6 @@ function arrayOf(text: string, refuse: (why: string) => DiscoverError): unknown[
   try {
     return JSON.parse(text) as unknown[];
   } catch {
-    throw refuse('it begins like a JSON array and is none');
+    throw refuse('it begins like a JSON array but is not valid JSON');
   }
 }

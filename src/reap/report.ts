@@ -1,11 +1,11 @@
-/** What has been decided and done, for people and programs to read. */
+/** The plan and its result, as text for people and as JSON for programs. */
 import type { Plan, Reaped } from './plan.ts';
 
 export interface Report {
   readonly plan: Plan;
   readonly source: string;
   readonly isDryRun: boolean;
-  /** By host, in order; what is missing of a host's keys is still there. */
+  /** By host, in order. Keys of a host that are not in it still exist. */
   readonly deleted: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -25,7 +25,7 @@ export function asText({ plan, isDryRun, deleted }: Report): string {
     `${shown(one.host)}: ${one.why}`,
     ...linesOf(one, isDone ? new Set(deleted.get(one.host)) : undefined),
   ]);
-  for (const host of kept) lines.push(`${shown(host)}: kept, its owner lives though the list leaves it out`);
+  for (const host of kept) lines.push(`${shown(host)}: kept: its owner is alive, although the list does not have it`);
   const planned = reaped.reduce((sum, { found }) => sum + found.keys.length, 0);
   const done = [...deleted.values()].reduce((sum, { length }) => sum + length, 0);
   const share = `${reaped.length} of ${counted(hosts, 'host')}`;
@@ -47,7 +47,7 @@ function linesOf({ found }: Reaped, deleted: ReadonlySet<string> | undefined): s
 
 const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** Anybody may have written a key, so what would steer a terminal is spelt out. */
+/** Other programs can write keys, so characters that would steer a terminal are spelt out. */
 function shown(text: string): string {
   return text.replaceAll(
     /[\p{Cc}\p{Cf}]/gu,

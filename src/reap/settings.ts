@@ -1,7 +1,8 @@
 /**
- * What a file may hold for the reaper beside the options, under the names that the original's `reap.json` had.
+ * The settings of the reaper in the configuration file, under the names of the original's `reap.json`.
  *
- * Its `etcd` group needs nothing here: those are options of ours. Values are never shown: two of them are keys.
+ * The group `etcd` of that file needs no code here, because its settings are options of discover. Values are never shown:
+ * the accounts hold secret keys.
  */
 import { statSync } from 'node:fs';
 import * as z from 'zod/mini';

@@ -1,22 +1,23 @@
 /**
- * Remarks: what there is to say about containers beside their keys, for whoever asks why something is not
- * published. Nothing is decided by them.
+ * Conditions: what there is to say about a container beside its keys, to explain why something is not published.
+ * Nothing is decided by them.
  */
 
+import { Listeners } from '../actor/listeners.ts';
 import type { Refusal } from '../container/container.ts';
 
 export interface Condition {
   readonly refusals?: readonly Refusal[] | undefined;
-  /** It cannot be inspected: what the engine says. */
+  /** The container cannot be inspected; the text is the engine's. */
   readonly unreadable?: string | undefined;
-  /** Etcd refuses its keys: what etcd says. */
+  /** etcd refuses its keys; the text is etcd's. */
   readonly quarantined?: string | undefined;
 }
 
 export class Conditions {
   readonly #conditions = new Map<string, Condition>();
-  /** Called for each container of which something else is to be said than before. */
-  onTouched: (shortId: string) => void = () => {};
+  /** Told of each container whose condition is another than before. */
+  readonly touched = new Listeners<[shortId: string]>();
 
   get(shortId: string): Condition | undefined {
     return this.#conditions.get(shortId);
@@ -26,17 +27,17 @@ export class Conditions {
     return this.#conditions.entries();
   }
 
-  /** Says this of a container, beside what was said of it otherwise; undefined takes a word back. */
+  /** Merges `words` into the condition of a container; an undefined member removes that part. */
   note(shortId: string, words: Condition): void {
     const before = this.#conditions.get(shortId);
     if (before === undefined && Object.values(words).every((word) => word === undefined)) return;
     const condition = { ...before, ...words };
     if (Object.values(condition).every((word) => word === undefined)) this.#conditions.delete(shortId);
     else this.#conditions.set(shortId, condition);
-    this.onTouched(shortId);
+    this.touched.tell(shortId);
   }
 
-  /** There is nothing more to say about a container that has gone, but what became of its keys. */
+  /** A container that has gone keeps only the condition of its keys. */
   forget(shortId: string): void {
     this.note(shortId, { refusals: undefined, unreadable: undefined });
   }

@@ -1,47 +1,31 @@
 /**
- * Reconciler: from what was found out about containers to what etcd should hold for them.
+ * Reconciler: the shell of the life-cycle machine. It turns what it is told into observations of single containers,
+ * keeps the state of each, and carries out what the machine asks for.
  *
- * Facts come in as messages: a look, a death, a list, a hint that ports moved. A fact changes the
- * desired column of the ledger and, where that now differs from etcd, wakes the writer. What could
- * not be found out changes nothing: the look is asked for again, ever more slowly, for as long as
- * the engine still lists the container.
+ * Nothing about a container is decided here: `lifecycle/reduce.ts` does that. A change of what should be published goes
+ * to the ledger and, where the ledger now differs from etcd, wakes the writer. States are kept by the 12 digits
+ * of a key, which is all that keys in etcd tell.
  *
- * Order matters in four places. A death older than the start that was published is old news, and only
- * asks for a look; so does a death of which it is not known whether it is older, because a predecessor
- * published the container. A look that was over before a list began that does not show its container is
- * overtaken by the list; where the two overlap, there is another look. And what a predecessor published
- * is judged by lists and looks that began after it was fenced off.
+ * Memory is bounded by containers, not by events: a container that has gone is remembered until every reading of the
+ * engine that began before has arrived.
  */
 
-import type { Actor, Ref } from '../actor/actor.ts';
-import { Backoff } from '../actor/backoff.ts';
+import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
-import { type ContainerId, type Listed, type Refusal, shortIdOf } from '../container/container.ts';
+import { type ContainerId, type Refusal, type Service, shortIdOf } from '../container/container.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
-import type { Observation } from '../lifecycle/observation.ts';
+import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
+import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
+import type { Sequence } from '../lifecycle/sequence.ts';
+import { failingTries, isForgettable, type State } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Conditions } from './conditions.ts';
 import type { Keys, Ledger } from './ledger.ts';
-
-/** What is remembered of a container that is thought to run. */
-interface Known {
-  startedAt: number;
-  /** The ticks between which a look saw it run. */
-  began: number;
-  ended: number;
-}
-
-interface Failing {
-  readonly backoff: Backoff;
-  cancel: () => void;
-  /** The tick at which the look began that failed last. */
-  began: number;
-}
+import { MissedEvents } from './missed-events.ts';
 
 const noKeys: Keys = new Map();
-const retryFirstMs = 100;
-const retryCapMs = 30_000;
+const policy: Policy = { retryFirstMs: 100, retryCapMs: 30_000 };
 /** Warnings about one container are worth reading; thousands are not. */
 const refusalsLoggedMax = 10;
 
@@ -52,206 +36,207 @@ export interface ReconcilerParts {
   readonly layout: Layout;
   readonly ledger: Ledger;
   readonly conditions: Conditions;
-  readonly nextSequence: () => number;
-  /** Asks for a look. */
+  /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
+  readonly states: Map<string, State>;
+  readonly sequence: Sequence;
+  /** Asks for an inspection. */
   readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
-  /** Asks for a list. */
-  readonly resync: (kind: 'full' | 'incremental') => void;
+  /** Asks for a list; `silent` where events are missing. */
+  readonly resync: (kind: 'full' | 'incremental' | 'silent') => void;
   /** A complete list has been taken in. */
   readonly onListed: () => void;
 }
 
-export class Reconciler implements Actor<Observation> {
+export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
-  readonly #known = new Map<ContainerId, Known>();
-  readonly #failing = new Map<ContainerId, Failing>();
-  /** Whose 12 digits these are: two running containers cannot share them in a key. */
-  readonly #holders = new Map<string, ContainerId>();
-  /** The tick at which it became known what etcd holds; 0 before the first. */
-  #readAt = 0;
-  /** The newest complete list, less who is known to have gone since: ids and what it said of their ports. */
-  #list: { began: number; fingerprints: Map<ContainerId, string> } = { began: 0, fingerprints: new Map() };
+  readonly #self: Self<ReconcilerMessage>;
+  readonly #timers = new Map<string, () => void>();
+  readonly #missed: MissedEvents;
+  /** Containers that nothing but old readings can concern, in the order in which they came to rest. */
+  readonly #resting = new Set<string>();
+  /** When the newest complete list began; before the first one, when this incarnation did: older readings are not its own. */
+  #listBegan: number;
+  #hasListed = false;
+  /** Readings that began earlier had all been told of when the last batch was taken. */
+  #settledBefore = 0;
+  #isListWanted = false;
 
-  constructor(parts: ReconcilerParts, signal: AbortSignal) {
+  constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
+    this.#self = self;
+    this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
+    // mutant: believe readings of an earlier incarnation
+    this.#listBegan = parts.sequence.next();
+    parts.states.clear();
+    parts.metrics.running = 0;
     signal.addEventListener('abort', () => {
-      for (const id of [...this.#failing.keys()]) this.#forgive(id);
+      for (const cancel of this.#timers.values()) cancel();
+      this.#timers.clear();
+      this.#missed.clear();
     });
-    // Started again, it has forgotten what it knew.
+    // Started again, it has forgotten what it knew: what is published may be wrong by now.
+    // mutant: forget what was published before a crash
+    for (const shortId of [...parts.ledger.containers()]) this.#observe(shortId, { kind: 'found' });
     parts.resync('full');
   }
 
-  receive(observations: readonly Observation[]): void {
-    for (const observation of observations) {
-      switch (observation.kind) {
+  receive(messages: readonly ReconcilerMessage[]): void {
+    for (const message of messages) {
+      switch (message.kind) {
         case 'inspected':
-          this.#looked(observation);
+          if (message.inspection.kind === 'failed') this.#parts.metrics.inspectionsFailed++;
+          if (message.at > 0) this.#missed.heard(message.id);
+          this.#observe(shortIdOf(message.id), message, message.at);
           break;
         case 'died':
-          this.#died(observation.id, observation.at);
+          this.#missed.heard(message.id);
+          this.#observe(shortIdOf(message.id), message, message.at);
           break;
         case 'moved':
-          if (this.#known.has(observation.id)) this.#parts.inspect(observation.id);
+          this.#observe(shortIdOf(message.id), message);
           break;
-        case 'listed':
-          this.#listed(observation.began, observation.containers, observation.full);
+        case 'woke':
+          this.#observe(message.shortId, message);
+          break;
+        case 'list':
+          this.#listed(message);
           break;
         case 'read':
-          this.#readAt = this.#parts.nextSequence();
-          for (const shortId of observation.uncertain) this.#lookAnew(shortId);
-          if (this.#list.began > 0) this.#dropUnlisted();
+          this.#read(message.uncertain);
           break;
       }
     }
+    this.#forget();
+    if (this.#isListWanted && this.#hasListed) this.#parts.resync('incremental');
+    this.#isListWanted = false;
   }
 
-  #looked({ id, at, began, inspection }: Extract<Observation, { kind: 'inspected' }>): void {
-    if (began < this.#list.began && !this.#list.fingerprints.has(id)) {
-      // The list is the newer word, and it did not show this container: who saw it run saw the past.
-      if (inspection.kind === 'running') this.#parts.inspect(id);
-      return;
-    }
-    if (inspection.kind === 'failed') {
-      this.#retry(id, began, inspection.detail);
-      return;
-    }
-    this.#forgive(id);
-    if (inspection.kind === 'down') {
-      this.#gone(id, at);
-      return;
-    }
-    const { log, layout } = this.#parts;
-    const shortId = shortIdOf(id);
-    const holder = this.#holders.get(shortId) ?? id;
-    if (holder !== id) {
-      log.error({ container: id, holder }, 'not published: its short id belongs to another running container');
-      return;
-    }
-    const { startedAt, services, refusals } = inspection;
-    if (this.#known.get(id)?.startedAt !== startedAt) this.#complain(shortId, refusals);
-    this.#parts.conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
-    this.#holders.set(shortId, id);
-    this.#known.set(id, { startedAt, began, ended: this.#parts.nextSequence() });
-    this.#parts.metrics.running = this.#known.size;
-    this.#desire(shortId, services.length > 0 ? keysOf(layout, shortId, services) : noKeys, at);
-  }
-
-  #died(id: ContainerId, at: number): void {
-    const { ledger } = this.#parts;
-    const shortId = shortIdOf(id);
-    if (ledger.observed(shortId).size > 0 && !this.#known.has(id) && ledger.desired(shortId) === undefined) {
-      // A predecessor published it, and may have done so after this death, of which we hear again.
-      this.#parts.inspect(id);
-      return;
-    }
-    const startedAt = this.#known.get(id)?.startedAt ?? 0;
-    if (at !== 0 && at < startedAt) {
-      this.#parts.inspect(id);
-      return;
-    }
-    // A look that is to be tried again stays: it may be about a start that came after this death.
-    this.#gone(id, at);
-  }
-
-  #listed(began: number, containers: readonly Listed[], full: boolean): void {
+  #listed({ began, containers, full }: Extract<ReconcilerMessage, { kind: 'list' }>): void {
     // A list may be overtaken by one that was asked for later.
-    if (began < this.#list.began) return;
-    const before = this.#list.fingerprints;
-    const fingerprints = new Map(containers.map(({ id, fingerprint }) => [id, fingerprint]));
-    this.#list = { began, fingerprints };
-    for (const [id, inspect] of this.#known) {
-      if (fingerprints.has(id) || inspect.began > began) continue;
-      if (inspect.ended < began) this.#gone(id);
-      // Either may have read the newer state of the two.
-      else this.#parts.inspect(id);
+    // mutant: take in a list that was overtaken
+    if (began < this.#listBegan) return;
+    const { states } = this.#parts;
+    this.#listBegan = began;
+    // The list after a gap shows what nothing told of, and so does the first one.
+    const isRefresh = !full && this.#hasListed;
+    this.#hasListed = true;
+    if (!isRefresh) this.#missed.clear();
+    const shown = new Set<string>();
+    for (const { id } of containers) shown.add(id).add(shortIdOf(id));
+    for (const [shortId, { id, kind }] of [...states]) {
+      // mutant: let no list take anything away
+      if (shown.has(id ?? shortId)) continue;
+      this.#observe(shortId, { kind: 'unlisted', began });
+      if (isRefresh && kind === 'running' && states.get(shortId)?.kind !== 'running') this.#missed.suspect(id);
     }
-    for (const [id, failing] of this.#failing) {
-      if (!fingerprints.has(id) && failing.began < began) this.#forgive(id);
-    }
-    this.#dropUnlisted();
-    for (const [id, fingerprint] of fingerprints) {
-      if (full || !this.#known.has(id) || before.get(id) !== fingerprint) this.#parts.inspect(id);
+    for (const { id, fingerprint } of containers) {
+      if (isRefresh && !states.has(shortIdOf(id))) this.#missed.suspect(id);
+      this.#observe(shortIdOf(id), { kind: 'listed', id, began, fingerprint, full });
     }
     this.#parts.onListed();
   }
 
-  /**
-   * Another process has published something else of this container than we would. It may have looked later than we,
-   * so that ours counts once a look has begun after it was fenced off.
-   */
-  #lookAnew(shortId: string): void {
-    const id = this.#holders.get(shortId);
-    if (id === undefined) return;
-    this.#holders.delete(shortId);
-    this.#known.delete(id);
-    this.#parts.metrics.running = this.#known.size;
-    this.#parts.inspect(id);
-  }
-
-  /**
-   * What was found in etcd goes, once a complete list does not show its container, or a look found that it
-   * offers nothing. A list from before the reading says nothing about what a predecessor may have published
-   * after it, so another one is asked for.
-   */
-  #dropUnlisted(): void {
-    const { ledger, resync } = this.#parts;
-    const isNewer = this.#list.began > this.#readAt;
-    let isUnsure = false;
-    const listed = new Set([...this.#list.fingerprints.keys()].map(shortIdOf));
+  #read(uncertain: readonly string[]): void {
+    const { ledger } = this.#parts;
+    for (const shortId of uncertain) this.#observe(shortId, { kind: 'fenced' });
     for (const shortId of [...ledger.published()]) {
-      const isIdle = this.#holders.has(shortId) && ledger.desired(shortId) === undefined;
-      const isListed = listed.has(shortId) || this.#holders.has(shortId);
-      if (isIdle || (!isListed && isNewer)) this.#desire(shortId, noKeys);
-      else if (!isListed && ledger.desired(shortId) === undefined) isUnsure = true;
+      if (ledger.desired(shortId) === undefined) this.#observe(shortId, { kind: 'found' });
     }
-    if (isUnsure) resync('incremental');
   }
 
-  #gone(id: ContainerId, at = 0): void {
-    const { metrics, conditions } = this.#parts;
-    const shortId = shortIdOf(id);
-    this.#known.delete(id);
-    metrics.running = this.#known.size;
-    // What an unanswered transaction may have left in etcd is found by the next reading, and goes then.
-    this.#list.fingerprints.delete(id);
-    // While another container holds the 12 digits, its keys are not this one's to take away.
-    if ((this.#holders.get(shortId) ?? id) !== id) return;
-    this.#holders.delete(shortId);
-    conditions.forget(shortId);
-    this.#desire(shortId, noKeys, at);
+  /** `at`: of the event that led to this, 0 if none did. */
+  #observe(shortId: string, observation: Observation, at = 0): void {
+    const { clock, metrics, sequence, states } = this.#parts;
+    const before = states.get(shortId);
+    const context = {
+      now: clock.now(),
+      moment: sequence.next(),
+      listBegan: this.#listBegan,
+      chance: clock.random(),
+      policy,
+    };
+    const { state, desired, effects } = reduce(before, observation, context);
+    if (state !== before) this.#keep(shortId, before, state);
+    if (before?.kind === 'running') metrics.running--;
+    if (state?.kind === 'running') metrics.running++;
+    if (desired !== undefined) this.#desire(shortId, desired, at);
+    for (const effect of effects) this.#carryOut(effect);
   }
 
-  #desire(shortId: string, keys: Keys, at = 0): void {
-    const { ledger, writer } = this.#parts;
-    ledger.desire(shortId, keys, at);
+  #keep(shortId: string, before: State | undefined, state: State | undefined): void {
+    const { states } = this.#parts;
+    if (state === undefined) states.delete(shortId);
+    else states.set(shortId, state);
+    if (state?.wakeAt !== before?.wakeAt) this.#wake(shortId, state?.wakeAt);
+    this.#resting.delete(shortId);
+    if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
+    this.#report(shortId, before, state);
+  }
+
+  #wake(shortId: string, wakeAt: number | undefined): void {
+    const { clock } = this.#parts;
+    this.#timers.get(shortId)?.();
+    this.#timers.delete(shortId);
+    if (wakeAt === undefined) return;
+    const wake = () => {
+      this.#timers.delete(shortId);
+      this.#self.tell({ kind: 'woke', shortId });
+    };
+    this.#timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
+  }
+
+  #carryOut(effect: Effect): void {
+    const { inspect, log } = this.#parts;
+    if (effect.kind === 'inspect') inspect(effect.id);
+    else if (effect.kind === 'list') this.#isListWanted = true;
+    else {
+      const fields = { container: effect.id, holder: effect.holder };
+      log.error(fields, 'not published: another running container has the same short id');
+    }
+  }
+
+  #desire(shortId: string, services: readonly Service[], at: number): void {
+    const { layout, ledger, writer } = this.#parts;
+    ledger.desire(shortId, services.length > 0 ? keysOf(layout, shortId, services) : noKeys, at);
+    // mutant: tell the writer nothing
     if (ledger.changes(shortId).length > 0) writer.tell(shortId);
     else ledger.answered(shortId);
   }
 
-  #retry(id: ContainerId, began: number, detail: string): void {
-    const { clock, log, metrics, conditions } = this.#parts;
-    let failing = this.#failing.get(id);
-    if (failing === undefined) {
-      failing = { backoff: new Backoff(clock, retryFirstMs, retryCapMs), cancel: () => {}, began };
-      this.#failing.set(id, failing);
+  /** Forgets what no reading can concern any more. Readings that have ended may still wait to be received, until the next batch. */
+  #forget(): void {
+    const { sequence, states } = this.#parts;
+    for (const shortId of this.#resting) {
+      const state = states.get(shortId);
+      if (state !== undefined && !isForgettable(state, this.#settledBefore)) break;
+      states.delete(shortId);
+      this.#resting.delete(shortId);
     }
-    failing.cancel();
-    failing.began = began;
-    metrics.inspectionsFailed++;
-    // The first failure may be a thread or a connection lost; a container that goes on failing is worth a line.
-    if (failing.backoff.failures >= 4) conditions.note(shortIdOf(id), { unreadable: detail });
-    if (failing.backoff.failures === 4)
-      log.warn({ container: id, error: detail }, 'container cannot be inspected; retrying');
-    failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.inspect(id));
+    // mutant: forget what was not yet received
+    this.#settledBefore = sequence.oldest;
   }
 
-  #forgive(id: ContainerId): void {
-    this.#failing.get(id)?.cancel();
-    if (this.#failing.delete(id)) this.#parts.conditions.note(shortIdOf(id), { unreadable: undefined });
+  /** What people are told of a container: in the log once, in its conditions as long as it is true. */
+  #report(shortId: string, before: State | undefined, state: State | undefined): void {
+    const { conditions, log } = this.#parts;
+    if (state?.kind === 'running') {
+      const { refusals, startedAt } = state;
+      if (before?.kind !== 'running' || before.startedAt !== startedAt) this.#logRefusals(shortId, refusals);
+      if (before?.kind !== 'running' || before.refusals !== refusals) {
+        conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
+      }
+    } else if (before?.kind === 'running') conditions.forget(shortId);
+    const wasFailing = (before?.failing?.tries ?? 0) >= failingTries;
+    const { tries, detail } = state?.failing ?? { tries: 0, detail: undefined };
+    if (tries >= failingTries) conditions.note(shortId, { unreadable: detail });
+    else if (wasFailing) conditions.note(shortId, { unreadable: undefined });
+    if (tries >= failingTries && !wasFailing) {
+      log.warn({ container: state?.id, error: detail }, 'container cannot be inspected; retrying');
+    }
   }
 
-  #complain(shortId: string, refusals: readonly Refusal[]): void {
+  #logRefusals(shortId: string, refusals: readonly Refusal[]): void {
     const { log, metrics } = this.#parts;
     for (const { code } of refusals) metrics.refusals[code]++;
     for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {

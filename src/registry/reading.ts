@@ -4,6 +4,7 @@
  */
 
 import type { LeaseId, Ownership, Registry } from '../etcd/registry.ts';
+import { foreign, type Held, ours } from '../layout/held.ts';
 import type { Layout } from '../layout/keys.ts';
 
 export interface PredecessorKeys {
@@ -12,14 +13,14 @@ export interface PredecessorKeys {
   readonly containerOf: (key: string) => string | undefined;
 }
 
-/** By the 12 digits of a container: its keys, each with its value, or undefined where it is not on our lease. */
+/** By the short id of a container: its keys, each `foreign` where it is not on our lease. */
 export async function readHost(
   registry: Registry,
   layout: Layout,
   ownership: Ownership,
   /** What a predecessor may have left: the leases to look at beside ours, and whose a key is. */
   predecessorKeys: PredecessorKeys,
-): Promise<Map<string, Map<string, string | undefined>>> {
+): Promise<Map<string, Map<string, Held>>> {
   const keys: string[] = [];
   for (const lease of new Set([ownership.lease, ...predecessorKeys.leases]))
     keys.push(...(await registry.lease(lease, true)).keys);
@@ -27,19 +28,20 @@ export async function readHost(
   const wanted = new Set<string>();
   for (const key of keys) {
     if (predecessorKeys.containerOf(key) === undefined || key.startsWith(layout.recordPrefix)) continue;
-    wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));
+    // mutant: read no keys of views
+    wanted.add(layout.plainKeyOf(key) ?? key);
   }
   for (const { key, value } of records) {
     const shortId = layout.containerOf(key);
     // A path that stands in etcd is never followed: only names are taken from a record.
     if (shortId !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, shortId));
   }
-  const reading = new Map<string, Map<string, string | undefined>>();
+  const reading = new Map<string, Map<string, Held>>();
   for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
     const shortId = predecessorKeys.containerOf(key);
     if (shortId === undefined) continue;
-    const observed = reading.get(shortId) ?? new Map<string, string | undefined>();
-    reading.set(shortId, observed.set(key, lease === ownership.lease ? value : undefined));
+    const observed = reading.get(shortId) ?? new Map<string, Held>();
+    reading.set(shortId, observed.set(key, lease === ownership.lease ? ours(value) : foreign));
   }
   return reading;
 }
@@ -52,10 +54,4 @@ function namesIn(record: string): string[] {
   } catch {
     return [];
   }
-}
-
-/** A service key without the port that further ports of a name carry. */
-function plainOf(key: string): string {
-  const end = key.indexOf(':', key.lastIndexOf('/'));
-  return end < 0 ? key : key.slice(0, end);
 }

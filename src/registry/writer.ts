@@ -78,6 +78,7 @@ export class Writer implements Actor<string> {
         ledger.ended(shortId);
         // Desired moved on while its changes were under way.
         if (!this.#quarantined.has(shortId) && current.ownership === ownership && ledger.changes(shortId).length > 0)
+          // mutant (4 lines): never return to what moved on
           this.#self.tell(shortId);
       }
     }
@@ -101,13 +102,23 @@ export class Writer implements Actor<string> {
     if (current.ownership !== ownership) return;
     const changes = batch.flatMap((changeSet) => changeSet.changes);
     try {
+      // mutant: write views in a transaction of their own
+      // mutant: write twice
+      // mutant: split a container over two transactions
+      // mutant: write without a lease
+      // mutant: write without the guard
       const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);
       // Etcd was read anew, or will be: that reading knows what became of this.
       if (current.ownership !== ownership) return;
+      // mutant: take a failed guard for success
+      // mutant: pass over a failed guard
       if (!isCommitted) return this.#verifyOwnership(ownership, 'the owner key is not as we wrote it');
     } catch (error) {
       if (current.ownership !== ownership) return;
+      // mutant: take a refusal for a lost ownership
       if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(ownership, batch, error);
+      // mutant: take no answer for success
+      // mutant: take no answer for a refusal that is over
       return this.#verifyOwnership(ownership, messageOf(error));
     }
     metrics.transactions++;
@@ -124,6 +135,7 @@ export class Writer implements Actor<string> {
 
   #verifyOwnership(ownership: Ownership, reason: string): void {
     this.#parts.current.ownership = undefined;
+    // mutant: lose the ownership in silence
     this.#parts.keeper.tell({ kind: 'verify', ownership, reason });
   }
 
@@ -174,6 +186,7 @@ export class Writer implements Actor<string> {
     const waiting = [...this.#quarantined];
     for (const shortId of waiting.slice(0, quarantineTriedMax)) {
       this.#quarantined.delete(shortId);
+      // mutant (2 lines): never try a quarantined container again
       this.#quarantined.add(shortId);
       this.#self.tell(shortId);
     }

@@ -1,19 +1,18 @@
 /**
- * Why a container is published, or is not: each decision on the way from its variable to its keys, with the
- * reason and the way to mend it. Pure, so that every reason can be shown by a document.
+ * Why a container is published or not: each decision on the way from its variable to its keys, with the reason and the
+ * remedy. Pure, so a document can show every reason.
  *
- * What is decided is decided by the functions that the agent uses; here it is only told. A document is
- * foreign and full of secrets: of its environment nothing is shown but the advertisement.
+ * The functions of the agent decide; this file only reports. A document is foreign and full of secrets: only the
+ * advertisement is shown of its environment.
  */
 
 import { isRecord } from '../container/address/published.ts';
-import type { Refusal } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { type RefusalCode, refusals } from '../container/refusals.ts';
 import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 
-/** Why something is not published, or why that cannot be told. */
+/** Why something is not published, or why this is unknown. */
 export type Reason =
   | RefusalCode
   | 'absent'
@@ -26,17 +25,15 @@ export type Reason =
   | 'no-variable'
   | 'other-variable'
   | 'empty-variable'
-  | 'no-network'
-  | 'shared-network'
   | 'etcd-unavailable'
   | 'no-owner'
   | 'not-written'
   | 'differs';
 
-/** One decision. Without a reason it went well. */
+/** One decision. A decision without a reason is positive. */
 export interface Step {
   readonly about: string;
-  /** What was seen. */
+  /** The value or the state that was found. */
   readonly detail: string;
   readonly reason?: Reason;
   readonly remedy?: string;
@@ -60,10 +57,10 @@ const reasons: Record<Reason, { readonly remedy: string }> = {
     remedy: 'Set discover.serviceVariable to the name of the variable, or name the variable so, and create it anew',
   },
   'empty-variable': { remedy: 'Write name:port into it, as in web:8080, and create the container anew' },
-  'no-network': { remedy: 'It has no network (--network none): give it one and publish the port' },
-  'shared-network': { remedy: 'Its ports belong to the container whose network it uses: advertise them there' },
   'etcd-unavailable': { remedy: 'See discover doctor' },
-  'no-owner': { remedy: 'Nobody writes for this host: start discover, or look at host.id, which names another host' },
+  'no-owner': {
+    remedy: 'No process writes for this host: start discover, or check host.id, which may name another host',
+  },
   'not-written': {
     remedy: 'It may be under way: ask again. Else the log of discover says why, and discover doctor what is broken',
   },
@@ -76,7 +73,7 @@ export function failed(about: string, reason: Reason, detail: string): Step {
   return { about, detail, reason, remedy: reasons[reason].remedy };
 }
 
-/** What the container's own document decides, and what of it should stand in etcd. */
+/** The decisions that follow from the container's own document. */
 export function explainContainer(document: unknown, options: InspectionOptions): { steps: Step[]; isRunning: boolean } {
   const state = field(document, 'State');
   const inspection = readInspection(document, options);
@@ -93,16 +90,17 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   for (const { name, url, privatePort, protocol } of inspection.services) {
     steps.push({ about: textOf({ name, privatePort, protocol }), detail: url });
   }
-  const mode = String(field(field(document, 'HostConfig'), 'NetworkMode'));
-  steps.push(...inspection.refusals.map((refusal) => refusedStep(refusal, mode)));
-  // A variable of commas and spaces alone has entries of no kind.
+  for (const { code, entry, detail } of inspection.refusals) {
+    steps.push(failed(entry === '' ? 'variable' : entry, code, detail));
+  }
+  // A variable of commas and spaces alone has no entry.
   if (entries.length === 0 && inspection.refusals.length === 0) {
     steps.splice(1, 1, failed('variable', 'empty-variable', `${options.serviceVariable} holds no entry`));
   }
   return { steps, isRunning: true };
 }
 
-/** How what stands in etcd agrees with what should. `found` is what stands under those keys. */
+/** Compares the wanted keys with etcd. `found` holds the keys that etcd has of them. */
 export function explainKeys(
   wanted: ReadonlyMap<string, string>,
   found: readonly FoundKey[],
@@ -153,13 +151,6 @@ function variableStep(env: readonly string[], name: string): Step {
 }
 
 const shownMax = 200;
-
-function refusedStep({ code, entry, detail }: Refusal, networkMode: string): Step {
-  const about = entry === '' ? 'variable' : entry;
-  if (code === 'not-published' && networkMode === 'none') return failed(about, 'no-network', detail);
-  if (code === 'not-published' && networkMode.startsWith('container:')) return failed(about, 'shared-network', detail);
-  return failed(about, code, detail);
-}
 
 function environment(document: unknown): string[] {
   const env = field(field(document, 'Config'), 'Env');

@@ -64,7 +64,7 @@ describe('with a real dockerd', {
   });
 
   test('what changed while discover was away is made up for, and only that (real dockerd, real etcd)', async () => {
-    await using host = await startHost({ source: fromDockerd(dockerd), ttl: 20 });
+    await using host = await startHost({ source: fromDockerd(dockerd), ttl: 120 });
     const ends = await dockerd.run({ env: { DISCOVER: 'ends:80' }, ports: [80] });
     const restarts = await dockerd.run({ env: { DISCOVER: 'restarts:80' }, ports: [80] });
     await host.converged();

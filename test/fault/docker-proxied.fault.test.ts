@@ -20,7 +20,7 @@ const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
 const countOf = (proxy: FaultProxy, pattern: RegExp): number =>
   proxy.log.filter((seen) => pattern.test(seen.path)).length;
 const isStream = /\/events\?/;
-const isList = /\/containers\/json$/;
+const isList = /\/containers\/json\?/;
 
 /** Cuts every connection, and waits until there is a stream and a list again. */
 async function cutAndFollow(proxy: FaultProxy): Promise<void> {

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Lifecycle } from '../../bench/engine/churn.ts';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import { EtcdRegistry, firstMember } from '../../src/etcd/cluster.ts';
+import { noLease } from '../../src/etcd/registry.ts';
 import { eventually } from '../helpers/eventually.ts';
 import {
   assertOnlyDeadDeleted,
@@ -115,7 +116,8 @@ describe('three members of etcd', { skip: needs('etcd', 'etcdctl') }, () => {
       for (let first = 0; first < 3; first++) {
         const registry = new EtcdRegistry({ endpoints: [...endpoints.slice(first), ...endpoints.slice(0, first)] });
         const owner = await registry.owner('/discover/owner/h1');
-        const [key, lease] = ['/discover/owner/h1', owner?.lease ?? ''];
+        const key = '/discover/owner/h1';
+        const lease = owner?.lease ?? noLease;
         assert.ok((await registry.lease(lease, true)).keys.includes(key));
         assert.deepEqual(
           (await registry.readPrefix('/discover/owner/')).map((found) => found.key),

@@ -13,7 +13,7 @@ import {
   revisionsOf,
   startHost,
 } from '../helpers/host.ts';
-import { needs } from '../helpers/run.ts';
+import { type LogLine, needs } from '../helpers/run.ts';
 
 const load = { rate: 150, seconds: 5, lifetimeMs: 400, survivors: 0.1 };
 
@@ -80,10 +80,11 @@ describe('etcd that keeps up badly', { skip: needs('etcd', 'etcdctl'), concurren
     const { lifecycles } = await churned;
     await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
     assertOnlyDeadDeleted(recorder.changes, lifecycles);
-    assert.deepEqual(
-      host.discover.logs.filter(({ level }) => level === 'error' || level === 'warn'),
-      [],
-    );
+    // A busy machine may have it say that etcd took too long.
+    const isTrouble = ({ level, msg }: LogLine): boolean =>
+      level === 'error' || (level === 'warn' && msg !== 'etcd unavailable');
+    assert.deepEqual(host.discover.logs.filter(isTrouble), []);
+    assert.ok(!host.discover.output.includes('compacted'), host.discover.output);
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 });

@@ -45,7 +45,7 @@ describe('tampered', { skip: needs('etcd', 'etcdctl') }, () => {
   let host: Host;
   before(async () => {
     engine = await forkEngine({ containers: 5 });
-    host = await startHost({ source: fromEngine(engine), args: ['--resync', '2'] });
+    host = await startHost({ source: fromEngine(engine), ttl: 5, args: ['--resync', '2'] });
   });
   beforeEach(async () => {
     // What one case has left wrong is not the next one's: a new tenure reads all anew.

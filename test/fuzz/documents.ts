@@ -183,7 +183,7 @@ function faultOfInspect(text: string, read: typeof readInspection): Finding | un
 }
 
 function faultOfList(text: string, result: ReturnType<typeof readList>): Finding | undefined {
-  if (result.kind === 'malformed') return undefined;
+  if (result.kind === 'failed') return undefined;
   const list = parsed(text)?.value;
   const isWhole = result.kind === 'listed' && Array.isArray(list) && list.length === result.containers.length;
   if (!isWhole) return nonsense('nonsense', result.kind);

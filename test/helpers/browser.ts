@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { guardMs } from './eventually.ts';
 import { requireCommand } from './run.ts';
 
 export interface Tab extends AsyncDisposable {
@@ -21,6 +22,7 @@ export async function startBrowser(): Promise<Browser> {
   return {
     open: async (url, options = {}) => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+      context.setDefaultTimeout(guardMs);
       const page = await context.newPage();
       const requests: string[] = [];
       const complaints: string[] = [];

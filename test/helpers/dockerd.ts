@@ -28,6 +28,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { argumentsOf, type ContainerOptions, documentOf } from './docker-run.ts';
 import { eventually } from './eventually.ts';
 import {
   abandoned,
@@ -46,23 +47,6 @@ export interface DockerdOptions {
   readonly dataBytes?: number;
   /** Appended to dockerd's own arguments. */
   readonly args?: readonly string[];
-}
-
-export interface ContainerOptions {
-  /** A list is passed as it is, for what a record cannot say: an entry twice, an odd name. */
-  readonly env?: Readonly<Record<string, string>> | readonly string[];
-  /** As after `docker run -p`: `80`, `8080:80`, `127.0.0.1::80`, `53/udp`. */
-  readonly ports?: readonly (string | number)[];
-  readonly name?: string;
-  readonly rm?: boolean;
-  readonly network?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  /** A name from `image`. */
-  readonly image?: string;
-  /** Further arguments of `docker run`. */
-  readonly args?: readonly string[];
-  /** A busybox applet and its arguments; sleeps by default. */
-  readonly command?: readonly string[];
 }
 
 export interface Inspection {
@@ -87,9 +71,9 @@ export interface Dockerd extends AsyncDisposable {
   readonly pid: number;
   /** Runs the command line client and returns what it wrote to stdout, trimmed. */
   docker(...args: readonly string[]): Promise<string>;
-  /** Asks the API itself, for what is too much for a command line or too often for a process each. */
+  /** Asks the API itself: for what is too much for a command line, and where a process each would be most of the cost. */
   ask(
-    method: 'POST' | 'DELETE',
+    method: 'GET' | 'POST' | 'DELETE',
     path: string,
     body?: object,
   ): Promise<{ readonly status: number; readonly said: string }>;
@@ -181,6 +165,28 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     }
   };
 
+  interface Begun {
+    readonly id: string;
+    readonly problem?: string;
+  }
+  /** As `docker run --detach` does it, without a process for it. */
+  const byApi = async (container: ContainerOptions, image: string): Promise<Begun> => {
+    const name = container.name === undefined ? '' : `?name=${container.name}`;
+    const created = await dockerd.ask('POST', `/containers/create${name}`, documentOf(container, image));
+    if (created.status !== 201) return { id: '', problem: created.said };
+    const { Id: id } = JSON.parse(created.said) as { Id: string };
+    const { status, said } = await dockerd.ask('POST', `/containers/${id}/start`);
+    return status === 204 ? { id } : { id, problem: said };
+  };
+  const byCommand = async (container: ContainerOptions, image: string): Promise<Begun> => {
+    try {
+      return { id: await docker(...argumentsOf(container, image)) };
+    } catch (error) {
+      const { stdout = '', stderr } = error as { stdout?: string; stderr?: string };
+      return { id: stdout.trim(), problem: stderr ?? String(error) };
+    }
+  };
+
   const importImage = async (changes: readonly string[], name: string): Promise<string> => {
     const root = path.join(scratch, 'root');
     if (!existsSync(root)) {
@@ -223,37 +229,20 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
       return made;
     },
     run: async (container = {}) => {
-      const { env: variables = {}, ports = [], labels = {}, command = ['sleep', '1000000'] } = container;
-      const flag = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [name, value]);
-      const list = Array.isArray(variables)
-        ? variables
-        : Object.entries(variables).map(([name, value]) => `${name}=${value}`);
-      const args = [
-        ...['run', '--detach', '--pull=never', '--stop-signal=KILL'],
-        ...list.flatMap((variable: string) => ['--env', variable]),
-        ...ports.flatMap((port) => ['--publish', String(port)]),
-        ...Object.entries(labels).flatMap(([name, value]) => ['--label', `${name}=${value}`]),
-        ...flag('--name', container.name),
-        ...flag('--network', container.network),
-        ...(container.rm === true ? ['--rm'] : []),
-        ...(container.args ?? []),
-        container.image ?? (await dockerd.image()),
-        ...command,
-      ];
+      const image = container.image ?? (await dockerd.image());
       for (let attempt = 1; ; attempt++) {
-        try {
-          return await docker(...args);
-        } catch (error) {
-          // Daemons pick random ports from one range without knowing of each other; each try moves on.
-          const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-          const left = stdout.trim();
-          if (attempt === 5 || !/address already in use|port is already allocated/.test(stderr)) throw error;
-          if (left !== '') await docker('rm', '--force', left).catch(() => undefined); // gone already with --rm
-        }
+        const { id, problem } = await (container.args === undefined ? byApi : byCommand)(container, image);
+        if (problem === undefined) return id;
+        // Daemons pick random ports from one range without knowing of each other; each try moves on.
+        if (attempt === 5 || !/address already in use|port is already allocated/.test(problem)) throw Error(problem);
+        if (id !== '') await docker('rm', '--force', id).catch(() => undefined); // gone already with --rm
       }
     },
-    inspect: async (id) =>
-      JSON.parse((await docker('inspect', '--type=container', '--format={{json .}}', id)) || '{}') as Inspection,
+    inspect: async (id) => {
+      const { status, said } = await dockerd.ask('GET', `/containers/${encodeURIComponent(id)}/json`);
+      if (status !== 200) throw new Error(`Cannot inspect ${id}: ${status} ${said}`);
+      return JSON.parse(said) as Inspection;
+    },
     hostPort: async (id, port) => {
       const binding = (await dockerd.inspect(id)).NetworkSettings.Ports[port]?.[0];
       return binding === undefined ? undefined : Number(binding.HostPort);
@@ -276,7 +265,7 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
             await ping(socketPath);
             return true;
           },
-          { timeoutMs: 60_000, everyMs: 10 },
+          { everyMs: 10 },
         );
         if (!answered) throw new Error(`dockerd has ended. Its log:\n${dockerd.log().slice(-3000)}`);
       }),

@@ -97,6 +97,8 @@ export interface EtcdServer extends AsyncDisposable {
   leader(): Promise<number>;
   /** Runs etcdctl and returns what it wrote to stdout. */
   ctl(...args: readonly string[]): Promise<string>;
+  /** All of it in one transaction. */
+  put(entries: ReadonlyMap<string, string>): Promise<void>;
   get(prefix: string): Promise<Map<string, string>>;
   entries(prefix: string, revision?: number): Promise<Entry[]>;
   /** Key to lease, decimal, of the keys that hang on one. */
@@ -235,11 +237,19 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
       return index;
     },
     ctl: async (...ctlArgs) => {
-      const { stdout } = await run(requireCommand('etcdctl'), [`--endpoints=${endpoints.join(',')}`, ...ctlArgs], {
-        env: cleanEnvironment({ ETCDCTL_API: '3' }),
-        maxBuffer: 1 << 28,
-      });
+      const { stdout } = await run(
+        requireCommand('etcdctl'),
+        [`--endpoints=${endpoints.join(',')}`, '--command-timeout=60s', ...ctlArgs],
+        {
+          env: cleanEnvironment({ ETCDCTL_API: '3' }),
+          maxBuffer: 1 << 28,
+        },
+      );
       return stdout;
+    },
+    put: async (entries) => {
+      const success = [...entries].map(([key, value]) => ({ request_put: { key: encode(key), value: encode(value) } }));
+      await post(endpoints, '/v3/kv/txn', { success });
     },
     entries: async (prefix, revision) => (await readPrefix(endpoints, prefix, revision)).entries,
     get: async (prefix) => new Map((await server.entries(prefix)).map(({ key, value }) => [key, value])),

@@ -15,7 +15,7 @@ import { type Lifecycle, monotonicMs } from '../../bench/engine/churn.ts';
 import type { EngineHandle } from '../../bench/engine/client.ts';
 import type { Dockerd, Inspection } from './dockerd.ts';
 import { type Change, type Entry, type EtcdOptions, type EtcdServer, type Recorder, startEtcd } from './etcd.ts';
-import { eventually } from './eventually.ts';
+import { eventually, guardMs } from './eventually.ts';
 import { type Exit, type Running, type RunOptions, runDiscover } from './run.ts';
 
 /** A container that runs, as its engine tells of it. */
@@ -39,19 +39,18 @@ type Document = Inspection & {
   readonly HostConfig: { readonly NetworkMode: string };
 };
 
-/** What is looked at of a document, and no more: with its labels it can be megabytes. */
-const inspected = `{"Id":{{json .Id}}, "State":{{json .State}}, "Config":{"Env":{{json .Config.Env}}},
-  "HostConfig":{"NetworkMode":{{json .HostConfig.NetworkMode}}},
-  "NetworkSettings":{"Ports":{{json .NetworkSettings.Ports}}}}`.replaceAll('\n', ' ');
+async function idsIn(dockerd: Dockerd, query = ''): Promise<string[]> {
+  const { status, said } = await dockerd.ask('GET', `/containers/json${query}`);
+  if (status !== 200) throw new Error(`Cannot list: ${status} ${said}`);
+  return (JSON.parse(said) as { readonly Id: string }[]).map(({ Id }) => Id);
+}
 
 export function fromDockerd(dockerd: Dockerd): Source {
   return {
     socketPath: dockerd.socketPath,
     running: async () => {
-      const ids = (await dockerd.docker('ps', '--quiet', '--no-trunc')).split('\n').filter((id) => id !== '');
-      if (ids.length === 0) return [];
-      const lines = await dockerd.docker('inspect', '--type=container', `--format=${inspected}`, ...ids);
-      const documents = lines.split('\n').map((line) => JSON.parse(line) as Document);
+      const ids = await idsIn(dockerd);
+      const documents = await Promise.all(ids.map((id) => dockerd.inspect(id) as Promise<Document>));
       return documents
         .filter(({ State }) => State.Running && !State.Restarting && !State.Dead)
         .map(({ Id, Config, HostConfig, NetworkSettings }) => ({
@@ -240,7 +239,7 @@ export interface HostOptions {
   readonly socketPath?: string;
   readonly endpoints?: string;
   readonly names?: Partial<Names>;
-  /** Seconds; default 5. */
+  /** Seconds; default 30, so that no lease runs out because the machine is slow. Whoever waits for that says a short one. */
   readonly ttl?: number;
   /** Further options of discover; of one given twice the last counts. */
   readonly args?: readonly string[];
@@ -282,10 +281,8 @@ const neighbours = (id: string): [key: string, value: string][] => [
   [`/discoverx/host/${id}/0123456789ab`, '{}'],
 ];
 
-const patient = { timeoutMs: 30_000 };
-
 export async function startHost(options: HostOptions): Promise<Host> {
-  const { source, ttl = 5 } = options;
+  const { source, ttl = 30 } = options;
   const names = { ...defaultNames, ...options.names };
   const etcd = options.etcd ?? (await startEtcd(options.etcdOptions));
   const launched: Running[] = [];
@@ -339,7 +336,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       );
       launched.push(running);
       const awaited = ['started', ...(isServing ? ['answering over HTTP'] : [])];
-      if (wait) await Promise.all(awaited.map((said) => running.waitForLog(({ msg }) => msg === said, patient)));
+      if (wait) await Promise.all(awaited.map((said) => running.waitForLog(({ msg }) => msg === said)));
       return running;
     },
     terminate: async () => {
@@ -362,7 +359,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
       const { own, ownerEntry } = await read();
       assert.deepEqual([...own, ...(ownerEntry ? [ownerEntry] : [])], []);
     },
-    converged: async (known, { timeoutMs = 30_000 } = {}) => {
+    converged: async (known, { timeoutMs = guardMs } = {}) => {
       try {
         await eventually(() => host.assertExact(), { timeoutMs, everyMs: 50 });
       } catch (error) {
@@ -391,7 +388,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
     },
   };
   try {
-    for (const [key, value] of canaries) await etcd.ctl('put', key, value);
+    await etcd.put(canaries);
     untouched = new Map((await etcd.entries('')).map(({ key, modRevision }) => [key, modRevision]));
     if (options.record !== false) recorder = await etcd.record('/discover/');
     if (options.idle !== true) await host.launch();
@@ -421,14 +418,14 @@ export function revisionsOf(changes: readonly Change[]): number[] {
 
 /** How it ended; a process that does not end fails the test with what it wrote, instead of holding it up for ever. */
 export async function ended(running: Running): Promise<Exit> {
-  const exit = await eventually(() => running.exit, { timeoutMs: 15_000 }).catch(() => undefined);
+  const exit = await eventually(() => running.exit).catch(() => undefined);
   if (exit === undefined) throw new Error(`Process ${running.pid} does not end:\n${running.output.slice(-3000)}`);
   return exit;
 }
 
 /** Removes every container, so that a shared dockerd serves the next test as a new one would. */
 export async function removeAll(dockerd: Dockerd): Promise<void> {
-  const ids = (await dockerd.docker('ps', '--all', '--quiet', '--no-trunc')).split('\n').filter((id) => id !== '');
+  const ids = await idsIn(dockerd, '?all=1');
   if (ids.length > 0) await dockerd.docker('rm', '--force', ...ids);
 }
 

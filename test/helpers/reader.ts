@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '../../bench/engine/random.ts';
 import type { DiscoverClient, Instance, Query } from '../../src/client/index.ts';
-import { connectEtcd } from '../../src/etcd/connect.ts';
+import { Member } from '../../src/etcd/member.ts';
 import type { EtcdServer, Recorder } from './etcd.ts';
 import { eventually } from './eventually.ts';
 
@@ -16,7 +16,7 @@ export interface Writer extends AsyncDisposable {
 }
 
 export function startWriter(endpoint: string): Writer {
-  const etcd = connectEtcd(endpoint, { endpoints: [endpoint] });
+  const member = new Member(endpoint, { endpoints: [endpoint] });
   let isClosed = false;
   return {
     write: async (changes) => {
@@ -27,7 +27,7 @@ export function startWriter(endpoint: string): Writer {
       });
       for (;;) {
         try {
-          await etcd.kv.txn({ compare: [], success, failure: [] });
+          await member.etcd.kv.txn({ compare: [], success, failure: [] });
           return;
         } catch (error) {
           // etcd is what these tests take away. To write the same again is no harm.
@@ -38,7 +38,7 @@ export function startWriter(endpoint: string): Writer {
     },
     [Symbol.asyncDispose]: async () => {
       isClosed = true;
-      etcd.close();
+      member.close();
     },
   };
 }

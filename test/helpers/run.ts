@@ -24,7 +24,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Metrics } from '../../src/metrics.ts';
-import { eventually } from './eventually.ts';
+import { eventually, guardMs } from './eventually.ts';
 
 // Debian keeps dockerd's own helpers and ip in sbin, which an ordinary user's PATH leaves out.
 const searchPath = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
@@ -249,6 +249,9 @@ export interface RunOptions {
   readonly preload?: string;
 }
 
+/** Arguments for node, with which it runs TypeScript. */
+export const typescript: readonly string[] = ['--import', new URL('../loader.mjs', import.meta.url).href];
+
 const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /** Runs the built command line, as a user would. */
@@ -299,7 +302,7 @@ export function runDiscover(args: readonly string[], options: RunOptions = {}): 
     signal: (name) => {
       child.kill(name);
     },
-    waitForLog: async (predicate, { timeoutMs = 20_000 } = {}) => {
+    waitForLog: async (predicate, { timeoutMs = guardMs } = {}) => {
       const find = (): LogLine => {
         const found = logs.find(predicate);
         if (found === undefined) throw new Error(`No such log line. Output so far:\n${output.slice(-4000)}`);

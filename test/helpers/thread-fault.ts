@@ -28,7 +28,7 @@ const container = (name: string) => ({ env: [`DISCOVER=${name}:8080`], ports: [{
 const marked = { env: ['DISCOVER=marked:8080', 'MARKED=1'], ports: [{ container: '8080/tcp' }] };
 
 /** Threads are lost over one container, and others come and go all the same; once they are not lost, all is published. */
-export async function loseThreads(fault: string, { timeoutMs = 30_000 } = {}): Promise<void> {
+export async function loseThreads(fault: string): Promise<void> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-thread-'));
   try {
     const file = path.join(directory, 'fault');
@@ -48,18 +48,16 @@ export async function loseThreads(fault: string, { timeoutMs = 30_000 } = {}): P
     };
     for (let times = 1; times <= 3; times++) {
       await engine.cutEvents(0); // all are looked at again, that one among them
-      await eventually(() => assert.ok(readFileSync(file).length >= times, 'No thread has met the fault'), {
-        timeoutMs,
-      });
+      await eventually(() => assert.ok(readFileSync(file).length >= times, 'No thread has met the fault'));
     }
     const [leaves = ''] = await engine.run([container('leaves'), container('stays')]);
-    await eventually(wanted, { timeoutMs });
+    await eventually(wanted);
     await engine.apply('stop', [leaves]);
-    await eventually(wanted, { timeoutMs });
+    await eventually(wanted);
     const deleted = (await host.changesSince(0)).filter(({ kind }) => kind === 'delete');
     assert.ok(deleted.every(({ key }) => key.endsWith(leaves.slice(0, 12))));
     rmSync(file);
-    await host.converged(undefined, { timeoutMs: 2 * timeoutMs });
+    await host.converged();
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -14,8 +14,8 @@ import { openFleet } from '../../bench/lib/fleet.ts';
 import type { Report } from '../../bench/lib/report.ts';
 import { prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
-import { eventually } from '../helpers/eventually.ts';
-import { needs, runDiscover } from '../helpers/run.ts';
+import { eventually, guardMs } from '../helpers/eventually.ts';
+import { needs, runDiscover, typescript } from '../helpers/run.ts';
 
 const skip = needs('etcd', 'etcdctl');
 before(() => prepareSubjects());
@@ -77,9 +77,9 @@ function processesWith(mark: string): string[] {
 }
 
 const script = fileURLToPath(new URL('../../bench/main.ts', import.meta.url));
-const nodeArgs = ['--import', import.meta.resolve('tsx')];
+const nodeArgs = typescript;
 
-test('The runner prints a table, writes JSON and leaves no process', { skip, timeout: 120_000 }, async () => {
+test('The runner prints a table, writes JSON and leaves no process', { skip, timeout: 3 * guardMs }, async () => {
   const mark = randomUUID();
   const directory = mkdtempSync(path.join(tmpdir(), 'bench-test-'));
   const json = path.join(directory, 'bench.json');
@@ -106,7 +106,7 @@ test('The runner prints a table, writes JSON and leaves no process', { skip, tim
 });
 
 for (const signal of ['SIGINT', 'SIGKILL'] as const) {
-  test(`A runner ended by ${signal} leaves no process of its own`, { skip, timeout: 60_000 }, async () => {
+  test(`A runner ended by ${signal} leaves no process of its own`, { skip, timeout: 3 * guardMs }, async () => {
     const mark = randomUUID();
     const args = ['churn', '--points', '200', '--seconds', '30', '--subjects', 'floor'];
     await using runner = runDiscover(args, { script, nodeArgs, env: { BENCH_TEST: mark } });

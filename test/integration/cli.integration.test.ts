@@ -88,7 +88,7 @@ describe('signals', here, () => {
   after(() => engine.close());
 
   test('SIGTERM ends it with 0; the keys stay and the owner key says released (simulated engine, real etcd)', async () => {
-    await using host = await startHost({ source: fromEngine(engine) });
+    await using host = await startHost({ source: fromEngine(engine), ttl: 5 });
     await host.converged();
     const before = await host.held();
     const count = host.recorder.changes.length;
@@ -265,7 +265,7 @@ describe('log', here, () => {
       const route = (request.url ?? '').replace(/^\/v[\d.]+/, '');
       response.setHeader('Api-Version', '1.41');
       if (route.startsWith('/events')) response.flushHeaders();
-      else response.end(answers[route] ?? '');
+      else response.end(answers[route.split('?', 1)[0] ?? ''] ?? '');
     });
     await new Promise<void>((resolve) => server.listen(socketPath, resolve));
     try {

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { DiscoverClient, type Instance } from '../../src/client/index.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
-import { eventually } from '../helpers/eventually.ts';
+import { eventually, guardMs } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { keyOf, observe, startWriter, type Writer } from '../helpers/reader.ts';
 import { needs } from '../helpers/run.ts';
@@ -233,7 +233,7 @@ describe('client', { skip: needs('etcd', 'etcdctl') }, () => {
         away.resolve('web').catch(({ code }) => console.log(code));
         await away.close();`,
       );
-      const { stdout } = await run(process.execPath, [program], { timeout: 20_000 });
+      const { stdout } = await run(process.execPath, [program], { timeout: guardMs });
       assert.equal(stdout, '3 3\ntrue\nCLIENT_CLOSED\n');
     } finally {
       rmSync(directory, { recursive: true });

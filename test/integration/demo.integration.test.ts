@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '../helpers/eventually.ts';
 import { ended } from '../helpers/host.ts';
-import { needs, runDiscover } from '../helpers/run.ts';
+import { needs, runDiscover, typescript } from '../helpers/run.ts';
 
 const mark = 'DSC_DEMO_MARK';
 
@@ -30,7 +30,7 @@ for (const end of ['by itself', 'by SIGINT'] as const) {
     const value = `${process.pid}-${end}`;
     await using demo = runDiscover(end === 'by itself' ? ['--seconds', '8'] : [], {
       script: fileURLToPath(new URL('../../bench/demo.ts', import.meta.url)),
-      nodeArgs: ['--import', import.meta.resolve('tsx')],
+      nodeArgs: typescript,
       // Where nothing answers: a container of the machine's own would not come and go for us.
       env: { DOCKER_HOST: 'unix:///nonexistent/docker.sock', [mark]: value },
     });

@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
@@ -18,7 +19,7 @@ import { commandTable } from '../../src/commands/table.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromEngine, startHost } from '../helpers/host.ts';
+import { freePort, fromEngine, startHost } from '../helpers/host.ts';
 import { atExit, cleanEnvironment, exitOf, needs, requireCommand } from '../helpers/run.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -91,16 +92,32 @@ test('the compose file is one, and asks for the address and the name of the host
   }
 });
 
+test('the unit kills and restarts a process that is stuck well before the keys of the host expire', async () => {
+  const unit = read('deploy/discover.service');
+  const seconds = (name: string): number => Number(new RegExp(`^${name}=(\\d+)$`, 'm').exec(unit)?.[1]);
+  const { config } = await resolveConfig(readSources({ options: { host: { id: 'h1', ip: '10.0.0.5' } } }));
+  const { ttlSeconds } = config.etcd;
+  // The last renewal, the watchdog, the pause before the start, and the start itself.
+  const startSeconds = 5;
+  const worst = ttlSeconds / 5 + seconds('WatchdogSec') + seconds('RestartSec') + startSeconds;
+  assert.ok(worst <= ttlSeconds - 5, `${worst} of ${ttlSeconds} s`);
+  assert.match(unit, /^WatchdogSignal=SIGKILL$/m);
+});
+
 /** HAProxy with the configuration as it is, but for where it listens and where the engine is. */
 async function startHaproxy(
   directory: string,
   engine: string,
+  options: { readonly port?: number; readonly change?: (configuration: string) => string } = {},
 ): Promise<{ readonly socketPath: string } & AsyncDisposable> {
+  const { port, change = (text: string) => text } = options;
   const socketPath = path.join(directory, 'proxy.sock');
   const file = path.join(directory, 'haproxy.cfg');
   const text = read('deploy/socket-proxy.cfg');
   assert.match(text, /^ {4}bind :2375$/m);
-  writeFileSync(file, text.replace('bind :2375', `bind unix@${socketPath}`).replace('/host/docker.sock', engine));
+  // With a port it listens there too, as it is deployed.
+  const bind = `bind unix@${socketPath}${port === undefined ? '' : `\n    bind 127.0.0.1:${port}`}`;
+  writeFileSync(file, change(text.replace('bind :2375', bind).replace('/host/docker.sock', engine)));
   const child = spawn(requireCommand('haproxy'), ['-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (more: string) => {
@@ -173,6 +190,49 @@ describe('the socket proxy', { skip: needs('haproxy', 'etcd', 'etcdctl') }, () =
         assert.equal(await ask(method, '/containers/json'), 403, method);
       }
       assert.deepEqual(seen, []);
+    } finally {
+      engine.closeAllConnections();
+      engine.close();
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  test('passes an event on at once, which HAProxy by itself does not (real haproxy, simulated engine)', async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-deploy-'));
+    const socketPath = path.join(directory, 'docker.sock');
+    let stream: http.ServerResponse | undefined;
+    const engine = http.createServer((_request, response) => {
+      stream = response;
+      response.writeHead(200, { 'Content-Type': 'application/json' });
+      response.flushHeaders();
+    });
+    /** The smallest of many delays, one event after the other: load makes single ones late, corking makes all of them late. */
+    const smallestDelayMs = async (change?: (configuration: string) => string): Promise<number> => {
+      const port = await freePort();
+      const own = mkdtempSync(path.join(directory, 'proxy-'));
+      await using _proxy = await startHaproxy(own, socketPath, { port, ...(change && { change }) });
+      const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+        http.get({ port, host: '127.0.0.1', path: '/events', agent: false }, resolve).on('error', reject);
+      });
+      const delays: number[] = [];
+      for (let event = 0; event < 20; event++) {
+        const arrived = once(response, 'data');
+        const sentAt = performance.now();
+        stream?.write('{"Type":"container"}\n');
+        await arrived;
+        delays.push(performance.now() - sentAt);
+      }
+      response.destroy();
+      stream?.destroy();
+      delays.sort((one, other) => one - other);
+      console.log(`# event to arrival: min ${delays[0]?.toFixed(1)} ms, median ${delays[10]?.toFixed(1)} ms`);
+      return delays[0] ?? Number.POSITIVE_INFINITY;
+    };
+    try {
+      await new Promise<void>((resolve) => engine.listen(socketPath, resolve));
+      const corked = await smallestDelayMs((text) => text.replace('option http-no-delay', ''));
+      const deployed = await smallestDelayMs();
+      assert.ok(deployed < corked / 2, `${deployed} ms, ${corked} ms without the option`);
     } finally {
       engine.closeAllConnections();
       engine.close();

@@ -120,6 +120,7 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
               ['docker', false],
               ['listed', true],
               ['lease', true],
+              ['settled', true],
             ],
           );
         });
@@ -171,7 +172,7 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
           ],
         ],
       );
-      for (const { remedy } of second?.refusals ?? []) assert.ok(remedy.length > 10);
+      for (const { remedy } of second?.refusals ?? []) assert.ok(remedy.length > 10, remedy);
       await engine.apply('kill', [both as string]);
       await eventually(async () => assert.equal((await json<Status>(port, '/status')).containers.length, 1));
     });
@@ -205,8 +206,11 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
       assert.equal(value('operations_total{op="put"}'), 15);
       assert.equal(value('operations_total{op="delete"}'), 6);
       assert.deepEqual([value('docker_connected'), value('etcd_connected')], [1, 1]);
-      assert.ok((value('lease_remaining_seconds') ?? 0) > 0);
-      assert.ok([...after.keys()].some((name) => name.startsWith('process_cpu_seconds_total')));
+      assert.ok((value('lease_remaining_seconds') ?? 0) > 0, 'no lease is left');
+      assert.ok(
+        [...after.keys()].some((name) => name.startsWith('process_cpu_seconds_total')),
+        'nothing of the process',
+      );
     });
   });
 
@@ -221,9 +225,9 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
         for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example', '[::1', 'a:b:c']) {
           assert.equal((await at(host)).status, 403, host);
         }
-        for (const method of ['POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'PATCH']) {
+        for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {
           const { status, headers } = await ask({ port }, { method, path: '/healthz' });
-          assert.deepEqual([status, headers.allow], [405, 'GET'], method);
+          assert.deepEqual([status, headers.allow], [405, 'GET, HEAD'], method);
         }
         assert.equal((await ask({ port }, { path: '/healthz', headers: { Big: 'x'.repeat(9_000) } })).status, 431);
         assert.equal((await ask({ port }, { path: '/%ff' })).status, 400);
@@ -252,12 +256,105 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
       const { status, body } = await ask({ port }, { path: '/status?watch' });
       assert.deepEqual([status, JSON.parse(body)], [503, { error: 'At most 32 may watch' }]);
       const idle = Array.from({ length: 60 }, () => net.connect(port, '127.0.0.1').on('error', () => {}));
-      await eventually(() => assert.ok(idle.some((socket) => socket.destroyed || socket.readyState === 'closed')));
+      await eventually(() =>
+        assert.ok(
+          idle.some((socket) => socket.destroyed || socket.readyState === 'closed'),
+          'no idle connection is closed',
+        ),
+      );
       await engine.run([web]);
       await host.converged();
       for (const socket of idle) socket.destroy();
       for (const follower of followers) follower.close();
       await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 0));
+    });
+  });
+
+  test('gives back the place of a stream whose reader leaves before the first answer (simulated engine, real etcd)', async () => {
+    await withHost(0, async (host, port) => {
+      host.etcd.pause();
+      for (let round = 0; round < 2; round++) {
+        const paths = ['/v1/services/web?watch', '/v1/services?watch', '/v1/hosts?watch', '/status?watch'];
+        const left = Array.from({ length: 32 }, (_, index) => follow(port, paths[index % paths.length] as string));
+        await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 32));
+        for (const stream of left) stream.close();
+        await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 0));
+      }
+      host.etcd.resume();
+      using stream = follow(port, '/v1/hosts?watch');
+      await eventually(() => assert.ok(stream.events.length > 0, 'nothing is told any more'));
+      assert.equal((await scrape(port)).get('discover_http_streams'), 1);
+    });
+  });
+
+  test('costs etcd one watch however many names are asked for, known or made up (simulated engine, real etcd)', async () => {
+    await withHost(1, async (host, port) => {
+      const watchers = async (): Promise<number> => {
+        const text = await (await fetch(`${host.etcd.endpoint}/metrics`)).text();
+        return Number(/^etcd_debugging_mvcc_watcher_total (\d+)$/m.exec(text)?.[1]);
+      };
+      const before = await watchers();
+      for (let at = 0; at < 1_000; at += 50) {
+        const names = Array.from({ length: 50 }, (_, index) => `made-up-${at + index}`);
+        const answers = await Promise.all(names.map((name) => ask({ port }, { path: `/v1/services/${name}` })));
+        assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
+      }
+      assert.ok((await watchers()) <= before + 1, `${await watchers()} watches, ${before} before`);
+      const { instances } = await json<{ instances: unknown[] }>(port, '/v1/services/service-0');
+      assert.ok(instances.length > 0, 'a known name has no instance');
+    });
+  });
+
+  test('tells in every answer and stream about the fleet since when it is stale, and why (simulated engine, real etcd)', async () => {
+    await withHost(0, async (host, port, engine) => {
+      await engine.run([web]);
+      await host.converged();
+      const paths = ['/v1/hosts', '/v1/services', '/v1/services/web'];
+      const streams = paths.map((path) => follow(port, `${path}?watch`));
+      for (const path of [...paths, '/v1/hosts/h1']) await json(port, path);
+      await eventually(() =>
+        assert.ok(
+          streams.every(({ events }) => events.length > 0),
+          'a stream says nothing',
+        ),
+      );
+      host.etcd.pause();
+      const isStale = (data: unknown): void => {
+        const { stale } = data as { stale?: { since: string; cause: string } };
+        assert.ok(stale !== undefined && stale.cause !== '', JSON.stringify(stale));
+        assert.ok(Date.parse(stale.since) < Date.now(), stale.since);
+      };
+      await eventually(async () => {
+        for (const { events } of streams) isStale(events.at(-1)?.data);
+        for (const path of [...paths, '/v1/hosts/h1']) isStale(await json(port, path));
+      });
+      host.etcd.resume();
+      await eventually(async () => {
+        for (const { events } of streams) {
+          const last = events.at(-1)?.data as { stale?: object } | undefined;
+          assert.equal(last?.stale, undefined);
+        }
+      });
+      for (const stream of streams) stream.close();
+    });
+  });
+
+  test('says what is known in one object, the same in /status and /readyz?verbose (simulated engine, real etcd)', async () => {
+    await withHost(0, async (host, port, engine) => {
+      await engine.leave('refusing');
+      await eventually(async () => {
+        const status = await json<Status>(port, '/status');
+        const ready = JSON.parse((await ask({ port }, { path: '/readyz?verbose' })).body) as Pick<Status, 'health'>;
+        assert.deepEqual(status.health.docker, ready.health.docker);
+        assert.deepEqual([status.health.docker.state, status.health.etcd.state], ['stale', 'known']);
+        assert.ok(
+          status.health.docker.since && status.health.docker.cause && status.health.docker.remedy,
+          'unexplained',
+        );
+      });
+      const line = await host.discover.waitForLog(({ msg }) => String(msg).startsWith('Docker: not connected'));
+      const { consequence } = (await json<Status>(port, '/status')).health.docker;
+      assert.equal(line.consequence, consequence);
     });
   });
 
@@ -283,18 +380,24 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
       await engine.apply('kill', [id]);
       await eventually(() => {
         const later = containers().slice(1) as { set: Container[]; gone: string[] }[];
-        assert.ok(later.some(({ set }) => set.some((one) => one.id === other.slice(0, 12))));
-        assert.ok(later.some(({ gone }) => gone.includes(id.slice(0, 12))));
+        assert.ok(
+          later.some(({ set }) => set.some((one) => one.id === other.slice(0, 12))),
+          'the new one is not told',
+        );
+        assert.ok(
+          later.some(({ gone }) => gone.includes(id.slice(0, 12))),
+          'the one that is gone is not told',
+        );
         const last = service.events.at(-1)?.data as { instances: Instance[] } | undefined;
         const instances = (last?.instances ?? []).filter(({ host: name }) => name === 'h1');
         assert.deepEqual(
           instances.map(({ containerId }) => containerId),
           [other.slice(0, 12)],
         );
-        assert.ok(status.events.filter(({ event }) => event === 'status').length >= 2);
+        assert.ok(status.events.filter(({ event }) => event === 'status').length >= 2, 'one summary at most');
       });
       assert.equal((await host.terminate()).code, 0);
-      await eventually(() => assert.ok(status.isOver && service.isOver && names.isOver));
+      await eventually(() => assert.ok(status.isOver && service.isOver && names.isOver, 'a stream goes on'));
     });
   });
 
@@ -338,16 +441,19 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
         [key],
       );
       assert.deepEqual((await json<{ instances: unknown[] }>(port, '/v1/services/nobody')).instances, []);
-      assert.equal((await ask({ port }, { path: '/v1/services/a%2fb' })).status, 400);
+      for (const name of ['a%2fb', '%00', '..', '', 'x'.repeat(400)]) {
+        assert.equal((await ask({ port }, { path: `/v1/services/${name}` })).status, 404, name);
+      }
       // What was known stays known, and says how old it is.
       await host.etcd.kill();
       await eventually(async () => {
-        const { instances, stale } = await json<{ instances: unknown[]; stale?: { ageMs: number } }>(
+        const { instances, stale } = await json<{ instances: unknown[]; stale?: { since: string; cause: string } }>(
           port,
           '/v1/services/web',
         );
         assert.ok(instances.length >= 2, 'what was known is gone');
-        assert.ok((stale?.ageMs ?? 0) > 0, 'it is not said to be old');
+        assert.ok(Date.parse(stale?.since ?? '') < Date.now(), 'it is not said to be old');
+        assert.ok((stale?.cause ?? '').length > 0, 'no cause is told');
       });
     });
   });
@@ -363,7 +469,7 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
       await eventually(async () => assert.equal((await ask({ socketPath }, any)).status, 200));
       assert.equal(statSync(socketPath).mode & 0o777, 0o660);
       await host.discover.close();
-      assert.ok(statSync(socketPath).isSocket());
+      assert.ok(statSync(socketPath).isSocket(), 'it is no socket');
       await host.launch(['--http:listen', socketPath]);
       await eventually(async () => assert.equal((await ask({ socketPath }, any)).status, 200));
     } finally {
@@ -383,6 +489,8 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
         host.discover.output,
         new RegExp(`http\\.listen: cannot listen at http://127\\.0\\.0\\.1:${port}: .*EADDRINUSE`),
       );
+      // It never claimed the host.
+      assert.deepEqual([...(await host.etcd.get('/discover/owner/h1'))], []);
     } finally {
       other.close();
     }

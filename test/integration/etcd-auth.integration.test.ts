@@ -1,11 +1,12 @@
 /** etcd with authentication: a role for the prefix and no more, tokens that run out, a password that is wrong. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { DiscoverClient } from '../../src/client/index.ts';
 import { type Entry, type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
@@ -43,8 +44,22 @@ const narrow = [
   ['/discover/owner/h1'],
 ];
 
-async function startSecured(grants: readonly (readonly string[])[] = wide): Promise<EtcdServer> {
-  const etcd = await startEtcd({ args: ['--auth-token=simple', '--auth-token-ttl=2'] });
+const simpleTokens = ['--auth-token=simple', '--auth-token-ttl=2'];
+
+/** Tokens that say at which revision of users and roles they were made: any change makes all of them stale. */
+function signedTokens(directory: string): string[] {
+  const [key, pub] = ['jwt.pem', 'jwt.pub'].map((name) => path.join(directory, name)) as [string, string];
+  const openssl = (...args: readonly string[]) => execFileSync(requireCommand('openssl'), args, { stdio: 'pipe' });
+  openssl('genrsa', '-out', key, '2048');
+  openssl('rsa', '-in', key, '-pubout', '-out', pub);
+  return [`--auth-token=jwt,pub-key=${pub},priv-key=${key},sign-method=RS256,ttl=10m`];
+}
+
+async function startSecured(
+  grants: readonly (readonly string[])[] = wide,
+  args: readonly string[] = simpleTokens,
+): Promise<EtcdServer> {
+  const etcd = await startEtcd({ args });
   await etcd.ctl('user', 'add', 'root:root-secret');
   await etcd.ctl('user', 'grant-role', 'root', 'root');
   await etcd.ctl('role', 'add', 'publisher');
@@ -125,6 +140,39 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
+  test('a role that is added while it runs makes its token stale, and nothing waits: not the agent, not a client (simulated engine, real etcd)', async () => {
+    await using etcd = await startSecured(wide, signedTokens(directory));
+    await using host = await startSecuredHost(etcd, 20);
+    await host.launch();
+    await host.converged();
+    await using client = new DiscoverClient({
+      endpoints: [etcd.endpoint],
+      username: 'discover',
+      passwordFile,
+    });
+    // Without the neighbours' that the helper has put there.
+    const names = async () => [...(await client.services()).keys()].filter((name) => name !== 'web').sort();
+    const published = async () =>
+      [...(await host.held()).keys()]
+        .filter((key) => key.startsWith('/discover/service/'))
+        .map((key) => key.split('/')[3] ?? '');
+    for (const role of ['anybody', 'somebody', 'nobody-else']) {
+      await etcd.ctl(asRoot, 'role', 'add', role);
+      // The next changes, with the commits' connection open and the client's watch under way.
+      await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+      await host.converged();
+      // A service that the client has not asked for before is a read and a watch of its own.
+      const [one = ''] = await published();
+      await using other = new DiscoverClient({ endpoints: [etcd.endpoint], username: 'discover', passwordFile });
+      assert.ok((await other.resolve(one)).length > 0, `${one} is not found`);
+      await eventually(async () => assert.deepEqual(await names(), [...new Set(await published())].sort()));
+    }
+    const said = host.discover.logs.filter(({ level }) => level === 'error' || level === 'warn');
+    assert.deepEqual(said, []);
+    assert.equal(client.stale, undefined);
+    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+  });
+
   test('a role for service keys and for its own record and owner keys is enough to publish, repair, take over and leave, and nothing beyond is asked for (simulated engine, real etcd)', async () => {
     await using etcd = await startSecured(narrow);
     // Of another program, of another host, and as near to the prefix as can be: written before and never touched.
@@ -148,7 +196,7 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
 
     const [key = ''] = [...(await host.held()).keys()];
     await etcd.ctl(asRoot, 'del', key);
-    await first.waitForLog((line) => line.msg === 'etcd was changed by somebody else; repairing');
+    await first.waitForLog((line) => line.msg === 'etcd was changed by another program; repairing');
     await host.converged();
 
     first.signal('SIGKILL');

@@ -58,7 +58,7 @@ test('the program of README.md calls a service by name while its containers are 
         assert.deepEqual(new Set(last), wanted, output.slice(-2000));
       });
     };
-    await eventually(() => assert.equal(lines().at(-1), 'nobody there failed', output));
+    await eventually(() => assert.equal(lines().at(-1), 'no instance failed', output));
 
     let [one, other] = [await start(), await start()];
     await goesTo(one, other);

@@ -12,7 +12,7 @@ import {
 import { registerDiscoverResolver } from '../../src/client/grpc.ts';
 import { DiscoverClient } from '../../src/client/index.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
-import { eventually } from '../helpers/eventually.ts';
+import { eventually, guardMs } from '../helpers/eventually.ts';
 import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
 import { needs } from '../helpers/run.ts';
 
@@ -25,7 +25,7 @@ const greet = {
 const Greeter = makeGenericClientConstructor({ greet }, 'test.Greeter');
 
 /** A call, answered with the port of the server that it went to. */
-function call(client: Client, timeoutMs = 20_000): Promise<number> {
+function call(client: Client, timeoutMs = guardMs): Promise<number> {
   return new Promise((resolve, reject) => {
     const options = { deadline: Date.now() + timeoutMs };
     client.makeUnaryRequest(path, raw, raw, Buffer.alloc(0), options, (error, answer) => {
@@ -130,7 +130,12 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
     const first = connect('discover:///echo', { 'grpc.service_config': '{"loadBalancingConfig":[{"pick_first":{}}]}' });
     const only = await call(first);
     for (let count = 0; count < 10; count++) assert.equal(await call(first), only);
-    for (const one of [client, both, first]) one.close();
+    // One that names no policy goes to all of them, and keeps what it says of time-outs.
+    const config = '{"methodConfig":[{"name":[{}],"timeout":"30.5s","waitForReady":true}]}';
+    const patient = connect('discover:///echo', { 'grpc.service_config': config });
+    const all = new Set<number>();
+    await eventually(async () => assert.equal(all.add(await call(patient)).size, 2));
+    for (const one of [client, both, first, patient]) one.close();
     await elsewhere.stop();
     await here.stop();
   });
@@ -152,5 +157,8 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
     const wrong = connect('discover:///a/b');
     await assert.rejects(call(wrong), { code: status.UNAVAILABLE, details: /name without slash, got "a\/b"/ });
     wrong.close();
+    const unknown = connect('discover:///echo?relm=b');
+    await assert.rejects(call(unknown), { code: status.UNAVAILABLE, details: /parameter realm, got "relm"/ });
+    unknown.close();
   });
 });

@@ -16,7 +16,7 @@ import { startDockerd } from '../helpers/dockerd.ts';
 import { startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
-import { exitOf, needs, requireCommand, runDiscover } from '../helpers/run.ts';
+import { exitOf, needs, requireCommand, runDiscover, typescript } from '../helpers/run.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerdHere = { skip: needs('dockerd', 'docker', 'busybox', 'ip', 'root') };
@@ -152,7 +152,7 @@ test('containers of a real dockerd go with a test process that is killed, at the
     const id = await dockerd.run();
     console.log((await dockerd.inspect(id)).State.Pid);
     process.kill(process.pid, 'SIGKILL');`;
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], {
+  const child = spawn(process.execPath, [...typescript, '--input-type=module', '--eval', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [output] = await Promise.all([text(child.stdout), exitOf(child)]);

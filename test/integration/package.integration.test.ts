@@ -38,7 +38,7 @@ const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'
 
 /** What only the repository has: sources, tests, maps. */
 const published =
-  /^(dist\/(?!.*\.map$).*|package\.json|README\.md|LICENSE|CHANGELOG\.md|config\.example\.json|deploy\/.*)$/;
+  /^(dist\/(?!.*\.map$).*|package\.json|README\.md|LICENSE|CHANGELOG\.md|config\.example\.json|deploy\/.*|(\.github|bench|src|test)\/.*\.md)$/;
 
 const program = `
 import { readFileSync } from 'node:fs';

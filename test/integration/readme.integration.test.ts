@@ -1,4 +1,4 @@
-/** README.md: what it tells a reader of etcd to type finds what discover has published. */
+/** The documents for users: what they tell a reader of etcd to type finds what discover has published. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -8,12 +8,19 @@ import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs } from '../helpers/run.ts';
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const documents = [
+  'README.md',
+  'deploy/README.md',
+  'src/client/README.md',
+  'src/layout/README.md',
+  '.github/MIGRATING.md',
+];
+const all = documents.map((file) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')).join('\n');
 /** The lines in blocks of code that are for a shell and speak to etcd. */
-const lines = readme.split('\n').flatMap((line) => /^ {4}(?:\$ )?(.*\b(?:etcdctl|curl) .*)$/.exec(line)?.[1] ?? []);
+const lines = all.split('\n').flatMap((line) => /^ {4}(?:\$ )?(.*\b(?:etcdctl|curl) .*)$/.exec(line)?.[1] ?? []);
 const reading = lines.filter((line) => !line.includes(' del '));
 
-describe('README.md', { skip: needs('etcd', 'etcdctl', 'curl') }, () => {
+describe('The documents', { skip: needs('etcd', 'etcdctl', 'curl') }, () => {
   let engine: EngineHandle;
   let host: Host;
   const image = { env: ['DISCOVER=static-web-server:8080,web:8080'], ports: [{ container: '8080/tcp' }] };
@@ -34,7 +41,7 @@ describe('README.md', { skip: needs('etcd', 'etcdctl', 'curl') }, () => {
     return (await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', here], { env })).stdout;
   };
 
-  test('has lines that read etcd', () => assert.ok(reading.length >= 4, reading.join('\n')));
+  test('have lines that read etcd', () => assert.ok(reading.length >= 4, reading.join('\n')));
 
   for (const line of reading) {
     test(`${line.slice(0, 100)} finds what is published (simulated engine, real etcd)`, async () => {

@@ -6,10 +6,10 @@ import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Look, Verdict } from '../../bench/lib/soak.ts';
-import { needs, runDiscover } from '../helpers/run.ts';
+import { needs, runDiscover, typescript } from '../helpers/run.ts';
 
 const script = fileURLToPath(new URL('../../bench/soak.ts', import.meta.url));
-const nodeArgs = ['--import', import.meta.resolve('tsx')];
+const nodeArgs = typescript;
 
 interface Soaked {
   readonly looks: readonly Look[];

@@ -1,5 +1,5 @@
 /**
- * discover as a service, as the README has it, under a real systemd with the unit as it is:
+ * discover as a service, as deploy/README.md has it, under a real systemd with the unit as it is:
  *
  *     npm run build && npx tsx --test test/integration/systemd.slow.ts
  *
@@ -23,10 +23,11 @@ const repository = fileURLToPath(new URL('../..', import.meta.url));
 const programs = ['dockerd', 'docker', 'busybox', 'etcd', 'etcdctl', 'npm', 'systemd-nspawn', 'nsenter', 'root'];
 const quiet = '--ignore-scripts --prefer-offline --no-audit --no-fund';
 const patient = { timeoutMs: 20_000 };
+const ttlSeconds = 5;
 
-/** What the README has an operator type. */
-const readme = readFileSync(path.join(repository, 'README.md'), 'utf8');
-const lines = (/### As a service\n\n((?: {4}.*\n)+)/.exec(readme)?.[1] ?? '').trim().split(/\n */);
+/** What the document has an operator type. */
+const readme = readFileSync(path.join(repository, 'deploy/README.md'), 'utf8');
+const lines = (/## As a service\n\n((?: {4}.*\n)+)/.exec(readme)?.[1] ?? '').trim().split(/\n */);
 
 describe('discover under systemd (real systemd, dockerd and etcd)', {
   skip: needs(...programs),
@@ -63,7 +64,7 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
   /** What an operator has to say of a host whose address and name cannot be told from within. */
   const configure = (more: object = {}): void => {
     const { id, ip, realm } = host.names;
-    const etcd = { endpoints: host.etcd.endpoints, ttl: 5 };
+    const etcd = { endpoints: host.etcd.endpoints, ttl: ttlSeconds };
     const options = { etcd, host: { id, ip, realm, ...more } };
     writeFileSync(path.join(systemd.root, 'etc/discover/config.json'), JSON.stringify(options));
   };
@@ -87,7 +88,9 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
     await eventually(() => assertExact('blue'));
     configure({ realm: 'no/realm' });
     await systemd.shell('systemctl reload discover');
-    await eventually(async () => assert.match(await systemd.shell('journalctl --unit discover'), /the old one holds/));
+    await eventually(async () =>
+      assert.match(await systemd.shell('journalctl --unit discover'), /keeping the previous configuration/),
+    );
     await assertExact('blue');
     configure();
     await systemd.shell('systemctl reload discover');
@@ -97,7 +100,10 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
 
   test('one that stands still is ended and started again, and readers notice nothing', async () => {
     const folder = '/etc/systemd/system/discover.service.d';
-    const fast = String.raw`[Service]\nWatchdogSec=2\nRestartSec=0\n`;
+    // In the proportion of the unit to the default TTL, for the TTL that is configured here.
+    const unit = readFileSync(path.join(repository, 'deploy/discover.service'), 'utf8');
+    const watchdogSeconds = (Number(/^WatchdogSec=(\d+)$/m.exec(unit)?.[1]) / 30) * ttlSeconds;
+    const fast = String.raw`[Service]\nWatchdogSec=${watchdogSeconds}\nRestartSec=0\n`;
     await systemd.shell(`mkdir ${folder}; printf '${fast}' > ${folder}/fast.conf; systemctl daemon-reload`);
     await systemd.shell('systemctl restart discover');
     const { length } = await host.changesSince(0);

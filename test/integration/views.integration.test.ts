@@ -51,7 +51,7 @@ def servers(service):
     assert all(re.search(r'/servers/[0-9]+/url$', key) for key, _ in leaves)
     return [value.replace('http://', '') for _, value in leaves]
 print(json.dumps({
-    'grpc': naming('discover/grpc/default/web'),
+    'grpc': naming('discover/grpc/default/web:'),
     'skydns': srv('web.default.discover.local'),
     'registrator': [value for _, value in below('/services/web/')],
     'traefik': servers('default-web'),

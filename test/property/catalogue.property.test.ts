@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Catalogue, differenceOf, type Selector } from '../../src/client/catalogue.ts';
-import { type Instance, parseInstance, servicePrefix } from '../../src/layout/instance.ts';
+import { type Instance, parseInstance } from '../../src/layout/instance.ts';
+import { servicePrefixOf } from '../../src/layout/keys.ts';
 
-const below = servicePrefix('/discover');
+const below = servicePrefixOf('/discover');
 const names = ['web', 'db', '__proto__'];
 const realms = ['prod', 'test'];
 const selectors: readonly Selector[] = [{}, { realm: 'prod' }, { protocol: 'udp' }, { realm: 'test', protocol: 'tcp' }];

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { ours, unread } from '../../src/layout/held.ts';
 import type { Change } from '../../src/layout/keys.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 
@@ -9,36 +10,39 @@ const shortId = fc.constantFrom('c1', 'c2', 'c3');
 const keys = fc.dictionary(fc.constantFrom('a', 'b', 'c', '__proto__'), fc.constantFrom('1', '2'), { maxKeys: 4 });
 const columns = fc.array(fc.tuple(shortId, keys), { maxLength: 6 });
 
-type Columns = Map<string, Map<string, string | undefined>>;
+type Columns = Map<string, Map<string, string>>;
+
+const loaded = (columns: ReadonlyMap<string, ReadonlyMap<string, string>>) =>
+  new Map([...columns].map(([name, column]) => [name, new Map([...column].map(([key, value]) => [key, ours(value)]))]));
 
 function toMap(record: Record<string, string>): Map<string, string> {
   return new Map(Object.entries(record));
 }
 
 function toColumns(entries: readonly (readonly [string, Record<string, string>])[]): Columns {
-  const loaded: Columns = new Map();
-  for (const [name, record] of entries) if (Object.keys(record).length > 0) loaded.set(name, toMap(record));
-  return loaded;
+  const columns: Columns = new Map();
+  for (const [name, record] of entries) if (Object.keys(record).length > 0) columns.set(name, toMap(record));
+  return columns;
 }
 
-function apply(to: Map<string, string | undefined>, changes: readonly Change[]): void {
+function apply(to: Map<string, string>, changes: readonly Change[]): void {
   for (const { key, value } of changes) {
     if (value === undefined) to.delete(key);
     else to.set(key, value);
   }
 }
 
-const sorted = (map: ReadonlyMap<string, string | undefined>) => [...map].sort();
+const sorted = (map: ReadonlyMap<string, string>) => [...map].sort();
 
 test('Ledger finds changes which, applied to observed, give desired, each key once', () => {
   fc.assert(
     fc.property(keys, keys, (before, after) => {
       const ledger = new Ledger();
-      ledger.load(toColumns([['c1', before]]));
+      ledger.load(loaded(toColumns([['c1', before]])));
       ledger.desire('c1', toMap(after));
       const changes = ledger.changes('c1');
       assert.equal(new Set(changes.map(({ key }) => key)).size, changes.length);
-      const etcd: Map<string, string | undefined> = toMap(before);
+      const etcd = toMap(before);
       apply(etcd, changes);
       assert.deepEqual(sorted(etcd), sorted(toMap(after)));
     }),
@@ -49,10 +53,10 @@ test('Ledger finds no changes between equals', () => {
   fc.assert(
     fc.property(keys, (same) => {
       const ledger = new Ledger();
-      ledger.load(toColumns([['c1', same]]));
+      ledger.load(loaded(toColumns([['c1', same]])));
       ledger.desire('c1', toMap(same));
       assert.deepEqual(ledger.changes('c1'), []);
-      const onLease = new Map(ledger.size > 0 ? [['c1', toMap(same)]] : []);
+      const onLease = loaded(new Map(ledger.size > 0 ? [['c1', toMap(same)]] : []));
       assert.equal(ledger.differs(onLease, ledger.version), false);
     }),
   );
@@ -82,12 +86,12 @@ test('Ledger ends with etcd as desired, whatever was committed, refused, changed
       const read = () => {
         for (const { shortId } of underWay) ledger.ended(shortId);
         underWay = [];
-        ledger.load(new Map([...etcd].map(([name, column]) => [name, new Map(column)])));
+        ledger.load(loaded(etcd));
         // As the reconciler does: the ledger remembers nothing of a container that neither has nor wants keys.
         for (const name of ledger.published()) if (desired.get(name)?.size === 0) ledger.desire(name, new Map());
       };
       const held = (name: string) => {
-        const column = etcd.get(name) ?? new Map<string, string | undefined>();
+        const column = etcd.get(name) ?? new Map<string, string>();
         etcd.set(name, column);
         return column;
       };
@@ -129,7 +133,7 @@ test('Ledger ends with etcd as desired, whatever was committed, refused, changed
       const remembered = [...etcd.values()].filter((column) => column.size > 0).length;
       assert.equal(ledger.size, remembered, 'nothing is remembered but what etcd holds');
       const onLease = new Map(
-        [...etcd].map(([name, column]) => [name, new Map([...column.keys()].map((key) => [key, undefined]))]),
+        [...etcd].map(([name, column]) => [name, new Map([...column.keys()].map((key) => [key, unread]))]),
       );
       for (const [name, column] of onLease) if (column.size === 0) onLease.delete(name);
       assert.equal(ledger.differs(onLease, ledger.version), false);

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { Service } from '../../src/container/container.ts';
-import type { CurrentOwnership } from '../../src/etcd/registry.ts';
+import { absent, type CurrentOwnership, leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
 import { encodeTxn } from '../../src/etcd/txn-message.ts';
 import type { Change } from '../../src/layout/keys.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
@@ -14,6 +14,7 @@ import { createMetrics } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { VirtualClock } from '../sim/clock.ts';
 import { MemoryRegistry } from '../sim/registry.ts';
 
@@ -28,7 +29,7 @@ const int64Max = '9223372036854775807';
 function assertWithinLimits(changes: readonly Change[]): void {
   assert.ok(changes.length <= operationsMax, `${changes.length} operations`);
   assert.equal(new Set(changes.map(({ key }) => key)).size, changes.length, 'a key is there twice');
-  const bytes = encodeTxn(layout.ownerKey, int64Max, int64Max, changes).length;
+  const bytes = encodeTxn(layout.ownerKey, revisionOf(int64Max), leaseIdOf(int64Max), changes).length;
   assert.ok(bytes <= bytesMax, `${bytes} bytes`);
 }
 
@@ -79,7 +80,7 @@ test('Writer ends with the last word of each container in etcd, and shows none o
       const { store } = registry;
       const ledger = new Ledger();
       const lease = await registry.grant(3_600);
-      const current: CurrentOwnership = { ownership: await registry.claim(layout.ownerKey, 'me', lease, '0') };
+      const current: CurrentOwnership = { ownership: await registry.claim(layout.ownerKey, 'me', lease, absent) };
       const commit = registry.commit;
       registry.fault = () => ({ kind: 'slow', requestMs: clock.random() * 5, replyMs: clock.random() * 5 });
       registry.commit = (ownerKey, ownership, changes) => {
@@ -102,7 +103,7 @@ test('Writer ends with the last word of each container in etcd, and shows none o
         log: silentLog,
         onCommitted: () => {},
       };
-      const writer = supervisor.start<string>({
+      const writer = startActor<string>(supervisor, {
         name: 'writer',
         mailbox: new KeyedMailbox<string>((shortId) => shortId),
         concurrency: 1,

@@ -80,7 +80,6 @@ export class FakeEngine {
     this.#portsMax = portsMax;
     this.docker = {
       negotiate: () => this.#negotiate(),
-      list: () => this.#list(),
       events: (_engine, sinceSeconds, onChunk) => this.#events(sinceSeconds, onChunk),
     };
     this.pool = this.newLooks();
@@ -93,7 +92,7 @@ export class FakeEngine {
       usage: { threads: 0, threadsMax: 0, utilization: 0 },
       onLate: () => {},
       inspect: (number, _versionPrefix, ids) => this.#inspectBatch(pool, number, ids),
-      list: async (body) => containersOf(body),
+      list: async () => containersOf(await this.#list()),
       close: async () => {},
     };
     return pool;
@@ -191,7 +190,7 @@ export class FakeEngine {
   async #negotiate(): Promise<EngineInfo> {
     await this.#ask('negotiate', callTimeoutMs);
     const engineSeconds = Math.floor(this.#clock.wall() / 1000);
-    return { versionPrefix: '/v1.41', serverVersion: '20.10.24', isPodman: false, engineSeconds };
+    return { versionPrefix: '/v1.41', serverVersion: '20.10.24', product: 'Docker Engine', engineSeconds };
   }
 
   async #list(): Promise<Uint8Array<ArrayBuffer>> {
@@ -324,6 +323,6 @@ function servicesOf({ offers, ports }: Container): Service[] {
 
 function containersOf(body: Uint8Array): readonly Listed[] {
   const result = readList(body);
-  if (result.kind !== 'listed') throw new Error(result.kind === 'malformed' ? result.detail : result.kind);
+  if (result.kind !== 'listed') throw new Error(result.kind === 'failed' ? result.detail : result.kind);
   return result.containers;
 }

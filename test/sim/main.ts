@@ -99,7 +99,7 @@ async function runShare(all: Iterable<ScheduleOptions>): Promise<Share> {
 }
 
 async function runJob(job: number): Promise<Share> {
-  const args = ['--import', 'tsx', fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  const args = [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
   const child = spawn(process.execPath, args, {
     env: { ...process.env, SIM_JOB: String(job) },
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,428 +1,190 @@
 /**
  * npx tsx test/sim/mutants.ts: does the simulation see?
  *
- * Plants one fault after the other in a copy of `src`, lets the simulation run against it, and tells
- * which it has found. A fault is a piece of text and what takes its place; one that does not fit the
- * source any more is an error here. The status is 1 where one survives that is not known to be
- * harmless.
+ * The script plants one fault after the other in a copy of `src`, runs the simulation, and for the life
+ * cycle first its property test, against the copy, and tells which faults the simulation finds. A comment in the source marks each place:
+ * `// mutant: <name>` stands above the line that the fault replaces, `// mutant (3 lines): <name>` above three.
+ * A fault without its comment, a comment without its fault, and a fault that does not compile are errors.
+ * The status is 1 where a fault survives that is not known to be harmless.
  */
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-type Mutant = readonly [file: string, from: string, to: string];
-
-const mutants: Record<string, Mutant> = {
+/** By name what takes the place of the statement below the comment `// mutant: <name>` in `src`. */
+const mutants: Record<string, string> = {
   // The mailbox
-  'forget what was put during a flight': [
-    'actor/mailbox.ts',
-    'if (turn.waiting !== undefined) this.#enqueue(key, turn);\n    else this.#turns.delete(key);',
-    'this.#turns.delete(key);',
-  ],
-  'hand out what is in flight already': [
-    'actor/mailbox.ts',
-    'if (turn.inFlight === undefined) this.#enqueue(key, turn);',
-    'this.#enqueue(key, turn);',
-  ],
-  'recall no flight': [
-    'actor/mailbox.ts',
-    'if (turn.inFlight !== undefined && isOlder(turn.inFlight)) turn.recalledAt = Math.max(turn.recalledAt ?? at, at);',
-    '',
-  ],
-  'let an older recall take the place of a newer': [
-    'actor/mailbox.ts',
-    'turn.recalledAt = Math.max(turn.recalledAt ?? at, at);',
-    'turn.recalledAt = at;',
-  ],
-  'recall every waiting turn': [
-    'actor/mailbox.ts',
-    'if (turn.waiting !== undefined && isOlder(turn.waiting)) {',
-    'if (turn.waiting !== undefined) {',
-  ],
-  'keep a turn recalled for ever': [
-    'actor/mailbox.ts',
-    '    turn.recalledAt = undefined;\n    this.#inFlight--;',
-    '    this.#inFlight--;',
-  ],
-  'lose a turn that waits': [
-    'actor/mailbox.ts',
-    '      batch.push(turn.waiting);',
-    '      if (batch.length < 2) batch.push(turn.waiting);',
-  ],
+  'forget what was put during a flight': 'this.#turns.delete(key);',
+  'hand out what is in flight already': 'this.#enqueue(key, turn);',
+  'withdraw every message that waits': 'if (turn?.waiting === undefined) return;',
+  'lose a turn that waits': 'if (batch.length < 2) batch.push(turn.waiting);',
 
   // The inspector
-  'report what was overtaken': [
-    'inspect/inspector.ts',
-    "if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;",
-    '',
-  ],
-  'report nothing that was overtaken, not even a later start': [
-    'inspect/inspector.ts',
-    "if (overtaken !== undefined && !(inspection.kind === 'running' && inspection.startedAt > overtaken)) return;",
-    'if (overtaken !== undefined) return;',
-  ],
-  'forget a task that was lost': [
-    'inspect/inspector.ts',
-    "for (const request of waiting.values())\n        this.#report(request, began, { kind: 'failed', detail: messageOf(error) });",
-    '',
-  ],
-  'take a lost task for absence': [
-    'inspect/inspector.ts',
-    "for (const request of waiting.values())\n        this.#report(request, began, { kind: 'failed', detail: messageOf(error) });",
-    "for (const request of waiting.values())\n        this.#report(request, began, { kind: 'down' });",
-  ],
-  'take a lost thread for absence': [
-    'inspect/inspector.ts',
-    "inspection: { kind: 'failed', detail: 'pool thread lost' }",
-    "inspection: { kind: 'down' }",
-  ],
-  'forget what came before its batch': [
-    'inspect/inspector.ts',
-    '[...reports.map(({ id, inspection }) => [id, inspection] as const), ...early]',
-    '[...reports.map(({ id, inspection }) => [id, inspection] as const)]',
-  ],
-  'wait for nobody who is late': [
-    'inspect/inspector.ts',
-    'for (const request of waiting.values()) this.#await(request, began);',
-    '',
-  ],
-  'never end a late flight': ['inspect/inspector.ts', 'this.#self.done(late.request);', ''],
+  'forget a task that was lost': '',
+  'take a lost task for absence': `for (const request of waiting.values())
+  this.#report(request, began, { kind: 'down' });`,
+  'take a lost thread for absence': "const lost: Report = { id: request.id, inspection: { kind: 'down' } };",
+  'forget what came before its batch':
+    'const found = [...reports.map(({ id, inspection }) => [id, inspection] as const)];',
+  'wait for nobody who is late': '',
+  'never end a late flight': '',
+  'count a task as told before it is': 'const began = sequence.next();',
+
+  // The life cycle
+  'believe an inspection that a list has overtaken': 'if (began < 0 && !isListed) {',
+  'drop an inspection that a list has overtaken': 'const again: Effect[] = [];',
+  'believe an inspection that a death has overtaken': '',
+  'drop what was overtaken by a death, even a later start': 'return true;',
+  'take an error for absence': 'return gone(known, id, context);',
+  'ask once only': 'const wakeAt = undefined;',
+  'keep a retry after a success':
+    "...{ ...common(known), kind: 'running', id, startedAt, began, ended: context.moment },",
+  'see the end of an inspection at its beginning': 'const ended = began;',
+  'pass over a move during an inspection': 'const isOld = false;',
+  'inspect for ever after a move': 'const isOld = known.movedAt > 0;',
+  'wake without asking': 'return { state: { ...state, wakeAt: undefined }, effects: [] };',
+  'let the newest death alone count': 'const death = { heard, at: diedAt };',
+  'hear of a death too early': 'const death = { heard: 0, at: Math.max(diedAt, known.death?.at ?? 0) };',
+  'believe any death': 'const isOldNews = false;',
+  'take every death for old news': "const isOldNews = known.kind === 'running';",
+  'believe a death older than what a predecessor published': 'const isForeign = false;',
+  'drop a death that is old news': 'if (isOldNews || isForeign) return { state: { ...known, death }, effects: [] };',
+  'end a retry at a death': 'return gone(settled({ ...known, death }), id, context);',
+  'pass over a move': "if (known.kind === 'running') return { state: known, effects: [] };",
+  'forget a move before a start': 'return { state: known, effects: [] };',
+  'inspect the unknown alone': "const isNews = known.kind !== 'running';",
+  'inspect nothing unknown': 'const isNews = full || known.listing?.fingerprint !== fingerprint;',
+  'remember no fingerprint':
+    "return { state: { ...known, listing: { began, fingerprint: '' } }, effects: isNews ? [inspect(id)] : [] };",
+  'retry what is not listed': 'const known = unlist(state);',
+  'believe any list over any inspection': '',
+  'believe a list that overlaps with an inspection': '',
+  'judge what a predecessor left by an old list': '',
+  'keep what a predecessor left': 'return { state: known, effects: [] };',
+  'keep what was found of a container that offers nothing': "if (state?.kind === 'running') return unchanged(state);",
+  'ask for no newer list': 'return { state: next, effects: [] };',
+  'forget what was uncertain and never inspect again': 'const effects: Effect[] = [];',
+  'take the uncertain for certain': 'return unchanged(state);',
+  'remember the dead as listed': "const state: Gone = { ...common(known), kind: 'gone', id, since: moment };",
+  'forget a death at once': 'return true;',
+  'publish over another with the same short id': 'const holder = undefined;',
 
   // The reconciler
-  'believe an inspection that a list has overtaken': [
-    'reconcile/reconciler.ts',
-    'if (began < this.#list.began && !this.#list.fingerprints.has(id)) {',
-    'if (began < 0) {',
-  ],
-  'take an error for absence': [
-    'reconcile/reconciler.ts',
-    'this.#retry(id, began, inspection.detail);\n      return;',
-    'this.#gone(id);\n      return;',
-  ],
-  'ask once only': ['reconcile/reconciler.ts', 'this.#retry(id, began, inspection.detail);\n      return;', 'return;'],
-  'believe any death': ['reconcile/reconciler.ts', 'if (at !== 0 && at < startedAt) {', 'if (at < 0) {'],
-  'believe a death older than what a predecessor published': [
-    'reconcile/reconciler.ts',
-    'if (ledger.observed(shortId).size > 0 && !this.#known.has(id) && ledger.desired(shortId) === undefined) {',
-    'if (at < 0) {',
-  ],
-  'believe a list that overlaps with a inspect': [
-    'reconcile/reconciler.ts',
-    'if (inspect.ended < began) this.#gone(id);',
-    'if (inspect.began < began) this.#gone(id);',
-  ],
-  'let no list take anything away': [
-    'reconcile/reconciler.ts',
-    'if (fingerprints.has(id) || inspect.began > began) continue;',
-    'if (began > 0) continue;',
-  ],
-  'believe any list over any inspect': [
-    'reconcile/reconciler.ts',
-    'if (fingerprints.has(id) || inspect.began > began) continue;\n      if (inspect.ended < began) this.#gone(id);',
-    'if (fingerprints.has(id)) continue;\n      if (inspect.ended > 0) this.#gone(id);',
-  ],
-  'keep what a predecessor left': [
-    'reconcile/reconciler.ts',
-    '    this.#dropUnlisted();\n    for (const [id, fingerprint]',
-    '    for (const [id, fingerprint]',
-  ],
-  'inspect only at strangers': [
-    'reconcile/reconciler.ts',
-    'if (full || !this.#known.has(id) || before.get(id) !== fingerprint)',
-    'if (!this.#known.has(id))',
-  ],
-  'inspect at no strangers': [
-    'reconcile/reconciler.ts',
-    'if (full || !this.#known.has(id) || before.get(id) !== fingerprint)',
-    'if (this.#known.has(id))',
-  ],
-  'judge a predecessor by an old list': [
-    'reconcile/reconciler.ts',
-    'const isNewer = this.#list.began > this.#readAt;',
-    'const isNewer = this.#list.began > 0;',
-  ],
-  'ask for no newer list': ['reconcile/reconciler.ts', "if (isUnsure) resync('incremental');", ''],
-  'take in a list that was overtaken': ['reconcile/reconciler.ts', '    if (began < this.#list.began) return;\n', ''],
-  'remember the dead as listed': ['reconcile/reconciler.ts', '    this.#list.fingerprints.delete(id);\n', ''],
-  'pass over moves': [
-    'reconcile/reconciler.ts',
-    'if (this.#known.has(observation.id)) this.#parts.inspect(observation.id);',
-    '',
-  ],
-  'remember the dead as known': [
-    'reconcile/reconciler.ts',
-    '    this.#known.delete(id);\n    metrics.running = this.#known.size;\n',
-    '',
-  ],
-  'tell the writer nothing': [
-    'reconcile/reconciler.ts',
-    'if (ledger.changes(shortId).length > 0) writer.tell(shortId);',
-    '',
-  ],
-  'never ask again': [
-    'reconcile/reconciler.ts',
-    'failing.cancel = clock.after(failing.backoff.next(), () => this.#parts.inspect(id));',
-    '',
-  ],
-  'publish what has died': ['reconcile/reconciler.ts', '    this.#desire(shortId, noKeys, at);', ''],
+  'take in a list that was overtaken': '',
+  'let no list take anything away': 'if (!shown.has(id ?? shortId)) continue;',
+  'tell the writer nothing': '',
+  'believe readings of an earlier incarnation': 'this.#listBegan = 0;',
+  'forget what was published before a crash': '',
+  'forget what was not yet received': 'this.#settledBefore = Number.POSITIVE_INFINITY;',
 
   // The ledger
-  'delete nothing': [
-    'reconcile/ledger.ts',
-    'if (!entry.desired.has(key)) changes.push({ key, value: undefined });',
-    '',
-  ],
-  'write what is there already': [
-    'reconcile/ledger.ts',
-    'if (entry.observed.get(key) !== value) changes.push({ key, value });',
-    'changes.push({ key, value });',
-  ],
-  'take unknown for unwanted': [
-    'reconcile/ledger.ts',
-    'if (entry?.desired === undefined) return [];',
-    'if (entry === undefined) return [];\n    entry.desired ??= new Map();',
-  ],
-  'remember what a reading does not show': [
-    'reconcile/ledger.ts',
-    '      entry.observed = new Map();\n      entry.version',
-    '      entry.version',
-  ],
-  'compare what is being written': [
-    'reconcile/ledger.ts',
-    'if (entry.version > version || entry.underWay) continue;',
-    '',
-  ],
-  'compare what was written since': ['reconcile/ledger.ts', '    if (this.#version > version) return false;\n', ''],
-  'forget what is under way': [
-    'reconcile/ledger.ts',
-    'if (changes.length > 0) this.#entry(shortId).underWay = true;',
-    '',
-  ],
-  'take note of no delete': [
-    'reconcile/ledger.ts',
-    'if (value === undefined) entry.observed.delete(key);\n      else entry.observed.set(key, value);',
-    'if (value !== undefined) entry.observed.set(key, value);',
-  ],
-  'take note of no commit': ['reconcile/ledger.ts', '      else entry.observed.set(key, value);', ''],
+  'delete nothing': '',
+  'write what is there already': 'changes.push({ key, value });',
+  'take unknown for unwanted': `if (entry === undefined) return [];
+entry.desired ??= new Map();`,
+  'remember what a reading does not show': 'entry.version = this.#version;',
+  'compare what is being written': '',
+  'compare what was written since': '',
+  'forget what is under way': '',
+  'take note of no delete': 'if (value !== undefined) entry.observed.set(key, ours(value));',
+  'take note of no commit': '',
 
   // The writer
-  'write without the guard': [
-    'registry/writer.ts',
-    'await registry.commit(layout.ownerKey, ownership, changes);',
-    "await registry.commit('/none', { ...ownership, revision: '0' }, changes);",
-  ],
-  'write without a lease': [
-    'registry/writer.ts',
-    'await registry.commit(layout.ownerKey, ownership, changes);',
-    "await registry.commit(layout.ownerKey, { ...ownership, lease: '0' }, changes);",
-  ],
-  'split a container over two transactions': [
-    'registry/writer.ts',
-    'const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
-    'await registry.commit(layout.ownerKey, ownership, changes.slice(0, 1));\n      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.slice(1));',
-  ],
-  'write twice': [
-    'registry/writer.ts',
-    'const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
-    'await registry.commit(layout.ownerKey, ownership, changes);\n      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
-  ],
-  'pass over a failed guard': [
-    'registry/writer.ts',
-    "if (!isCommitted) return this.#verifyOwnership(ownership, 'the owner key is not as we wrote it');",
-    'if (!isCommitted) return;',
-  ],
-  'take a failed guard for success': [
-    'registry/writer.ts',
-    "if (!isCommitted) return this.#verifyOwnership(ownership, 'the owner key is not as we wrote it');",
-    'if (!isCommitted) metrics.transactions++;',
-  ],
-  'take no answer for a refusal that is over': [
-    'registry/writer.ts',
-    'return this.#verifyOwnership(ownership, messageOf(error));',
-    'return;',
-  ],
-  'take no answer for success': [
-    'registry/writer.ts',
-    'return this.#verifyOwnership(ownership, messageOf(error));',
-    'metrics.transactions++;',
-  ],
-  'take a refusal for a verifyOwnership': [
-    'registry/writer.ts',
-    "if (codeOf(error) === 'ETCD_REFUSED') return this.#refused(ownership, batch, error);",
-    '',
-  ],
-  'never inspect back at what moved on': [
-    'registry/writer.ts',
-    'this.#self.tell(shortId);\n      }\n    }\n  }',
-    '{}\n      }\n    }\n  }',
-  ],
-  'never try a quarantined container again': [
-    'registry/writer.ts',
-    '      this.#quarantined.add(shortId);\n      this.#self.tell(shortId);\n',
-    '      this.#quarantined.add(shortId);\n',
-  ],
-  'verifyOwnership in silence': [
-    'registry/writer.ts',
-    "    this.#parts.keeper.tell({ kind: 'verify', ownership, reason });\n",
-    '',
-  ],
+  'write without the guard':
+    "const isCommitted = await registry.commit('/none', { ...ownership, revision: '0' as typeof ownership.revision }, changes);",
+  'write without a lease':
+    "const isCommitted = await registry.commit(layout.ownerKey, { ...ownership, lease: '0' as typeof ownership.lease }, changes);",
+  'split a container over two transactions': `await registry.commit(layout.ownerKey, ownership, changes.slice(0, 1));
+const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.slice(1));`,
+  'write twice': `await registry.commit(layout.ownerKey, ownership, changes);
+const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);`,
+  'pass over a failed guard': 'if (!isCommitted) return;',
+  'take a failed guard for success': 'if (!isCommitted) metrics.transactions++;',
+  'take no answer for a refusal that is over': 'return;',
+  'take no answer for success': 'metrics.transactions++;',
+  'take a refusal for a lost ownership': '',
+  'never return to what moved on': `        {}
+    }
+  }
+}`,
+  'never try a quarantined container again': 'this.#quarantined.add(shortId);',
+  'lose the ownership in silence': '',
+
+  'claim and read nothing': 'this.#uncertain = [];',
+  'take what was known before for newer than what another has written':
+    'this.#uncertain = ledger.load(reading, false);',
 
   // The lease keeper
-  'claim and read nothing': [
-    'registry/lease-keeper.ts',
-    'this.#uncertain = this.#parts.ledger.load(reading, this.#isSuccessor);',
-    'this.#uncertain = [];',
-  ],
-  'take what was known before for newer than what another has written': [
-    'registry/lease-keeper.ts',
-    'this.#parts.ledger.load(reading, this.#isSuccessor);',
-    'this.#parts.ledger.load(reading, false);',
-  ],
-  'verifyOwnership what was known and never inspect again': [
-    'reconcile/reconciler.ts',
-    '    this.#known.delete(id);\n    this.#parts.metrics.running = this.#known.size;\n    this.#parts.inspect(id);\n',
-    '',
-  ],
-  'read first and claim then': [
-    'registry/lease-keeper.ts',
-    'const ownership = await this.#claim();\n        if (ownership !== undefined) {\n          const reading = await readHost(this.#parts.registry, this.#parts.layout, ownership, this.#left);',
-    "const reading = await readHost(this.#parts.registry, this.#parts.layout, { lease: this.#lease ?? '', revision: '0' }, this.#left);\n        const ownership = await this.#claim();\n        if (ownership !== undefined) {",
-  ],
-  'pass over what other views have left': [
-    'registry/lease-keeper.ts',
-    'containerOf: (key) => layout.containerOf(key) ?? former(key),',
-    'containerOf: layout.containerOf,',
-  ],
-  'forget which views were on before': [
-    'registry/lease-keeper.ts',
-    'this.#views = owner?.lease === lease ? [...new Set([...own, ...templates])] : own;',
-    'this.#views = [];',
-  ],
-  'read no keys of views': [
-    'registry/reading.ts',
-    'wanted.add(layout.nameOf(key) === undefined ? key : plainOf(key));',
-    'if (layout.nameOf(key) !== undefined) wanted.add(plainOf(key));',
-  ],
-  'write views in a transaction of their own': [
-    'registry/writer.ts',
-    'const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);',
-    'const isNative = (c: Change) => layout.nameOf(c.key) !== undefined || c.key.startsWith(layout.recordPrefix);\n      if (!(await registry.commit(layout.ownerKey, ownership, changes.filter(isNative)))) return;\n      const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.filter((c) => !isNative(c)));',
-  ],
-  'follow whoever cannot be seen': [
-    'registry/lease-keeper.ts',
-    "if (liveness === 'unknown') return this.#outlast(owner, record);",
-    "if (liveness === 'unknown') return true;",
-  ],
-  'follow whoever lives': [
-    'registry/lease-keeper.ts',
-    'throw hostIdTaken(record, `its process',
-    'if (owner.revision) return true;\n    throw hostIdTaken(record, `its process',
-  ],
-  'take an ended lease for a sign of life': [
-    'registry/lease-keeper.ts',
-    '      if (left <= 0) return true;\n      // Left',
-    '      // Left',
-  ],
-  'take one renewal for a sign of life': [
-    'registry/lease-keeper.ts',
-    'if (hasRenewed) throw hostIdTaken',
-    'if (left > 0) throw hostIdTaken',
-  ],
-  'pass over the end of the lease': [
-    'registry/lease-keeper.ts',
-    'if ((await this.#parts.registry.keepAlive(ownership.lease)) <= 0) return this.#lost(ownership);',
-    'await this.#parts.registry.keepAlive(ownership.lease);',
-  ],
-  'renew once': [
-    'registry/lease-keeper.ts',
-    'if (this.#parts.current.ownership === ownership) this.#renewLater();',
-    '',
-  ],
-  'never renew': [
-    'registry/lease-keeper.ts',
-    '    this.#renewLater();\n    onOwned(this.#uncertain);',
-    '    onOwned(this.#uncertain);',
-  ],
-  'go on writing in verifyOwnership': [
-    'registry/lease-keeper.ts',
-    '    current.ownership = undefined;\n    this.#cancelRenewal();\n    log.debug',
-    '    this.#cancelRenewal();\n    log.debug',
-  ],
-  'give up seeking after one try': [
-    'registry/lease-keeper.ts',
-    '      await sleep(clock, this.#backoff.next(), this.#signal);\n    }\n    return undefined;',
-    '      break;\n    }\n    return undefined;',
-  ],
-  'release what is not ours': [
-    'registry/lease-keeper.ts',
-    'lease, owner?.revision ??',
-    'lease, (await registry.owner(layout.ownerKey))?.revision ??',
-  ],
+  'read first and claim then': `const before = this.#parts.registry;
+const reading = await readHost(before, this.#parts.layout, { lease: '0', revision: '0' } as Ownership, this.#claim.predecessorKeys);
+const ownership = await this.#claim.try();
+if (ownership !== undefined) {
+  this.#uncertain = this.#parts.ledger.load(reading, this.#claim.isSuccessor);
+  return ownership;
+}`,
+  'pass over what other views have left': 'containerOf: layout.containerOf,',
+  'forget which views were on before': 'this.#views = [];',
 
-  // The agent and the watcher
-  'write nothing once the ownership is held': [
-    'agent.ts',
-    'for (const shortId of ledger.unsettled()) writer.tell(shortId);',
-    '',
-  ],
-  'do not tell of a reading': ['agent.ts', "              reconciler.tell({ kind: 'read', uncertain });\n", ''],
-  'subscribe and never list': ['docker/watcher.ts', "      await this.#list(engine, true, 'connect');\n", ''],
-  'list before subscribing, not after': [
-    'docker/watcher.ts',
-    'const stream = await docker\n      .events(',
-    'await this.#list(engine, true, "connect");\n    this.#list = async () => {};\n    const stream = await docker.events(',
-  ],
-  'inspect at strangers only after a gap': [
-    'docker/watcher.ts',
-    "      await this.#list(engine, true, 'connect');\n",
-    "      await this.#list(engine, false, 'connect');\n",
-  ],
-  'recall nothing at a death': [
-    'docker/watcher.ts',
-    'inspectorMailbox.recall(id, at, (inspect) => inspect.at <= at);',
-    '',
-  ],
-  'recall everything at a death': ['docker/watcher.ts', '(inspect) => inspect.at <= at);', '() => true);'],
-  'pass over deaths': ['docker/watcher.ts', '      reconciler.tell({ kind, id, at: event.at });\n', ''],
-  'pass over starts': ['docker/watcher.ts', "if (kind === 'inspect' || (kind === 'moved'", "if ((kind === 'moved'"],
-  'pass over moves during a inspect': [
-    'docker/watcher.ts',
-    "if (kind === 'inspect' || (kind === 'moved' && inspectorMailbox.holds(id))) {",
-    "if (kind === 'inspect') {",
-  ],
-  'never renew the stream': [
-    'docker/watcher.ts',
-    "clock.after(streamLifeMs * (1 + clock.random()), () => this.#closeStream('renewed'))",
-    '() => {}',
-  ],
-  'date a list by its answer': [
-    'docker/watcher.ts',
-    "reconciler.tell({ kind: 'listed', began, containers, full });",
-    "reconciler.tell({ kind: 'listed', began: nextSequence() + began - began, containers, full });",
-  ],
-  'stay without a stream': [
-    'docker/watcher.ts',
-    '    while (!this.#signal.aborted) {\n      try {\n        const stream',
-    '    for (let turn = 0; turn < 1; turn++) {\n      try {\n        const stream',
-  ],
+  // The reading of a predecessor’s keys
+  'read no keys of views': 'if (layout.plainKeyOf(key) !== undefined) wanted.add(layout.plainKeyOf(key) ?? key);',
+
+  // The writer
+  'write views in a transaction of their own': `const isNative = (c: Change) => layout.nameOf(c.key) !== undefined || c.key.startsWith(layout.recordPrefix);
+if (!(await registry.commit(layout.ownerKey, ownership, changes.filter(isNative)))) return;
+const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.filter((c) => !isNative(c)));`,
+
+  // The lease keeper
+  'follow whoever cannot be seen': "if (liveness === 'unknown') return true;",
+  'follow whoever lives': `if (owner.revision) return true;
+throw hostIdTaken(record, \`its process \${record?.process?.pid} runs on this machine\`);`,
+  'take an ended lease for a sign of life':
+    '// Left alone, the time left goes down by the second; answers are whole seconds.',
+  'take one renewal for a sign of life': "if (left > 0) throw hostIdTaken(record, 'it renews its lease');",
+  'pass over the end of the lease': 'await this.#parts.registry.keepAlive(ownership.lease);',
+  'renew once': '',
+  'never renew': 'onOwned(this.#uncertain);',
+  'go on writing while ownership is verified': `this.#cancelRenewal();
+log.debug({ reason }, 'verifying ownership');`,
+  'give up seeking after one try': `  break;
+}
+return undefined;`,
+  'release what is not ours':
+    'const ownership = await registry.claim(layout.ownerKey, record, lease, (await registry.owner(layout.ownerKey))?.revision ?? absent);',
+
+  // The agent
+  'write nothing once the host is owned': '',
+  'do not tell of a reading': '',
+
+  // The watcher
+  'subscribe and never list': '',
+  'list before subscribing, not after': `await this.#list(engine, true, "connect");
+this.#list = async () => {};
+return await docker.events(engine, since, (chunk) => splitter.push(chunk));`,
+  'after a gap inspect the unknown alone': "await this.#list(engine, false, 'connect');",
+  'withdraw nothing at a death': '',
+  'withdraw everything at a death': 'withdraw(id, Number.POSITIVE_INFINITY);',
+  'pass over deaths': '',
+  'pass over starts': '',
+  'pass over moves': '',
+  'never renew the stream': 'const cancelRenewal = () => {};',
+  'date a list by its answer': "reconciler.tell({ kind: 'list', began: sequence.next(), containers, full });",
+  'stay without a stream': `for (let turn = 0; turn < 1; turn++) {
+  try {
+    const stream = await this.#open();`,
 };
 
 /** Survivors that are right to survive, and why. */
 const harmless: Record<string, string> = {
-  'report nothing that was overtaken, not even a later start':
-    'the start has an event of its own, and with it a inspect',
-  'remember the dead as known': 'whatever is asked about them is answered by a inspect',
-  'go on writing in verifyOwnership': 'the guard refuses what is written',
-  'inspect at strangers only after a gap': 'other ports show in the list',
+  'go on writing while ownership is verified': 'the guard refuses what is written',
+  'after a gap inspect the unknown alone': 'other ports show in the list',
   'list before subscribing, not after': 'the stream begins a second before it was asked for',
-  'believe an inspection that a list has overtaken': 'the next list mends it',
   'take in a list that was overtaken': 'the next list mends it',
-  'take a refusal for a verifyOwnership': 'costs a claim, and the refused container waits for one',
+  'take a refusal for a lost ownership': 'costs a claim, and the refused container waits for one',
 };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -430,21 +192,70 @@ const { values } = parseArgs({
   options: { schedules: { type: 'string', default: '8000' }, only: { type: 'string', default: '' } },
 });
 
-/** Which violation has found it; undefined where none has. */
-async function hunt([file, from, to]: Mutant): Promise<string | undefined> {
+interface Place {
+  readonly file: string;
+  readonly line: number;
+  /** Lines that the fault replaces. */
+  readonly count: number;
+}
+
+/** The places that comments mark, by the name of the fault. */
+function placesIn(src: string): Map<string, Place> {
+  const places = new Map<string, Place>();
+  for (const file of readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))) {
+    const lines = readFileSync(path.join(src, file), 'utf8').split('\n');
+    for (const [index, text] of lines.entries()) {
+      const [, count = '1', name] = /\/\/ mutant(?: \((\d+) lines\))?: (.*)$/.exec(text) ?? [];
+      if (name === undefined) continue;
+      if (places.has(name)) throw new Error(`${file}: a second place for "${name}"`);
+      const below = lines.slice(index + 1).findIndex((line) => !line.trimStart().startsWith('//'));
+      places.set(name, { file, line: index + 1 + below, count: Number(count) });
+    }
+  }
+  return places;
+}
+
+/** Errors of a copy beyond what a fault leaves unused or unreachable. */
+function errorsOf(folder: string): string {
+  const { stdout } = spawnSync(path.join(root, 'node_modules/.bin/tsc'), ['-p', '.'], {
+    cwd: folder,
+    encoding: 'utf8',
+  });
+  const harmlessCodes = /error TS(6133|6192|6196|6198|7027|2454):/;
+  return stdout
+    .split('\n')
+    .filter((line) => /error TS/.test(line) && !harmlessCodes.test(line))
+    .join('\n');
+}
+
+const loader = new URL('../loader.mjs', import.meta.url).href;
+const lifecycleProperty = 'test/property/lifecycle.property.test.ts';
+
+/** Whether the property test of the life cycle, which takes seconds, finds the fault. */
+function breaksProperty(folder: string): boolean {
+  const { status } = spawnSync(process.execPath, ['--import', loader, '--test', lifecycleProperty], {
+    cwd: folder,
+    timeout: 120_000,
+  });
+  return status !== 0;
+}
+
+/** The violation that found the fault; undefined where none has. */
+async function hunt({ file, line, count }: Place, fault: string): Promise<string | undefined> {
   const folder = mkdtempSync(path.join(tmpdir(), 'discover-mutant-'));
   try {
-    for (const part of ['src', 'test/sim', 'package.json', 'tsconfig.json']) {
+    for (const part of ['src', 'test/sim', lifecycleProperty, 'package.json', 'tsconfig.json']) {
       cpSync(path.join(root, part), path.join(folder, part), { recursive: true });
     }
     symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'));
     const target = path.join(folder, 'src', file);
-    const text = readFileSync(target, 'utf8');
-    writeFileSync(
-      target,
-      text.replace(from, () => to),
-    );
-    const args = ['--import', 'tsx', 'test/sim/main.ts', '--schedules', values.schedules, '--jobs', '1', '--once'];
+    const lines = readFileSync(target, 'utf8').split('\n');
+    lines.splice(line, count, fault);
+    writeFileSync(target, lines.join('\n'));
+    const errors = errorsOf(folder);
+    if (errors !== '') throw new Error(`this fault does not fit its place any more: ${fault}\n${errors}`);
+    if (file.startsWith('lifecycle/') && breaksProperty(folder)) return 'the property of the life cycle does not hold';
+    const args = ['--import', loader, 'test/sim/main.ts', '--schedules', values.schedules, '--jobs', '1', '--once'];
     const child = spawn(process.execPath, args, {
       cwd: folder,
       env: { ...process.env, SIM_JOB: '0' },
@@ -467,21 +278,21 @@ async function hunt([file, from, to]: Mutant): Promise<string | undefined> {
   }
 }
 
-/** Faults that the code has grown away from: each has to be found in its file exactly once. */
-const unfit = Object.entries(mutants).flatMap(([name, [file, from]]) => {
-  const times = readFileSync(path.join(root, 'src', file), 'utf8').split(from).length - 1;
-  return times === 1 ? [] : [`${name}: ${file} holds this ${times} times: ${from}`];
-});
-if (unfit.length > 0) throw new Error(unfit.join('\n'));
+const places = placesIn(path.join(root, 'src'));
+const unfit = [
+  ...Object.keys(mutants).filter((name) => !places.has(name)),
+  ...[...places.keys()].filter((name) => !(name in mutants)),
+];
+if (unfit.length > 0) throw new Error(`no comment or no fault for: ${unfit.join('; ')}`);
 
-const waiting = Object.entries(mutants).filter(([name]) => name.includes(values.only));
+const waiting = [...places].filter(([name]) => name.includes(values.only));
 const survivors: string[] = [];
 let [killed, spared] = [0, 0];
 await Promise.all(
   Array.from({ length: availableParallelism() }, async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const [name, mutant] = next;
-      const found = await hunt(mutant);
+      const [name, place] = next;
+      const found = await hunt(place, mutants[name] ?? '');
       if (found !== undefined) killed++;
       else if (name in harmless) spared++;
       else survivors.push(name);

@@ -13,7 +13,19 @@
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
 import { DiscoverError } from '../../src/errors.ts';
-import type { FoundKey, LeaseId, LeaseState, OwnerKey, Ownership, Registry } from '../../src/etcd/registry.ts';
+import {
+  absent,
+  type FoundKey,
+  type LeaseId,
+  type LeaseState,
+  leaseIdOf,
+  noLease,
+  type OwnerKey,
+  type Ownership,
+  type Registry,
+  type Revision,
+  revisionOf,
+} from '../../src/etcd/registry.ts';
 import type { Change } from '../../src/layout/keys.ts';
 
 /** One put or, where `value` is undefined, delete as it took effect; `lease` is what the key hangs, or hung, on. */
@@ -32,6 +44,7 @@ interface Lease {
 const operationsMax = 128;
 const bytesMax = 1.5 * 1024 * 1024;
 const callTimeoutMs = 2_000;
+const pageKeys = 100;
 const refused = (detail: string) => new DiscoverError('ETCD_REFUSED', `etcd: ${detail}`);
 
 export class MemoryStore {
@@ -44,6 +57,8 @@ export class MemoryStore {
   onChange: (changes: readonly Applied[]) => void = () => {};
   /** Keys that the user's role may not write. */
   denied: (key: string) => boolean = () => false;
+  /** Keys that the user's role may not read. As etcd since 3.4.26, a lease that holds one does not tell its keys. */
+  unreadable: (key: string) => boolean = () => false;
   /** Puts and grants are refused; deletes, renewals and revocations are not. */
   outOfSpace = false;
   /** Whose transaction was applied last, by the name of its connection. */
@@ -59,7 +74,7 @@ export class MemoryStore {
 
   grant(ttlSeconds: number): LeaseId {
     if (this.outOfSpace) throw refused('database space exceeded');
-    const id = String(++this.#granted);
+    const id = leaseIdOf(String(++this.#granted));
     // etcd grants no less than two seconds.
     this.leases.set(id, { grantedSeconds: Math.max(2, ttlSeconds), keys: new Set(), endsAt: 0, cancel: () => {} });
     this.keepAlive(id);
@@ -103,8 +118,8 @@ export class MemoryStore {
     for (const id of this.leases.keys()) this.keepAlive(id);
   }
 
-  /** Applies all changes if `guard` was last modified at `revision` ('0': if it is not there). */
-  transact(guard: string, revision: string, changes: readonly Change[], lease: LeaseId): boolean {
+  /** Applies all changes if `guard` was last modified at `revision` (`absent`: if it is not there). */
+  transact(guard: string, revision: Revision, changes: readonly Change[], lease: LeaseId): boolean {
     const hasPuts = changes.some(({ value }) => value !== undefined);
     const bytes = changes.reduce((sum, { key, value = '' }) => sum + Buffer.byteLength(key + value) + 32, 0);
     if (changes.length > operationsMax) throw refused('too many operations in txn request');
@@ -112,19 +127,20 @@ export class MemoryStore {
     if (bytes > bytesMax) throw refused('request is too large');
     if (changes.some(({ key }) => this.denied(key))) throw refused('permission denied');
     if (hasPuts && this.outOfSpace) throw refused('database space exceeded');
-    if (String(this.keys.get(guard)?.revision ?? 0) !== revision) return false;
+    const found = this.keys.get(guard);
+    if ((found === undefined ? absent : revisionOf(String(found.revision))) !== revision) return false;
     if (hasPuts && !this.leases.has(lease)) throw new DiscoverError('LEASE_LOST', 'etcd: requested lease not found');
     this.apply(changes, lease);
     return true;
   }
 
   /** Applies changes in one revision, guarded by nothing: also what an operator does by hand. */
-  apply(changes: readonly Change[], lease: LeaseId = '0'): void {
+  apply(changes: readonly Change[], lease: LeaseId = noLease): void {
     const effective = changes.filter(({ key, value }) => value !== undefined || this.keys.has(key));
     if (effective.length === 0) return;
     const revision = ++this.revision;
     const applied = effective.map(({ key, value }): Applied => {
-      const before = this.keys.get(key)?.lease ?? '0';
+      const before = this.keys.get(key)?.lease ?? noLease;
       this.leases.get(before)?.keys.delete(key);
       if (value === undefined) {
         this.keys.delete(key);
@@ -141,6 +157,7 @@ export class MemoryStore {
   /** What stands from one key up to another, in order. */
   range(from: string, to: string): FoundKey[] {
     const found = [...this.keys].filter(([key]) => key >= from && key < to);
+    if (this.unreadable(from) || found.some(([key]) => this.unreadable(key))) throw refused('permission denied');
     return found.map(([key, { value, lease }]) => ({ key, value, lease })).sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 }
@@ -173,20 +190,30 @@ export class MemoryRegistry implements Registry {
   owner = (ownerKey: string): Promise<OwnerKey | undefined> =>
     this.#call('owner', ({ keys }) => {
       const found = keys.get(ownerKey);
-      return found && { ...found, revision: String(found.revision) };
+      return found && { ...found, revision: revisionOf(String(found.revision)) };
     });
 
   grant = (ttlSeconds: number) => this.#call('grant', (store) => store.grant(ttlSeconds));
   keepAlive = (lease: LeaseId) => this.#call('keepAlive', (store) => store.keepAlive(lease));
   lease = (lease: LeaseId, withKeys: boolean): Promise<LeaseState> =>
-    this.#call('lease', (store) => ({ ...store.lease(lease), ...(!withKeys && { keys: [] }) }));
-  claim = (ownerKey: string, value: string, lease: LeaseId, expected: string): Promise<Ownership | undefined> =>
+    this.#call('lease', (store) => {
+      const state = store.lease(lease);
+      if (withKeys && state.keys.some(store.unreadable)) throw refused('permission denied');
+      return { ...state, ...(!withKeys && { keys: [] }) };
+    });
+  claim = (ownerKey: string, value: string, lease: LeaseId, expected: Revision): Promise<Ownership | undefined> =>
     this.#call('claim', (store) => {
       const isOurs = store.transact(ownerKey, expected, [{ key: ownerKey, value }], lease);
-      return isOurs ? { lease, revision: String(store.revision) } : undefined;
+      return isOurs ? { lease, revision: revisionOf(String(store.revision)) } : undefined;
     });
   // '0' follows the slash that ends a prefix.
   readPrefix = (prefix: string) => this.#call('readPrefix', (store) => store.range(prefix, prefix.replace(/\/$/, '0')));
+  readPage = (prefix: string, after: string) =>
+    this.#call('readPage', (store) => {
+      const all = store.range(prefix, prefix.replace(/\/$/, '0')).map(({ key }) => key);
+      const keys = all.filter((key) => key > after).slice(0, pageKeys);
+      return { keys, hasMore: keys.at(-1) !== all.at(-1) };
+    });
   readKeys = (keys: readonly string[]) =>
     this.#call('readKeys', (store) => keys.flatMap((key) => store.range(key, `${key};`)));
   commit = (ownerKey: string, ownership: Ownership, changes: readonly Change[]) =>

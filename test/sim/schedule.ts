@@ -31,6 +31,7 @@ import type { ProcessIdentity } from '../../src/layout/owner.ts';
 import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
 import { VirtualClock } from './clock.ts';
+import { defaultConfig } from './config.ts';
 import { type EngineFault, FakeEngine, idOf } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
 
@@ -525,7 +526,7 @@ class World {
     this.#hash.update(line);
     this.#options.onLine?.(line);
     if (/actor crashed|message dropped/.test(text)) this.#violations.push(`crash ${text}`);
-    if (/changed by somebody else/.test(text) && !this.#mayDrift()) this.#violations.push(`L8 ${text}`);
+    if (/changed by another program/.test(text) && !this.#mayDrift()) this.#violations.push(`L8 ${text}`);
   }
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
@@ -743,11 +744,6 @@ class Process {
   #dockerOf({ docker }: FakeEngine): Docker {
     return {
       negotiate: () => this.#across(() => docker.negotiate()),
-      list: async (engine) => {
-        const body = await this.#across(() => docker.list(engine));
-        this.#hasListed = true;
-        return body;
-      },
       events: (engine, since, onChunk) =>
         this.#across(async () => {
           const stream = await docker.events(engine, since, (chunk) => this.#when(() => onChunk(chunk)));
@@ -766,7 +762,11 @@ class Process {
         for (const report of reports) this.#read(report);
         return reports;
       },
-      list: (body) => this.#across(() => pool.list(body)),
+      list: async (versionPrefix) => {
+        const containers = await this.#across(() => pool.list(versionPrefix));
+        this.#hasListed = true;
+        return containers;
+      },
       close: async () => {},
     };
     pool.onLate = (task, report) =>
@@ -794,6 +794,7 @@ class Process {
         return ownership;
       },
       readPrefix: (...given) => this.#across(() => registry.readPrefix(...given)),
+      readPage: (...given) => this.#across(() => registry.readPage(...given)),
       readKeys: (...given) => this.#across(() => registry.readKeys(...given)),
       commit: (...given) => this.#across(() => registry.commit(...given)),
       revoke: (...given) => this.#across(() => registry.revoke(...given)),
@@ -814,14 +815,9 @@ function logTo(say: (line: string) => void): Log {
 
 function configOf(resync: number, hasViews: boolean): Config {
   return {
-    workers: 0,
+    ...defaultConfig,
     resyncSeconds: resync,
-    serviceVariable: 'DISCOVER',
-    namePolicy: 'compat',
     views: hasViews ? rules : [],
-    docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
-    etcd: { endpoints: ['http://nowhere'], prefix: '/discover', ttlSeconds },
-    host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },
-    log: { level: 'info' },
+    etcd: { ...defaultConfig.etcd, ttlSeconds },
   };
 }

@@ -1,13 +1,22 @@
 /** Which of Docker's bindings is published, and what is said where none is. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { bindingsOf, publicUrl } from '../../src/container/address/published.ts';
+import { bindingsOf, type HostNetwork, hostNetworkOf, publicUrl } from '../../src/container/address/published.ts';
 import type { Entry } from '../../src/container/sources/variable.ts';
 
 const WEB: Entry = { name: 'web', privatePort: 80, protocol: 'tcp' };
 
-function publish(bindings: unknown, hostIp = '10.1.2.3', entry = WEB) {
-  return publicUrl(entry, { hostIp, networkMode: 'bridge', published: bindingsOf({ '80/tcp': bindings }) });
+/** A document with these ports, and more of `NetworkSettings` and `HostConfig`. */
+function networkOf(Ports: unknown, hostIp = '10.1.2.3', settings = {}, config = {}): HostNetwork {
+  const document = {
+    HostConfig: { NetworkMode: 'bridge', ...config },
+    NetworkSettings: { Ports, ...settings },
+  };
+  return hostNetworkOf(document, hostIp);
+}
+
+function publish(bindings: unknown, hostIp?: string, entry = WEB) {
+  return publicUrl(entry, networkOf({ '80/tcp': bindings }, hostIp));
 }
 
 function urlOf(bindings: unknown, hostIp?: string): string | undefined {
@@ -26,7 +35,7 @@ function orders<T>(items: readonly T[]): T[][] {
 
 describe('publicUrl', () => {
   test('a wildcard, an empty and a missing address mean the address of the host', () => {
-    for (const wildcard of ['0.0.0.0', '', '::', undefined, null]) {
+    for (const wildcard of ['0.0.0.0', '', undefined, null]) {
       assert.equal(urlOf([{ HostIp: wildcard, HostPort: '8080' }]), 'tcp://10.1.2.3:8080', String(wildcard));
     }
   });
@@ -35,20 +44,20 @@ describe('publicUrl', () => {
     const ranked = [
       on('0.0.0.0', 1),
       on('', 2),
-      on('::', 3),
       on('10.1.2.3', 4),
       on('10.0.0.1', 5),
+      on('::', 3),
       on('127.0.0.1', 7),
     ] as const;
-    const expected = ['10.1.2.3:1', '10.1.2.3:2', '10.1.2.3:3', '10.1.2.3:4', '10.0.0.1:5'];
+    const expected = ['10.1.2.3:1', '10.1.2.3:2', '10.1.2.3:4', '10.0.0.1:5'];
     for (const [first, url] of expected.entries()) {
       for (const order of orders(ranked.slice(first))) assert.equal(urlOf(order), `tcp://${url}`);
     }
   });
 
-  test('an IPv6 host prefers its own wildcard, then an empty one, then the IPv4 one', () => {
-    const ranked = [on('::', 1), on('', 2), on('0.0.0.0', 3), on('2001:db8::7', 4), on('10.0.0.1', 5)] as const;
-    for (const first of [0, 1, 2, 3]) {
+  test('an IPv6 host prefers its own wildcard, then an empty one', () => {
+    const ranked = [on('::', 1), on('', 2), on('2001:db8::7', 3), on('0.0.0.0', 4)] as const;
+    for (const first of [0, 1, 2]) {
       for (const order of orders(ranked.slice(first))) {
         assert.equal(urlOf(order, '2001:db8::7'), `tcp://[2001:db8::7]:${first + 1}`);
       }
@@ -61,8 +70,8 @@ describe('publicUrl', () => {
     }
   });
 
-  test('two bindings to the same wildcard keep the order of Docker, as in the original', () => {
-    assert.equal(urlOf([on('0.0.0.0', 9090), on('0.0.0.0', 8080)]), 'tcp://10.1.2.3:9090');
+  test('of two bindings to the same wildcard the lowest port wins', () => {
+    assert.equal(urlOf([on('0.0.0.0', 9090), on('0.0.0.0', 8080)]), 'tcp://10.1.2.3:8080');
     assert.equal(urlOf([on('0.0.0.0', 8080), on('0.0.0.0', 9090)]), 'tcp://10.1.2.3:8080');
   });
 
@@ -90,8 +99,7 @@ describe('publicUrl', () => {
   });
 
   test('the protocol is part of what is looked up and of the URL', () => {
-    const published = bindingsOf({ '53/udp': [on('0.0.0.0', 1053)], '53/tcp': [on('0.0.0.0', 2053)] });
-    const network = { hostIp: '10.1.2.3', networkMode: 'bridge', published };
+    const network = networkOf({ '53/udp': [on('0.0.0.0', 1053)], '53/tcp': [on('0.0.0.0', 2053)] });
     assert.deepEqual(publicUrl({ name: 'dns', privatePort: 53, protocol: 'udp' }, network), {
       kind: 'url',
       url: 'udp://10.1.2.3:1053',
@@ -99,19 +107,19 @@ describe('publicUrl', () => {
   });
 
   test('on the host network the advertised port is published, whatever Docker maps', () => {
-    const published = bindingsOf({ '80/tcp': [on('0.0.0.0', 8080)] });
+    const ports = { '80/tcp': [on('0.0.0.0', 8080)] };
     for (const [hostIp, host] of [
       ['10.1.2.3', '10.1.2.3'],
       ['2001:db8::7', '[2001:db8::7]'],
     ] as const) {
-      const address = publicUrl(WEB, { hostIp, networkMode: 'host', published });
+      const address = publicUrl(WEB, networkOf(ports, hostIp, {}, { NetworkMode: 'host' }));
       assert.deepEqual(address, { kind: 'url', url: `tcp://${host}:80` });
     }
   });
 
   test('a port that is not published is refused with those that are', () => {
-    const published = bindingsOf({ '80/tcp': null, '443/tcp': [on('0.0.0.0', 1)], '53/udp': [on('127.0.0.1', 2)] });
-    assert.deepEqual(publicUrl(WEB, { hostIp: '10.1.2.3', networkMode: 'bridge', published }), {
+    const network = networkOf({ '80/tcp': null, '443/tcp': [on('0.0.0.0', 1)], '53/udp': [on('127.0.0.1', 2)] });
+    assert.deepEqual(publicUrl(WEB, network), {
       kind: 'refused',
       refusal: {
         code: 'not-published',
@@ -123,8 +131,7 @@ describe('publicUrl', () => {
 
   test('a thousand published ports are named by the first five', () => {
     const ports = Array.from({ length: 1000 }, (_, index) => [`${index + 1000}/tcp`, [on('0.0.0.0', index + 1)]]);
-    const published = bindingsOf(Object.fromEntries(ports));
-    const address = publicUrl(WEB, { hostIp: '10.1.2.3', networkMode: 'bridge', published });
+    const address = publicUrl(WEB, networkOf(Object.fromEntries(ports)));
     assert.ok(address.kind === 'refused');
     assert.equal(
       address.refusal.detail,
@@ -142,6 +149,93 @@ describe('publicUrl', () => {
     const address = publish(null, undefined, { ...WEB, name: 'n'.repeat(128) });
     assert.ok(address.kind === 'refused');
     assert.equal(address.refusal.entry, 'n'.repeat(64));
+  });
+});
+
+/** The code of each way to be unreachable, and the binding or the setting that is named. */
+describe('publicUrl refuses with one reason', () => {
+  const codeOf = (network: HostNetwork, entry = WEB): string => {
+    const address = publicUrl(entry, network);
+    return address.kind === 'url' ? address.url : address.refusal.code;
+  };
+  const bridge = { Networks: { bridge: { Gateway: '172.17.0.1', IPv6Gateway: '2001:db8:17::1' } } };
+
+  test('an address that leads to containers of this host: the gateway of a network, or one of a bridge', () => {
+    for (const address of [
+      '172.17.0.1',
+      '2001:DB8:17:0::1',
+      '169.254.7.7',
+      'fe80::1',
+      'febf::1',
+      '::ffff:169.254.1.1',
+    ]) {
+      assert.equal(codeOf(networkOf({ '80/tcp': [on(address, 80)] }, '10.1.2.3', bridge)), 'host-only', address);
+    }
+    const other = hostNetworkOf({ NetworkSettings: { Ports: { '80/tcp': [on('172.18.0.1', 80)] } } }, '10.1.2.3', [
+      '172.18.0.1',
+      'fd00::1',
+    ]);
+    assert.equal(codeOf(other), 'host-only');
+  });
+
+  test('but not an address that is configured as the host’s, nor where another binding is reached', () => {
+    assert.equal(codeOf(networkOf({ '80/tcp': [on('172.17.0.1', 80)] }, '172.17.0.1', bridge)), 'tcp://172.17.0.1:80');
+    for (const order of orders([on('172.17.0.1', 1), on('::', 2), on('127.0.0.1', 3), on('10.9.9.9', 4)])) {
+      assert.equal(codeOf(networkOf({ '80/tcp': order }, '10.1.2.3', bridge)), 'tcp://10.9.9.9:4');
+    }
+  });
+
+  test('a wildcard of the other family', () => {
+    assert.equal(codeOf(networkOf({ '80/tcp': [on('::', 80)] }, '10.1.2.3')), 'other-family');
+    assert.equal(codeOf(networkOf({ '80/tcp': [on('0.0.0.0', 80)] }, '2001:db8::7')), 'other-family');
+  });
+
+  test('whatever the order of bindings that are all of no use', () => {
+    for (const order of orders([on('172.17.0.1', 1), on('::', 2), on('127.0.0.1', 3)])) {
+      assert.equal(codeOf(networkOf({ '80/tcp': order }, '10.1.2.3', bridge)), 'other-family');
+    }
+  });
+
+  test('the host network of a rootless engine', () => {
+    const host = { NetworkMode: 'host' };
+    for (const base of ['/run/user/1000/docker', '/var/run/user/0/docker', '/home/u/.docker/run/docker']) {
+      const settings = { SandboxKey: `${base}/netns/default` };
+      assert.equal(codeOf(networkOf({}, '10.1.2.3', settings, host)), 'rootless-host-network', base);
+    }
+    for (const base of ['/var/run/docker', '/run/docker', '/srv/exec-root', '']) {
+      const settings = { SandboxKey: `${base}/netns/default` };
+      assert.equal(codeOf(networkOf({}, '10.1.2.3', settings, host)), 'tcp://10.1.2.3:80', base);
+    }
+  });
+
+  test('no network, another container’s network, the ingress network of a swarm, and a port that was not bound', () => {
+    assert.equal(codeOf(networkOf({}, undefined, {}, { NetworkMode: 'none' })), 'no-network');
+    const shared = { NetworkMode: `container:${'a'.repeat(64)}` };
+    assert.equal(codeOf(networkOf({}, undefined, {}, shared)), 'shared-network');
+    // As Podman has it in a pod: the ports of the network's container are told of each member.
+    assert.equal(codeOf(networkOf({ '80/tcp': [on('', 8080)] }, undefined, {}, shared)), 'tcp://10.1.2.3:8080');
+    const ingress = { Networks: { ingress: { Gateway: '' }, app: {} } };
+    assert.equal(codeOf(networkOf({}, undefined, ingress)), 'swarm-ingress');
+    assert.equal(codeOf(networkOf({ '80/tcp': [on('0.0.0.0', 8080)] }, undefined, ingress)), 'tcp://10.1.2.3:8080');
+    const asked = { PortBindings: { '80/tcp': [{ HostIp: '', HostPort: '8080' }] } };
+    assert.equal(codeOf(networkOf({ '80/tcp': null }, undefined, {}, asked)), 'not-bound');
+    assert.equal(
+      codeOf(networkOf({ '81/tcp': null }, undefined, {}, asked), { ...WEB, privatePort: 81 }),
+      'not-published',
+    );
+  });
+
+  test('and never throws for a document of another shape', () => {
+    for (const odd of [
+      null,
+      1,
+      'x',
+      [],
+      { NetworkSettings: null },
+      { NetworkSettings: { Networks: { a: 1, b: null } } },
+    ]) {
+      assert.equal(codeOf(hostNetworkOf(odd, '10.1.2.3')), 'not-published');
+    }
   });
 });
 

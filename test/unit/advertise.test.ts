@@ -63,7 +63,11 @@ function isSound(row: Row): boolean {
     row.env.join().length <= 16 * 1024 &&
     row.hostIp.includes('.') &&
     row.networkMode !== 'host' &&
-    bindings.every((listed) => listed.some(({ HostIp, HostPort }) => HostIp === '0.0.0.0' && HostPort !== '0'))
+    bindings.every(
+      (listed) =>
+        listed.filter(({ HostIp }) => HostIp === '0.0.0.0').length === 1 &&
+        listed.some(({ HostIp, HostPort }) => HostIp === '0.0.0.0' && HostPort !== '0'),
+    )
   );
 }
 

@@ -2,30 +2,17 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Agent, type Parts, type Publication } from '../../src/agent.ts';
-import type { Config } from '../../src/config/options.ts';
 import type { DiscoverError } from '../../src/errors.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
-import type { Log } from '../../src/log.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { BaseStage } from '../helpers/stage.ts';
+import { defaultConfig } from '../sim/config.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 
 const layout = layoutOf('/discover', 'default', 'host-1');
 const [c1, c2, c3] = [idOf(1), idOf(2), idOf(3)];
 const hourMs = 3_600_000;
-
-const config: Config = {
-  workers: 0,
-  resyncSeconds: 60,
-  serviceVariable: 'DISCOVER',
-  namePolicy: 'compat',
-  views: [],
-  docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
-  etcd: { endpoints: ['http://127.0.0.1:1'], prefix: '/discover', ttlSeconds: 10 },
-  host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },
-  log: { level: 'info' },
-};
 
 interface Running {
   readonly agent: Agent;
@@ -40,27 +27,22 @@ interface Wanted {
   readonly parts?: Partial<Parts>;
 }
 
-class Stage {
-  readonly clock: VirtualClock;
+class Stage extends BaseStage {
   readonly engine: FakeEngine;
   readonly store: MemoryStore;
-  readonly problems: string[] = [];
   #instances = 0;
 
   constructor(seed = 1) {
-    this.clock = new VirtualClock(seed);
+    super(seed);
     this.engine = new FakeEngine(this.clock);
     this.store = new MemoryStore(this.clock);
   }
 
   start({ liveness = 'unknown', onExit = 'keep', parts = {} }: Wanted = {}): Running {
-    const { clock, engine, store } = this;
+    const { clock, engine, log, store } = this;
     const registry = new MemoryRegistry(clock, store);
-    const problem = (fields: object, message: string) =>
-      void this.problems.push(`${message} ${JSON.stringify(fields)}`);
-    const log: Log = { error: problem, warn: problem, info() {}, debug() {}, child: () => log };
     const agent = new Agent(
-      { ...config, host: { ...config.host, onExit } },
+      { ...defaultConfig, host: { ...defaultConfig.host, onExit } },
       {
         ...{ clock, log, registry, docker: engine.docker, pool: engine.pool },
         process: { self: undefined, livenessOf: () => liveness },
@@ -76,6 +58,11 @@ class Stage {
     const ended: (DiscoverError | undefined)[] = [];
     void agent.ended.then((cause) => ended.push(cause));
     return { agent, registry, events, ended };
+  }
+
+  /** What errors and warnings said, with their fields. */
+  get problems(): string[] {
+    return this.log.loud.map(({ fields, message }) => `${message} ${JSON.stringify(fields)}`);
   }
 
   /** The keys of containers in etcd. */

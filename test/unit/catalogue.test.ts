@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalogue, differenceOf } from '../../src/client/catalogue.ts';
 import type { Service } from '../../src/container/container.ts';
-import { parseInstance, servicePrefix } from '../../src/layout/instance.ts';
-import { keysOf, layoutOf } from '../../src/layout/keys.ts';
+import { parseInstance } from '../../src/layout/instance.ts';
+import { keysOf, layoutOf, servicePrefixOf } from '../../src/layout/keys.ts';
 
-const below = servicePrefix('/discover');
+const below = servicePrefixOf('/discover');
 const key = (tail: string): string => below + tail;
 const put = (tail: string, value = 'tcp://10.0.0.5:80') => ({ key: key(tail), value });
 const gone = (tail: string) => ({ key: key(tail), value: undefined });
@@ -72,7 +72,7 @@ test('parseInstance takes nothing else for an instance', () => {
     ...['http://10.0.0.5:80', 'tcp://10.0.0.5:80/', 'tcp://10.0.0.5:80\n', '{"Op":0}', ' tcp://10.0.0.5:80'],
   ];
   for (const value of values) assert.equal(parseInstance(below, key(a), value), undefined, value);
-  assert.equal(parseInstance(servicePrefix('/other'), key(a), good), undefined);
+  assert.equal(parseInstance(servicePrefixOf('/other'), key(a), good), undefined);
 });
 
 test('Catalogue gives the same set until its service changes, and never one that can be altered', () => {

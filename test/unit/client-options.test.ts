@@ -5,10 +5,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { rootCertificates } from 'node:tls';
-import { accessOf, type ClientOptions } from '../../src/client/options.ts';
+import { accessOf } from '../../src/client/options.ts';
 import type { Options } from '../../src/config/file-options.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
+import type { DiscoverError } from '../../src/errors.ts';
 
 const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-options-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -39,17 +40,47 @@ test('one object serves the agent and the client', async () => {
 });
 
 test('what cannot be used is refused by name', () => {
-  const bad: readonly (readonly [ClientOptions, RegExp])[] = [
-    [{ endpoints: ['a:b'] }, /^endpoints must be host:port.*got "a:b"$/],
-    [{ endpoints: ['ftp://a:1'] }, /^endpoints /],
-    [{ endpoints: ['http://a:1/path'] }, /^endpoints /],
-    [{ endpoints: ['http://a:1'], tls: { ca: pem } }, /^endpoints must be host:port, https:\/\/host:port/],
-    [{ tls: { ca: '/nonexistent' } }, /^tls\.ca must be a file that can be read/],
-    [{ passwordFile: '/nonexistent', username: 'me' }, /^passwordFile must be a file/],
-    [{ prefix: '/' }, /^prefix must be a path/],
-    [{ prefix: 'a//b' }, /^prefix must be a path/],
+  const list = 'endpoints must be a list of host:port, http://host:port or https://host:port, got ';
+  const bad: readonly (readonly [object, string])[] = [
+    [{ endpoints: ['a:b'] }, `${list}["a:b"]`],
+    // Not http://db:80.
+    [{ endpoints: ['db'] }, `${list}["db"]`],
+    [{ endpoints: [] }, `${list}[]`],
+    [{ endpoints: 'a:2379,b:2379' }, `${list}"a:2379,b:2379"`],
+    [{ endpoints: ['a:65536'] }, `${list}["a:65536"]`],
+    [{ endpoints: ['ftp://a:1'] }, list],
+    [{ endpoints: ['http://a:1/path'] }, list],
+    [{ endpoints: ['http://me:secret@a:1'] }, `${list}***`],
+    [{ endpoints: ['http://a:1', 'https://b:2'] }, 'endpoints must be all https:// or, without tls, all http://, got'],
+    [{ endpoints: ['http://a:1'], tls: { ca: pem } }, 'endpoints must be all https:// or, without tls, all http://'],
+    [{ host: 'a b' }, 'host must be'],
+    [{ endpoint: 'a:2379' }, 'endpoint is not an option, there are endpoints, host, '],
+    [{ tls: { caFile: pem } }, 'tls.caFile is not an option, there are tls.ca, tls.cert, tls.key'],
+    [{ tls: { ca: '/nonexistent' } }, 'tls.ca must be a file that can be read'],
+    [{ tls: { ca: passwordFile } }, 'tls.ca must be a PEM file that holds a certificate'],
+    [{ tls: { cert: pem } }, 'tls.cert and tls.key must be set together'],
+    [{ username: 'me' }, 'username must be set together with passwordFile or password'],
+    [{ password: 'secret' }, 'username must be set together with passwordFile or password'],
+    [{ passwordFile: '/nonexistent', username: 'me' }, 'passwordFile must be a file'],
+    [{ prefix: '/' }, 'prefix must be a path'],
+    [{ prefix: 'a//b' }, 'prefix must be a path'],
+    [{ prefix: 'a/../b' }, 'prefix must be a path'],
   ];
   for (const [options, message] of bad) {
-    assert.throws(() => accessOf(options), { name: 'DiscoverError', code: 'CONFIG_INVALID', message });
+    assert.throws(
+      () => accessOf(options),
+      (error: DiscoverError) => {
+        assert.equal(error.code, 'CONFIG_INVALID');
+        assert.ok(error.message.startsWith(message), error.message);
+        assert.ok(!error.message.includes('secret@'), error.message);
+        return true;
+      },
+    );
   }
+});
+
+test('all that cannot be used is in one error', () => {
+  assert.throws(() => accessOf({ endpoints: ['db'], username: 'me', prefix: '/' }), {
+    message: /^username must be .*; endpoints must be .*; prefix must be /,
+  });
 });

@@ -5,8 +5,7 @@ import http2, { type ServerHttp2Session, type ServerHttp2Stream } from 'node:htt
 import net, { type AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GrpcCaller } from '../../src/etcd/commit-call.ts';
-import type { GrpcError } from '../../src/net/http2/connection.ts';
+import { GrpcCaller, type GrpcError } from '../../src/etcd/commit-call.ts';
 
 const path = '/etcdserverpb.KV/Txn';
 
@@ -139,7 +138,7 @@ describe('a unary call, to a server of node:http2', () => {
   });
 
   test('tells of a refusal by its code and its text', async () => {
-    const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join('');
+    const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join('');
     const refusals: [code: number, sent: string, text: string][] = [
       [8, 'etcdserver: mvcc: database space exceeded', 'etcdserver: mvcc: database space exceeded'],
       [16, encodeURIComponent('not äuthorized'), 'not äuthorized'],
@@ -162,7 +161,7 @@ describe('a unary call, to a server of node:http2', () => {
       ]) {
         await using server = await serve(handler, { maxSendHeaderBlockLength: 1 << 20 });
         await assert.rejects(server.call(Buffer.from('x')), (error: GrpcError) => {
-          assert.deepEqual([error.code, error.message.trim()], [code, text.trim()]);
+          assert.deepEqual([error.code, error.message], [code, text]);
           return true;
         });
       }
@@ -232,7 +231,7 @@ describe('a unary call, to a server of node:http2', () => {
     await using server = await serve((stream, request, headers) => {
       if (++turn > 1) echo(stream, request, headers);
     });
-    await assert.rejects(server.call(Buffer.from('x'), 50), fails(4, /in time/));
+    await assert.rejects(server.call(Buffer.from('x'), 50), fails(4, /no answer within 50 ms/));
     assert.equal((await server.call(Buffer.from('y'))).toString(), 'y');
     assert.equal(server.sessions.length, 2);
   });

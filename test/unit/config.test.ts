@@ -16,6 +16,7 @@ import { environmentNames, nearest, readSources } from '../../src/config/sources
 import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
 import { createAuthority } from '../helpers/certificates.ts';
+import { typescript } from '../helpers/run.ts';
 
 interface Given {
   readonly options?: object;
@@ -56,6 +57,7 @@ const machine: Machine = {
   interfaces: () => ({
     eth0: [{ address: '10.0.0.5', family: 'IPv4', internal: false, netmask: '', mac: '', cidr: null }],
   }),
+  sourceAddress: async () => undefined,
   read: () => undefined,
 };
 
@@ -271,23 +273,6 @@ describe('the environment', () => {
     assert.deepEqual(origins({ env: { DISCOVER_CONFIG: file } }), [`host.id file ${file}`]);
     const { problems, warnings, chosen } = readSources({ systemFile: '/nowhere/config.json' });
     assert.deepEqual([problems, warnings, chosen.size], [[], [], 0]);
-  });
-
-  test('more threads than the cores have room for are honoured, with one warning that says what they cost', async () => {
-    const { config, warnings, origins } = await resolve({ argv: { workers: '4' } }, { ...machine, cores: 2 });
-    assert.deepEqual([config.workers, origins.get('workers')], [4, 'command line']);
-    assert.match(
-      warnings.map(problemText).join('\n'),
-      /^workers \(command line\) asks for much: 4 threads .* 2 cores .*$/,
-    );
-    for (const [workers, cores] of [
-      ['1', 1],
-      ['1', 2],
-      ['3', 4],
-      ['0', 1],
-    ] as const) {
-      assert.deepEqual((await resolve({ argv: { workers } }, { ...machine, cores })).warnings, []);
-    }
   });
 
   test('a view that no reader finds, or that two services share, is refused or warned of', async () => {
@@ -1002,7 +987,7 @@ describe('printing', () => {
 
   test('discover config has its warnings on standard error', () => {
     const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-    const argv = ['--import', 'tsx', cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '127.0.0.1'];
+    const argv = [...typescript, cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '127.0.0.1'];
     const env = { PATH: process.env.PATH };
     const { status, stdout, stderr } = spawnSync(process.execPath, argv, { env, encoding: 'utf8' });
     assert.equal(status, 0, stderr);

@@ -4,10 +4,11 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { systemClock } from '../../src/actor/clock.ts';
+import { askList } from '../../src/docker/call.ts';
 import { DockerClient } from '../../src/docker/docker.ts';
 import { codeOf, messageOf } from '../../src/errors.ts';
 
-const engine = { versionPrefix: '/v1.41', serverVersion: '', isPodman: false, engineSeconds: 0 };
+const engine = { versionPrefix: '/v1.41', serverVersion: '', product: 'Docker Engine' as const, engineSeconds: 0 };
 
 const answers: readonly (readonly [name: string, status: number, body: string, said: string])[] = [
   ['says why', 400, '{"message":"client version is too new"}', 'status 400: client version is too new'],
@@ -31,13 +32,14 @@ for (const [name, status, body, said] of answers) {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     try {
       const { port } = server.address() as AddressInfo;
-      const client = new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, systemClock);
+      const endpoint = { kind: 'tcp', host: '127.0.0.1', port } as const;
+      const client = new DockerClient(endpoint, undefined, systemClock);
       const expected = (error: unknown): boolean => {
         assert.equal(codeOf(error), 'DOCKER_UNAVAILABLE');
         assert.equal(messageOf(error), `Docker Engine: ${said}`);
         return true;
       };
-      await assert.rejects(client.list(engine), expected);
+      await assert.rejects(askList(endpoint, systemClock, engine.versionPrefix), expected);
       await assert.rejects(
         client.events(engine, 0, () => {}),
         expected,
@@ -52,3 +54,19 @@ for (const [name, status, body, said] of answers) {
     }
   });
 }
+
+test('Podman is told by a header of each answer, also where its version is withheld', async () => {
+  const server = http.createServer((request, response) => {
+    response.setHeader('libpod-api-version', '4.3.1');
+    response.writeHead(request.url === '/_ping' ? 200 : 403).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    const client = new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, systemClock);
+    assert.equal((await client.negotiate()).product, 'Podman');
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});

@@ -106,6 +106,12 @@ describe('ObjectSplitter', () => {
     assert.deepEqual(split([Buffer.from(`${big}${big}{}`)], 20), { objects: ['{}'], oversize: 2 });
   });
 
+  test('skips an event with labels of a megabyte, and reads one with labels of 100 KB', () => {
+    const event = (bytes: number) => JSON.stringify({ Actor: { Attributes: { label: 'x'.repeat(bytes) } } });
+    const found = split([Buffer.from(event(1 << 20) + event(100_000))]);
+    assert.deepEqual([found.objects.length, found.oversize], [1, 1]);
+  });
+
   test('does not keep what it skips', async () => {
     const splitter = new ObjectSplitter(assert.fail, () => {}, 1_000);
     splitter.push(Buffer.from('{"big":"'));
@@ -142,20 +148,23 @@ describe('readEvent', () => {
     });
 
     test(`has no interest in the other events ${name}`, () => {
-      for (const action of [
-        'create',
-        'kill',
-        'stop',
-        'pause',
-        'unpause',
-        'rename',
-        'exec_start: sh',
-        'health_status',
-      ]) {
+      for (const action of ['create', 'kill', 'stop', 'rename', 'exec_start: sh', 'health_status']) {
         assert.equal(read(shape(action)), undefined, action);
       }
     });
   }
+
+  test('takes a change of state for a reason to look at a container that is known', () => {
+    for (const action of ['pause', 'unpause', 'checkpoint']) {
+      assert.deepEqual(read({ Type: 'container', Action: action, Actor: actor, timeNano: at }), {
+        kind: 'moved',
+        id,
+        at,
+      });
+    }
+    const restored = read({ Type: 'container', Action: 'restore', Actor: actor, timeNano: at });
+    assert.deepEqual(restored, { kind: 'inspect', id, at });
+  });
 
   test("takes Podman's names for the end of a container", () => {
     for (const action of ['died', 'remove']) {

@@ -1,6 +1,7 @@
 /** What `discover why` makes of a container's document and of what stands in etcd. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { leaseIdOf } from '../../src/etcd/registry.ts';
 import { explainContainer, explainKeys } from '../../src/why/explain.ts';
 
 const options = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
@@ -42,17 +43,17 @@ describe('Why a container is not published is told', () => {
 
 describe('What stands in etcd', () => {
   const wanted = new Map([['/k', 'tcp://10.1.2.3:1']]);
-  const owner = { lease: '7', detail: 'somebody writes' };
+  const owner = { lease: leaseIdOf('7'), detail: 'somebody writes' };
   const reasons = (...given: Parameters<typeof explainKeys>) => explainKeys(...given).map(({ reason }) => reason);
 
   test('is of no interest where nothing should', () => assert.deepEqual(reasons(new Map(), [], undefined), []));
 
   test('needs an owner, the value and its lease', () => {
-    const key = { key: '/k', value: 'tcp://10.1.2.3:1', lease: '7' };
+    const key = { key: '/k', value: 'tcp://10.1.2.3:1', lease: leaseIdOf('7') };
     assert.deepEqual(reasons(wanted, [key], undefined), ['no-owner']);
     assert.deepEqual(reasons(wanted, [key], owner), [undefined, undefined]);
     assert.deepEqual(reasons(wanted, [], owner), [undefined, 'not-written']);
     assert.deepEqual(reasons(wanted, [{ ...key, value: 'x' }], owner), [undefined, 'differs']);
-    assert.deepEqual(reasons(wanted, [{ ...key, lease: '8' }], owner), [undefined, 'differs']);
+    assert.deepEqual(reasons(wanted, [{ ...key, lease: leaseIdOf('8') }], owner), [undefined, 'differs']);
   });
 });

@@ -5,22 +5,11 @@ import { Agent, type Parts } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import { Replacement } from '../../src/daemon/hand-over.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
-import { type Log, silentLog } from '../../src/log.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { silentLog } from '../../src/log.ts';
+import { BaseStage } from '../helpers/stage.ts';
+import { defaultConfig } from '../sim/config.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
 import { MemoryRegistry, MemoryStore } from '../sim/registry.ts';
-
-const config: Config = {
-  workers: 0,
-  resyncSeconds: 60,
-  serviceVariable: 'DISCOVER',
-  namePolicy: 'compat',
-  views: [],
-  docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
-  etcd: { endpoints: ['http://127.0.0.1:1'], prefix: '/discover', ttlSeconds: 10 },
-  host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },
-  log: { level: 'info' },
-};
 
 const [c1, c2, c3] = [idOf(1), idOf(2), idOf(3)];
 const hourMs = 3_600_000;
@@ -31,18 +20,15 @@ interface Wanted {
   readonly parts?: Partial<Parts>;
 }
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly engine = new FakeEngine(this.clock);
   readonly store = new MemoryStore(this.clock);
-  readonly warnings: string[] = [];
-  readonly log: Log = { ...silentLog, warn: (_fields, message) => void this.warnings.push(message) };
   #instances = 0;
 
   start({ host, etcd, parts }: Wanted = {}): Agent {
     const { clock, engine, store } = this;
     return new Agent(
-      { ...config, host: { ...config.host, ...host }, etcd: { ...config.etcd, ...etcd } },
+      { ...defaultConfig, host: { ...defaultConfig.host, ...host }, etcd: { ...defaultConfig.etcd, ...etcd } },
       {
         ...{ clock, log: silentLog, registry: new MemoryRegistry(clock, store) },
         ...{ docker: engine.docker, pool: engine.newLooks() },
@@ -91,7 +77,7 @@ class Stage {
   }
 
   assertExact(host: Partial<Config['host']> = {}, prefix = '/discover', store = this.store): void {
-    const { id, realm } = { ...config.host, ...host };
+    const { id, realm } = { ...defaultConfig.host, ...host };
     const wanted = this.engine.keys(layoutOf(prefix, realm, id));
     assert.deepEqual(new Map([...this.held(store)].sort()), new Map([...wanted].sort()));
   }

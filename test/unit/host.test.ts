@@ -1,10 +1,17 @@
 /** The machine facts: which address and which id are found, on machines made of a few strings. */
 import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, isIP } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { problemText } from '../../src/errors.ts';
-import { detectHost, type HostFacts, type Machine, type WantedHost } from '../../src/host.ts';
+import {
+  containerAddresses,
+  detectHost,
+  type HostFacts,
+  type Machine,
+  realMachine,
+  type WantedHost,
+} from '../../src/host.ts';
 
 interface Given {
   /** By interface, its addresses. */
@@ -12,6 +19,8 @@ interface Given {
   readonly files?: Readonly<Record<string, string>>;
   readonly hostname?: string;
   readonly metadataUrl?: string;
+  /** From where the kernel would send along the default route. */
+  readonly source?: string | undefined;
 }
 
 function machineOf({
@@ -19,6 +28,7 @@ function machineOf({
   files = {},
   hostname = 'host-1',
   metadataUrl,
+  source,
 }: Given): Machine {
   const described = (name: string, address: string) => {
     const family = address.includes(':') ? { family: 'IPv6' as const, scopeid: 0 } : { family: 'IPv4' as const };
@@ -33,6 +43,7 @@ function machineOf({
       Object.fromEntries(
         Object.entries(interfaces).map(([name, list]) => [name, list.map((address) => described(name, address))]),
       ),
+    sourceAddress: async (family) => (source?.includes(':') === (family === 'IPv6') ? source : undefined),
     read: (path) => files[path],
   };
 }
@@ -71,8 +82,36 @@ describe('the address', () => {
     ['configured counts before all', {}, { ip: '10.9.9.9', interface: 'eth0' }, '10.9.9.9', 'configured'],
     ['eth0', { interfaces: { ens5: ['10.0.0.7'], eth0: ['10.0.0.5'] } }, {}, '10.0.0.5', 'interface eth0'],
     [
-      'eth0 counts before the default route',
-      { interfaces: { ens5: ['10.0.0.7'], eth0: ['10.0.0.5'] }, files: routes(['ens5', 0]) },
+      'the one that the kernel speaks from, of all that its interface has',
+      { interfaces: { ens4: ['10.0.0.6'], ens5: ['10.0.0.7', '10.0.0.8'] }, source: '10.0.0.8' },
+      {},
+      '10.0.0.8',
+      'interface ens5',
+    ],
+    [
+      'a bridge of another kind that has the default route',
+      { interfaces: { 'br-ex': ['10.0.0.5'], 'br-0123456789ab': ['172.18.0.1'] }, source: '10.0.0.5' },
+      {},
+      '10.0.0.5',
+      'interface br-ex',
+    ],
+    [
+      'a bridge of another kind, where the kernel does not tell',
+      { interfaces: { 'br-lan': ['10.0.0.5'] }, files: routes(['br-lan', 0]) },
+      {},
+      '10.0.0.5',
+      'interface br-lan',
+    ],
+    [
+      'the IPv6 address that the kernel speaks from, where it has no IPv4 route',
+      { interfaces: { ens5: ['2001:db8::4', '2001:db8::5'] }, source: '2001:db8::5' },
+      {},
+      '2001:db8::5',
+      'interface ens5',
+    ],
+    [
+      'none of a network of containers, even if the kernel would speak from it',
+      { interfaces: { docker0: ['172.17.0.1'], eth0: ['10.0.0.5'] }, source: '172.17.0.1' },
       {},
       '10.0.0.5',
       'interface eth0',
@@ -171,6 +210,36 @@ describe('the address', () => {
       assert.deepEqual(observations.warnings, []);
     });
   }
+
+  test('of the default route is taken before eth0, with a warning where eth0 has another', async () => {
+    const interfaces = { ens5: ['10.0.0.7'], eth0: ['192.168.0.5'] };
+    const { ip, warnings } = await detect({ interfaces, source: '10.0.0.7' });
+    assert.equal(ip, '10.0.0.7');
+    assert.match(warnings.map(problemText).join(), /^host\.ip is 10\.0\.0\.7 of ens5, .* not 192\.168\.0\.5 of eth0/);
+    assert.deepEqual((await detect({ interfaces, source: '10.0.0.7' }, { interface: 'ens5' })).warnings, []);
+    assert.deepEqual((await detect({ interfaces: { eth0: ['10.0.0.5'] }, source: '10.0.0.5' })).warnings, []);
+  });
+
+  test('is asked of the kernel of this machine without an error', async () => {
+    const found = await realMachine.sourceAddress('IPv4');
+    assert.ok(found === undefined || isIP(found) === 4, String(found));
+    const found6 = await realMachine.sourceAddress('IPv6');
+    assert.ok(found6 === undefined || isIP(found6) === 6, String(found6));
+  });
+
+  test('of interfaces that lead to containers are told apart', () => {
+    const interfaces = {
+      ...{ eth0: ['10.0.0.5'], docker0: ['172.17.0.1', 'fd00::1'], 'br-0123456789ab': ['172.18.0.1'] },
+      ...{
+        'br-lan': ['10.0.0.6'],
+        'cni-podman0': ['10.88.0.1'],
+        podman1: ['10.89.0.1'],
+        docker_gwbridge: ['172.19.0.1'],
+      },
+    };
+    const expected = ['172.17.0.1', 'fd00::1', '172.18.0.1', '10.88.0.1', '10.89.0.1', '172.19.0.1'];
+    assert.deepEqual(containerAddresses(machineOf({ interfaces })), expected);
+  });
 
   for (const ip of ['127.0.0.1', '127.1.2.3', '169.254.1.1', '::1', 'fe80::1', 'FEBF::1']) {
     test(`${ip} is taken as configured, with one warning`, async () => {

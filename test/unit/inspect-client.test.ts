@@ -39,6 +39,8 @@ async function listen(server: net.Server): Promise<Engine> {
   };
 }
 
+/** What an engine says of the container that is asked for. */
+const about = (request: http.IncomingMessage) => JSON.stringify({ Id: request.url?.split('/').at(-2) });
 const serve = (answer: RequestListener) => listen(http.createServer(answer));
 
 describe('the inspect client, before a server of node:http', () => {
@@ -46,23 +48,24 @@ describe('the inspect client, before a server of node:http', () => {
     const asked: unknown[] = [];
     await using engine = await serve((request, response) => {
       asked.push([request.method, request.url, request.headers]);
-      response.end('{}');
+      response.end(about(request));
     });
     for (let turn = 0; turn < 3; turn++) {
-      assert.deepEqual(await engine.client.inspect('/v1.41', id('a')), { kind: 'document', body: '{}' });
+      assert.deepEqual(await engine.client.inspect('/v1.41', id('a')), { kind: 'document', document: { Id: id('a') } });
     }
     assert.deepEqual(asked, Array(3).fill(['GET', `/v1.41/containers/${id('a')}/json`, { host: 'docker' }]));
     assert.equal(engine.connections.length, 1);
   });
 
   test('reads a document of many chunks and megabytes as it is', async () => {
-    const text = JSON.stringify({ labels: 'äöü'.repeat(1_000_000) });
+    const document = { Id: id('a'), labels: 'äöü'.repeat(1_000_000) };
+    const text = JSON.stringify(document);
     await using engine = await serve((_, response) => {
       const bytes = Buffer.from(text);
       for (let at = 0; at < bytes.length; at += 100_001) response.write(bytes.subarray(at, at + 100_001));
       response.end();
     });
-    assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'document', body: text });
+    assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'document', document });
   });
 
   test('takes for absence only what the engine itself says of a container', async () => {
@@ -79,7 +82,7 @@ describe('the inspect client, before a server of node:http', () => {
 
   test('has at most 32 connections, and asks the rest when one is free', async () => {
     const held: (() => void)[] = [];
-    await using engine = await serve((_, response) => void held.push(() => response.end('{}')));
+    await using engine = await serve((request, response) => void held.push(() => response.end(about(request))));
     const answers = Array.from({ length: 40 }, () => engine.client.inspect('', id('a')));
     while (held.length < 32) await new Promise((resolve) => setTimeout(resolve, 5));
     assert.equal(engine.connections.length, 32);
@@ -92,19 +95,21 @@ describe('the inspect client, before a server of node:http', () => {
   });
 
   test('asks again where the engine had closed the connection that it kept', async () => {
-    await using engine = await serve((_, response) => {
-      response.end('{}');
+    await using engine = await serve((request, response) => {
+      response.end(about(request));
     });
     await engine.client.inspect('', id('a'));
     // Closed, but the client has not been told when it asks.
     const asking = engine.client.inspect('', id('b'));
     engine.connections[0]?.destroy();
-    assert.deepEqual(await asking, { kind: 'document', body: '{}' });
+    assert.deepEqual(await asking, { kind: 'document', document: { Id: id('b') } });
     assert.equal(engine.connections.length, 2);
   });
 
   test('follows an answer that ends the connection with a new one', async () => {
-    await using engine = await serve((_, response) => void response.setHeader('connection', 'close').end('{}'));
+    await using engine = await serve(
+      (request, response) => void response.setHeader('connection', 'close').end(about(request)),
+    );
     for (let turn = 0; turn < 3; turn++) assert.equal((await engine.client.inspect('', id('a'))).kind, 'document');
     assert.equal(engine.connections.length, 3);
   });
@@ -117,12 +122,64 @@ describe('the inspect client, before a server of node:http', () => {
       else if (turn === 2)
         response.writeHead(200, { 'content-length': 100 }).write('{"a":', () => request.socket.destroy());
       else if (turn === 3) request.socket.end('nonsense\r\n\r\n');
-      else response.end('{}');
+      else response.end(about(request));
     });
     assert.equal((await engine.client.inspect('', id('a'))).kind, 'failed', 'no answer on a new connection');
     assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'failed', detail: 'connection closed' });
     assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'failed', detail: 'answer is not HTTP/1.1' });
     assert.equal((await engine.client.inspect('', id('a'))).kind, 'document');
+  });
+
+  test('never takes what is said of one container for another, where each response is said twice', async () => {
+    /** A proxy that says a response twice: at once, in a piece of its own, or after a moment. */
+    const seconds: Record<string, (socket: Socket, response: string) => void> = {
+      'at once': (socket, response) => void socket.write(response + response),
+      'in a piece of its own': (socket, response) => void socket.write(response, () => socket.write(response)),
+      'after a moment': (socket, response) => {
+        socket.write(response);
+        setImmediate(() => socket.write(response));
+      },
+    };
+    for (const [when, say] of Object.entries(seconds)) {
+      await using engine = await listen(
+        net.createServer((socket) => {
+          socket.on('data', (request) => {
+            const asked = /containers\/(\w+)\/json/.exec(String(request))?.[1];
+            const body = JSON.stringify({ Id: asked });
+            say(socket, `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+          });
+        }),
+      );
+      for (let turn = 0; turn < 40; turn++) {
+        const ids = ['a', 'b', 'c', 'd'].map(id);
+        const answers = await Promise.all(ids.map((one) => engine.client.inspect('', one)));
+        for (const [at, answer] of answers.entries()) {
+          if (answer.kind === 'document') assert.deepEqual(answer.document, { Id: ids[at] }, when);
+          else assert.equal(answer.kind, 'failed', when);
+        }
+      }
+    }
+  });
+
+  test('closes a connection on which an answer was about another container', async () => {
+    // The answer before it, said again when the next is asked for.
+    let before = '';
+    await using engine = await serve((request, response) => {
+      const own = about(request);
+      response.end(before === '' ? own : before);
+      before = before === '' ? own : '';
+    });
+    assert.equal((await engine.client.inspect('', id('a'))).kind, 'document');
+    const detail = 'inspect answer is about another container, or about none';
+    assert.deepEqual(await engine.client.inspect('', id('b')), { kind: 'failed', detail });
+    assert.deepEqual(await engine.client.inspect('', id('b')), { kind: 'document', document: { Id: id('b') } });
+    assert.equal(engine.connections.length, 2);
+  });
+
+  test('takes no document that is none, or that does not say whose it is', async () => {
+    const bodies = ['', 'null', '[]', '7', '{}', `{"Id":"${'a'.repeat(63)}"}`, '{"Id":7}', '{"Id":'];
+    await using engine = await serve((_, response) => void response.end(bodies.shift()));
+    while (bodies.length > 0) assert.equal((await engine.client.inspect('', id('a'))).kind, 'failed', bodies[0]);
   });
 
   test('gives up on an engine that takes the request and says nothing', async () => {
@@ -142,7 +199,7 @@ describe('the inspect client, before a server of node:http', () => {
     let host: string | undefined;
     const server = http.createServer((request, response) => {
       host = request.headers.host;
-      response.end('{}');
+      response.end(about(request));
     });
     server.listen(0, '::1');
     await once(server, 'listening');

@@ -1,5 +1,11 @@
+/**
+ * The rooms of `src` and what each may import. `mayImport` below is the rule, and the one place where it is written:
+ * `.github/ARCHITECTURE.md` holds it as a diagram and as a table, printed from here. After a change of the rule:
+ *
+ *     UPDATE=1 npx tsx --test test/unit/layering.test.ts
+ */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -22,14 +28,15 @@ const importsOf = new Map(
 );
 
 /** The ground: what every room of the agent may use. */
-const ground = ['errors.ts', 'exit-codes.ts', 'log.ts', 'metrics.ts', 'version.ts', 'actor'];
-/** A room, and what it may import beside itself. */
+const ground = ['errors.ts', 'exit-codes.ts', 'health.ts', 'log.ts', 'metrics.ts', 'version.ts', 'actor'];
+/** A room, and what it may import beside itself; in the order of the data. */
 const mayImport: Record<string, readonly string[]> = {
   'errors.ts': [],
   'exit-codes.ts': ['errors.ts'],
   'version.ts': [],
-  'metrics.ts': ['container'],
-  'log.ts': ['errors.ts', 'actor'],
+  'health.ts': [],
+  'metrics.ts': ['container', 'health.ts'],
+  'log.ts': ['errors.ts'],
   'host.ts': ['errors.ts'],
   actor: ['errors.ts', 'log.ts'],
   // Protocols: they know neither Docker nor etcd.
@@ -39,13 +46,13 @@ const mayImport: Record<string, readonly string[]> = {
   lifecycle: ['container'],
   layout: ['errors.ts', 'container'],
   docker: [...ground, 'net', 'container', 'lifecycle'],
-  inspect: [...ground, 'docker', 'container', 'lifecycle'],
+  inspect: [...ground, 'host.ts', 'docker', 'container', 'lifecycle'],
   reconcile: [...ground, 'container', 'lifecycle', 'layout'],
   etcd: [...ground, 'net', 'layout'],
   registry: [...ground, 'etcd', 'layout', 'reconcile'],
   // For other programs: it must not bring the agent along.
   client: ['errors.ts', 'etcd', 'layout'],
-  config: ['errors.ts', 'host.ts', 'etcd', 'docker', 'container', 'layout'],
+  config: ['errors.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'layout'],
   // One file per command; what they need of the rooms they import as they run.
   commands: [
     ...ground,
@@ -57,23 +64,77 @@ const mayImport: Record<string, readonly string[]> = {
   // A program for browsers: of the agent it knows shapes, and no line of its code.
   page: ['http', 'container'],
   daemon: [...ground, 'agent.ts', 'config', 'http', 'inspect', 'registry'],
+  // Composition: the agent, and the two ways in.
+  'agent.ts': [
+    ...ground,
+    ...['config', 'container', 'docker', 'inspect', 'lifecycle', 'reconcile', 'layout', 'etcd', 'registry'],
+  ],
+  'index.ts': [...ground, 'agent.ts', 'config', 'http'],
+  'cli.ts': [...ground, 'commands', 'config', 'daemon'],
 };
 
-test('imports run one way: a stage knows the model and the actors, and no other stage', () => {
+test('imports run one way: a room imports only what mayImport allows', () => {
   const wrong: string[] = [];
   for (const [file, { own }] of importsOf) {
     const room = file.split('/', 1)[0] ?? '';
     const allowed = mayImport[room];
-    if (allowed === undefined) {
-      assert.ok(['agent.ts', 'cli.ts', 'index.ts'].includes(file), `${file} is in no room that is known`);
-      continue;
-    }
+    assert.ok(allowed !== undefined, `${file} is in a room that mayImport does not have`);
     for (const target of own) {
       const other = target.split('/', 1)[0] ?? '';
       if (other !== room && !allowed.includes(other)) wrong.push(`${file} imports ${target}`);
     }
   }
   assert.deepEqual(wrong, []);
+});
+
+/** What the ground may import: everything that one of its parts may. */
+const groundMayImport = new Set(
+  ground.flatMap((room) => mayImport[room] ?? []).filter((room) => !ground.includes(room)),
+);
+
+/** The rooms with what each may import, the ground as one. */
+function groundAsOne(): Map<string, Set<string>> {
+  const rooms = new Map([['ground', groundMayImport]]);
+  for (const [room, allowed] of Object.entries(mayImport)) {
+    if (ground.includes(room)) continue;
+    rooms.set(room, new Set(allowed.map((other) => (ground.includes(other) ? 'ground' : other))));
+  }
+  return rooms;
+}
+
+/** An arrow for each import that may be, except where other arrows lead there as well: the order of the rooms. */
+function diagram(): string {
+  const rooms = groundAsOne();
+  const reaches = (from: string, to: string): boolean =>
+    [...(rooms.get(from) ?? [])].some((next) => next === to || reaches(next, to));
+  const nameOf = (room: string): string => room.replace('.ts', '');
+  const lines = [...rooms].flatMap(([room, allowed]) => {
+    const direct = [...allowed].filter((to) => ![...allowed].some((next) => next !== to && reaches(next, to)));
+    return direct.sort().map((to) => `  ${nameOf(room)} --> ${nameOf(to)}`);
+  });
+  const nodes = [...rooms.keys()].map(
+    (room) => `  ${nameOf(room)}["${room === 'ground' ? ground.join('<br>') : room}"]`,
+  );
+  return ['```mermaid', 'flowchart TD', ...nodes, ...lines, '```'].join('\n');
+}
+
+function table(): string {
+  const rows = Object.entries(mayImport).map(([room, allowed]) => {
+    const hasGround = ground.every((one) => one === room || allowed.includes(one));
+    const named = hasGround && !ground.includes(room) ? allowed.filter((one) => !ground.includes(one)) : allowed;
+    const list = [...(named === allowed ? [] : ['the ground']), ...named.map((one) => `\`${one}\``)];
+    return `| \`${room}\` | ${list.join(', ') || 'nothing of ours'} |`;
+  });
+  return ['| room | may import |', '|---|---|', ...rows].join('\n');
+}
+
+test('.github/ARCHITECTURE.md has the diagram and the table of imports as they are', () => {
+  const page = fileURLToPath(new URL('../../.github/ARCHITECTURE.md', import.meta.url));
+  const text = readFileSync(page, 'utf8');
+  const printed = `<!-- imports:begin -->\n${diagram()}\n\n${table()}\n<!-- imports:end -->`;
+  const updated = text.replace(/<!-- imports:begin -->.*<!-- imports:end -->/s, () => printed);
+  if (process.env.UPDATE) writeFileSync(page, updated);
+  assert.ok(text.includes(printed) || process.env.UPDATE, 'run: UPDATE=1 npx tsx --test test/unit/layering.test.ts');
 });
 
 test('no import leads back to where it came from', () => {
@@ -92,13 +153,13 @@ test('each package is imported by one file', () => {
   for (const [file, { packages }] of importsOf) {
     for (const name of packages) importers.set(name, (importers.get(name) ?? new Set()).add(file));
   }
-  // Three for zod: the table of options, where a value is checked against it, and what the reaper reads. Of etcd3 all
-  // but etcd.ts take types only.
+  // Three for zod: the table of options, where a value is checked against it, and what the reaper reads.
   const expected = {
     '@aws-sdk': ['reap/ec2.ts'],
     '@grpc': ['client/grpc.ts'],
+    'docker-modem': ['docker/modem.ts'],
     dockerode: ['docker/docker.ts'],
-    etcd3: ['etcd/cluster.ts', 'etcd/connect.ts', 'etcd/reader.ts'],
+    etcd3: ['etcd/member.ts'],
     mnemonist: ['actor/mailbox.ts'],
     pino: ['log.ts'],
     'pino-pretty': ['log.ts'],

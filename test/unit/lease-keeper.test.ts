@@ -6,16 +6,19 @@ import type { Ref } from '../../src/actor/actor.ts';
 import { FifoMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { DiscoverError } from '../../src/errors.ts';
-import type { CurrentOwnership, Ownership } from '../../src/etcd/registry.ts';
+import { type CurrentOwnership, type LeaseId, noLease, type Ownership } from '../../src/etcd/registry.ts';
+import { ours } from '../../src/layout/held.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import type { OwnerRecord } from '../../src/layout/owner.ts';
 import { keyMatcher } from '../../src/layout/views.ts';
-import type { Log } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { type Keys, Ledger } from '../../src/reconcile/ledger.ts';
 import { LeaseKeeper, type LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { recordingLog } from '../helpers/recording-log.ts';
+import { BaseStage } from '../helpers/stage.ts';
+import { startActor } from '../helpers/start-actor.ts';
+import type { VirtualClock } from '../sim/clock.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryCall, type RegistryFault } from '../sim/registry.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -37,7 +40,7 @@ class Host {
   readonly current: CurrentOwnership = { ownership: undefined };
   readonly metrics = createMetrics();
   readonly fatal: DiscoverError[] = [];
-  readonly warnings: string[] = [];
+  readonly log = recordingLog();
   readonly asked: RegistryCall[] = [];
   readonly supervisor: Supervisor;
   readonly keeper: Ref<LeaseKeeperMessage>;
@@ -46,14 +49,12 @@ class Host {
   crash: (error: Error) => void = () => {};
 
   constructor(clock: VirtualClock, store: MemoryStore, instance: string, wanted: Wanted = {}) {
-    const { ledger, current, metrics } = this;
+    const { ledger, log, current, metrics } = this;
     const registry = new MemoryRegistry(clock, store);
     this.registry = registry;
     this.fault(wanted.fault ?? (() => undefined));
-    const warn = (_fields: object, message: string) => void this.warnings.push(message);
-    const log: Log = { error: warn, warn, info() {}, debug() {}, child: () => log };
     this.supervisor = new Supervisor(clock, log, assert.fail);
-    this.keeper = this.supervisor.start<LeaseKeeperMessage>({
+    this.keeper = startActor<LeaseKeeperMessage>(this.supervisor, {
       name: 'lease keeper',
       mailbox: new FifoMailbox<LeaseKeeperMessage>(),
       concurrency: 4,
@@ -106,6 +107,11 @@ class Host {
     }
   }
 
+  /** Wants nothing of a container, once the ledger has heard of it. */
+  want(n: number): void {
+    this.#desired.set(shortOf(n), new Map());
+  }
+
   desire(n: number, ...names: string[]): void {
     const services = names.map((name, index) => {
       return { name, privatePort: 80, protocol: 'tcp' as const, url: `tcp://10.0.0.1:${n}${index}` };
@@ -130,8 +136,7 @@ class Host {
   }
 }
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly store = new MemoryStore(this.clock);
 
   start(instance: string, wanted?: Wanted): Host {
@@ -304,7 +309,7 @@ describe('LeaseKeeper begins and', () => {
     const stage = new Stage();
     const first = await stage.publishing({}, 1);
     await stage.clock.advance(1_500);
-    const lease = first.current.ownership?.lease ?? '';
+    const lease = first.current.ownership?.lease ?? noLease;
     first.kill();
     const second = stage.start('second', { liveness: 'unknown' });
     await stage.clock.advance(300);
@@ -391,7 +396,7 @@ describe('LeaseKeeper begins and', () => {
       assert.notEqual(change.value, undefined);
     }
     assert.equal(stage.store.keys.size, 5);
-    assert.equal(stage.store.leases.get(second.current.ownership?.lease ?? '')?.grantedSeconds, 30);
+    assert.equal(stage.store.leases.get(second.current.ownership?.lease ?? noLease)?.grantedSeconds, 30);
   });
 
   test('finds what its predecessor published in another realm', async () => {
@@ -414,7 +419,7 @@ describe('LeaseKeeper begins and', () => {
     await first.stop();
     const second = stage.start('second');
     await stage.clock.settle();
-    assert.equal(second.ledger.observed(shortOf(1)).get(`${keyOf(1)}:443`), 'tcp://10.0.0.1:2');
+    assert.deepEqual(second.ledger.observed(shortOf(1)).get(`${keyOf(1)}:443`), ours('tcp://10.0.0.1:2'));
   });
 
   test('never follows a path that stands in a record', async () => {
@@ -502,7 +507,7 @@ describe('LeaseKeeper holds and', () => {
   test('notices with the next renewal that its lease was revoked', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    stage.store.revoke(host.current.ownership?.lease ?? '');
+    stage.store.revoke(host.current.ownership?.lease ?? noLease);
     assert.equal(stage.store.keys.size, 0);
     await stage.clock.advance(2_100);
     assert.equal(stage.store.keys.size, 3);
@@ -620,23 +625,127 @@ describe('LeaseKeeper holds and', () => {
   });
 });
 
+describe('LeaseKeeper may not read all that its predecessor wrote and', () => {
+  const viewKey = '/skydns/web/000000000001';
+  const unreadable = (key: string) => key.startsWith('/skydns/');
+
+  test('takes a new lease, writes everything, and lets the old lease end', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1, 2);
+    const old = first.current.ownership?.lease ?? noLease;
+    stage.store.apply([{ key: viewKey, value: '{}' }], old);
+    // Of a container that is gone: nothing keeps it.
+    stage.store.apply([{ key: keyOf(3), value: 'tcp://10.0.0.1:1' }], old);
+    await first.stop();
+    stage.store.unreadable = unreadable;
+    const ends = stage.store.leases.get(old)?.endsAt;
+    const second = stage.start('second', { liveness: 'unknown' });
+    for (const n of [1, 2]) second.desire(n, 'web');
+    await stage.clock.settle();
+    const lease = second.current.ownership?.lease ?? noLease;
+    assert.notEqual(lease, old);
+    assert.deepEqual([...second.ledger.unsettled()], []);
+    for (const n of [1, 2]) assert.equal(stage.store.keys.get(keyOf(n))?.lease, lease);
+    assert.equal(stage.store.leases.get(old)?.endsAt, ends, 'the old lease was renewed');
+    assert.equal(second.metrics.claims, 1);
+    assert.match(second.warnings.join(), /may not read all keys on it/);
+    await stage.clock.advance(11_000);
+    assert.deepEqual(
+      [stage.store.leases.has(old), stage.store.keys.has(keyOf(3)), stage.store.keys.has(viewKey)],
+      [false, false, false],
+    );
+    assert.ok(stage.store.keys.has(keyOf(1)));
+  });
+
+  test('does so as well where it hears of it only when it reads the keys (etcd before 3.4.26)', async () => {
+    const stage = new Stage();
+    const first = await stage.publishing({}, 1);
+    const old = first.current.ownership?.lease ?? noLease;
+    await first.stop();
+    const second = stage.start('second', {
+      liveness: 'unknown',
+      fault: (call) => (call === 'readKeys' && stage.owner().lease === old ? { kind: 'refused' } : undefined),
+    });
+    second.desire(1, 'web');
+    await stage.clock.advance(1_000);
+    assert.notEqual(second.current.ownership?.lease, old);
+    assert.equal(stage.store.keys.get(keyOf(1))?.lease, second.current.ownership?.lease);
+    assert.equal(second.metrics.claims, 2);
+  });
+
+  test('does not write the owner key again and again where nothing can be read at all', async () => {
+    const stage = new Stage();
+    let isDenied = true;
+    const host = stage.start('first', {
+      fault: (call) => (isDenied && call === 'readPrefix' ? { kind: 'refused' } : undefined),
+    });
+    host.desire(1, 'web');
+    await stage.clock.advance(60_000);
+    const { revision } = stage.store;
+    await stage.clock.advance(120_000);
+    assert.equal(stage.store.revision, revision);
+    assert.equal(stage.store.leases.size <= 1, true, 'leases are left behind');
+    isDenied = false;
+    await stage.clock.advance(20_000);
+    assert.ok(stage.store.keys.has(keyOf(1)));
+  });
+});
+
 describe('LeaseKeeper audits and', () => {
   async function audit(stage: Stage, host: Host): Promise<void> {
     host.keeper.tell({ kind: 'audit' });
     await stage.clock.advance(1_000);
   }
 
-  test('writes nothing, and asks three times, where etcd holds what it should', async () => {
+  test('writes nothing, and asks three times, where etcd holds what it should; each tenth time for a page of all', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1, 2);
     const { revision } = stage.store;
-    host.asked.length = 0;
-    await audit(stage, host);
-    assert.deepEqual(host.asked, ['lease', 'readPrefix', 'readKeys']);
+    for (let audits = 0; audits < 11; audits++) {
+      host.asked.length = 0;
+      await audit(stage, host);
+      const asked = host.asked.filter((call) => call !== 'keepAlive');
+      const page = audits % 10 === 0 ? ['readPage'] : [];
+      assert.deepEqual(asked, ['lease', 'readPrefix', 'readKeys', ...page], `audit ${audits}`);
+    }
     assert.equal(stage.store.revision, revision);
   });
 
-  const drifts: [string, (lease: string) => [{ key: string; value: string | undefined }[], string?]][] = [
+  test('finds a key of this host that is on no lease and in no record, and leaves those of others', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const stray = keyOf(9);
+    const others = [
+      '/p/service/web/r/other/00000000000a',
+      '/p/service/web/r/h/not-an-id',
+      '/p/service/web/r/hh/00000000000b',
+    ];
+    for (const key of [stray, ...others]) stage.store.apply([{ key, value: 'tcp://1.2.3.4:5' }]);
+    // As the reconciler: no container of these digits runs.
+    host.want(9);
+    await audit(stage, host);
+    assert.equal(stage.store.keys.has(stray), false);
+    for (const key of others) assert.ok(stage.store.keys.has(key), key);
+    assert.deepEqual(host.warnings, ['etcd has keys of this host that this host did not write; repairing']);
+    assert.equal(host.metrics.drift.keys, 1);
+    assert.equal(host.metrics.claims, 1);
+  });
+
+  test('finds such a key behind the first page as well', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    for (let n = 0; n < 250; n++) {
+      const key = `/p/service/${String(n).padStart(3, '0')}/r/other/${shortOf(n)}`;
+      stage.store.apply([{ key, value: 'tcp://1.2.3.4:5' }]);
+    }
+    const stray = keyOf(9, 'zzz');
+    stage.store.apply([{ key: stray, value: 'tcp://1.2.3.4:5' }]);
+    host.want(9);
+    for (let audits = 0; audits < 10 + 60 + 60; audits++) await audit(stage, host);
+    assert.equal(stage.store.keys.has(stray), false);
+  });
+
+  const drifts: [string, (lease: LeaseId) => [{ key: string; value: string | undefined }[], LeaseId?]][] = [
     ['a service key that was deleted', () => [[{ key: keyOf(1), value: undefined }]]],
     ['a record that was deleted', () => [[{ key: layout.recordKey(shortOf(1)), value: undefined }]]],
     ['a key that was written without a lease', () => [[{ key: keyOf(1), value: 'tcp://10.9.9.9:1' }]]],
@@ -665,7 +774,7 @@ describe('LeaseKeeper audits and', () => {
   test('notices that its lease is gone', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);
-    stage.store.revoke(host.current.ownership?.lease ?? '');
+    stage.store.revoke(host.current.ownership?.lease ?? noLease);
     await audit(stage, host);
     assert.equal(stage.store.keys.size, 3);
   });
@@ -680,7 +789,7 @@ describe('LeaseKeeper audits and', () => {
     await audit(stage, host);
     await write;
     assert.equal(host.metrics.claims, 1);
-    assert.deepEqual(host.warnings, []);
+    assert.deepEqual(host.log.loud, []);
   });
 
   test('blames nobody for a transaction without an answer, which is in doubt already', async () => {
@@ -697,7 +806,7 @@ describe('LeaseKeeper audits and', () => {
     host.fault((call) => (call === 'owner' ? { kind: 'slow', requestMs: 200, replyMs: 0 } : undefined));
     await stage.clock.advance(5_000);
     assert.ok(host.current.ownership);
-    assert.deepEqual(host.warnings, []);
+    assert.deepEqual(host.log.loud, []);
   });
 
   test('asks nothing while it seeks a tenure', async () => {
@@ -733,7 +842,7 @@ describe('LeaseKeeper is refused or hears nothing and', () => {
     const stage = new Stage();
     const host = stage.start('first', { fault: () => ({ kind: 'unavailable' }) });
     await stage.clock.advance(hourMs);
-    assert.ok(host.warnings.length >= 55 && host.warnings.length <= 61, `${host.warnings.length} lines`);
+    assert.ok(host.log.loud.length >= 55 && host.log.loud.length <= 61, `${host.log.loud.length} lines`);
   });
 
   test('does not claim at full speed while claims succeed and every transaction fails', async () => {

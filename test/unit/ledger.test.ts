@@ -1,6 +1,7 @@
 /** What is left to do between what etcd should hold and what it is known to hold. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { type Audited, foreign, type Held, ours, unread } from '../../src/layout/held.ts';
 import type { Change } from '../../src/layout/keys.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 
@@ -9,17 +10,21 @@ const remove = (key: string): Change => ({ key, value: undefined });
 const keys = (...pairs: [string, string][]) => new Map(pairs);
 const none = keys();
 
-/** A reading of etcd, as `load` takes it. */
-function reading(
-  found: Record<string, Record<string, string | undefined>>,
-): Map<string, Map<string, string | undefined>> {
-  return new Map(Object.entries(found).map(([shortId, held]) => [shortId, new Map(Object.entries(held))]));
+/** A reading of etcd, as `load` takes it; a key without a value is on another lease. */
+function reading(found: Record<string, Record<string, string | undefined>>): Map<string, Map<string, Held>> {
+  const heldOf = (value: string | undefined) => (value === undefined ? foreign : ours(value));
+  return new Map(
+    Object.entries(found).map(([shortId, keys]) => [
+      shortId,
+      new Map(Object.entries(keys).map(([key, value]) => [key, heldOf(value)])),
+    ]),
+  );
 }
 
 /** An answer about keys on a lease, as `differs` takes it. */
-function held(found: Record<string, string[]>): Map<string, Map<string, string | undefined>> {
+function held(found: Record<string, string[]>): Map<string, Map<string, Audited>> {
   return new Map(
-    Object.entries(found).map(([shortId, names]) => [shortId, new Map(names.map((name) => [name, undefined]))]),
+    Object.entries(found).map(([shortId, names]) => [shortId, new Map(names.map((name) => [name, unread]))]),
   );
 }
 
@@ -64,7 +69,7 @@ describe('Ledger', () => {
     assert.deepEqual(ledger.changes('c1'), []);
     assert.deepEqual([...ledger.unsettled()], []);
     assert.equal(ledger.desired('c1'), undefined);
-    assert.deepEqual([...ledger.observed('c1')], [['a', '1']]);
+    assert.deepEqual([...ledger.observed('c1')], [['a', ours('1')]]);
   });
 
   test('has nothing to do for a container it has never heard of', () => {
@@ -203,6 +208,45 @@ describe('Ledger.load', () => {
   });
 });
 
+describe('Ledger.oldestUnsettledSeconds', () => {
+  test('is the age of the container that has waited longest, and 0 once all are settled', () => {
+    let nowMs = 5_000;
+    const ledger = new Ledger(() => nowMs);
+    assert.equal(ledger.oldestUnsettledSeconds(), 0);
+    ledger.desire('c1', keys(['a', '1']));
+    nowMs += 2_000;
+    ledger.desire('c2', keys(['b', '1']));
+    nowMs += 1_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 3);
+    commit(ledger, 'c1');
+    assert.equal(ledger.oldestUnsettledSeconds(), 1);
+    commit(ledger, 'c2');
+    assert.equal(ledger.oldestUnsettledSeconds(), 0);
+  });
+
+  test('goes on where what is desired changes before it was committed', () => {
+    let nowMs = 0;
+    const ledger = new Ledger(() => nowMs);
+    ledger.desire('c1', keys(['a', '1']));
+    nowMs += 2_000;
+    ledger.desire('c1', keys(['a', '2']));
+    nowMs += 2_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 4);
+  });
+
+  test('begins when a reading shows that etcd lost a key, and is 0 where nothing is known to be desired', () => {
+    let nowMs = 0;
+    const ledger = new Ledger(() => nowMs);
+    ledger.load(reading({ c1: { a: '1' }, c2: { b: '1' } }));
+    ledger.desire('c1', keys(['a', '1']));
+    nowMs += 2_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 0);
+    ledger.load(reading({ c2: { b: '1' } }));
+    nowMs += 3_000;
+    assert.equal(ledger.oldestUnsettledSeconds(), 3);
+  });
+});
+
 describe('Ledger.differs', () => {
   test('sees no difference where etcd holds what is observed', () => {
     const ledger = publishing(['a', '1'], ['b', '2']);
@@ -272,8 +316,16 @@ describe('Ledger.differs', () => {
 
   test('sees a value that is another, where values were read', () => {
     const ledger = publishing(['a', '1']);
-    assert.equal(ledger.differs(new Map([['c1', new Map([['a', '1']])]]), ledger.version), false);
-    assert.equal(ledger.differs(new Map([['c1', new Map([['a', '2']])]]), ledger.version), true);
+    assert.equal(ledger.differs(reading({ c1: { a: '1' } }), ledger.version), false);
+    assert.equal(ledger.differs(reading({ c1: { a: '2' } }), ledger.version), true);
+  });
+
+  test('sees a key that has gone to another lease, and only once', () => {
+    const ledger = publishing(['a', '1']);
+    const found = reading({ c1: { a: undefined } });
+    assert.equal(ledger.differs(found, ledger.version), true);
+    ledger.load(found);
+    assert.equal(ledger.differs(found, ledger.version), false);
   });
 
   test('does not compare a container whose changes are under way: etcd may have them and we not know yet', () => {

@@ -121,27 +121,26 @@ describe('KeyedMailbox', () => {
     assert.equal(keysOf(mailbox.take(1)), 'a');
   });
 
-  test('takes back a waiting turn that is recalled', () => {
+  test('takes back a waiting message that is withdrawn', () => {
     const mailbox = keyed();
     mailbox.put(ask('a'));
     mailbox.put(ask('b'));
-    mailbox.recall('a', 5, always);
+    mailbox.withdraw('a', always);
     assert.equal(mailbox.size, 1);
     assert.equal(keysOf(mailbox.take(everything)), 'b');
   });
 
-  test('takes back no turn that is newer than the recall', () => {
+  test('takes back no message that is still wanted', () => {
     const mailbox = keyed();
     mailbox.put(ask('a', 7));
-    mailbox.recall('a', 5, ({ at }) => at <= 5);
+    mailbox.withdraw('a', ({ at }) => at <= 5);
     assert.deepEqual(mailbox.take(1), [ask('a', 7)]);
-    assert.equal(mailbox.recalledAt('a'), undefined);
   });
 
-  test('gives a recalled key one turn when it is put again', () => {
+  test('gives a withdrawn key one turn when it is put again', () => {
     const mailbox = keyed();
     mailbox.put(ask('a', 1));
-    mailbox.recall('a', 5, always);
+    mailbox.withdraw('a', always);
     mailbox.put(ask('a', 6));
     assert.equal(mailbox.size, 1);
     assert.deepEqual(mailbox.take(everything), [ask('a', 6)]);
@@ -149,79 +148,21 @@ describe('KeyedMailbox', () => {
     assert.deepEqual(mailbox.take(everything), []);
   });
 
-  test('marks the flight under way as overtaken by a recall, until it is done', () => {
-    const mailbox = keyed();
-    mailbox.put(ask('a', 1));
-    mailbox.take(1);
-    assert.equal(mailbox.recalledAt('a'), undefined);
-    mailbox.recall('a', 5, ({ at }) => at <= 5);
-    assert.equal(mailbox.recalledAt('a'), 5);
-    assert.equal(mailbox.inFlight, 1, 'and it is still in flight');
-    mailbox.done(ask('a', 1));
-    assert.equal(mailbox.recalledAt('a'), undefined);
-  });
-
-  test('keeps the latest of several recalls, in whatever order they come', () => {
-    const mailbox = keyed();
-    mailbox.put(ask('a', 1));
-    mailbox.take(1);
-    for (const at of [5, 9, 3]) mailbox.recall('a', at, () => true);
-    assert.equal(mailbox.recalledAt('a'), 9);
-  });
-
-  test('does not mark a flight that is newer than the recall', () => {
-    const mailbox = keyed();
-    mailbox.put(ask('a', 7));
-    mailbox.take(1);
-    mailbox.recall('a', 5, ({ at }) => at <= 5);
-    assert.equal(mailbox.recalledAt('a'), undefined);
-  });
-
-  test('does not mark the flight that follows an overtaken one', () => {
-    const mailbox = keyed();
-    mailbox.put(ask('a', 1));
-    mailbox.take(1);
-    mailbox.put(ask('a', 6));
-    mailbox.recall('a', 5, ({ at }) => at <= 5);
-    mailbox.done(ask('a', 1));
-    assert.deepEqual(mailbox.take(1), [ask('a', 6)]);
-    assert.equal(mailbox.recalledAt('a'), undefined);
-  });
-
-  test('gives no further turn to a key whose second turn was recalled in flight', () => {
+  test('gives no further turn to a key whose second message was withdrawn in flight', () => {
     const mailbox = keyed();
     mailbox.put(ask('a', 1));
     mailbox.take(1);
     mailbox.put(ask('a', 2));
-    mailbox.recall('a', 5, always);
+    mailbox.withdraw('a', always);
     mailbox.done(ask('a', 1));
     assert.deepEqual([mailbox.size, mailbox.take(everything).length], [0, 0]);
   });
 
-  test('takes no notice of the recall of a key it does not know', () => {
+  test('takes no notice of the withdrawal of a key it does not know', () => {
     const mailbox = keyed();
-    mailbox.recall('a', 5, always);
-    assert.equal(mailbox.recalledAt('a'), undefined);
+    mailbox.withdraw('a', always);
     mailbox.put(ask('a', 1));
     assert.equal(keysOf(mailbox.take(1)), 'a');
-  });
-
-  test('holds a key that waits or is in flight, and no other', () => {
-    const mailbox = keyed();
-    assert.equal(mailbox.holds('a'), false);
-    mailbox.put(ask('a'));
-    assert.equal(mailbox.holds('a'), true);
-    mailbox.take(1);
-    assert.equal(mailbox.holds('a'), true);
-    mailbox.done(ask('a'));
-    assert.equal(mailbox.holds('a'), false);
-  });
-
-  test('does not hold a key whose only turn was recalled', () => {
-    const mailbox = keyed();
-    mailbox.put(ask('a'));
-    mailbox.recall('a', 5, always);
-    assert.equal(mailbox.holds('a'), false);
   });
 
   test('takes __proto__ for a key like any other', () => {

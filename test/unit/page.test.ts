@@ -127,7 +127,7 @@ test('what is not published stands below its reason, the most frequent first, on
       ['The port is not published', 'mend not-published', ['c1 b:1', 'c2 b:2']],
       ['constructor', 'mend constructor', ['c2 c:1']],
       ['Only the host itself can reach it', 'mend loopback', ['c1 a:1']],
-      ['The container could not be inspected', 'ask', ['c3 ']],
+      ['The container cannot be inspected', 'ask', ['c3 ']],
     ],
   );
 });

@@ -1,4 +1,4 @@
-/** README.md: its table of options is the one of the program, and the program takes its command lines. */
+/** The documents for users: the table of options is that of the program, and the program accepts their command lines. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -7,7 +7,16 @@ import { type OptionRow, optionTable } from '../../src/config/options.ts';
 import { refusals } from '../../src/container/refusals.ts';
 import { exitCodes, exitNegative } from '../../src/exit-codes.ts';
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const documents = [
+  'README.md',
+  'deploy/README.md',
+  'src/config/README.md',
+  'src/client/README.md',
+  'src/layout/README.md',
+].concat('.github/MIGRATING.md');
+const read = (file: string): string => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
+const options = 'src/config/README.md';
+const operating = 'deploy/README.md';
 
 /** What holds where nothing is set ends the description, in brackets, if it is no plain value. */
 function line({ path, default: value, description, allowed }: OptionRow): string {
@@ -16,30 +25,32 @@ function line({ path, default: value, description, allowed }: OptionRow): string
   return `| \`${path}\` | ${fallback} | ${text}; ${allowed} |`;
 }
 
-test('README.md has the options as they are', () => {
+test(`${options} has the options as they are`, () => {
   const table = ['| option | default | what it is; what is allowed |', '|---|---|---|', ...optionTable.map(line)].join(
     '\n',
   );
-  const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(readme) ?? [];
-  assert.equal(found, table, `README.md must have this between its two markers:\n\n${table}\n`);
+  const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(read(options)) ?? [];
+  assert.equal(found, table, `${options} must have this between its two markers:\n\n${table}\n`);
 });
 
-test('README.md has the reasons of a refusal as they are', () => {
+test(`${operating} has the reasons of a refusal as they are`, () => {
   const rows = Object.entries(refusals).map(([code, { title, remedy }]) => `| \`${code}\` | ${title} | ${remedy} |`);
   const table = ['| reason | what it means | what to do |', '|---|---|---|', ...rows].join('\n');
-  const [, found] = /<!-- refusals:begin -->\n(.*)\n<!-- refusals:end -->/s.exec(readme) ?? [];
-  assert.equal(found, table, `README.md must have this between its two markers:\n\n${table}\n`);
+  const [, found] = /<!-- refusals:begin -->\n(.*)\n<!-- refusals:end -->/s.exec(read(operating)) ?? [];
+  assert.equal(found, table, `${operating} must have this between its two markers:\n\n${table}\n`);
 });
 
-test('README.md has every exit code', () => {
+test(`${operating} has every exit code`, () => {
   const codes = new Set<number>([0, exitNegative, ...Object.values(exitCodes)]);
-  const rows = new Set([...readme.matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code)));
+  const rows = new Set([...read(operating).matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code)));
   for (const code of codes) assert.ok(rows.has(code), `${code} is missing`);
 });
 
 /** The arguments of each `discover` in a block of code, without what the shell keeps to itself. */
-function commandLines(): string[][] {
-  const code = readme.split('\n').flatMap((line) => /^ {4}(?:\$ )?(\S.*)$/.exec(line)?.[1] ?? []);
+function commandLines(document: string): string[][] {
+  const code = read(document)
+    .split('\n')
+    .flatMap((line) => /^ {4}(?:\$ )?(\S.*)$/.exec(line)?.[1] ?? []);
   const stages = code.flatMap((line) => line.replace(/\s#.*$/, '').split(/\s\|\s/));
   return stages.flatMap((stage) => {
     const [, args] = /^(?:[A-Z_]+=\S+ )*discover(?:\s+([^<>]*))?(?:[<>].*)?$/.exec(stage.trim()) ?? [];
@@ -47,8 +58,8 @@ function commandLines(): string[][] {
   });
 }
 
-test('every command line of discover in README.md is one that the program takes', async () => {
-  const lines = commandLines();
-  assert.ok(lines.length >= 5, `Only ${lines.length} found`);
+test('every command line of discover in the documents is one that the program takes', async () => {
+  const lines = documents.flatMap(commandLines);
+  assert.ok(lines.length >= 10, `Only ${lines.length} found`);
   for (const argv of lines) await assert.doesNotReject(parseArguments(argv), `discover ${argv.join(' ')}`);
 });

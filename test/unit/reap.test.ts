@@ -8,7 +8,7 @@ import { parseArguments } from '../../src/commands/arguments.ts';
 import { resolveEtcd } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
 import { codeOf, problemText } from '../../src/errors.ts';
-import type { Fleet, KeyRevision } from '../../src/etcd/registry.ts';
+import { type Fleet, type KeyRevision, leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
 import { hostOf } from '../../src/layout/keys.ts';
 import { type HostKeys, readFleet, removeHost } from '../../src/reap/fleet.ts';
 import { parseHosts } from '../../src/reap/living.ts';
@@ -16,7 +16,11 @@ import { type Plan, planReap, type Wish } from '../../src/reap/plan.ts';
 import { asJson, asText } from '../../src/reap/report.ts';
 import { readSettings, settingNames } from '../../src/reap/settings.ts';
 
-const keyRevision = (key: string, lease = '0', revision = '1'): KeyRevision => ({ key, lease, revision });
+const keyRevision = (key: string, lease = '0', revision = '1'): KeyRevision => ({
+  key,
+  lease: leaseIdOf(lease),
+  revision: revisionOf(revision),
+});
 
 describe('the host of a key', () => {
   const cases: [key: string, host: string | undefined][] = [
@@ -56,12 +60,26 @@ describe('by leases', () => {
     assert.deepEqual(goes(planOf([...nine, left('i-1')])), ['i-1: no lease']));
 
   const living: [what: string, found: HostKeys][] = [
-    ['whose owner key hangs on one', { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a')] }],
+    [
+      'whose owner key hangs on one',
+      { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a', '7')] },
+    ],
     ['one of whose keys does', { keys: [keyRevision('/p/host/i-1/a'), keyRevision('/p/host/i-1/b', '7')] }],
   ];
   for (const [what, found] of living) {
     test(`a host stays ${what}`, () => assert.deepEqual(goes(planOf([...nine, ['i-1', found]])), []));
   }
+
+  test('of a host that lives the keys go that are on no lease, and count for nothing', () => {
+    const stray = keyRevision('/p/service/web/default/i-1/bbbbbbbbbbbb');
+    const found = { owner: keyRevision('/p/owner/i-1', '7'), keys: [keyRevision('/p/host/i-1/a', '7'), stray] };
+    for (const given of [{}, { living: new Set(['i-1']) }]) {
+      const plan = planOf([['i-1', found]], { ...given, maxPercent: 0 });
+      assert.equal(plan.refusal, undefined);
+      assert.deepEqual(goes(plan), ['i-1: key without lease']);
+      assert.deepEqual(plan.reaped[0]?.found.keys, [stray]);
+    }
+  });
 
   test('an owner key that hangs on none speaks for nobody', () => {
     const found = { owner: keyRevision('/p/owner/i-1'), keys: [keyRevision('/p/host/i-1/a')] };
@@ -107,10 +125,10 @@ describe('how much may go', () => {
   const cases: [hosts: [string, HostKeys][], maxPercent: number, refusal: RegExp | undefined][] = [
     [[...nine, ...gone(2)], 20, undefined],
     [[...nine, ...gone(3)], 20, undefined],
-    [[...nine, ...gone(4)], 20, /^4 of 13 hosts would go, the limit of --max-percent 20 is 3:/],
+    [[...nine, ...gone(4)], 20, /^4 of 13 hosts would go and --max-percent 20 allows 3:/],
     [[...nine, ...gone(4)], 31, undefined],
     [[...nine.slice(0, 1), ...gone(1)], 20, undefined],
-    [[...nine, ...gone(1)], 0, /^1 of 10 hosts .* is 0:/],
+    [[...nine, ...gone(1)], 0, /^1 of 10 hosts .* allows 0:/],
     [[...nine.slice(0, 1), ...gone(9)], 100, undefined],
     [nine, 0, undefined],
   ];
@@ -223,7 +241,7 @@ describe('a list of hosts', () => {
     ['["i-1", 2]', /host id must be .*, got 2/],
     ['[""]', /host id must be .*, got ""/],
     ['[{"host": "i-1"}]', /host id must be/],
-    ['["i-1"', /begins like a JSON array and is none/],
+    ['["i-1"', /begins like a JSON array but is not valid JSON/],
     [`${'x'.repeat(256)}`, /1 to 255 bytes/],
   ];
   for (const [text, said] of wrong) {

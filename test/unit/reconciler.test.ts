@@ -2,14 +2,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
+import { type Held, ours } from '../../src/layout/held.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
-import type { Observation } from '../../src/lifecycle/observation.ts';
-import type { Log } from '../../src/log.ts';
-import { createMetrics, total } from '../../src/metrics.ts';
+import type { ReconcilerMessage } from '../../src/lifecycle/observation.ts';
+import { Sequence } from '../../src/lifecycle/sequence.ts';
+import type { State } from '../../src/lifecycle/state.ts';
+import { total } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import { Reconciler } from '../../src/reconcile/reconciler.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { BaseStage } from '../helpers/stage.ts';
 import { idOf } from '../sim/docker.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -24,43 +26,52 @@ const offeringNothing: Inspection = { kind: 'running', startedAt: 5, services: [
 const failed: Inspection = { kind: 'failed', detail: 'timeout' };
 const down: Inspection = { kind: 'down' };
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly ledger = new Ledger();
-  readonly metrics = createMetrics();
   readonly conditions = new Conditions();
-  readonly lines: { readonly fields: object; readonly message: string }[] = [];
   readonly looks: ContainerId[] = [];
   readonly told: string[] = [];
   readonly abort = new AbortController();
   resyncs = 0;
+  silences = 0;
   lists = 0;
   readonly reconciler: Reconciler;
-  #nextSequence = 0;
+  readonly sequence = new Sequence();
+  readonly states = new Map<string, State>();
 
   constructor() {
-    const { clock, ledger, metrics, conditions, looks, told } = this;
-    const write = (fields: object, message: string) => void this.lines.push({ fields, message });
-    const log: Log = { error: write, warn: write, info() {}, debug() {}, child: () => log };
+    super();
+    const { clock, ledger, log, metrics, conditions, looks, told } = this;
     this.reconciler = new Reconciler(
       {
         ...{ clock, log, metrics, ledger, conditions, layout },
-        nextSequence: () => this.nextSequence(),
+        ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
-        resync: () => void this.resyncs++,
+        resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
         onListed: () => void this.lists++,
+      },
+      {
+        name: 'reconciler',
+        tell: (message) => this.tell(message),
+        done() {},
+        crash: assert.fail,
       },
       this.abort.signal,
     );
   }
 
-  nextSequence(): number {
-    return ++this.#nextSequence;
+  /** What errors and warnings said. */
+  get lines(): object[] {
+    return this.log.loud.map(({ fields, message }) => ({ fields, message }));
   }
 
-  tell(...observations: Observation[]): void {
-    this.reconciler.receive(observations);
+  nextSequence(): number {
+    return this.sequence.next();
+  }
+
+  tell(...messages: ReconcilerMessage[]): void {
+    this.reconciler.receive(messages);
   }
 
   looked(id: ContainerId, inspection: Inspection, began = this.nextSequence()): void {
@@ -68,7 +79,7 @@ class Stage {
   }
 
   died(id: ContainerId, at: number): void {
-    this.tell({ kind: 'died', id, at });
+    this.tell({ kind: 'died', id, at, heard: this.nextSequence() });
   }
 
   listed(
@@ -79,7 +90,7 @@ class Stage {
       const [id, fingerprint] = typeof item === 'string' ? [item, 'running'] : item;
       return { id, fingerprint };
     });
-    this.tell({ kind: 'listed', began, containers, full });
+    this.tell({ kind: 'list', began, containers, full });
   }
 
   /** The writer has its way. */
@@ -93,9 +104,9 @@ class Stage {
 
   /** What a predecessor has left in etcd. */
   found(...ids: ContainerId[]): void {
-    const keysOfEach = ids.map((id): [string, Map<string, string | undefined>] => {
+    const keysOfEach = ids.map((id): [string, Map<string, Held>] => {
       const shortId = id.slice(0, 12);
-      return [shortId, new Map([[layout.serviceKey('web', shortId), 'tcp://10.0.0.1:999']])];
+      return [shortId, new Map([[layout.serviceKey('web', shortId), ours('tcp://10.0.0.1:999')]])];
     });
     this.ledger.load(new Map(keysOfEach));
     this.tell({ kind: 'read', uncertain: [] });
@@ -198,7 +209,7 @@ describe('Reconciler takes a look and', () => {
     const stage = new Stage();
     stage.looked(c1, running(100, 1, refusals));
     assert.equal(stage.lines.length, 11);
-    assert.deepEqual(stage.lines.at(-1)?.fields, { container: '000000000001', refusals: 90 });
+    assert.deepEqual(stage.log.loud.at(-1)?.fields, { container: '000000000001', refusals: 90 });
   });
 });
 
@@ -310,16 +321,16 @@ describe('Reconciler hears of a death and', () => {
 describe('Reconciler hears of a move and', () => {
   test('asks for a look at a container that it knows', () => {
     const stage = Stage.publishing();
-    stage.tell({ kind: 'moved', id: c1 });
+    stage.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(stage.looks, [c1]);
     assert.deepEqual(stage.told, []);
   });
 
   test('asks for no look at one that is not there yet or any more', () => {
     const stage = Stage.publishing();
-    stage.tell({ kind: 'moved', id: c2 });
+    stage.tell({ kind: 'moved', id: c2, heard: stage.nextSequence() });
     stage.died(c1, 150);
-    stage.tell({ kind: 'moved', id: c1 });
+    stage.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(stage.looks, []);
   });
 });
@@ -639,7 +650,7 @@ describe('Reconciler meets two containers with the same 12 digits and', () => {
     assert.equal(stage.desired(c1), '1000');
     assert.deepEqual(stage.told, []);
     assert.deepEqual(
-      stage.lines.map(({ fields }) => fields),
+      stage.log.loud.map(({ fields }) => fields),
       [{ container: twin, holder: c1 }],
     );
   });
@@ -673,6 +684,60 @@ describe('Reconciler meets two containers with the same 12 digits and', () => {
   });
 });
 
+describe('Reconciler misses events and', () => {
+  /** With a container that runs, and a stream that has been refreshed once. */
+  const watching = () => {
+    const stage = Stage.publishing();
+    stage.listed([c1]);
+    return stage;
+  };
+
+  test('says so two seconds after a list showed a start that no event tells of', async () => {
+    const stage = watching();
+    stage.listed([c1, c2]);
+    stage.looked(c2, running(100));
+    await stage.clock.advance(1_999);
+    assert.equal(stage.silences, 0);
+    await stage.clock.advance(1);
+    assert.equal(stage.silences, 1);
+  });
+
+  test('says so after a list showed an end that no event tells of, once for all that are missing', async () => {
+    const stage = watching();
+    stage.listed([c1, c2]);
+    stage.tell({ kind: 'inspected', id: c2, at: 5, began: stage.nextSequence(), inspection: running(100) });
+    stage.listed([]);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 1);
+  });
+
+  test('says nothing where the event comes after the list', async () => {
+    const stage = watching();
+    stage.listed([c2]);
+    stage.tell({ kind: 'inspected', id: c2, at: 5, began: stage.nextSequence(), inspection: running(100) });
+    stage.died(c1, 150);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 0);
+  });
+
+  test('says nothing of what a full list shows: nothing could have told of it', async () => {
+    const stage = watching();
+    stage.listed([c2], { full: true });
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 0);
+  });
+
+  test('says nothing of what fails, dies or is listed as before', async () => {
+    const stage = watching();
+    stage.looked(c1, failed);
+    stage.listed([c1]);
+    stage.died(c1, 150);
+    stage.listed([]);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.silences, 0);
+  });
+});
+
 describe('Reconciler begins and', () => {
   test('asks for a thorough resync, for it has forgotten everything', () => {
     assert.equal(new Stage().resyncs, 1);
@@ -681,7 +746,7 @@ describe('Reconciler begins and', () => {
   test('looks anew at what another process has published differently, and leaves that until it has', () => {
     const stage = Stage.publishing();
     const shortId = stage.published()[0] as string;
-    const other = new Map([...stage.ledger.observed(shortId)].map(([key]) => [key, 'of the other']));
+    const other = new Map([...stage.ledger.observed(shortId)].map(([key]) => [key, ours('of the other')]));
     const before = stage.looks.length;
     const uncertain = stage.ledger.load(new Map([[shortId, other]]), true);
     stage.tell({ kind: 'read', uncertain });
@@ -698,7 +763,7 @@ describe('Reconciler begins and', () => {
     const next = new Stage();
     next.ledger.load(new Map(stage.published().map((shortId) => [shortId, new Map(stage.ledger.observed(shortId))])));
     next.tell({ kind: 'read', uncertain: [] });
-    next.tell({ kind: 'moved', id: c1 });
+    next.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(next.told, []);
   });
 });

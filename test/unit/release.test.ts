@@ -27,7 +27,8 @@ const workflows = readdirSync(path.join(root, '.github', 'workflows')).map((name
 
 /** Whatever tells somebody to run something. */
 const telling = [
-  ...['', '.github', 'bench', 'test', 'test/fault', 'test/fixtures', 'deploy']
+  ...['', '.github', 'bench', 'deploy', 'test', 'test/fault', 'test/fixtures']
+    .concat(['src', 'src/client', 'src/config', 'src/layout'])
     .filter((folder) => existsSync(path.join(root, folder)))
     .flatMap((folder) => readdirSync(path.join(root, folder)).map((name) => path.posix.join(folder, name)))
     .filter((file) => file.endsWith('.md')),
@@ -47,7 +48,7 @@ for (const file of telling) {
       assert.ok(script in manifest.scripts, `npm run ${script}`);
     }
     for (const [, program = ''] of text.matchAll(
-      /\b(?:npx tsx|node(?: --import tsx)?)(?: --test)? ([\w./-]+\.(?:m?js|ts))\b/g,
+      /\b(?:npx tsx|node(?: --import \S+)?)(?: --test)? ([\w./-]+\.(?:m?js|ts))\b/g,
     )) {
       // Built later than this may run, and from a source that is there.
       const source = program.replace(/^dist\/(.*)\.js$/, 'src/$1.ts');

@@ -8,6 +8,7 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/actor/clock.ts';
 import type { ContainerId } from '../../src/container/container.ts';
+import { askList } from '../../src/docker/call.ts';
 import { DockerClient, type DockerEndpoint } from '../../src/docker/docker.ts';
 import { InspectClient } from '../../src/docker/inspect-client.ts';
 import { requestPath } from '../../src/docker/request-path.ts';
@@ -22,6 +23,7 @@ describe('the paths that may be asked for', () => {
       '/events?since=1&filters=%7B%22a%22%3A1%7D',
       '/containers/json',
       '/containers/json?all=1',
+      '/containers/json?filters=%7B%22status%22%3A%5B%22running%22%5D%7D',
     ];
     for (const one of [...paths, `/containers/${id}/json`]) {
       assert.equal(requestPath('', one), one);
@@ -37,6 +39,7 @@ describe('the paths that may be asked for', () => {
         '/images/json',
         '/containers/json?all=2',
         '/containers/json?all=1&size=1',
+        '/containers/json?filters=%7B%7D&size=1',
         `/containers/${id}/export`,
         `/containers/${id}`,
       ],
@@ -103,18 +106,22 @@ describe('the clients of an engine', () => {
       const client = new DockerClient(endpoint, undefined, systemClock);
       const engine = await client.negotiate();
       assert.equal(engine.versionPrefix, '');
-      await client.list(engine);
-      assert.deepEqual(asked.sort(), ['GET /_ping', 'GET /containers/json', 'GET /version']);
+      await askList(endpoint, systemClock, engine.versionPrefix);
+      assert.deepEqual(asked.sort(), [
+        'GET /_ping',
+        `GET /containers/json?filters=${encodeURIComponent('{"status":["running","paused"]}')}`,
+        'GET /version',
+      ]);
     });
   });
 
   test('send nothing for a version or an id that makes another path', async () => {
     await withEngine('1.41', async (endpoint, asked) => {
-      const about = { serverVersion: '', isPodman: false, engineSeconds: 0 };
+      const about = { serverVersion: '', product: 'Docker Engine' as const, engineSeconds: 0 };
       const client = new DockerClient(endpoint, undefined, systemClock);
       const inspects = new InspectClient(endpoint);
       for (const prefix of ['/images', '/v1.41/..', `/v${hostile}`]) {
-        await assert.rejects(async () => client.list({ ...about, versionPrefix: prefix }), /Path must be/);
+        await assert.rejects(askList(endpoint, systemClock, prefix), /Path must be/);
         await assert.rejects(
           async () => client.events({ ...about, versionPrefix: prefix }, 0, () => {}),
           /Path must be/,
@@ -136,16 +143,14 @@ describe('the clients of an engine', () => {
     const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
     const holding = (pattern: RegExp) =>
       files.filter((file) => pattern.test(readFileSync(path.join(src, file), 'utf8')));
-    assert.deepEqual(holding(/\.dial\(/), ['docker/docker.ts']);
-    assert.deepEqual(holding(/\bopenSocket\(/).sort(), [
-      'docker/inspect-client.ts',
-      'net/http2/connection.ts',
-      'net/socket.ts',
-    ]);
-    // The endpoint listens, and `discover health` asks it.
-    const ownEnd = ['commands/health.ts', 'http/server.ts'];
+    assert.deepEqual(holding(/\bnew (?:Dockerode|DockerModem)\(/).sort(), ['docker/docker.ts', 'docker/modem.ts']);
+    assert.deepEqual(holding(/\bopenSocket\(/).sort(), ['net/http1/client.ts', 'net/http2/client.ts', 'net/socket.ts']);
+    assert.deepEqual(holding(/new Http1Client\(/), ['docker/inspect-client.ts']);
+    assert.deepEqual(holding(/new Http2Client\(/), ['etcd/commit-call.ts']);
+    // The endpoint listens, and `discover health` asks it. A UDP socket of host.ts asks the kernel for a route.
+    const ownEnd = ['commands/health.ts', 'host.ts', 'http/server.ts'];
     const network = /^import (?!type |{ isIP }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
-    assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/docker.ts', 'net/socket.ts'].sort());
+    assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/modem.ts', 'net/socket.ts'].sort());
     // The metadata service of EC2, on EC2 only.
     assert.deepEqual(holding(/\bfetch\(/), ['host.ts']);
   });

@@ -3,29 +3,33 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { test } from 'node:test';
+import { WaitingBytes } from '../../src/http/answers.ts';
 import { Broadcast, Stream } from '../../src/http/streams.ts';
 
 class Response extends EventEmitter {
   text = '';
   isDestroyed = false;
+  closed = false;
   writableLength = 0;
+  writableNeedDrain = false;
   writeHead(): void {}
-  write(text: string): void {
+  write(text: string | Buffer): void {
     this.text += text;
     this.writableLength += text.length;
   }
   destroy(): void {
     this.isDestroyed = true;
-    this.emit('close');
+    this.end();
   }
   end(): void {
+    this.closed = true;
     this.emit('close');
   }
 }
 
-function open(): { response: Response; stream: Stream } {
+function open(waiting = new WaitingBytes()): { response: Response; stream: Stream } {
   const response = new Response();
-  return { response, stream: new Stream(response as unknown as ServerResponse) };
+  return { response, stream: new Stream(response as unknown as ServerResponse, waiting) };
 }
 
 test('an event is its name and one line of JSON', () => {
@@ -52,8 +56,8 @@ test('what several follow begins with the first and ends with the last', () => {
   const [one, other] = [open(), open()];
   broadcast.add(one.stream);
   broadcast.add(other.stream);
-  broadcast.send('n', 1);
-  for (const { response } of [one, other]) assert.ok(response.text.endsWith('event: n\ndata: 1\n\n'));
+  broadcast.send('n', { a: 1 });
+  for (const { response } of [one, other]) assert.ok(response.text.endsWith('event: n\ndata: {"a":1}\n\n'));
   one.stream.end();
   assert.deepEqual(said, ['begin']);
   other.stream.end();
@@ -62,4 +66,34 @@ test('what several follow begins with the first and ends with the last', () => {
   broadcast.add(again.stream);
   assert.deepEqual(said, ['begin', 'end', 'begin']);
   again.stream.end();
+});
+
+test('a stream whose reader has left before the first event is over, and nobody follows for it', () => {
+  const response = new Response();
+  response.end();
+  const stream = new Stream(response as unknown as ServerResponse, new WaitingBytes());
+  assert.ok(stream.signal.aborted, 'it goes on');
+  const said: string[] = [];
+  const broadcast = new Broadcast(() => {
+    said.push('begin');
+    return () => void said.push('end');
+  });
+  broadcast.add(stream);
+  assert.deepEqual(said, []);
+});
+
+test('while too much waits in all, a stream with much to read ends, one with little goes on', () => {
+  const waiting = new WaitingBytes();
+  const others = Array.from({ length: 8 }, () => open(waiting));
+  const megabyte = 'x'.repeat(1 << 20);
+  for (const { stream } of others) for (let sent = 0; sent < 12; sent++) stream.send('status', megabyte);
+  assert.ok(waiting.total <= (64 << 20) + (32 << 20), `${waiting.total} bytes wait`);
+  assert.ok(
+    others.some(({ stream }) => stream.signal.aborted),
+    'all of them stayed',
+  );
+  const last = open(waiting);
+  last.stream.send('status', '{}');
+  assert.ok(!last.stream.signal.aborted, 'a reader with nothing to read was disconnected');
+  for (const { response } of [...others, last]) if (!response.closed) response.end();
 });

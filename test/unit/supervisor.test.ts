@@ -5,8 +5,8 @@ import type { Actor, Mailbox, Ref, Self } from '../../src/actor/actor.ts';
 import { FifoMailbox, KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { DiscoverError } from '../../src/errors.ts';
-import type { Log } from '../../src/log.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { BaseStage } from '../helpers/stage.ts';
+import { startActor } from '../helpers/start-actor.ts';
 
 type Receive = (batch: readonly string[], incarnation: number) => ReturnType<Actor<string>['receive']>;
 
@@ -21,31 +21,16 @@ interface Wanted {
   readonly onStart?: (incarnation: number) => void;
 }
 
-class Stage {
-  readonly clock = new VirtualClock();
-  readonly lines: { readonly level: string; readonly fields: object; readonly message: string }[] = [];
+class Stage extends BaseStage {
   readonly fatal: DiscoverError[] = [];
-  readonly supervisor: Supervisor;
-
-  constructor() {
-    const write = (level: string) => (fields: object, message: string) =>
-      void this.lines.push({ level, fields, message });
-    const log: Log = {
-      error: write('error'),
-      warn: write('warn'),
-      info: write('info'),
-      debug: write('debug'),
-      child: () => log,
-    };
-    this.supervisor = new Supervisor(this.clock, log, (error) => this.fatal.push(error));
-  }
+  readonly supervisor = new Supervisor(this.clock, this.log, (error) => this.fatal.push(error));
 
   start(wanted: Wanted): Child {
     return new Child(this.supervisor, wanted);
   }
 
   messages(): string[] {
-    return this.lines.map(({ message }) => message);
+    return this.log.entries.map(({ message }) => message);
   }
 }
 
@@ -60,7 +45,7 @@ class Child {
   constructor(supervisor: Supervisor, wanted: Wanted) {
     const { name = 'child', receive = () => {}, stop, onStart, concurrency = 1, batchMax = 10, inFlightMax } = wanted;
     this.mailbox = wanted.mailbox ?? new FifoMailbox<string>();
-    this.ref = supervisor.start<string>({
+    this.ref = startActor<string>(supervisor, {
       name,
       mailbox: this.mailbox,
       concurrency,
@@ -226,10 +211,10 @@ describe('Supervisor meets a crash and', () => {
     const stage = new Stage();
     stage.start({ name: 'clerk', receive: crashOn('poison') }).tell('poison');
     await stage.clock.settle();
-    const { stack, ...fields } = (stage.lines[0]?.fields ?? {}) as { stack?: unknown };
+    const { stack, ...fields } = (stage.log.entries[0]?.fields ?? {}) as { stack?: unknown };
     assert.match(String(stack), /^Error: crashed on poison\n/);
     assert.deepEqual(fields, { actor: 'clerk', error: 'crashed on poison' });
-    assert.deepEqual([stage.lines[0]?.level, stage.lines[0]?.message], ['error', 'actor crashed']);
+    assert.deepEqual([stage.log.entries[0]?.level, stage.log.entries[0]?.message], ['error', 'actor crashed']);
   });
 
   test('takes a rejection like a throw', async () => {
@@ -523,7 +508,7 @@ describe('Supervisor stops and', () => {
     await stop;
     assert.deepEqual(stopped, ['sink']);
     assert.equal(stuck.signals[0]?.aborted, true);
-    assert.deepEqual(stage.lines, [
+    assert.deepEqual(stage.log.entries, [
       { level: 'warn', fields: { actor: 'stuck', error: 'timeout' }, message: 'actor did not stop in time' },
     ]);
   });

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { loadSync } from '@grpc/proto-loader';
+import { leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
 import { decodeSucceeded, encodeTxn } from '../../src/etcd/txn-message.ts';
 
 /** What etcd3, from etcd's own definition, makes of the messages. */
@@ -32,7 +33,9 @@ test('a commit is read back by etcd’s own definition of it', () => {
   ];
   for (const lease of ['1', '9223372036854775807', '-5']) {
     for (const revision of ['1', '127', '128', '9007199254740993']) {
-      const read = plain(requestDeserialize(encodeTxn('/discover/owner/h', revision, lease, changes)));
+      const read = plain(
+        requestDeserialize(encodeTxn('/discover/owner/h', revisionOf(revision), leaseIdOf(lease), changes)),
+      );
       assert.deepEqual(read, {
         compare: [{ key: '/discover/owner/h', target: 'Mod', mod_revision: revision, target_union: 'mod_revision' }],
         success: changes.map(({ key, value }) =>
@@ -46,7 +49,10 @@ test('a commit is read back by etcd’s own definition of it', () => {
 });
 
 test('a commit without changes is still guarded', () => {
-  const read = plain(requestDeserialize(encodeTxn('/o', '7', '1', []))) as { compare: unknown[]; success?: unknown[] };
+  const read = plain(requestDeserialize(encodeTxn('/o', revisionOf('7'), leaseIdOf('1'), []))) as {
+    compare: unknown[];
+    success?: unknown[];
+  };
   assert.equal(read.compare.length, 1);
   assert.equal(read.success?.length ?? 0, 0);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Service } from '../../src/container/container.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
-import { parseKey, parseValue } from '../../src/layout/template.ts';
+import { labelOf, parseKey, parseValue } from '../../src/layout/template.ts';
 import {
   checkRule,
   customRule,
@@ -29,15 +29,15 @@ function written(rules: readonly Rule[], ...services: Service[]): Record<string,
 describe('A view is written as its readers expect it:', () => {
   test('skydns, with a label for each port and numbers as numbers', () => {
     assert.deepEqual(written(presets.skydns('Discover.local'), tcp, udp), {
-      '/skydns/local/discover/prod/web-a/0123456789ab-80': '{"host":"10.0.0.5","port":49153,"ttl":10}',
-      '/skydns/local/discover/prod/web-a/0123456789ab-53-udp': '{"host":"2001:db8::5","port":49154,"ttl":10}',
+      '/skydns/local/discover/prod/web-a-27379642/0123456789ab-80': '{"host":"10.0.0.5","port":49153,"ttl":10}',
+      '/skydns/local/discover/prod/web-a-27379642/0123456789ab-53-udp': '{"host":"2001:db8::5","port":49154,"ttl":10}',
     });
   });
 
   test('grpc, with what can be dialled', () => {
     const v6: Service = { ...tcp, url: 'tcp://[2001:db8::5]:49153' };
     assert.deepEqual(written(presets.grpc('discover/grpc'), v6, udp), {
-      'discover/grpc/prod/web_A/0123456789ab-80': '{"Op":0,"Addr":"[2001:db8::5]:49153","Metadata":null}',
+      'discover/grpc/prod/web_A:/0123456789ab-80': '{"Op":0,"Addr":"[2001:db8::5]:49153","Metadata":null}',
     });
   });
 
@@ -51,8 +51,8 @@ describe('A view is written as its readers expect it:', () => {
   test('traefik, with a number for each server', () => {
     const { id, second } = { id: BigInt(`0x${shortId}`) * 100n, second: BigInt(`0x${shortId}`) * 100n + 1n };
     assert.deepEqual(written(presets.traefik('traefik'), tcp, udp), {
-      [`traefik/http/services/prod-web-a/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
-      [`traefik/udp/services/prod-web-a/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
+      [`traefik/http/services/prod-web-a-27379642/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
+      [`traefik/udp/services/prod-web-a-27379642/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
     });
   });
 
@@ -67,6 +67,30 @@ describe('A view is written as its readers expect it:', () => {
     assert.deepEqual(written([customRule('/b/{{name}}/{{id}} = {{port}}')], tcp, { ...tcp, privatePort: 81 }), {
       [`/b/web_A/${shortId}`]: '49153',
     });
+  });
+});
+
+describe('A DNS label', () => {
+  test('is the name itself where that is one', () => {
+    for (const name of ['web', 'web-api', '0', 'a'.repeat(63)]) assert.equal(labelOf(name), name);
+  });
+
+  test('is another one for each name', () => {
+    const names = [
+      'web-api',
+      'web.api',
+      'web_api',
+      'Web_API',
+      'WEB-API',
+      'web--api.',
+      '-web-api',
+      'a'.repeat(64),
+      '_',
+      '-',
+    ];
+    const labels = names.map(labelOf);
+    assert.equal(new Set(labels).size, names.length, labels.join());
+    for (const label of labels) assert.match(label, /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/);
   });
 });
 

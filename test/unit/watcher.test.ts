@@ -7,42 +7,39 @@ import { Supervisor } from '../../src/actor/supervisor.ts';
 import type { EngineInfo } from '../../src/docker/docker.ts';
 import { type Resync, Watcher } from '../../src/docker/watcher.ts';
 import { DiscoverError } from '../../src/errors.ts';
-import type { InspectionRequest, Observation } from '../../src/lifecycle/observation.ts';
-import type { Log } from '../../src/log.ts';
-import { createMetrics, total } from '../../src/metrics.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import type { InspectionRequest, ReconcilerMessage } from '../../src/lifecycle/observation.ts';
+import { Sequence } from '../../src/lifecycle/sequence.ts';
+import { total } from '../../src/metrics.ts';
+import { BaseStage } from '../helpers/stage.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { type EngineCall, type EngineFault, FakeEngine, idOf } from '../sim/docker.ts';
 
 const [c1, c2] = [idOf(1), idOf(2)];
 const hourMs = 3_600_000;
 
-class Stage {
-  readonly clock: VirtualClock;
+class Stage extends BaseStage {
   readonly engine: FakeEngine;
-  readonly metrics = createMetrics();
-  readonly warnings: string[] = [];
-  readonly infos: string[] = [];
   readonly looks: InspectionRequest[] = [];
-  readonly observations: Observation[] = [];
+  readonly observations: ReconcilerMessage[] = [];
   readonly fatal: DiscoverError[] = [];
   readonly engines: EngineInfo[] = [];
   readonly mailbox = new KeyedMailbox<InspectionRequest>((inspect) => inspect.id);
-  readonly log: Log;
   readonly supervisor: Supervisor;
-  nextSequence = 0;
+  readonly sequence = new Sequence();
 
   constructor(seed = 1) {
-    this.clock = new VirtualClock(seed);
+    super(seed);
     this.engine = new FakeEngine(this.clock);
-    const warn = (_fields: object, message: string) => void this.warnings.push(message);
-    const info = (_fields: object, message: string) => void this.infos.push(message);
-    this.log = { error: warn, warn, info, debug() {}, child: () => this.log };
     this.supervisor = new Supervisor(this.clock, this.log, assert.fail);
+  }
+
+  get infos(): string[] {
+    return this.log.entries.filter(({ level }) => level === 'info').map(({ message }) => message);
   }
 
   start(): Ref<Resync> {
     const { clock, engine, log, metrics, looks, observations, mailbox, fatal, engines } = this;
-    return this.supervisor.start<Resync>({
+    return startActor<Resync>(this.supervisor, {
       name: 'watcher',
       mailbox: new FifoMailbox<Resync>(),
       concurrency: 1,
@@ -53,9 +50,9 @@ class Stage {
           {
             ...{ clock, log, metrics, docker: engine.docker },
             resyncSeconds: 60,
-            nextSequence: () => ++this.nextSequence,
-            parseList: (body) => engine.pool.list(body),
-            inspectorMailbox: mailbox,
+            sequence: this.sequence,
+            list: (versionPrefix) => engine.pool.list(versionPrefix),
+            withdraw: (id, at) => mailbox.withdraw(id, (request) => request.at <= at),
             inspector: { name: 'inspector', tell: (inspect) => void looks.push(inspect) },
             reconciler: { name: 'reconciler', tell: (observation) => void observations.push(observation) },
             onConnect: (found) => void engines.push(found),
@@ -89,13 +86,13 @@ class Stage {
 
   lists(): { ids: string[]; full: boolean }[] {
     return this.observations
-      .filter((observation) => observation.kind === 'listed')
+      .filter((observation) => observation.kind === 'list')
       .map(({ containers, full }) => ({ ids: containers.map(({ id }) => id), full }));
   }
 
   kinds(): string[] {
     return this.observations.map((observation) =>
-      observation.kind === 'read' || observation.kind === 'listed'
+      observation.kind === 'read' || observation.kind === 'list' || observation.kind === 'woke'
         ? observation.kind
         : `${observation.kind} ${observation.id}`,
     );
@@ -130,10 +127,10 @@ describe('Watcher connects and', () => {
     stage.faultOn('list', { kind: 'slow', readMs: 100, replyMs: 100 });
     stage.start();
     await stage.clock.advance(50);
-    const { nextSequence } = stage;
+    const now = stage.sequence.next();
     await stage.clock.advance(150);
     const [listed] = stage.observations;
-    assert.ok(listed?.kind === 'listed' && listed.began <= nextSequence && listed.began > 0);
+    assert.ok(listed?.kind === 'list' && listed.began < now && listed.began > 0);
   });
 
   test('tells of an event that comes before the list is there', async () => {
@@ -224,30 +221,6 @@ describe('Watcher hears an event and', () => {
     assert.equal(stage.mailbox.size, 1);
   });
 
-  test('marks the look under way at what has died', async () => {
-    const stage = await Stage.watching();
-    stage.engine.run(c1);
-    const [inspect] = stage.looks;
-    assert.ok(inspect);
-    stage.mailbox.put(inspect);
-    stage.mailbox.take(1);
-    stage.engine.die(c1);
-    assert.ok((stage.mailbox.recalledAt(c1) ?? 0) > inspect.at);
-  });
-
-  test('asks for another look at what moves while it waits for one or is looked at', async () => {
-    const stage = await Stage.watching();
-    stage.engine.run(c1);
-    stage.engine.run(c2);
-    for (const inspect of stage.looks) stage.mailbox.put(inspect);
-    stage.mailbox.take(1);
-    stage.forget();
-    stage.engine.move(c1);
-    stage.engine.move(c2);
-    assert.deepEqual(new Set(stage.looks.map(({ id }) => id)), new Set([c1, c2]));
-    assert.deepEqual(stage.observations, []);
-  });
-
   test('takes back no look that a later start asked for', async () => {
     const stage = await Stage.watching();
     stage.engine.route = (action) => (action === 'die' ? [50] : [0]);
@@ -263,7 +236,7 @@ describe('Watcher hears an event and', () => {
     stage.mailbox.put({ id: c1, at: 5 });
     stage.engine.send(JSON.stringify({ Type: 'container', Action: 'die', Actor: { ID: c1 } }));
     assert.equal(stage.mailbox.size, 0);
-    assert.deepEqual(stage.observations, [{ kind: 'died', id: c1, at: 0 }]);
+    assert.deepEqual(stage.kinds(), [`died ${c1}`]);
   });
 
   test('takes no notice of events that do not concern it', async () => {
@@ -354,7 +327,7 @@ describe('Watcher loses the engine and', () => {
     stage.engine.die(c1);
     await stage.clock.advance(2_000);
     assert.deepEqual(stage.lists().at(-1), { ids: [], full: false });
-    assert.equal(stage.metrics.dockerConnected, false);
+    assert.equal(stage.metrics.docker.isUp, false);
   });
 
   test('says which engine it has found when that is news, not for each try', async () => {
@@ -381,7 +354,7 @@ describe('Watcher loses the engine and', () => {
     stage.start();
     await stage.clock.settle();
     assert.deepEqual(
-      stage.observations.filter(({ kind }) => kind === 'listed'),
+      stage.observations.filter(({ kind }) => kind === 'list'),
       [],
     );
     await stage.clock.advance(2_000);
@@ -491,6 +464,19 @@ describe('Watcher goes on and', () => {
     assert.equal(stage.looks.length, 1, 'the streams before are closed');
   });
 
+  test('gives up a stream that is found to be silent, and inspects everything again', async () => {
+    const stage = new Stage();
+    const watcher = stage.start();
+    await stage.clock.settle();
+    stage.engine.run(c1, 'web');
+    stage.forget();
+    watcher.tell('silent');
+    await stage.clock.advance(1_000);
+    assert.equal(stage.metrics.streamEnds.silent, 1);
+    assert.deepEqual(stage.lists(), [{ ids: [c1], full: true }]);
+    assert.deepEqual(stage.warnings, ['event stream is silent; opening a new one']);
+  });
+
   test('opens a new stream after the event loop stood still', async () => {
     const stage = await Stage.watching();
     await stage.clock.advance(10_000);
@@ -498,7 +484,7 @@ describe('Watcher goes on and', () => {
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 2);
     assert.deepEqual(stage.lists(), [{ ids: [], full: true }]);
-    assert.deepEqual(stage.warnings, ['event loop stood still; events may be lost']);
+    assert.deepEqual(stage.warnings, ['event loop stalled; events may be lost']);
   });
 
   test('takes no notice of an event loop that was merely busy', async () => {

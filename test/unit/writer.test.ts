@@ -3,15 +3,22 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { KeyedMailbox } from '../../src/actor/mailbox.ts';
 import { Supervisor } from '../../src/actor/supervisor.ts';
-import { bytesMax, type CurrentOwnership, type Ownership, operationsMax } from '../../src/etcd/registry.ts';
+import {
+  absent,
+  bytesMax,
+  type CurrentOwnership,
+  noLease,
+  type Ownership,
+  operationsMax,
+} from '../../src/etcd/registry.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
-import { silentLog } from '../../src/log.ts';
-import { createMetrics, total } from '../../src/metrics.ts';
+import { total } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import type { LeaseKeeperMessage } from '../../src/registry/lease-keeper.ts';
 import { type ChangeSet, pack, Writer, writeBatchMax } from '../../src/registry/writer.ts';
-import { VirtualClock } from '../sim/clock.ts';
+import { BaseStage } from '../helpers/stage.ts';
+import { startActor } from '../helpers/start-actor.ts';
 import { MemoryRegistry, type RegistryFault } from '../sim/registry.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -77,26 +84,24 @@ describe('pack', () => {
   });
 });
 
-class Stage {
-  readonly clock = new VirtualClock();
+class Stage extends BaseStage {
   readonly registry = new MemoryRegistry(this.clock);
   readonly ledger = new Ledger();
   readonly current: CurrentOwnership = { ownership: undefined };
   readonly messages: LeaseKeeperMessage[] = [];
   readonly committed: string[] = [];
-  readonly metrics = createMetrics();
   readonly conditions = new Conditions();
-  readonly supervisor = new Supervisor(this.clock, silentLog, assert.fail);
+  readonly supervisor = new Supervisor(this.clock, this.log, assert.fail);
   /** The containers of each call of commit, in their order, refused ones too. */
   readonly tried: string[] = [];
-  readonly writer = this.supervisor.start<string>({
+  readonly writer = startActor<string>(this.supervisor, {
     name: 'writer',
     mailbox: new KeyedMailbox<string>((shortId) => shortId),
     concurrency: 1,
     batchMax: writeBatchMax,
     stopTimeoutMs: 3_000,
     start: (self, signal) => {
-      const { clock, registry, ledger, current, messages, committed, metrics, conditions } = this;
+      const { clock, log, registry, ledger, current, messages, committed, metrics, conditions } = this;
       const keeper = {
         name: 'lease keeper',
         tell: (verifyOwnership: LeaseKeeperMessage) => void messages.push(verifyOwnership),
@@ -112,7 +117,7 @@ class Stage {
         layout,
         keeper,
         onCommitted,
-        log: silentLog,
+        log,
       };
       return new Writer(parts, self, signal);
     },
@@ -136,7 +141,7 @@ class Stage {
     const { registry } = this;
     const lease = await registry.grant(3_600);
     const before = await registry.owner(layout.ownerKey);
-    const ownership = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? '0');
+    const ownership = await registry.claim(layout.ownerKey, 'me', lease, before?.revision ?? absent);
     assert.ok(ownership);
     return ownership;
   }
@@ -421,7 +426,7 @@ describe('Writer is in doubt and', () => {
   test('says so when the lease is gone', async () => {
     const stage = await Stage.held();
     const { ownership } = stage.current;
-    stage.registry.store.leases.delete(ownership?.lease ?? '');
+    stage.registry.store.leases.delete(ownership?.lease ?? noLease);
     stage.desire(1, 'web');
     await stage.clock.settle();
     assert.equal(stage.current.ownership, undefined);
@@ -481,7 +486,7 @@ describe('Writer is in doubt and', () => {
     stage.faultNext({ kind: 'slow', requestMs: 0, replyMs: 100 });
     stage.desire(1, 'web');
     await stage.clock.advance(50);
-    stage.registry.store.revoke(stage.current.ownership?.lease ?? '');
+    stage.registry.store.revoke(stage.current.ownership?.lease ?? noLease);
     stage.current.ownership = await stage.claim();
     stage.ledger.load(new Map());
     for (const shortId of stage.ledger.unsettled()) stage.writer.tell(shortId);

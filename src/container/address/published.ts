@@ -1,31 +1,41 @@
 /**
- * Where the outside reaches an entry: what Docker publishes for its port, as a URL.
+ * Where the outside reaches an entry: what the engine publishes for its port, as a URL, or the one reason why there is none.
  *
- * A wildcard binding is reached at the host's address; a binding to one address at that address;
- * a binding to loopback not at all, and saying so beats publishing what nobody can open.
- * The document is foreign JSON: whatever has not the known shape counts as not published.
+ * A wildcard binding is reached at the host's address, where that is of the same family; a binding to one address at that
+ * address; a binding to an address that only this host knows (loopback, the gateway of a bridge, link-local) not at all. Saying
+ * so beats publishing an address that other machines cannot open, or that is another machine's there.
  *
- * Two bindings of one port to the same wildcard keep Docker's order, as in the original.
+ * The document is foreign JSON: what does not have the known shape counts as not published. The outcome does not depend on the
+ * order in which the engine lists bindings.
  */
 import { isIP } from 'node:net';
-import type { Refusal } from '../container.ts';
+import type { Refusal, RefusalCode } from '../container.ts';
 import { type Entry, parsePort, refusal, textOf } from '../sources/variable.ts';
 
 /** One way in. */
 export interface Binding {
-  /** As it stands in a URL, IPv6 canonical and in brackets; empty where Docker names no address. */
+  /** As in a URL, IPv6 canonical and in brackets; empty where the engine names no address. */
   readonly host: string;
   readonly port: number;
 }
 
-/** `<port>/<protocol>` to its bindings, in Docker's order; only ports that have any. */
+/** `<port>/<protocol>` to its bindings; only ports that have any. */
 export type PublishedPorts = ReadonlyMap<string, readonly Binding[]>;
 
+/** What a document says of the network, and what the host knows of itself. */
 export interface HostNetwork {
   readonly hostIp: string;
   /** `HostConfig.NetworkMode` of the document. */
   readonly networkMode: unknown;
   readonly published: PublishedPorts;
+  /** The ports that the engine was asked to publish, as `80/tcp`. */
+  readonly requested: ReadonlySet<string>;
+  /** Names of the networks it is on. */
+  readonly networks: ReadonlySet<string>;
+  /** Addresses that lead to containers of this host, as in a URL. */
+  readonly hostOnly: ReadonlySet<string>;
+  /** The engine has a network of its own beside the host's: rootless dockerd behind rootlesskit. */
+  readonly isRootless: boolean;
 }
 
 export type Address =
@@ -33,10 +43,34 @@ export type Address =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 const LOOPBACK = /^(?:127\.|\[::1\]$|\[::ffff:7f..:)/;
+const LINK_LOCAL = /^(?:169\.254\.|\[fe[89ab].:|\[::ffff:a9fe:)/;
+/** Below the run-time directory of a user: where dockerd is started by dockerd-rootless.sh. */
+const ROOTLESS_SANDBOX = /^(?:\/var)?\/run\/user\/\d+\/|\/\.docker\/run\//;
 // Enough to show the slip, short enough for a log line.
 const PORTS_NAMED = 5;
 
-/** Reads `NetworkSettings.Ports`. Podman leaves `HostIp` empty, Docker leaves out bindings of exposed ports. */
+/** Reads what a document of the engine says of its network. `hostOnly` is what else is known of this host. */
+export function hostNetworkOf(document: unknown, hostIp: string, hostOnly: readonly string[] = []): HostNetwork {
+  const settings = recordOf(recordOf(document).NetworkSettings);
+  const config = recordOf(recordOf(document).HostConfig);
+  const networks = recordOf(settings.Networks);
+  const gateways = [settings, ...Object.values(networks).map(recordOf)].flatMap(({ Gateway, IPv6Gateway }) => [
+    Gateway,
+    IPv6Gateway,
+  ]);
+  const requested = Object.entries(recordOf(config.PortBindings)).filter(([, asked]) => Array.isArray(asked));
+  return {
+    hostIp,
+    networkMode: config.NetworkMode,
+    published: bindingsOf(settings.Ports),
+    requested: new Set(requested.map(([port]) => port)),
+    networks: new Set(Object.keys(networks)),
+    hostOnly: new Set([...gateways, ...hostOnly].map((one) => (typeof one === 'string' && urlHost(one)) || '')),
+    isRootless: typeof settings.SandboxKey === 'string' && ROOTLESS_SANDBOX.test(settings.SandboxKey),
+  };
+}
+
+/** Reads `NetworkSettings.Ports`. Podman leaves `HostIp` empty, Docker gives an exposed port no bindings. */
 export function bindingsOf(ports: unknown): PublishedPorts {
   const published = new Map<string, readonly Binding[]>();
   if (!isRecord(ports)) return published;
@@ -47,44 +81,63 @@ export function bindingsOf(ports: unknown): PublishedPorts {
   return published;
 }
 
-/** The URL of an entry, or why nobody else could reach it. */
+/** The URL of an entry, or why other machines could not reach it. */
 export function publicUrl(entry: Entry, network: HostNetwork): Address {
   const hostIp = urlHost(network.hostIp) ?? network.hostIp;
-  const url = (host: string, port: number): Address => ({ kind: 'url', url: `${entry.protocol}://${host}:${port}` });
-  if (network.networkMode === 'host') return url(hostIp, entry.privatePort);
-
   const port = `${entry.privatePort}/${entry.protocol}`;
-  const bindings = network.published.get(port) ?? [];
-  const [best] = [...bindings].sort((a, b) => compareBindings(a, b, hostIp));
-  if (best === undefined) return refused('not-published', entry, notPublished(port, network.published));
-  const rank = rankOf(best.host, hostIp);
-  if (rank === RANK.loopback) {
-    return refused('loopback', entry, `${port} is bound to ${best.host} only; publish it on an address of the host`);
+  const url = (host: string, at: number): Address => ({ kind: 'url', url: `${entry.protocol}://${host}:${at}` });
+  const refused = (code: RefusalCode, detail: string): Address => ({
+    kind: 'refused',
+    refusal: refusal(code, textOf(entry), detail),
+  });
+
+  if (network.networkMode === 'host') {
+    if (!network.isRootless) return url(hostIp, entry.privatePort);
+    return refused('rootless-host-network', `${port} is open in the network of a rootless engine, not of the host`);
   }
-  return url(rank < RANK.hostIp ? hostIp : best.host, best.port);
+  const ranked = (network.published.get(port) ?? []).map((binding) => {
+    return { ...binding, rank: rankOf(binding.host, hostIp, network.hostOnly) };
+  });
+  const [best] = ranked.sort(compareBindings);
+  if (best === undefined) return refused(...whyNotPublished(port, network));
+  switch (best.rank) {
+    case RANK.loopback:
+      return refused('loopback', `${port} is bound to ${best.host} only; publish it on an address of the host`);
+    case RANK.hostOnly:
+      return refused('host-only', `${port} is bound to ${best.host} only, which other machines do not reach`);
+    case RANK.otherFamily:
+      return refused('other-family', `${port} is bound to ${best.host} only, and the host's address is ${hostIp}`);
+    default:
+      return url(best.rank < RANK.hostIp ? hostIp : best.host, best.port);
+  }
 }
 
-/** Best first; every rank below `hostIp` is a wildcard, reached at the host's address. */
-const RANK = { ownWildcard: 0, unnamed: 1, otherWildcard: 2, hostIp: 3, otherAddress: 4, loopback: 5 } as const;
+/** Best first. Every rank below `hostIp` is a wildcard, reached at the host's address; from `otherFamily` on none is reached. */
+const RANK = {
+  ...{ ownWildcard: 0, unnamed: 1, hostIp: 2, otherAddress: 3 },
+  ...{ otherFamily: 4, hostOnly: 5, loopback: 6 },
+} as const;
+type Rank = (typeof RANK)[keyof typeof RANK];
 
-function rankOf(host: string, hostIp: string): number {
+function rankOf(host: string, hostIp: string, hostOnly: ReadonlySet<string>): Rank {
   if (LOOPBACK.test(host)) return RANK.loopback;
   if (host === '') return RANK.unnamed;
-  if (host === '0.0.0.0') return hostIp.startsWith('[') ? RANK.otherWildcard : RANK.ownWildcard;
-  if (host === '[::]') return hostIp.startsWith('[') ? RANK.ownWildcard : RANK.otherWildcard;
-  return host === hostIp ? RANK.hostIp : RANK.otherAddress;
+  if (host === '0.0.0.0') return hostIp.startsWith('[') ? RANK.otherFamily : RANK.ownWildcard;
+  // A host that is configured by name may have addresses of both.
+  if (host === '[::]') return isIP(hostIp) === 4 ? RANK.otherFamily : RANK.ownWildcard;
+  // First, because who configures such an address as the host's means it.
+  if (host === hostIp) return RANK.hostIp;
+  return hostOnly.has(host) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
 }
 
-function compareBindings(a: Binding, b: Binding, hostIp: string): number {
-  const rank = rankOf(a.host, hostIp);
-  const byRank = rank - rankOf(b.host, hostIp);
-  if (byRank !== 0 || rank < RANK.hostIp) return byRank;
+function compareBindings(a: Binding & { readonly rank: Rank }, b: Binding & { readonly rank: Rank }): number {
+  if (a.rank !== b.rank) return a.rank - b.rank;
   if (a.host !== b.host) return a.host < b.host ? -1 : 1;
   return a.port - b.port;
 }
 
 function readBinding(value: unknown): Binding | undefined {
-  const { HostIp, HostPort } = isRecord(value) ? value : {};
+  const { HostIp, HostPort } = recordOf(value);
   const address = HostIp ?? '';
   const host = typeof address === 'string' ? urlHost(address) : undefined;
   const port = typeof HostPort === 'string' ? parsePort(HostPort) : undefined;
@@ -92,7 +145,7 @@ function readBinding(value: unknown): Binding | undefined {
 }
 
 function urlHost(address: string): string | undefined {
-  // Docker publishes on both wildcards: the one that needs a parser stands in most documents.
+  // Docker publishes on both wildcards: the one that needs a parser is in most documents.
   if (address === '::') return '[::]';
   if (address === '' || isIP(address) === 4) return address;
   // A zone (fe80::1%eth0) means something on this host only.
@@ -100,18 +153,31 @@ function urlHost(address: string): string | undefined {
   return new URL(`http://[${address}]`).hostname;
 }
 
-function notPublished(port: string, published: PublishedPorts): string {
-  if (published.size === 0) return `${port} is not published, nor is any other port; run the container with -p`;
+function whyNotPublished(port: string, network: HostNetwork): [code: RefusalCode, detail: string] {
+  const { networkMode, networks, published, requested } = network;
+  const mode = typeof networkMode === 'string' ? networkMode : '';
+  if (mode === 'none') return ['no-network', `${port} is not published: the container has no network`];
+  if (mode.startsWith('container:')) {
+    return ['shared-network', `${port} is not published by the container whose network this one uses`];
+  }
+  if (networks.has('ingress')) {
+    return ['swarm-ingress', `${port} is published by the swarm for all of its hosts, not by this one`];
+  }
+  if (requested.has(port))
+    return ['not-bound', `${port} was to be published, and the engine has bound no address to it`];
+  if (published.size === 0) {
+    return ['not-published', `${port} is not published, nor is any other port; run the container with -p`];
+  }
   const named = [...published.keys()].slice(0, PORTS_NAMED).join(', ');
   const more = published.size > PORTS_NAMED ? ` and ${published.size - PORTS_NAMED} more` : '';
-  return `${port} is not published; published are ${named}${more}`;
-}
-
-function refused(code: 'not-published' | 'loopback', entry: Entry, detail: string): Address {
-  return { kind: 'refused', refusal: refusal(code, textOf(entry), detail) };
+  return ['not-published', `${port} is not published; published are ${named}${more}`];
 }
 
 /** A JSON object: neither null nor an array. */
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return isRecord(value) ? value : {};
 }

@@ -1,10 +1,13 @@
 /**
- * Header blocks of HTTP/2 (RFC 7541), without a dynamic table on either side: the peer is told that
- * ours has no room, and we put nothing into its own. Pure.
+ * Header blocks of HTTP/2 (RFC 7541). Pure.
  *
- * Names and values that gRPC gives a meaning are printable ASCII, so of the Huffman code only the
- * symbols up to 19 bits are known; a text that has others ends where the first of them stands.
+ * The decoder has a dynamic table of 4,096 bytes, the size that holds before any setting, and so does
+ * not depend on the peer's obedience. It is part of the connection: each block changes it, also the
+ * block of a stream that nobody waits for. The encoder uses no dynamic table.
  */
+
+import { decodeHuffman } from './huffman.ts';
+import type { Field } from './port.ts';
 
 /** The static table (appendix A), from index 1. Where an entry has a value, it follows a space. */
 const staticTable = [
@@ -19,61 +22,116 @@ const staticTable = [
 ]
   .join('|')
   .split('|')
-  .map((entry): [name: string, value: string] => {
+  .map((entry): Field => {
     const [, name = '', value = ''] = /^(\S+) ?(.*)$/.exec(entry) ?? [];
     return [name, value];
   });
 
-/**
- * The Huffman code (appendix B) is canonical: among symbols of one length, and from one length to the
- * next, codes count up. So the symbols by length say it all.
- */
-const symbolsByLength = new Map([
-  [5, '012aceiost'],
-  [6, ' %-./3456789=A_bdfghlmnpru'],
-  [7, ':BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz'],
-  [8, '&*,;XZ'],
-  [10, '!"()?'],
-  [11, "'+|"],
-  [12, '#>'],
-  [13, '\0$@[]~'],
-  [14, '^}'],
-  [15, '<`{'],
-  [19, '\\\u00c3\u00d0'],
-]);
-const longestCode = 19;
-
+/** What the RFC adds to the length of name and value for each entry. */
+const entryOverheadBytes = 32;
+export const tableBytesMax = 4_096;
+/** Of the fields of one block, by `sizeOf`: an index of one byte can stand for 4 KiB. */
+export const listBytesMax = 64 << 10;
 const huffmanFlag = 0x80;
-/** Far above any index or length in a block of a frame. */
+/** Far above any index or length in a block of allowed size. */
 const numberMax = 1 << 20;
 
-/** A block of literals that are not to be put into a table. */
-export function encodeHeaders(headers: Iterable<readonly [name: string, value: string]>): Buffer {
-  const parts: Buffer[] = [];
-  for (const [name, value] of headers) {
-    // "Never indexed", so that no proxy on the way puts a token into a table either.
-    parts.push(Buffer.from([0x10]), literal(name), literal(value));
-  }
-  return Buffer.concat(parts);
-}
+export class HeaderDecoder {
+  /** The newest first: an index counts from the newest. */
+  readonly #table: Field[] = [];
+  #tableBytes = 0;
+  #tableBytesMax = tableBytesMax;
 
-/** Adds what a block says to `headers`; of a name that is repeated the last value stays. Throws at what is no block. */
-export function decodeHeaders(block: Buffer, headers: Map<string, string>): void {
-  const reader = new BlockReader(block);
-  while (!reader.isAtEnd) {
-    const first = reader.peek();
-    if (first >= 0x80) {
-      const [name, value] = entryOf(reader.integer(7));
-      headers.set(name, value);
-    } else if (first >= 0x20 && first < 0x40) {
-      // The size of a table in which there never is anything.
-      reader.integer(5);
-    } else {
-      const index = reader.integer(first >= 0x40 ? 6 : 4);
-      const name = index === 0 ? reader.text() : entryOf(index)[0];
-      headers.set(name, reader.text());
+  /** The fields of a block, in order. Throws at what is no block; the connection must end then. */
+  decode(block: Buffer): Field[] {
+    const fields: Field[] = [];
+    const reader = new BlockReader(block);
+    let listBytes = 0;
+    while (!reader.isAtEnd) {
+      const first = reader.peek();
+      if (first >= 0x20 && first < 0x40) {
+        if (fields.length > 0) throw new Error('change of the table size is not at the beginning of the block');
+        this.#resize(reader.integer(5));
+        continue;
+      }
+      const field = this.#field(reader, first);
+      listBytes += sizeOf(field);
+      if (listBytes > listBytesMax) throw new Error(`list of headers is above ${listBytesMax} bytes`);
+      fields.push(field);
+    }
+    return fields;
+  }
+
+  /** The dynamic table, for tests: the newest first. */
+  get table(): readonly Field[] {
+    return this.#table;
+  }
+
+  #field(reader: BlockReader, first: number): Field {
+    if (first >= 0x80) return this.#entry(reader.integer(7));
+    if (first < 0x20) return this.#literal(reader, 4);
+    const field = this.#literal(reader, 6);
+    this.#add(field);
+    return field;
+  }
+
+  #entry(index: number): Field {
+    const entry = index <= staticTable.length ? staticTable[index - 1] : this.#table[index - staticTable.length - 1];
+    if (entry === undefined) throw new Error(`header block names entry ${index}, which no table has`);
+    return entry;
+  }
+
+  #literal(reader: BlockReader, indexBits: number): Field {
+    const index = reader.integer(indexBits);
+    const name = index === 0 ? reader.text() : this.#entry(index)[0];
+    return [name, reader.text()];
+  }
+
+  /** An entry larger than the table empties it, which is no error (4.4). */
+  #add(field: Field): void {
+    this.#tableBytes += sizeOf(field);
+    this.#table.unshift(field);
+    this.#evict();
+  }
+
+  #resize(bytes: number): void {
+    if (bytes > tableBytesMax) throw new Error(`table of ${bytes} bytes is above the limit`);
+    this.#tableBytesMax = bytes;
+    this.#evict();
+  }
+
+  #evict(): void {
+    while (this.#tableBytes > this.#tableBytesMax) {
+      const oldest = this.#table.pop();
+      if (oldest !== undefined) this.#tableBytes -= sizeOf(oldest);
     }
   }
+}
+
+/** The size of a field as the RFCs count it, in a table and in a list of headers. */
+export function sizeOf([name, value]: Field): number {
+  return name.length + value.length + entryOverheadBytes;
+}
+
+/** Announces that the peer's table stays empty. It must begin the block after a setting that makes the table smaller. */
+export const emptyTable = Buffer.from([0x20]);
+
+/** A block of indexed fields and of literals that stay out of every table. */
+export function encodeHeaders(fields: Iterable<Field>): Buffer {
+  const parts: Buffer[] = [];
+  for (const [name, value] of fields) {
+    const whole = staticTable.findIndex((entry) => entry[0] === name && entry[1] === value);
+    if (whole >= 0) {
+      parts.push(integer(0x80, 7, whole + 1));
+      continue;
+    }
+    // "Never indexed", so that no proxy on the way puts a token into a table either.
+    const index = staticTable.findIndex((entry) => entry[0] === name) + 1;
+    parts.push(integer(0x10, 4, index));
+    if (index === 0) parts.push(literal(name));
+    parts.push(literal(value));
+  }
+  return Buffer.concat(parts);
 }
 
 class BlockReader {
@@ -104,7 +162,8 @@ class BlockReader {
       const byte = this.peek();
       this.#at++;
       value += (byte & 0x7f) * scale;
-      if (value > numberMax) throw new Error('header block has a number that is too large');
+      // Zeros could go on without end, and the value would not show it.
+      if (value > numberMax || scale > numberMax) throw new Error('header block has a number that is too large');
       if (byte < 0x80) return value;
     }
   }
@@ -120,45 +179,17 @@ class BlockReader {
   }
 }
 
-function decodeHuffman(bytes: Buffer): string {
-  let text = '';
-  let code = 0;
-  let length = 0;
-  /** The smallest code of this length. */
-  let first = 0;
-  for (let bit = 0; bit < bytes.length * 8; bit++) {
-    code = (code << 1) | (((bytes[bit >> 3] as number) >> (7 - (bit & 7))) & 1);
-    length++;
-    first <<= 1;
-    const symbols = symbolsByLength.get(length) ?? '';
-    if (code - first < symbols.length) {
-      text += symbols[code - first];
-      [code, length, first] = [0, 0, 0];
-    } else {
-      first += symbols.length;
-      if (length > longestCode) return text;
-    }
-  }
-  // What is left are the ones that fill the last byte.
-  return text;
-}
-
-function entryOf(index: number): [name: string, value: string] {
-  const entry = staticTable[index - 1];
-  if (entry === undefined) throw new Error(`header block names entry ${index} of a table that has none`);
-  return entry;
-}
-
 function literal(text: string): Buffer {
   const bytes = Buffer.from(text, 'latin1');
-  return Buffer.concat([integer(bytes.length), bytes]);
+  return Buffer.concat([integer(0, 7, bytes.length), bytes]);
 }
 
-/** With a prefix of 7 bits, and the bit for a Huffman code clear. */
-function integer(value: number): Buffer {
-  if (value < 0x7f) return Buffer.from([value]);
-  const bytes = [0x7f];
-  let rest = value - 0x7f;
+/** An integer whose first byte has `pattern` before its last `bits` bits (5.1). */
+function integer(pattern: number, bits: number, value: number): Buffer {
+  const full = 2 ** bits - 1;
+  if (value < full) return Buffer.from([pattern | value]);
+  const bytes = [pattern | full];
+  let rest = value - full;
   for (; rest > 0x7f; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
   return Buffer.from([...bytes, rest]);
 }

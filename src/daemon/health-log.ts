@@ -1,0 +1,43 @@
+/**
+ * Changes of what is known of Docker, etcd and the lease, as lines of the log: the words of `/status` and of the page.
+ *
+ * A part that is not known any more is a warning with its cause, consequence and remedy; one that is known again is a
+ * line. Looked at once a second: what was over before that is no news.
+ */
+
+import { type Health, partNames } from '../health.ts';
+import type { Log } from '../log.ts';
+
+const everyMs = 1_000;
+/** A start has so long before it is worth a warning that something is not known yet. */
+const graceMs = 5_000;
+const parts = ['docker', 'etcd', 'lease'] as const satisfies readonly (keyof Health)[];
+
+/** Logs until the returned function is called. */
+export function logHealth(read: () => Health, log: () => Log): () => void {
+  const last: Record<keyof Health, Health['docker']['state']> = {
+    docker: 'unknown',
+    etcd: 'unknown',
+    lease: 'unknown',
+  };
+  const warned = new Set<keyof Health>();
+  let ageMs = 0;
+  const look = (): void => {
+    ageMs += everyMs;
+    const health = read();
+    for (const part of parts) {
+      const { state, summary, since, cause, consequence, remedy } = health[part];
+      const isNews = state !== last[part] || (state !== 'known' && !warned.has(part));
+      if (!isNews || (ageMs < graceMs && state !== 'known')) continue;
+      last[part] = state;
+      if (state !== 'known') {
+        warned.add(part);
+        log().warn({ part, state, since, cause, consequence, remedy }, `${partNames[part]}: ${summary}`);
+      } else if (warned.delete(part)) {
+        log().info({ part, state, since }, `${partNames[part]}: ${summary}`);
+      }
+    }
+  };
+  const timer = setInterval(look, everyMs).unref();
+  return () => clearInterval(timer);
+}

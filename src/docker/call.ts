@@ -1,0 +1,85 @@
+/**
+ * A call of an engine: what every one of them has, which is a path that is allowed, a time limit that ends it, and an error
+ * that says what to do.
+ *
+ * Here also is the list of running containers, because a pool thread asks for it: the pool thread must not load dockerode.
+ */
+
+import { type Clock, deadline } from '../actor/clock.ts';
+import { DiscoverError, type Failure, messageOf } from '../errors.ts';
+import { handshakeFailure, tlsFailure } from '../net/socket.ts';
+import { createModem, type DockerEndpoint, ModemCall } from './modem.ts';
+import { requestPath } from './request-path.ts';
+
+export interface CallOptions {
+  /** As in a path: `/v1.41`, or empty. */
+  readonly versionPrefix: string;
+  /** Without a query where dockerode makes that. */
+  readonly path: string;
+  readonly timeoutMs: number;
+  readonly bytesMax: number;
+}
+
+/** Carries one call out. The time limit is on all of `work`, and aborts the call. */
+export async function callEngine<Taken>(
+  endpoint: DockerEndpoint,
+  clock: Clock,
+  { versionPrefix, path, timeoutMs, bytesMax }: CallOptions,
+  work: (call: ModemCall) => Promise<Taken>,
+): Promise<Taken> {
+  // Before anything else makes a URL of it: `/v1.41/..` would be gone by then.
+  requestPath(versionPrefix, path);
+  const call = new ModemCall(endpoint, versionPrefix, bytesMax);
+  const settled = work(call).catch((error: unknown) => {
+    const { status, words } = call.refusal ?? {};
+    if (status !== undefined) throw unavailable(`status ${status}${words ? `: ${words}` : ''}`, undefined, status);
+    throw error instanceof DiscoverError ? error : unavailable(messageOf(error), error);
+  });
+  return deadline(clock, timeoutMs, settled, () => {
+    call.abort();
+    return unavailable(`no answer to ${path.replace('?', '')} within ${timeoutMs} ms`);
+  });
+}
+
+export function unavailable(detail: string, cause?: unknown, status?: number): DiscoverError {
+  return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${handshakeFailure(detail, 'docker')}${detail}`, {
+    cause,
+    details: { status, failure: tlsFailure(detail) ?? failures.get(systemCodeOf(cause)) },
+  });
+}
+
+/** What the system says of a connection. */
+const failures: ReadonlyMap<string, Failure> = new Map([
+  ['ENOENT', 'socket-missing'],
+  ['EACCES', 'socket-denied'],
+  ['ECONNREFUSED', 'connection-refused'],
+  ['ECONNRESET', 'connection-closed'],
+  ['ENOTFOUND', 'name-unknown'],
+]);
+
+function systemCodeOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+}
+
+/** A list of 10,000 containers takes longer than a ping. */
+const listTimeoutMs = 15_000;
+const listBytesMax = 256 << 20;
+
+/**
+ * The body of a complete list of the containers that run, or of `all`. A paused one runs: Docker's plain list has it, Podman's
+ * has not, so the list is asked for by status.
+ */
+export function askList(
+  endpoint: DockerEndpoint,
+  clock: Clock,
+  versionPrefix: string,
+  which: 'running' | 'all' = 'running',
+): Promise<Buffer> {
+  const path = '/containers/json';
+  const query = which === 'all' ? { all: 1 } : { filters: { status: ['running', 'paused'] } };
+  const options = { versionPrefix, path, timeoutMs: listTimeoutMs, bytesMax: listBytesMax };
+  return callEngine(endpoint, clock, options, async (call) => {
+    const { body } = await call.dial(createModem(call), path, query);
+    return body;
+  });
+}

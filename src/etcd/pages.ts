@@ -1,0 +1,64 @@
+/**
+ * Reads all keys below a prefix, in pages, all of them at the revision of the first page.
+ *
+ * A cluster may hold more keys than one answer takes or one deadline lets through: each page has a deadline of
+ * its own, and the process does other things between two pages.
+ */
+
+import type { Member } from './member.ts';
+import { pageTimeoutMs } from './member.ts';
+import type { Members } from './members.ts';
+import { type Revision, revisionOf } from './registry.ts';
+
+/** A page of service keys is about a megabyte. */
+const pageKeys = 5_000;
+
+type Pairs = Awaited<ReturnType<Member['etcd']['kv']['range']>>['kvs'];
+
+interface PageOptions {
+  /** The key behind which the page begins; at the prefix unless given. */
+  readonly after?: string | Buffer;
+  readonly keysOnly?: boolean;
+  /** As it was at this revision; the newest unless given. */
+  readonly revision?: Revision | undefined;
+}
+
+export function readPage(member: Member, prefix: string, { after: last = '', keysOnly, revision }: PageOptions = {}) {
+  const begin = Buffer.from(prefix);
+  const key = last.length === 0 ? begin : Buffer.concat([Buffer.from(last), Buffer.of(0)]);
+  const request = {
+    key,
+    range_end: after(begin),
+    limit: pageKeys,
+    keys_only: keysOnly === true,
+    ...(revision !== undefined && { revision }),
+  };
+  return member.call('range', ({ kv }) => kv.range(request, { deadline: Date.now() + pageTimeoutMs }), {
+    timeoutMs: pageTimeoutMs,
+  });
+}
+
+/** Hands on page after page, and resolves with the revision at which all of them were read. */
+export async function readPages(
+  members: Members,
+  prefix: string,
+  take: (pairs: Pairs) => void,
+  { keysOnly = false }: { readonly keysOnly?: boolean } = {},
+): Promise<Revision> {
+  let revision: Revision | undefined;
+  for (let last: Buffer | undefined = Buffer.alloc(0); ; ) {
+    const options: PageOptions = { after: last, keysOnly, revision };
+    const { header, kvs, more } = await members.ask((member) => readPage(member, prefix, options));
+    revision ??= revisionOf(header.revision);
+    take(kvs);
+    last = kvs.at(-1)?.key;
+    if (!more || last === undefined) return revision;
+  }
+}
+
+/** The first key behind all that begin with the prefix. Prefixes here end in a slash, never in 0xff. */
+export function after(prefix: Buffer): Buffer {
+  const end = Buffer.from(prefix);
+  end[end.length - 1] = (end.at(-1) as number) + 1;
+  return end;
+}

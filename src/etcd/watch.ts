@@ -1,0 +1,103 @@
+/**
+ * One watch on one stream: what is asked, what its answers mean, and when it is over. No connection is made here.
+ *
+ * Three silences are told from quiet. A member cut off from its leader is told by etcd's own `hasleader`. A
+ * connection that swallows everything, and an etcd that hangs, are told by a question on the stream itself: a
+ * second watch, of one key, which every server confirms and which is then cancelled. etcd's own question, the
+ * progress request, is not answered by `etcd grpc-proxy`, and etcd before 3.4 does not know it.
+ *
+ * A large revision may come in fragments: its changes are handed on together.
+ */
+
+import type { Change } from '../layout/keys.ts';
+import type { IEvent, IWatchResponse } from './member.ts';
+import { after } from './pages.ts';
+import type { Revision } from './registry.ts';
+
+/** Two ticks without a word, and it asks; five, and it is over. */
+const ticksUntilAsked = 2;
+const ticksUntilDead = 5;
+/** What is kept of a revision that does not end. */
+const fragmentEventsMax = 1_000_000;
+
+export interface WatchListener {
+  /** etcd has said something, if only that it is there. */
+  heard(): void;
+  /** etcd has accepted the watch. */
+  begun(): void;
+  /** All changes of one revision or of several, in order. */
+  changed(changes: readonly Change[]): void;
+}
+
+type Answer = Pick<IWatchResponse, 'watch_id' | 'events'> & Partial<IWatchResponse> & { readonly fragment?: boolean };
+
+export class Watch {
+  /** Rejects when the watch has failed; resolves once it was ended. */
+  readonly over: Promise<void>;
+  readonly #prefix: Buffer;
+  readonly #listener: WatchListener;
+  readonly #send: (request: object) => void;
+  #finish: (error: Error | undefined) => void = () => {};
+  #isOver = false;
+  /** As the server names it; undefined until it has confirmed it. */
+  #id: string | undefined;
+  #silentTicks = 0;
+  #fragments: IEvent[] = [];
+
+  constructor(prefix: string, revision: Revision, listener: WatchListener, send: (request: object) => void) {
+    this.#prefix = Buffer.from(prefix);
+    this.#listener = listener;
+    this.#send = send;
+    this.over = new Promise((resolve, reject) => {
+      this.#finish = (error) => (error === undefined ? resolve() : reject(error));
+    });
+    const start_revision = String(BigInt(revision) + 1n);
+    const range = { key: this.#prefix, range_end: after(this.#prefix) };
+    send({ create_request: { ...range, start_revision, fragment: true } });
+  }
+
+  end(error?: Error): void {
+    this.#isOver = true;
+    this.#finish(error);
+  }
+
+  take({ watch_id, canceled, cancel_reason, compact_revision, created, fragment, events }: Answer): void {
+    // What still arrives of a watch that is over is older than what is read after it.
+    if (this.#isOver) return;
+    this.#silentTicks = 0;
+    this.#listener.heard();
+    // Before that the server has been asked for nothing else.
+    const isMain = this.#id === undefined || watch_id === this.#id;
+    if (!isMain) {
+      if (created === true && canceled !== true) this.#send({ cancel_request: { watch_id } });
+      return;
+    }
+    if (canceled === true) {
+      this.end(new Error(cancel_reason || `compacted at ${compact_revision}`));
+      return;
+    }
+    if (created === true) {
+      this.#id = watch_id;
+      this.#listener.begun();
+    }
+    this.#fragments.push(...events);
+    if (fragment === true && this.#fragments.length < fragmentEventsMax) return;
+    const all = this.#fragments;
+    this.#fragments = [];
+    if (all.length > 0) this.#listener.changed(all.map(changeOf));
+  }
+
+  tick(): void {
+    if (this.#isOver) return;
+    this.#silentTicks++;
+    if (this.#silentTicks === ticksUntilAsked && this.#id !== undefined) {
+      // One key, at which nothing stands, and which whoever may read the prefix may read.
+      this.#send({ create_request: { key: this.#prefix } });
+    }
+    if (this.#silentTicks === ticksUntilDead) this.end(new Error('no sign of life'));
+  }
+}
+
+function changeOf({ type, kv }: IEvent): Change {
+  return { key: kv.key.toString(), value: type === 'Delete' ? undefined : kv.value.toString() };
+}

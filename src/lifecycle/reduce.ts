@@ -1,0 +1,274 @@
+/**
+ * The life cycle of one container: from its state and an observation to its next state.
+ *
+ * Pure. Everything that is true of a container is decided here, and only here: whether a death is news, whether a
+ * reading was overtaken, when an inspection is worth asking for, what becomes of keys that somebody else left.
+ *
+ * One property decides whether this is right: any order of observations, with losses and repetitions, that ends in
+ * a list begun last leaves `desired` as that list and the inspections after it say.
+ *
+ * The order of things, as rules:
+ * - A death older than the start that is published is old news and only asks for an inspection. So does a death of a
+ *   container whose keys somebody else has written, perhaps after it.
+ * - An inspection that began before a death was heard of shows the past, unless it saw a start after that death.
+ * - An inspection that was over before a list began that does not show the container is overtaken by the list. Where
+ *   the two overlap, either may have read the newer state, so there is another inspection.
+ * - Keys that somebody else left go by a list that began after they were found, or by an inspection.
+ */
+
+import type { ContainerId, Inspection, Service } from '../container/container.ts';
+import type { Died, Inspected, Moved, Observation } from './observation.ts';
+import type { Gone, Running, State, Unknown } from './state.ts';
+
+/** How the machine behaves; from the configuration. */
+export interface Policy {
+  /** The wait after the first failed inspection, and the longest one, in milliseconds. */
+  readonly retryFirstMs: number;
+  readonly retryCapMs: number;
+}
+
+export interface Context {
+  /** Milliseconds of the agent's clock. */
+  readonly now: number;
+  /** The present moment of the logical clock. */
+  readonly moment: number;
+  /** When the newest complete list began. */
+  readonly listBegan: number;
+  /** Chance, in [0, 1). */
+  readonly chance: number;
+  readonly policy: Policy;
+}
+
+export type Effect =
+  /** Inspect this container. */
+  | { readonly kind: 'inspect'; readonly id: ContainerId }
+  /** List what runs. */
+  | { readonly kind: 'list' }
+  /** The container cannot be published: another one that runs has the same 12 digits. */
+  | { readonly kind: 'clash'; readonly id: ContainerId; readonly holder: ContainerId };
+
+export interface Transition {
+  /** Undefined: there is nothing to remember. */
+  readonly state: State | undefined;
+  /** What should be published; undefined: no opinion, what is in etcd stays. */
+  readonly desired?: readonly Service[];
+  readonly effects: readonly Effect[];
+}
+
+export function reduce(state: State | undefined, observation: Observation, context: Context): Transition {
+  switch (observation.kind) {
+    case 'inspected':
+      return inspected(state, observation, context);
+    case 'died':
+      return died(state, observation, context);
+    case 'moved':
+      return moved(state, observation);
+    case 'listed':
+      return listed(state, observation);
+    case 'unlisted':
+      return state === undefined ? unchanged(state) : unlisted(state, observation.began);
+    case 'found':
+      return found(state, context);
+    case 'fenced':
+      return fenced(state, context);
+    case 'woke':
+      return woke(state);
+  }
+}
+
+function inspected(state: State | undefined, seen: Inspected, context: Context): Transition {
+  const { id, began, inspection } = seen;
+  // mutant: publish over another with the same short id
+  const holder = otherHolder(state, id);
+  if (holder !== undefined) {
+    return { state, effects: inspection.kind === 'running' ? [{ kind: 'clash', id, holder }] : [] };
+  }
+  const known = knownAs(state, id);
+  const isListed = known.listing?.began === context.listBegan;
+  // mutant: believe an inspection that a list has overtaken
+  if (began < context.listBegan && !isListed) {
+    // mutant: drop an inspection that a list has overtaken
+    const again: Effect[] = inspection.kind === 'running' ? [inspect(id)] : [];
+    return { state, effects: again };
+  }
+  // mutant: believe an inspection that a death has overtaken
+  if (isOvertakenByDeath(known, seen)) return unchanged(state);
+  switch (inspection.kind) {
+    case 'failed':
+      // mutant: take an error for absence
+      return failed(known, began, inspection.detail, context);
+    case 'down':
+      return gone(settled(known), id, context);
+    case 'running':
+      return ran(known, seen, inspection, context);
+  }
+}
+
+function ran(
+  known: State,
+  { id, began }: Inspected,
+  { startedAt, services, refusals }: Extract<Inspection, { kind: 'running' }>,
+  context: Context,
+): Transition {
+  // mutant: see the end of an inspection at its beginning
+  const ended = context.moment;
+  const state: Running = {
+    // mutant: keep a retry after a success
+    ...common(settled(known)),
+    ...{ kind: 'running', id, startedAt, began, ended, offers: services, refusals, movedAt: 0 },
+  };
+  // mutant: inspect for ever after a move
+  // mutant: pass over a move during an inspection
+  const isOld = began < known.movedAt;
+  return { state, desired: services, effects: isOld ? [inspect(id)] : [] };
+}
+
+function failed(known: State, began: number, detail: string, { now, chance, policy }: Context): Transition {
+  const tries = (known.failing?.tries ?? 0) + 1;
+  // Exponential, with jitter over the upper half, so that what failed together is not asked for together.
+  const ceilingMs = Math.min(policy.retryCapMs, policy.retryFirstMs * 2 ** Math.min(tries - 1, 30));
+  // mutant: ask once only
+  const wakeAt = now + ceilingMs * (0.5 + chance / 2);
+  return { state: { ...known, failing: { tries, began, detail }, wakeAt }, effects: [] };
+}
+
+function woke(state: State | undefined): Transition {
+  if (state?.id === undefined || state.wakeAt === undefined) return unchanged(state);
+  // mutant: wake without asking
+  return { state: { ...state, wakeAt: undefined }, effects: [inspect(state.id)] };
+}
+
+function died(state: State | undefined, { id, at, heard }: Died, context: Context): Transition {
+  if (otherHolder(state, id) !== undefined) return unchanged(state);
+  const known = knownAs(state, id);
+  const diedAt = at === 0 ? Number.POSITIVE_INFINITY : at;
+  // mutant: hear of a death too early
+  // mutant: let the newest death alone count
+  const death = { heard, at: Math.max(diedAt, known.death?.at ?? 0) };
+  // mutant: take every death for old news
+  // mutant: believe any death
+  const isOldNews = known.kind === 'running' && diedAt < known.startedAt;
+  // mutant: believe a death older than what a predecessor published
+  const isForeign = known.kind === 'unknown' && known.foundAt > 0;
+  // mutant: drop a death that is old news
+  if (isOldNews || isForeign) return { state: { ...known, death }, effects: [inspect(id)] };
+  // A retry stays: it may be about a start that came after this death.
+  // mutant: end a retry at a death
+  return gone({ ...known, death }, id, context);
+}
+
+function moved(state: State | undefined, { id, heard }: Moved): Transition {
+  if (otherHolder(state, id) !== undefined) return unchanged(state);
+  const known = knownAs(state, id);
+  // mutant: pass over a move
+  if (known.kind === 'running') return { state: known, effects: [inspect(id)] };
+  // mutant: forget a move before a start
+  return { state: { ...known, movedAt: heard }, effects: [] };
+}
+
+function listed(
+  state: State | undefined,
+  { id, began, fingerprint, full }: Extract<Observation, { kind: 'listed' }>,
+): Transition {
+  if (otherHolder(state, id) !== undefined) return { state, effects: [inspect(id)] };
+  const known = knownAs(state, id);
+  // mutant: inspect nothing unknown
+  // mutant: inspect the unknown alone
+  const isNews = full || known.kind !== 'running' || known.listing?.fingerprint !== fingerprint;
+  // mutant: remember no fingerprint
+  return { state: { ...known, listing: { began, fingerprint } }, effects: isNews ? [inspect(id)] : [] };
+}
+
+function unlisted(state: State, began: number): Transition {
+  const isRetried = state.failing !== undefined && state.failing.began > began;
+  // mutant: retry what is not listed
+  const known = isRetried ? unlist(state) : unlist(settled(state));
+  if (known.kind === 'running') {
+    // mutant: believe any list over any inspection
+    if (known.began > began) return unchanged(known);
+    // mutant: believe a list that overlaps with an inspection
+    if (known.ended > began) return { state: known, effects: [inspect(known.id)] };
+    return { state: isRetried ? unknownOf(known) : undefined, desired: [], effects: [] };
+  }
+  if (known.kind === 'unknown' && known.foundAt > 0) {
+    // mutant: judge what a predecessor left by an old list
+    if (known.foundAt > began) return { state: known, effects: [{ kind: 'list' }] };
+    // mutant: keep what a predecessor left
+    return { state: isRetried ? unknownOf(known) : undefined, desired: [], effects: [] };
+  }
+  const isNeeded = isRetried || (known.death?.heard ?? 0) > began || known.movedAt > began;
+  return unchanged(isNeeded ? known : undefined);
+}
+
+function found(state: State | undefined, { listBegan, moment }: Context): Transition {
+  // mutant: keep what was found of a container that offers nothing
+  if (state?.kind === 'running') return { state, desired: state.offers, effects: [] };
+  const isListed = state?.listing !== undefined && state.listing.began === listBegan;
+  const next: Unknown = { ...(state === undefined ? nothing : common(state)), kind: 'unknown', foundAt: moment };
+  // mutant: ask for no newer list
+  return { state: next, effects: isListed ? [] : [{ kind: 'list' }] };
+}
+
+function fenced(state: State | undefined, context: Context): Transition {
+  if (state?.kind !== 'running') return found(state, context);
+  // mutant: forget what was uncertain and never inspect again
+  const effects: Effect[] = [inspect(state.id)];
+  // mutant: take the uncertain for certain
+  return { state: { ...common(state), kind: 'unknown', foundAt: context.moment }, effects };
+}
+
+function gone(known: State, id: ContainerId, { moment }: Context): Transition {
+  // mutant: remember the dead as listed
+  const state: Gone = { ...common(unlist(known)), kind: 'gone', id, since: moment };
+  return { state, desired: [], effects: [] };
+}
+
+/** Whether the inspection may have seen the life that this death ended. */
+function isOvertakenByDeath({ death }: State, { at, began, inspection }: Inspected): boolean {
+  if (death === undefined || began > death.heard || at > death.at) return false;
+  // mutant: drop what was overtaken by a death, even a later start
+  return !(inspection.kind === 'running' && inspection.startedAt > death.at);
+}
+
+/** The container that holds the 12 digits, where it is not this one. */
+function otherHolder(state: State | undefined, id: ContainerId): ContainerId | undefined {
+  return state?.kind === 'running' && state.id !== id ? state.id : undefined;
+}
+
+const nothing = {
+  ...{ id: undefined, listing: undefined, death: undefined, movedAt: 0, failing: undefined, wakeAt: undefined },
+};
+
+/** What is known of this very container, where the 12 digits may have been another's. */
+function knownAs(state: State | undefined, id: ContainerId): State {
+  if (state === undefined) return { ...nothing, kind: 'unknown', id, foundAt: 0 };
+  if (state.id === id) return state;
+  const foundAt = state.kind === 'unknown' ? state.foundAt : 0;
+  return { ...(state.id === undefined ? common(state) : nothing), kind: 'unknown', id, foundAt };
+}
+
+function common({ id, listing, death, movedAt, failing, wakeAt }: State) {
+  return { id, listing, death, movedAt, failing, wakeAt };
+}
+
+function unknownOf(state: State): Unknown {
+  return { ...common(state), kind: 'unknown', foundAt: 0 };
+}
+
+/** No list shows it any more. */
+function unlist<Known extends State>(state: Known): Known {
+  return { ...state, listing: undefined };
+}
+
+/** No retry is due any more. */
+function settled<Known extends State>(state: Known): Known {
+  return { ...state, failing: undefined, wakeAt: undefined };
+}
+
+function inspect(id: ContainerId): Effect {
+  return { kind: 'inspect', id };
+}
+
+function unchanged(state: State | undefined): Transition {
+  return { state, effects: [] };
+}

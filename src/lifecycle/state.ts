@@ -1,0 +1,95 @@
+/**
+ * What is known of one container, and the names of its states.
+ *
+ * `unknown` has no opinion: what etcd holds of the container stays. `running` says what the container offers. `gone`
+ * remembers a death for as long as a reading from before it can arrive. Failed inspections, a place in the
+ * newest list and a move of ports go with each of the three.
+ */
+
+import type { ContainerId, Refusal, Service } from '../container/container.ts';
+
+/** The newest list that showed the container. */
+export interface Listing {
+  readonly began: number;
+  /** What the list said of its ports and its state. */
+  readonly fingerprint: string;
+}
+
+/** The newest death that was heard of. */
+export interface Death {
+  readonly heard: number;
+  /** By the engine's clock, in nanoseconds; infinite where the engine does not say. */
+  readonly at: number;
+}
+
+/** Inspections that failed in a row. */
+export interface Failing {
+  readonly tries: number;
+  /** When the last of them began. */
+  readonly began: number;
+  /** What the engine says. */
+  readonly detail: string;
+}
+
+interface Known {
+  /** Undefined while only the 12 digits in its keys are known. */
+  readonly id: ContainerId | undefined;
+  readonly listing: Listing | undefined;
+  readonly death: Death | undefined;
+  /** When its ports may have moved last, as long as it was not seen running; 0 if never. */
+  readonly movedAt: number;
+  readonly failing: Failing | undefined;
+  /** When the machine wants to be woken, in milliseconds of the agent's clock. */
+  readonly wakeAt: number | undefined;
+}
+
+export interface Unknown extends Known {
+  readonly kind: 'unknown';
+  /** When its keys were found in etcd, not by our own doing; 0 if they were not. */
+  readonly foundAt: number;
+}
+
+export interface Running extends Known {
+  readonly kind: 'running';
+  readonly id: ContainerId;
+  /** By the engine's clock, in nanoseconds; 0 where the engine does not say. */
+  readonly startedAt: number;
+  /** The moments between which an inspection saw it run. */
+  readonly began: number;
+  readonly ended: number;
+  readonly offers: readonly Service[];
+  readonly refusals: readonly Refusal[];
+}
+
+export interface Gone extends Known {
+  readonly kind: 'gone';
+  readonly id: ContainerId;
+  readonly since: number;
+}
+
+export type State = Unknown | Running | Gone;
+
+/** Failed inspections from which on a container counts as failing: the first may be a thread or a connection lost. */
+export const failingTries = 5;
+
+/** What people are shown. */
+export type StateName = 'starting' | 'ready' | 'failing' | 'gone';
+
+export const stateNames: readonly StateName[] = ['starting', 'ready', 'failing', 'gone'];
+
+export function nameOf(state: State): StateName {
+  if ((state.failing?.tries ?? 0) >= failingTries) return 'failing';
+  return state.kind === 'running' ? 'ready' : state.kind === 'unknown' ? 'starting' : 'gone';
+}
+
+/**
+ * Whether what is remembered matters to no reading any more: it is there to judge inspections from before a death or a
+ * move, and the oldest reading under way began after both.
+ */
+export function isForgettable(state: State, oldestReading: number): boolean {
+  const hasOpinion = state.kind === 'running' || (state.kind === 'unknown' && state.foundAt > 0);
+  if (hasOpinion || state.listing !== undefined || state.failing !== undefined) return false;
+  const since = state.kind === 'gone' ? state.since : 0;
+  // mutant: forget a death at once
+  return Math.max(since, state.death?.heard ?? 0, state.movedAt) < oldestReading;
+}

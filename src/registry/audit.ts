@@ -1,0 +1,105 @@
+/**
+ * The audit: whether etcd holds for this host what the ledger says it holds.
+ *
+ * It asks which keys hang on the lease, what the records say, and for the values of some of the service keys,
+ * others each time: three calls, whatever the size of the cluster. Only what nothing touched meanwhile is
+ * compared.
+ *
+ * A service key of this host that hangs on no lease and stands in no record is in none of these answers. Every
+ * tenth time a page of all service keys is read as well, the next one each time, and every sixtieth where the
+ * cluster has more than one page: on the largest clusters such a key is found late rather than at a price that
+ * every host pays.
+ */
+
+import { type Ownership, operationsMax, type Registry } from '../etcd/registry.ts';
+import { type Audited, foreign, ours, unread } from '../layout/held.ts';
+import type { Layout } from '../layout/keys.ts';
+import type { Ledger } from '../reconcile/ledger.ts';
+
+const strayEvery = 10;
+const strayEveryOfMany = 60;
+
+export interface AuditParts {
+  readonly registry: Registry;
+  readonly layout: Layout;
+  readonly ledger: Ledger;
+}
+
+/** What was found; `strays` are keys that the ledger has been told of. */
+export type Finding =
+  | { readonly kind: 'as-known'; readonly strays: number }
+  | { readonly kind: 'lease-gone' | 'owner-key-gone' }
+  | { readonly kind: 'differs'; readonly keys: number };
+
+export class Audit {
+  readonly #parts: AuditParts;
+  #lastSampled = '';
+  #audits = 0;
+  /** Behind which key the next page of service keys begins. */
+  #cursor = '';
+  #hasMany = false;
+
+  constructor(parts: AuditParts) {
+    this.#parts = parts;
+  }
+
+  /** Undefined: `isCurrent` says that the ownership is not ours any more. */
+  async run(
+    ownership: Ownership,
+    containerOf: (key: string) => string | undefined,
+    isCurrent: () => boolean,
+  ): Promise<Finding | undefined> {
+    const { layout, ledger, registry } = this.#parts;
+    const { version } = ledger;
+    const { ttlSeconds, keys } = await registry.lease(ownership.lease, true);
+    const found = [
+      ...(await registry.readPrefix(layout.recordPrefix)),
+      ...(await registry.readKeys(this.#sample(keys))),
+    ];
+    if (!isCurrent()) return undefined;
+    if (ttlSeconds <= 0) return { kind: 'lease-gone' };
+    if (!keys.includes(layout.ownerKey)) return { kind: 'owner-key-gone' };
+    const held = new Map<string, Map<string, Audited>>();
+    const note = (key: string, value: Audited) => {
+      const shortId = containerOf(key);
+      if (shortId !== undefined) held.set(shortId, (held.get(shortId) ?? new Map()).set(key, value));
+    };
+    for (const key of keys) note(key, unread);
+    for (const { key, value, lease } of found) note(key, lease === ownership.lease ? ours(value) : foreign);
+    // What is known to be foreign is not on the lease: it is the writer's to put right.
+    for (const shortId of ledger.published()) {
+      for (const [key, known] of ledger.observed(shortId)) {
+        if (known.kind === 'foreign' && !held.get(shortId)?.has(key)) note(key, foreign);
+      }
+    }
+    if (ledger.differs(held, version)) return { kind: 'differs', keys: keys.length };
+    return { kind: 'as-known', strays: await this.#strays(isCurrent) };
+  }
+
+  /** Tells the ledger of service keys of this host that it does not know. */
+  async #strays(isCurrent: () => boolean): Promise<number> {
+    const { layout, ledger, registry } = this.#parts;
+    if (this.#audits++ % (this.#hasMany ? strayEveryOfMany : strayEvery) !== 0) return 0;
+    const { version } = ledger;
+    const { keys, hasMore } = await registry.readPage(layout.servicePrefix, this.#cursor);
+    if (!isCurrent()) return 0;
+    this.#hasMany = hasMore || this.#cursor !== '';
+    this.#cursor = hasMore ? (keys.at(-1) ?? '') : '';
+    let strays = 0;
+    for (const key of keys) {
+      const shortId = layout.containerOf(key);
+      if (shortId !== undefined && ledger.foundStray(shortId, key, version)) strays++;
+    }
+    return strays;
+  }
+
+  /** The next service keys in turn, as many as one transaction reads. */
+  #sample(keys: readonly string[]): string[] {
+    const { layout } = this.#parts;
+    const services = keys.filter((key) => layout.nameOf(key) !== undefined).sort();
+    const next = services.findIndex((key) => key > this.#lastSampled);
+    const sample = services.slice(Math.max(0, next), Math.max(0, next) + operationsMax);
+    this.#lastSampled = sample.at(-1) ?? '';
+    return sample;
+  }
+}

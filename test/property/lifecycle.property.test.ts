@@ -1,0 +1,253 @@
+/**
+ * The one property of the life-cycle machine: any order of observations that ends in a list begun last leaves `desired` as
+ * that list, and the inspections after it, say.
+ *
+ * A container lives through starts, deaths and moves of its port. Readings of it take time: they see the engine at some
+ * moment between their beginning and their end. Events come late, twice, in another order, or never. The machine is
+ * restarted now and then and has forgotten everything. What it desires is kept apart, as the ledger keeps it.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
+import type { Observation } from '../../src/lifecycle/observation.ts';
+import { type Context, reduce } from '../../src/lifecycle/reduce.ts';
+import { isForgettable, type State } from '../../src/lifecycle/state.ts';
+
+const id = 'a'.repeat(64) as ContainerId;
+const policy = { retryFirstMs: 100, retryCapMs: 30_000 };
+
+type Step =
+  /** The container's own life. */
+  | { readonly kind: 'start' | 'move'; readonly port: number; readonly delay: number; readonly times: number }
+  | { readonly kind: 'die'; readonly delay: number; readonly times: number; readonly timed: boolean }
+  /** Readings: how long until the engine is read, and until the answer is there. */
+  | { readonly kind: 'inspect'; readonly reads: number; readonly lasts: number; readonly fails: boolean }
+  | { readonly kind: 'list'; readonly reads: number; readonly lasts: number; readonly full: boolean }
+  | { readonly kind: 'found' | 'fenced' | 'woke' | 'crash' };
+
+const delay = fc.nat({ max: 6 });
+const times = fc.nat({ max: 2 });
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({
+    kind: fc.constantFrom('start' as const, 'move' as const),
+    port: fc.integer({ min: 1, max: 3 }),
+    delay,
+    times,
+  }),
+  fc.record({ kind: fc.constant('die' as const), delay, times, timed: fc.boolean() }),
+  fc.record({ kind: fc.constant('inspect' as const), reads: delay, lasts: delay, fails: fc.boolean() }),
+  fc.record({ kind: fc.constant('list' as const), reads: delay, lasts: delay, full: fc.boolean() }),
+  fc.record({ kind: fc.constantFrom('found' as const, 'fenced' as const, 'woke' as const, 'crash' as const) }),
+);
+
+interface Life {
+  readonly startedAt: number;
+  readonly port: number;
+}
+
+const offersOf = ({ port }: Life): readonly Service[] =>
+  port === 3 ? [] : [{ name: 'web', privatePort: 80, protocol: 'tcp', url: `tcp://10.0.0.1:${port}` }];
+
+class World {
+  /** Moments and the engine's nanoseconds run together here. */
+  moment = 0;
+  life: Life | undefined;
+  state: State | undefined;
+  /** As the ledger keeps it over restarts of the machine; undefined is no opinion. */
+  desired: readonly Service[] | undefined;
+  listBegan = 0;
+  readonly agenda: { readonly due: number; readonly act: () => void }[] = [];
+  inspecting = false;
+  wanted = false;
+  readonly underWay = new Set<number>();
+
+  /** The next moment, with all that is due. */
+  tick(): void {
+    this.moment++;
+    const due = this.agenda.filter((item) => item.due <= this.moment);
+    for (const item of due) {
+      this.agenda.splice(this.agenda.indexOf(item), 1);
+      item.act();
+    }
+    if (this.wanted && !this.inspecting) this.inspect(1, 1, false);
+  }
+
+  in(moments: number, act: () => void): void {
+    this.agenda.push({ due: this.moment + 1 + moments, act });
+  }
+
+  observe(observation: Observation): void {
+    const context: Context = {
+      now: this.moment,
+      moment: ++this.moment,
+      listBegan: this.listBegan,
+      chance: 0.5,
+      policy,
+    };
+    const { state, desired, effects } = reduce(this.state, observation, context);
+    this.state = state;
+    if (desired !== undefined) this.desired = desired;
+    for (const effect of effects) {
+      if (effect.kind === 'inspect') this.wanted = true;
+      if (effect.kind === 'list') this.list(1, 1, false);
+    }
+    // Whatever may be forgotten is forgotten at once here.
+    const oldest = Math.min(...this.underWay, this.moment + 1);
+    if (this.state !== undefined && isForgettable(this.state, oldest)) this.state = undefined;
+  }
+
+  start(port: number, delayed: number, repeats: number): void {
+    if (this.life !== undefined) return;
+    this.life = { startedAt: this.moment, port };
+    for (let n = 0; n < repeats; n++) {
+      this.in(delayed * (n + 1), () => {
+        this.wanted = true;
+      });
+    }
+  }
+
+  move(port: number, delayed: number, repeats: number): void {
+    if (this.life === undefined) return;
+    this.life = { ...this.life, port };
+    for (let n = 0; n < repeats; n++) {
+      this.in(delayed * (n + 1), () => this.observe({ kind: 'moved', id, heard: ++this.moment }));
+    }
+  }
+
+  die(delayed: number, repeats: number, timed: boolean): void {
+    if (this.life === undefined) return;
+    this.life = undefined;
+    const at = timed ? this.moment : 0;
+    for (let n = 0; n < repeats; n++) {
+      this.in(delayed * (n + 1), () => this.observe({ kind: 'died', id, at, heard: ++this.moment }));
+    }
+  }
+
+  /** The mailbox lets one be under way at a time. */
+  inspect(reads: number, lasts: number, fails: boolean): void {
+    if (this.inspecting) return;
+    this.inspecting = true;
+    this.wanted = false;
+    const began = ++this.moment;
+    this.underWay.add(began);
+    this.in(reads, () => {
+      const inspection: Inspection = fails
+        ? { kind: 'failed', detail: '' }
+        : this.life === undefined
+          ? { kind: 'down' }
+          : { kind: 'running', startedAt: this.life.startedAt, services: offersOf(this.life), refusals: [] };
+      this.in(lasts, () => {
+        this.inspecting = false;
+        this.observe({ kind: 'inspected', id, at: 0, began, inspection });
+        this.underWay.delete(began);
+      });
+    });
+  }
+
+  list(reads: number, lasts: number, full: boolean): void {
+    const began = ++this.moment;
+    this.underWay.add(began);
+    this.in(reads, () => {
+      const shown = this.life && { fingerprint: `${this.life.port}` };
+      this.in(lasts, () => {
+        if (began >= this.listBegan) {
+          this.listBegan = began;
+          this.observe(shown ? { kind: 'listed', id, began, full, ...shown } : { kind: 'unlisted', began });
+        }
+        this.underWay.delete(began);
+      });
+    });
+  }
+
+  crash(): void {
+    this.state = undefined;
+    this.listBegan = ++this.moment;
+    if (this.desired !== undefined) this.observe({ kind: 'found' });
+    this.list(1, 1, true);
+  }
+
+  take(step: Step): void {
+    switch (step.kind) {
+      case 'start':
+        this.start(step.port, step.delay, step.times);
+        break;
+      case 'move':
+        this.move(step.port, step.delay, step.times);
+        break;
+      case 'die':
+        this.die(step.delay, step.times, step.timed);
+        break;
+      case 'inspect':
+        this.inspect(step.reads, step.lasts, step.fails);
+        break;
+      case 'list':
+        this.list(step.reads, step.lasts, step.full);
+        break;
+      case 'found':
+        // As the reconciler: only where there is no opinion.
+        if (this.desired === undefined || this.desired.length === 0) {
+          this.desired = undefined;
+          this.observe({ kind: 'found' });
+        }
+        break;
+      case 'fenced':
+        this.desired = undefined;
+        this.observe({ kind: 'fenced' });
+        break;
+      case 'woke':
+        this.observe({ kind: 'woke' });
+        break;
+      case 'crash':
+        this.crash();
+        break;
+    }
+  }
+
+  /** A list that begins when all is calm, and then whatever comes of it. */
+  settle(): void {
+    for (let n = 0; n < 20; n++) this.tick();
+    this.list(1, 1, false);
+    for (let n = 0; n < 60 && (this.agenda.length > 0 || this.wanted); n++) this.tick();
+    assert.equal(this.agenda.length, 0, 'It comes to rest');
+  }
+}
+
+test('the life-cycle machine ends with what the last list and the inspections after it say, whatever came before', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(step, fc.nat({ max: 3 })), { maxLength: 40 }), (steps) => {
+      const world = new World();
+      for (const [taken, pause] of steps) {
+        world.take(taken);
+        for (let n = 0; n < pause; n++) world.tick();
+      }
+      world.settle();
+      const truth = world.life === undefined ? [] : offersOf(world.life);
+      assert.deepEqual(world.desired ?? [], truth);
+      assert.equal(
+        world.state?.kind,
+        world.life === undefined ? undefined : 'running',
+        'and remembers nothing of the dead',
+      );
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
+test('the life-cycle machine lets no list that begins before the last change have the last word', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(step, fc.nat({ max: 3 })), { maxLength: 40 }), (steps) => {
+      const world = new World();
+      for (const [taken, pause] of steps) {
+        world.take(taken);
+        for (let n = 0; n < pause; n++) world.tick();
+      }
+      // The list begins at once, while everything else is still under way.
+      world.list(3, 3, false);
+      for (let n = 0; n < 80 && (world.agenda.length > 0 || world.wanted); n++) world.tick();
+      world.settle();
+      assert.deepEqual(world.desired ?? [], world.life === undefined ? [] : offersOf(world.life));
+    }),
+    { numRuns: 5_000 },
+  );
+});

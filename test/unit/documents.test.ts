@@ -1,0 +1,166 @@
+/**
+ * The documents: links lead somewhere, files that are named exist, every file of `src` and every state is described.
+ *
+ * `UPDATE=1 npx tsx --test test/unit/documents.test.ts` writes the missing rows of `src/README.md`.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { stateNames } from '../../src/lifecycle/state.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
+
+/** Files below a folder of the repository, as paths from it. */
+const below = (folder: string): string[] =>
+  readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(path.join(root, folder), path.join(entry.parentPath, entry.name)));
+
+const documents = [
+  ...readdirSync(root).filter((name) => name.endsWith('.md')),
+  ...['.github', 'bench', 'deploy', 'src', 'test'].flatMap((folder) =>
+    below(folder)
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => path.posix.join(folder, name)),
+  ),
+];
+
+/** The anchors that GitHub makes of headings. */
+function anchorsOf(text: string): Set<string> {
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => heading);
+  return new Set(
+    headings.map((heading) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+}
+
+/** A sentence for a new file: the first one of its header. */
+function sentenceOf(file: string): string {
+  const [, header = ''] = /\/\*\*(.*?)\*\//s.exec(read(`src/${file}`)) ?? [];
+  const text = header.replaceAll(/\s*\n\s*\*\s?/g, ' ').trim();
+  return (/^.*?[.:](?= |$)/.exec(text)?.[0] ?? text).replace(/:$/, '.');
+}
+
+/** The page with a row for each file, in the table of its folder; new folders come last. */
+function withRows(text: string, files: readonly string[]): string {
+  const lines = text.split('\n').filter((line) => {
+    const [, file] = /^\| `([^`]+)` \|/.exec(line) ?? [];
+    return file === undefined || files.includes(file);
+  });
+  for (const file of files) {
+    if (lines.some((line) => line.startsWith(`| \`${file}\` |`))) continue;
+    const row = `| \`${file}\` | ${sentenceOf(file)} |`;
+    const folder = file.includes('/') ? file.split('/', 1)[0] : undefined;
+    const heading = lines.indexOf(folder === undefined ? '### The ground' : `### \`${folder}/\``);
+    if (heading < 0) {
+      const end = lines.indexOf('## Outside packages');
+      lines.splice(end, 0, `### \`${folder}/\``, '', '| file | what it is |', '|---|---|', row, '');
+      continue;
+    }
+    let index = lines.indexOf('|---|---|', heading) + 1;
+    while ((lines[index] ?? '').startsWith('|') && (lines[index] ?? '') < row) index++;
+    lines.splice(index, 0, row);
+  }
+  return lines.join('\n');
+}
+
+test('src/README.md describes exactly the files of src', () => {
+  const files = below('src')
+    .filter((file) => !file.endsWith('.md'))
+    .sort();
+  if (process.env.UPDATE) writeFileSync(path.join(root, 'src/README.md'), withRows(read('src/README.md'), files));
+  const rows = [...read('src/README.md').matchAll(/^\| `([^`]+)` \| \S.*\. \|$/gm)].map(([, file]) => file);
+  assert.deepEqual(rows.sort(), files, 'run: UPDATE=1 npx tsx --test test/unit/documents.test.ts');
+});
+
+for (const document of documents) {
+  test(`${document} links to what is there`, () => {
+    for (const [, target = ''] of read(document).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const [file = '', anchor] = target.split('#');
+      const linked = file === '' ? document : path.posix.join(path.posix.dirname(document), file);
+      assert.ok(existsSync(path.join(root, linked)), `${target}: there is no ${linked}`);
+      if (anchor !== undefined) assert.ok(anchorsOf(read(linked)).has(anchor), `${target}: no such heading`);
+    }
+  });
+}
+
+type Versions = Readonly<Record<string, string>>;
+const manifest = JSON.parse(read('package.json')) as {
+  readonly files: readonly string[];
+  readonly dependencies: Versions;
+  readonly devDependencies: Versions;
+  readonly peerDependencies: Versions;
+};
+
+test('src/README.md names each package that the program uses', () => {
+  const [, table = ''] = /\| package \| for \|\n\|---\|---\|\n((?:\|.*\n)+)/.exec(read('src/README.md')) ?? [];
+  const named = [...table.matchAll(/^\| (.*?) \|/gm)].flatMap(([, names = '']) => names.split(', '));
+  const used = { ...manifest.dependencies, ...manifest.peerDependencies };
+  for (const name of Object.keys(used)) assert.ok(named.includes(name), name);
+  for (const name of named)
+    assert.ok(name in used || name in manifest.devDependencies, `${name} is not in package.json`);
+});
+
+/** Whether npm packs a file, by `files` of package.json as far as that uses patterns. */
+function isPacked(file: string): boolean {
+  return ['README.md', 'LICENSE', 'package.json', ...manifest.files].some((pattern) => {
+    const asRegExp = pattern
+      .replaceAll('.', '\\.')
+      .replaceAll('**/', '(.*/)?')
+      .replaceAll(/(?<!\.)\*/g, '[^/]*');
+    return new RegExp(`^${asRegExp}(/|$)`).test(file);
+  });
+}
+
+test('documents of the package link only to what is in the package, except for pictures', () => {
+  assert.ok(!isPacked('src/agent.ts') && !isPacked('bench/main.ts') && isPacked('deploy/compose.yaml'));
+  for (const document of documents.filter(isPacked)) {
+    for (const [, target = ''] of read(document).matchAll(/(?<!!)\[[^\]]*\]\(([^)\s#]+)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const linked = path.posix.join(path.posix.dirname(document), target);
+      assert.ok(isPacked(linked), `${document} links to ${linked}`);
+    }
+  }
+});
+
+test('README.md has at most 250 lines', () => {
+  assert.ok(read('README.md').split('\n').length <= 251);
+});
+
+/** Words that made the documents hard to read for engineers whose first language is another one. */
+const avoided = /\b(whoever|nobody|of which|parcel|tenure|doubt|remark)\b/i;
+
+for (const document of documents) {
+  test(`${document} avoids words that are hard to read`, () => {
+    for (const line of read(document).split('\n')) assert.doesNotMatch(line, avoided);
+  });
+}
+
+for (const document of ['.github/ARCHITECTURE.md', '.github/GLOSSARY.md', '.github/CONTRIBUTING.md', 'src/README.md']) {
+  test(`${document} names files that are there`, () => {
+    for (const [, file = ''] of read(document).matchAll(/`([\w-]+\/[\w./-]+\.(?:tsx?|mjs))`/g)) {
+      assert.ok(
+        [file, `src/${file}`].some((one) => existsSync(path.join(root, one))),
+        `there is no ${file}`,
+      );
+    }
+  });
+}
+
+test('.github/GLOSSARY.md defines every state of a container', () => {
+  for (const name of stateNames) {
+    assert.match(
+      read('.github/GLOSSARY.md'),
+      new RegExp(`\\*\\*${name}\\*\\*:`),
+      `define **${name}**: in the glossary`,
+    );
+  }
+});

@@ -1,0 +1,268 @@
+/** One transition of the life-cycle machine a test, named `from -> to`, and what is desired and asked for with it. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
+import type { Observation } from '../../src/lifecycle/observation.ts';
+import { type Context, reduce, type Transition } from '../../src/lifecycle/reduce.ts';
+import { Sequence } from '../../src/lifecycle/sequence.ts';
+import { isForgettable, nameOf, type State, stateNames } from '../../src/lifecycle/state.ts';
+import { idOf } from '../sim/docker.ts';
+
+const [id, twin] = [idOf(1), `${idOf(1).slice(0, 12)}${'d'.repeat(52)}` as ContainerId];
+const web: Service = { name: 'web', privatePort: 80, protocol: 'tcp', url: 'tcp://10.0.0.1:1000' };
+
+function running(startedAt = 100): Inspection {
+  return { kind: 'running', startedAt, services: [web], refusals: [] };
+}
+const down: Inspection = { kind: 'down' };
+const failed: Inspection = { kind: 'failed', detail: 'timeout' };
+
+/** Walks observations through the machine; moments are given where they matter. */
+class Walk {
+  state: State | undefined;
+  last: Transition = { state: undefined, effects: [] };
+  moment = 0;
+  listBegan = 0;
+
+  take(...observations: Observation[]): this {
+    for (const observation of observations) {
+      this.moment = Math.max(this.moment + 1, 100);
+      const policy = { retryFirstMs: 100, retryCapMs: 30_000 };
+      const context: Context = { now: 0, moment: this.moment, listBegan: this.listBegan, chance: 0, policy };
+      this.last = reduce(this.state, observation, context);
+      this.state = this.last.state;
+    }
+    return this;
+  }
+
+  seen(inspection: Inspection, began = this.moment, at = 0, container = id): this {
+    return this.take({ kind: 'inspected', id: container, at, began, inspection });
+  }
+
+  died(at: number, heard = this.moment): this {
+    return this.take({ kind: 'died', id, at, heard });
+  }
+
+  listed(fingerprint: string, { began = this.moment, full = false } = {}): this {
+    this.listBegan = began;
+    return this.take({ kind: 'listed', id, began, fingerprint, full });
+  }
+
+  unlisted(began = this.moment): this {
+    this.listBegan = began;
+    return this.take({ kind: 'unlisted', began });
+  }
+
+  /** The state's name, what is desired (`-`: no opinion), and what is asked for. */
+  get outcome(): string {
+    const { state, desired, effects } = this.last;
+    const wish = desired === undefined ? '-' : desired.map(({ name }) => name).join() || 'nothing';
+    return [state === undefined ? 'forgotten' : nameOf(state), wish, ...effects.map(({ kind }) => kind)].join(' ');
+  }
+}
+
+const started = () => new Walk().seen(running(), 10);
+const found = () => new Walk().take({ kind: 'found' });
+
+const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: string])[] = [
+  ['nothing -> ready: an inspection sees it run', () => new Walk().seen(running()), 'ready web'],
+  ['nothing -> gone: an inspection sees it down', () => new Walk().seen(down), 'gone nothing'],
+  ['nothing -> starting: an inspection fails', () => new Walk().seen(failed), 'starting -'],
+  ['nothing -> gone: a death is heard of', () => new Walk().died(5), 'gone nothing'],
+  [
+    'nothing -> starting: it moves before it starts',
+    () => new Walk().take({ kind: 'moved', id, heard: 1 }),
+    'starting -',
+  ],
+  ['nothing -> starting: a list shows it', () => new Walk().listed('up'), 'starting - inspect'],
+  ['nothing -> starting: its keys are found in etcd', found, 'starting - list'],
+  [
+    'nothing -> starting: keys are found of what the newest list shows',
+    () => new Walk().listed('up').take({ kind: 'found' }),
+    'starting -',
+  ],
+  ['starting -> gone: a list does not show what was found before it', () => found().unlisted(), 'forgotten nothing'],
+  [
+    'starting -> starting: a list from before does not show what was found',
+    () => found().unlisted(50),
+    'starting - list',
+  ],
+  [
+    'starting -> starting: a death may be older than the keys that were found',
+    () => found().died(5),
+    'starting - inspect',
+  ],
+  ['starting -> ready: an inspection sees what was found', () => found().seen(running()), 'ready web'],
+  [
+    'starting -> forgotten: no list shows what moved and never started',
+    () => new Walk().take({ kind: 'moved', id, heard: 1 }).unlisted(),
+    'forgotten -',
+  ],
+  ['ready -> ready: an inspection sees the same', () => started().seen(running(), 20), 'ready web'],
+  ['ready -> ready: a failed inspection changes nothing', () => started().seen(failed, 20), 'ready -'],
+  [
+    'ready -> failing: the fifth inspection in a row fails',
+    () => {
+      const walk = started();
+      for (let n = 0; n < 5; n++) walk.seen(failed);
+      return walk;
+    },
+    'failing -',
+  ],
+  ['ready -> gone: an inspection sees it down', () => started().seen(down, 20), 'gone nothing'],
+  ['ready -> gone: it died after its start', () => started().died(150), 'gone nothing'],
+  ['ready -> gone: it died when the engine does not say', () => started().died(0), 'gone nothing'],
+  ['ready -> ready: a death older than its start is old news', () => started().died(99), 'ready - inspect'],
+  ['ready -> ready: it moves', () => started().take({ kind: 'moved', id, heard: 30 }), 'ready - inspect'],
+  ['ready -> ready: a list shows it for the first time', () => started().listed('up'), 'ready - inspect'],
+  ['ready -> ready: a list shows it as before', () => started().listed('up').seen(running()).listed('up'), 'ready -'],
+  [
+    'ready -> ready: a list shows other ports',
+    () => started().listed('up').seen(running()).listed('other'),
+    'ready - inspect',
+  ],
+  [
+    'ready -> ready: a full list asks anew',
+    () => started().listed('up').seen(running()).listed('up', { full: true }),
+    'ready - inspect',
+  ],
+  [
+    'ready -> gone: a list that began after the inspection does not show it',
+    () => started().unlisted(),
+    'forgotten nothing',
+  ],
+  [
+    'ready -> ready: a list that overlaps with the inspection does not show it',
+    () => started().unlisted(50),
+    'ready - inspect',
+  ],
+  ['ready -> ready: a list that began before the inspection does not show it', () => started().unlisted(5), 'ready -'],
+  [
+    'ready -> ready: keys are found in etcd, and what it offers is said again',
+    () => started().take({ kind: 'found' }),
+    'ready web',
+  ],
+  [
+    'ready -> starting: another process published it otherwise',
+    () => started().take({ kind: 'fenced' }),
+    'starting - inspect',
+  ],
+  [
+    'ready -> ready: another container with the same 12 digits runs',
+    () => started().seen(running(), 20, 0, twin),
+    'ready - clash',
+  ],
+  [
+    'ready -> ready: another container with the same 12 digits is down',
+    () => started().seen(down, 20, 0, twin),
+    'ready -',
+  ],
+  ['gone -> ready: a later start is seen', () => started().died(150).seen(running(200)), 'ready web'],
+  [
+    'gone -> gone: an inspection from before the death saw the old life',
+    () => started().died(150, 40).seen(running(), 30),
+    'gone -',
+  ],
+  [
+    'gone -> ready: an inspection from before the death saw a later start',
+    () => started().died(150, 40).seen(running(200), 30),
+    'ready web',
+  ],
+  [
+    'gone -> ready: an inspection that a later event asked for',
+    () => started().died(150, 40).seen(running(0), 30, 160),
+    'ready web',
+  ],
+  ['gone -> gone: a failed inspection from before the death', () => started().died(150, 40).seen(failed, 30), 'gone -'],
+  [
+    'gone -> gone: a list from before the death shows it',
+    () => started().died(150, 40).listed('up', { began: 30 }),
+    'gone - inspect',
+  ],
+  ['gone -> forgotten: a list does not show it', () => started().died(150, 40).unlisted(), 'forgotten -'],
+  ['gone -> gone: a list from before the death does not show it', () => started().died(150, 40).unlisted(30), 'gone -'],
+  [
+    'gone -> starting: its keys are found in etcd',
+    () => started().died(150).take({ kind: 'found' }),
+    'starting - list',
+  ],
+  ['failing -> ready: an inspection succeeds', () => new Walk().seen(failed).seen(failed).seen(running()), 'ready web'],
+  ['failing -> forgotten: no list shows it', () => new Walk().seen(failed, 20).unlisted(), 'forgotten -'],
+  [
+    'failing -> failing: a list from before the inspection does not show it',
+    () => new Walk().seen(failed, 60).unlisted(50),
+    'starting -',
+  ],
+  ['failing -> failing: its time has come', () => new Walk().seen(failed).take({ kind: 'woke' }), 'starting - inspect'],
+];
+
+describe('the life-cycle machine', () => {
+  for (const [name, walk, outcome] of transitions) {
+    test(name, () => assert.equal(walk().outcome, outcome));
+  }
+
+  test('inspects again what moved during an inspection, once', () => {
+    const walk = new Walk().take({ kind: 'moved', id, heard: 60 }).seen(running(), 50);
+    assert.equal(walk.outcome, 'ready web inspect');
+    assert.equal(walk.seen(running()).outcome, 'ready web');
+  });
+
+  test('does not inspect again what moved before the inspection', () => {
+    assert.equal(new Walk().take({ kind: 'moved', id, heard: 40 }).seen(running(), 50).outcome, 'ready web');
+  });
+
+  test('believes no inspection that a list has overtaken, and asks again for what ran', () => {
+    const walk = new Walk();
+    walk.listBegan = 50;
+    assert.equal(walk.seen(running(), 40).outcome, 'forgotten - inspect');
+    assert.equal(walk.seen(failed, 40).outcome, 'forgotten -');
+  });
+
+  test('keeps a retry over a death, for it may be about a later start', () => {
+    const walk = started().seen(failed, 20).died(150);
+    assert.equal(walk.take({ kind: 'woke' }).outcome, 'gone - inspect');
+  });
+
+  test('waits ever longer between retries, up to the cap', () => {
+    const waits = Array.from({ length: 12 }, (_, n) => {
+      const walk = new Walk();
+      for (let tries = 0; tries <= n; tries++) walk.seen(failed);
+      return walk.state?.wakeAt;
+    });
+    assert.deepEqual(waits, [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 15_000, 15_000, 15_000]);
+  });
+
+  test('gives the 12 digits to another container once the first is gone', () => {
+    assert.equal(started().died(150).seen(running(), 200, 0, twin).outcome, 'ready web');
+  });
+
+  test('remembers of the dead only what a reading under way may need', () => {
+    const { state } = started().died(150, 40);
+    assert.ok(state);
+    assert.equal(isForgettable(state, 30), false, 'a reading from before the death may come');
+    assert.equal(isForgettable(state, state.kind === 'gone' ? state.since + 1 : 0), true);
+    for (const walk of [started(), found(), new Walk().seen(failed), new Walk().listed('up')]) {
+      assert.ok(walk.state);
+      assert.equal(isForgettable(walk.state, Number.POSITIVE_INFINITY), false, walk.outcome);
+    }
+  });
+
+  test('has a name for each state', () => {
+    assert.deepEqual(stateNames, ['starting', 'ready', 'failing', 'gone']);
+  });
+});
+
+describe('Sequence', () => {
+  test('counts moments, and knows the oldest reading under way', () => {
+    const sequence = new Sequence();
+    assert.deepEqual([sequence.next(), sequence.oldest], [1, 2]);
+    const first = sequence.begin();
+    const second = sequence.begin();
+    sequence.next();
+    assert.equal(sequence.oldest, first);
+    sequence.end(first);
+    assert.equal(sequence.oldest, second);
+    sequence.end(second);
+    assert.equal(sequence.oldest, 5);
+  });
+});
