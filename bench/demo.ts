@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../src/actor/clock.ts';
 import { type Agent, createAgent, type Publication } from '../src/agent.ts';
-import type { Options } from '../src/config/options.ts';
+import type { Options } from '../src/config/file-options.ts';
 import { resolveConfig } from '../src/config/resolve.ts';
 import { readSources } from '../src/config/sources.ts';
 import { DockerClient, type DockerEndpoint } from '../src/docker/docker.ts';

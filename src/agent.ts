@@ -167,7 +167,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   #keeperSpec(): ChildSpec<LeaseKeeperMessage> {
     const { config, layout, ledger, metrics, registry } = this;
     const { clock, instance, predecessor, process } = this.#parts;
-    const { id, ip } = config.host;
+    const { id, ip, realm } = config.host;
     const parts = {
       ...this.#common('lease keeper'),
       ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
@@ -178,7 +178,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         instance: predecessor.instance,
         leave: async () => this.#started.listed && predecessor.leave(),
       },
-      owner: { instance, started: new Date(clock.wall()).toISOString(), version, ip, process: process.self },
+      owner: { instance, started: new Date(clock.wall()).toISOString(), version, ip, realm, process: process.self },
       livenessOf: process.livenessOf,
       keyMatcher: (templates: readonly string[]) => keyMatcher(templates, id),
       onOwned: (uncertain: readonly string[]) => this.#owned(uncertain),

@@ -1,10 +1,10 @@
 /**
  * Builds `dist`, which is what runs and what is published: `npm run build`. The compiler has put the types there.
  *
- * The code is bundled with dockerode, etcd3, mnemonist and zod. Read file by file the first two and zod make a start 0.14 s longer
+ * The code is bundled with dockerode, etcd3, mnemonist, yargs and zod. Read file by file the first two and zod make a start 0.14 s longer
  * (of 0.46 s), and they bring packages along that want to run scripts when they are installed. Of mnemonist little but the queue is
  * taken along (2 ms of CPU more than the queue alone); read file by file, as a whole, it takes some 50 ms. What loads files or threads
- * of its own (piscina, pino), or is seldom needed, stays a dependency; so does zod, for its types alone.
+ * of its own (piscina, pino), or is seldom needed, stays a dependency.
  *
  * Three things of packages are changed on the way. Each says what for, where upstream knows of it, and what makes it unnecessary; a
  * build fails once a package no longer has the place. Under tsx they are not changed: a start is
@@ -30,6 +30,9 @@ const packages = {
     // when it is asked for.
     onResolve({ filter: /^ssh2$/ }, () => ({ path: 'ssh2', namespace: 'absent' }));
     onLoad({ filter: /.*/, namespace: 'absent' }, () => ({ contents: 'module.exports = {}' }));
+    // yargs aligns help by it, and our help is plain text: its Unicode tables are half of what yargs adds to a start.
+    onResolve({ filter: /^string-width$/ }, () => ({ path: 'string-width', namespace: 'plain' }));
+    onLoad({ filter: /.*/, namespace: 'plain' }, () => ({ contents: 'export default (text) => text.length' }));
     // A program must register its resolver with the same copy of the package that its channels use.
     onResolve({ filter: /^@grpc\/grpc-js$/ }, ({ importer }) =>
       importer === path.join(root, 'src/client/grpc.ts') ? { path: '@grpc/grpc-js', external: true } : undefined,
@@ -92,7 +95,7 @@ const code = await build({
   sourcemap: true,
   // They lie beside it; and coverage would have the whole source written once for each process of the tests.
   sourcesContent: false,
-  external: ['piscina', 'pino', 'pino-pretty', 'yargs', 'prom-client', '@aws-sdk/client-ec2'],
+  external: ['piscina', 'pino', 'pino-pretty', 'prom-client', '@aws-sdk/client-ec2'],
   banner: { js: 'import { createRequire as r$ } from "node:module"; const require = r$(import.meta.url);' },
   define: { __dirname: 'import.meta.dirname' },
   plugins: [packages],

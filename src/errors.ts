@@ -1,47 +1,108 @@
 /**
- * The one class of error that is thrown on purpose, and its closed set of codes.
+ * The one class of error that is thrown on purpose, its closed set of codes, and what it carries as data.
  *
- * Callers match on `code`, never on the text or the class: an error loses its class when it
- * crosses a thread. Messages are sentence case without a full stop and name the key, the value
- * and what is allowed.
+ * Callers match on `code` and `details`, never on the text or the class: an error loses its class when it crosses a
+ * thread. Error texts of servers and libraries are read at the boundary that hears them (`docker/`, `etcd/`, `net/`) and
+ * nowhere else; what they mean goes into `details.failure`. Messages are sentence case without a full stop and name the
+ * key, the value and what is allowed. Exit codes are in `exit-codes.ts`.
  */
 
 export type ErrorCode =
-  /** The configuration cannot be used. Exit code 78. */
+  /** The configuration or the command line cannot be used. */
   | 'CONFIG_INVALID'
-  /** Another discover writes for this host id. Exit code 75. */
+  /** Another discover writes for this host id. */
   | 'HOST_ID_TAKEN'
-  /** The list of those that live, which was handed over, cannot be used. Exit code 65. */
+  /** The list of living hosts that a command was given cannot be used. */
   | 'LIST_INVALID'
-  /** EC2 gave no answer, or a refusal. Exit code 69. */
+  /** EC2 gave no answer, or a refusal. */
   | 'EC2_UNAVAILABLE'
-  /** The HTTP endpoint cannot listen where it should. Exit code 69. */
+  /** The HTTP endpoint cannot listen where it should. */
   | 'LISTEN_FAILED'
-  /** A part kept crashing. Exit code 70. */
+  /** A part kept crashing. */
   | 'RESTARTS_EXCEEDED'
-  /** The Docker Engine gave no answer, or not one that can be used. Retried; of a command, exit code 69. */
+  /** The Docker Engine gave no answer, or not one that can be used. The agent retries. */
   | 'DOCKER_UNAVAILABLE'
-  /** A command had no answer from the discover that should run here. Exit code 69. */
+  /** No agent answered a command that asks one. */
   | 'AGENT_UNAVAILABLE'
-  /** etcd gave no answer in time; whether a write took effect is unknown. Retried. */
+  /** etcd gave no answer in time; whether a write took effect is unknown. The agent retries. */
   | 'ETCD_UNAVAILABLE'
-  /** etcd has answered that it will not do this. Bisected, then parked. */
+  /** etcd has answered that it will not do this. The agent bisects, then quarantines. */
   | 'ETCD_REFUSED'
-  /** The lease is gone, or the owner key is no longer ours. Claimed again. */
+  /** The lease is gone, or the owner key is no longer ours. The agent claims again. */
   | 'LEASE_LOST'
-  /** What was asked for cannot be the name of a service or of a realm. Exit code 78. */
+  /** The name of a service or realm that was asked for cannot exist. */
   | 'NAME_INVALID'
   /** The client that was asked is closed. */
   | 'CLIENT_CLOSED';
 
+/** What kept a server from being used, as far as its answer or the failed connection tells. */
+export type Failure =
+  /** Nothing listens there. */
+  | 'connection-refused'
+  /** The connection ended without an answer. */
+  | 'connection-closed'
+  | 'timeout'
+  /** The name of the server cannot be resolved. */
+  | 'name-unknown'
+  /** The Unix socket does not exist, or this user may not open it. */
+  | 'socket-missing'
+  | 'socket-denied'
+  /** One of the two certificates was not accepted. */
+  | 'certificate'
+  /** The server does not speak TLS. */
+  | 'tls-unspoken'
+  | 'authentication-off'
+  | 'authentication-missing'
+  | 'permission-denied'
+  /** A member of etcd that only follows: it serves no reads. */
+  | 'learner'
+  | 'out-of-space';
+
+/** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */
+export interface Problem {
+  /** What it is wrong with, such as `host.ip`; the subject of the sentence that `reason` completes, or empty. */
+  readonly path: string;
+  /** Where that was set, such as `command line`. */
+  readonly origin?: string | undefined;
+  /** Such as `must be an integer from 0 to 64`. */
+  readonly reason: string;
+  /** The value, as it may be shown. */
+  readonly got?: string | undefined;
+}
+
+/** What is known of an error beside its code; each member only where it applies. */
+export interface ErrorDetails {
+  /** All that is wrong with what was given, for `CONFIG_INVALID`. */
+  readonly problems?: readonly Problem[];
+  readonly failure?: Failure | undefined;
+  /** The server that was asked. */
+  readonly endpoint?: string | undefined;
+  /** The HTTP status of its answer. */
+  readonly status?: number | undefined;
+}
+
 export class DiscoverError extends Error {
   readonly code: ErrorCode;
+  readonly details: ErrorDetails;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; details?: ErrorDetails } = {}) {
+    super(message, 'cause' in options ? { cause: options.cause } : {});
     this.name = 'DiscoverError';
     this.code = code;
+    this.details = options.details ?? {};
   }
+}
+
+/** A problem as a sentence. */
+export function problemText({ path, origin, reason, got }: Problem): string {
+  const subject = origin === undefined ? path : `${path} (${origin})`;
+  return `${subject} ${reason}${got === undefined ? '' : `, got ${got}`}`.trimStart();
+}
+
+/** All problems in one error, a line each. `title` completes "Cannot use". */
+export function configError(title: string, problems: readonly Problem[]): DiscoverError {
+  const message = [`Cannot use ${title}:`, ...problems.map(problemText)].join('\n  ');
+  return new DiscoverError('CONFIG_INVALID', message, { details: { problems } });
 }
 
 /** The message of anything that was thrown, on one line. */
@@ -53,4 +114,9 @@ export function messageOf(error: unknown): string {
 /** The code of an error that is ours. */
 export function codeOf(error: unknown): ErrorCode | undefined {
   return error instanceof DiscoverError ? error.code : undefined;
+}
+
+/** What is known of an error that is ours; nothing of any other. */
+export function detailsOf(error: unknown): ErrorDetails {
+  return error instanceof DiscoverError ? error.details : {};
 }

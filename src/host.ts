@@ -8,7 +8,7 @@
 import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, hostname, type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
-import { messageOf } from './errors.ts';
+import { messageOf, type Problem } from './errors.ts';
 
 /** The source of the facts; tests bring their own. */
 export interface Machine {
@@ -67,15 +67,15 @@ export interface HostFacts {
   readonly id: string;
   /** How each was found out. */
   readonly origins: { readonly ip: string; readonly id: string };
-  readonly warnings: readonly string[];
-  /** Why there is no ip or id to be had; that one is empty then. */
-  readonly problems: readonly string[];
+  readonly warnings: readonly Problem[];
+  /** Why no ip or id was found; that one is empty then. */
+  readonly problems: readonly Problem[];
 }
 
 type Finding = readonly [value: string, origin: string];
 interface Notes {
-  readonly warnings: string[];
-  readonly problems: string[];
+  readonly warnings: Problem[];
+  readonly problems: Problem[];
 }
 
 const instanceId = /^i-[0-9a-f]{8,17}$/;
@@ -101,7 +101,8 @@ export async function detectHost(wanted: WantedHost, machine: Machine = realMach
 
 async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: Notes): Promise<Finding> {
   if (wanted.ip) {
-    if (local.test(wanted.ip)) warnings.push(`host.ip ${wanted.ip} cannot be reached from other machines`);
+    if (local.test(wanted.ip))
+      warnings.push({ path: 'host.ip', reason: `${wanted.ip} cannot be reached from other machines` });
     return [wanted.ip, 'configured'];
   }
   const usable = Object.entries(machine.interfaces())
@@ -113,21 +114,22 @@ async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems
     : [outward, (await towardsOthers(outward, machine)) ?? addressOf(outward, ['eth0', ...defaultRoutes(machine)])];
   if (!found) {
     const problem = wanted.interface
-      ? `host.interface must be an interface that other machines can reach, got "${wanted.interface}"`
-      : 'host.ip or host.interface must be set: the default route and eth0 lead to no address that others can reach';
+      ? `must be an interface that other machines can reach, got "${wanted.interface}"`
+      : 'or host.interface must be set: the default route and eth0 lead to no address that others can reach';
     const choices = list.map((one) => `${one.name} ${one.address}`).join(', ');
-    problems.push(`${problem}; there is: ${choices || 'none'}`);
+    const path = wanted.interface ? 'host.interface' : 'host.ip';
+    problems.push({ path, reason: `${problem}; there is: ${choices || 'none'}` });
     return ['', ''];
   }
   const eth0 = wanted.interface ? undefined : addressOf(outward, ['eth0']);
   if (eth0 && eth0.name !== found.name) {
-    warnings.push(
-      `host.ip is ${found.address} of ${found.name}, where the default route leads, not ${eth0.address} of eth0: set host.interface to eth0 if others reach this host there`,
-    );
+    const reason = `is ${found.address} of ${found.name}, where the default route leads, not ${eth0.address} of eth0: set host.interface to eth0 if others reach this host there`;
+    warnings.push({ path: 'host.ip', reason });
   }
   if (isContainer(machine)) {
     const advice = 'run discover with --network host or set host.ip';
-    warnings.push(`host.ip ${found.address} may be the address of a container instead of the host: ${advice}`);
+    const reason = `${found.address} may be the address of a container instead of the host: ${advice}`;
+    warnings.push({ path: 'host.ip', reason });
   }
   return [found.address, `interface ${found.name}`];
 }
@@ -186,12 +188,13 @@ async function findId(machine: Machine, { warnings, problems }: Notes): Promise<
     try {
       return [await askMetadata(machine.metadataUrl), 'EC2 instance id'];
     } catch (error) {
-      warnings.push(`host.id is the host name, because the EC2 metadata service did not tell: ${messageOf(error)}`);
+      const reason = `is the host name, because the EC2 metadata service did not tell: ${messageOf(error)}`;
+      warnings.push({ path: 'host.id', reason });
     }
   }
   if (isContainer(machine)) {
     const reason = `the host name ${machine.hostname} is the id of a container and changes at each start`;
-    problems.push(`host.id must be set: ${reason}`);
+    problems.push({ path: 'host.id', reason: `must be set: ${reason}` });
     return ['', ''];
   }
   return [machine.hostname, 'host name'];

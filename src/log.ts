@@ -48,7 +48,10 @@ export async function openLog(options: {
   };
   if (options.file === undefined && process.stdout.isTTY) {
     const { default: pretty } = await import('pino-pretty');
-    const log = pino(settings, pretty({ sync: true, singleLine: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }));
+    const log = pino(
+      settings,
+      pretty({ sync: true, singleLine: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' }),
+    );
     return { log, reopen() {}, flush() {}, close() {} };
   }
   if (options.file !== undefined) closeSync(openForAppending(options.file));

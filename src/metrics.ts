@@ -5,7 +5,7 @@
  * `http/prometheus.ts` serves them to Prometheus; it is loaded only if `http.listen` is set.
  */
 
-import type { RefusalCode } from './container/container.ts';
+import { type RefusalCode, refusalCodes } from './container/refusals.ts';
 import { Connection } from './health.ts';
 
 /** Durations, counted by upper bounds. */
@@ -122,23 +122,7 @@ export function createMetrics(): Metrics {
     tasks: 0,
     taskSeconds: new Histogram(callBounds),
     running: 0,
-    refusals: {
-      'name-invalid': 0,
-      'port-invalid': 0,
-      'protocol-invalid': 0,
-      'not-published': 0,
-      loopback: 0,
-      'host-only': 0,
-      'other-family': 0,
-      'rootless-host-network': 0,
-      'no-network': 0,
-      'shared-network': 0,
-      'swarm-ingress': 0,
-      'not-bound': 0,
-      multiline: 0,
-      'too-long': 0,
-      'too-many': 0,
-    },
+    refusals: countsOf(refusalCodes),
     transactions: 0,
     operations: { put: 0, delete: 0 },
     published: 0,
@@ -163,6 +147,11 @@ export function createMetrics(): Metrics {
     drift: { lease: 0, owner: 0, keys: 0 },
     quarantined: 0,
   };
+}
+
+function countsOf<Label extends string>(labels: readonly Label[]): Counts<Label> {
+  // The labels of a union are all its members, which fromEntries cannot tell.
+  return Object.fromEntries(labels.map((label) => [label, 0])) as Counts<Label>;
 }
 
 /** The sum over all labels of a count. */

@@ -60,7 +60,8 @@ export function httpSocketBeside(engineSocket: string): string {
 
 function commandOf({ answers, operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
-  if (operationsMax !== undefined) return [inBench('lib/agent.mjs'), ...place, String(operationsMax)];
+  if (operationsMax !== undefined)
+    return ['--import', 'tsx', inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
   const endpoint = answers ? ['--http:listen', httpSocketBeside(place[0] ?? '')] : [];

@@ -36,6 +36,7 @@ interface Service {
 
 const none: readonly Instance[] = Object.freeze([]);
 
+/** @internal */
 export class Catalogue {
   readonly #below: string;
   readonly #services = new Map<string, Service>();
@@ -124,6 +125,7 @@ function matches(instance: Instance, realm: string | undefined, protocol: string
   return (realm ?? instance.realm) === instance.realm && (protocol ?? instance.protocol) === instance.protocol;
 }
 
+/** @internal */
 export function differenceOf(before: readonly Instance[], now: readonly Instance[]): Difference {
   const left = new Map(before.map((instance) => [instance.key, instance]));
   const [added, changed]: [Instance[], Instance[]] = [[], []];

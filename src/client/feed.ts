@@ -25,6 +25,7 @@ export interface Stale {
   readonly cause: DiscoverError;
 }
 
+/** @internal */
 export class Feed {
   readonly catalogue: Catalogue;
   /** Iterations under way. */

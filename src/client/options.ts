@@ -14,7 +14,10 @@ const ofTls = ['ca', 'cert', 'key'];
 /** Of the agent alone: as its options name them, and as its configuration does. */
 const ofAgent = new Set(['ttl', 'ttlSeconds', 'meta']);
 
-/** Throws one `CONFIG_INVALID` for all that cannot be used. */
+/**
+ * Throws one `CONFIG_INVALID` for all that cannot be used.
+ * @internal
+ */
 export function accessOf(options: ClientOptions): EtcdAccess & { readonly prefix: string } {
   const problems: string[] = [];
   const others = Object.keys(options).filter((name) => !known.includes(name) && !ofAgent.has(name));

@@ -1,21 +1,19 @@
 /**
- * The command line, read by Node's parseArgs; `help.ts` writes what there is to print about it.
+ * The command line: what yargs reads by the grammar (`grammar.ts`), and what is wrong with it.
  *
- * Every option of the table is here, as `--host:realm` (so it was in the original) and as
- * `--host.realm`, for every command; behind the name of a command come its own. Of an option given twice
- * the last counts. Values of the configuration stay the text they are, so that `--host:id 0123` keeps its
- * zero; `config/` reads and checks them.
+ * Every option of the configuration is here, as `--host:realm` (so it was in the original) and as `--host.realm`, for
+ * every command; after the name of a command come its own. Of an option given twice the last counts, but lists add up.
+ * All mistakes are reported at once.
  */
-import { parseArgs } from 'node:util';
-import { optionTable } from '../config/options.ts';
+import { isPrintable, optionRows, optionTable } from '../config/options.ts';
 import { didYouMean, hint, nearest } from '../config/sources.ts';
-import { DiscoverError } from '../errors.ts';
+import { configError, type Problem } from '../errors.ts';
 import { version } from '../version.ts';
 import type { Command, CommandOption } from './command.ts';
+import { colons, general } from './grammar.ts';
+import { dots, joined, read, type Value } from './reading.ts';
 import { commandTable } from './table.ts';
 
-const names = (): string[] => ['run', ...Object.keys(commandTable), 'completion', 'help', 'version'];
-type Value = string | boolean;
 type Flag = string | boolean | number | readonly string[];
 
 export interface Arguments {
@@ -23,7 +21,7 @@ export interface Arguments {
   /** By path, the values as they were typed; `--debug` is true, `--no-debug` false. */
   readonly options: Readonly<Record<string, Value>>;
   readonly configFile?: string;
-  /** What to do instead of running the agent, and what it was told for itself. */
+  /** What to run instead of the agent, and what it was told for itself. */
   readonly command?: Command;
   readonly flags: Readonly<Record<string, Flag>>;
   readonly words: readonly string[];
@@ -31,67 +29,33 @@ export interface Arguments {
   readonly text?: string;
 }
 
-/** Whoever can list processes can read a command line. */
-const refused = 'etcd.password';
-const refusal =
-  '--etcd:password is refused, other users could read it: use --etcd:passwordFile or DISCOVER_ETCD_PASSWORD';
+const names = (): string[] => ['run', ...Object.keys(commandTable), 'help', 'version'];
+const isGeneral = (name: string): boolean => Object.hasOwn(general, name);
+const dashed = (name: string): string => (name.length === 1 ? `-${name}` : `--${name}`);
 
-const general = { config: 'string', help: 'boolean', version: 'boolean' } as const;
-type TokenType = 'string' | 'boolean';
-const configTypes = new Map<string, TokenType>(Object.entries(general));
-for (const { path, type } of optionTable) configTypes.set(path, type === 'boolean' ? type : 'string');
-const shorts: Readonly<Record<string, string>> = { '-c': '--config', '-h': '--help' };
-const colons = (path: string): string => path.replaceAll('.', ':');
-const dots = (name: string): string => name.replaceAll(':', '.');
-
-/** Reads the arguments after the program's name. Throws `CONFIG_INVALID` for what it does not know. */
+/** Reads the arguments after the program's name. Throws `CONFIG_INVALID` with every mistake in them. */
 export async function parseArguments(argv: readonly string[]): Promise<Arguments> {
-  if (argv.includes('--get-yargs-completions')) {
-    const named = await commandOf(argv.find((word) => Object.hasOwn(commandTable, word)));
-    return textOf('completion', await (await import('./help.ts')).completion(argv, named));
-  }
-  const first = read(argv, configTypes, shorts);
-  const isOn = (path: string): boolean => /^(true|1)$/.test(String(first.given.get(path)?.at(-1)));
+  const first = read(argv, undefined);
+  const isOn = (name: string): boolean => first.given.get(name)?.at(-1) === true;
   const [name = 'run', next] = first.words;
   if (name === 'help' || isOn('help')) {
-    const about = name === 'help' ? next : name;
+    const about = name === 'help' ? next : first.words[0];
     return textOf('help', await (await import('./help.ts')).help(about, await commandOf(about)));
   }
   if (name === 'version' || isOn('version')) return textOf('version', version);
 
-  // Which options there are depends on the command, so a command's line is read again for its own.
+  // The options depend on the command, so its line is read again with its own.
   const command = await commandOf(name);
-  const own = command?.options ?? {};
-  const all = new Map([
-    ...configTypes,
-    ...Object.entries(own).map(([path, { type }]) => [path, tokenType(type)] as const),
-  ]);
-  const { words, given } = command ? read(argv, all, { ...shorts, ...command.aliases }) : first;
-
-  const problems: string[] = [];
-  if (!names().includes(name)) problems.push(`${name} is not a command${hint(nearest(name, names()))}`);
-  problems.push(...problemsOf(words.slice(1), name, command));
-  const options: Record<string, Value> = {};
-  const flags: Record<string, Flag> = {};
-  for (const [path, values] of given) {
-    const value = values.at(-1) as Value;
-    const option = Object.hasOwn(own, path) ? own[path] : undefined;
-    if (path === refused) problems.push(refusal);
-    else if (option) {
-      const flag = flagOf(option, values);
-      if (flag === undefined) problems.push(`--${path} must be ${allowed(option)}, got ${JSON.stringify(value)}`);
-      else flags[path] = flag;
-    } else if (!configTypes.has(path)) problems.push(await unknown(path, own));
-    else if (!Object.hasOwn(general, path)) options[path] = value;
+  const { words, given, problems } = command ? read(argv, command) : first;
+  if (!names().includes(name)) {
+    problems.push({ path: name, reason: `is not a command${hint(nearest(name, names()))}` });
   }
+  problems.push(...wordProblems(words.slice(1), command));
+  const sorted = await sort(given, command, problems);
+  if (problems.length > 0) throw configError('the command line', problems);
   const config = given.get('config')?.at(-1);
-  if (config === '' || config === false) problems.push('--config must be the path of a file');
-  if (problems.length > 0) {
-    throw new DiscoverError('CONFIG_INVALID', ['Cannot use the command line:', ...problems].join('\n  '));
-  }
-  if (name === 'completion') return textOf(name, await (await import('./help.ts')).completion([name]));
   const file = typeof config === 'string' ? { configFile: config } : {};
-  return { name, options, flags, words: words.slice(1), ...file, ...(command && { command }) };
+  return { name, ...sorted, words: words.slice(1), ...file, ...(command && { command }) };
 }
 
 const textOf = (name: string, text: string): Arguments => ({ name, options: {}, flags: {}, words: [], text });
@@ -100,32 +64,66 @@ async function commandOf(name: string | undefined): Promise<Command | undefined>
   return name !== undefined && Object.hasOwn(commandTable, name) ? commandTable[name]?.load() : undefined;
 }
 
-const tokenType = (type: CommandOption['type']): TokenType => (type === 'boolean' ? type : 'string');
-
-/** What is wrong with the words behind the command's name. */
-function problemsOf(words: readonly string[], name: string, command: Command | undefined): string[] {
+/** What is wrong with the words after the command's name. */
+function wordProblems(words: readonly string[], command: Command | undefined): Problem[] {
   const takes = command?.words ?? [];
   const missing = takes.slice(words.length).filter((word) => word.startsWith('<'));
   return [
-    ...words.slice(takes.length).map((word) => `${word} is one word too many after ${name}`),
-    ...missing.map((word) => `${name} needs ${word}`),
+    ...words.slice(takes.length).map((word) => ({ path: '', reason: `unexpected argument ${JSON.stringify(word)}` })),
+    ...missing.map((word) => ({ path: '', reason: `missing ${word}` })),
   ];
+}
+
+/** Parts what was given into the options of the configuration and those of the command. */
+async function sort(
+  given: ReadonlyMap<string, readonly Value[]>,
+  command: Command | undefined,
+  problems: Problem[],
+): Promise<Pick<Arguments, 'options' | 'flags'>> {
+  const own = command?.options ?? {};
+  const options: Record<string, Value> = {};
+  const flags: Record<string, Flag> = {};
+  for (const [name, values] of given) {
+    const option = Object.hasOwn(own, name) ? own[name] : undefined;
+    const row = optionRows.get(dots(name));
+    if (option) {
+      const flag = flagOf(option, values);
+      if (flag !== undefined) flags[name] = flag;
+      else {
+        const got = JSON.stringify(values.at(-1));
+        problems.push({ path: `--${name}`, reason: `must be ${allowed(option)}`, got });
+      }
+    } else if (row && !isPrintable(row.path)) problems.push(secretProblem(name));
+    else if (row) options[row.path] = joined(values, row.type);
+    else if (!isGeneral(name)) problems.push(await unknown(name, own));
+    else if (name === 'config' && (values.at(-1) === '' || values.at(-1) === false)) {
+      problems.push({ path: '--config', reason: 'must be the path of a file' });
+    }
+  }
+  return { options, flags };
+}
+
+/** Other users can list processes, and so read a command line. */
+function secretProblem(name: string): Problem {
+  const instead = `use --${name}File or DISCOVER_${name.replaceAll(':', '_').toUpperCase()}`;
+  return { path: `--${name}`, reason: `is refused, other users could read it: ${instead}` };
 }
 
 /** The value of a command's own option; undefined where it will not do. */
 function flagOf(option: CommandOption, values: readonly Value[]): Flag | undefined {
-  const value = String(values.at(-1));
+  const last = values.at(-1);
+  if (option.type === 'boolean') return last === true || last === false ? last : undefined;
+  if (values.includes(false)) return undefined;
+  const value = String(last);
   switch (option.type) {
-    case 'boolean':
-      return /^(true|false|1|0)$/.test(value) ? /^(true|1)$/.test(value) : undefined;
     case 'integer':
       return /^\d{1,9}$/.test(value) && Number(value) <= (option.max ?? Infinity) ? Number(value) : undefined;
     case 'list': {
       const items = values.flatMap((one) => String(one).split(',')).map((item) => item.trim());
-      return items.every((item) => item !== '') && !values.includes(false) ? items : undefined;
+      return items.every((item) => item !== '') ? items : undefined;
     }
     case 'string':
-      return (option.choices?.includes(value) ?? value !== '') && !values.includes(false) ? value : undefined;
+      return (option.choices?.includes(value) ?? value !== '') ? value : undefined;
   }
 }
 
@@ -136,55 +134,20 @@ function allowed({ type, choices, max }: CommandOption): string {
 }
 
 /** What to say of an option that is neither the configuration's nor the command's. */
-async function unknown(path: string, own: object): Promise<string> {
+async function unknown(name: string, own: object): Promise<Problem> {
   const users: string[] = [];
-  for (const [name, { load }] of Object.entries(commandTable)) {
-    if (Object.hasOwn((await load()).options, path)) users.push(name);
+  for (const [user, { load }] of Object.entries(commandTable)) {
+    if (Object.hasOwn((await load()).options, name)) users.push(`discover ${user}`);
   }
-  const meant = didYouMean(path);
+  const meant = didYouMean(dots(name));
+  const isOption = meant !== undefined && optionTable.some(({ path }) => path === meant && isPrintable(path));
   if (users.length > 0) {
-    const isLast = meant?.endsWith(`.${path}`) === true;
-    return `--${path} has its place behind discover ${users.join(' or ')}${hint(isLast ? `--${colons(meant)}` : undefined)}`;
+    const isLast = isOption && meant.endsWith(`.${name}`);
+    return {
+      path: `--${name}`,
+      reason: `belongs to ${users.join(', ')}${hint(isLast ? `--${colons(meant)}` : undefined)}`,
+    };
   }
-  const near = nearest(path, [...Object.keys(general), ...Object.keys(own)]) ?? meant;
-  const isOption = near !== undefined && (configTypes.has(near) || Object.hasOwn(own, near));
-  return `--${colons(path)} is not an option${hint(isOption ? `--${colons(near)}` : undefined)}`;
-}
-
-/** The words that are no options, and by path what options were given, known or not. */
-function read(
-  argv: readonly string[],
-  types: ReadonlyMap<string, TokenType>,
-  aliases: Readonly<Record<string, string>>,
-): { words: string[]; given: Map<string, Value[]> } {
-  const spelt = argv.map((word) => {
-    const [, name = '', rest = ''] = /^([^=]*)(.*)$/s.exec(word) ?? [];
-    return Object.hasOwn(aliases, name) ? `${aliases[name]}${rest}` : word;
-  });
-  // A text option takes what follows, except another option: parseArgs would take that too.
-  const args = spelt.map((word, index) => {
-    const isText = word.startsWith('--') && types.get(dots(word.slice(2))) === 'string';
-    return isText && /^-(?!\d)/.test(spelt[index + 1] ?? '-') ? `${word}=` : word;
-  });
-  const both = [...types].flatMap(([path, type]) => [path, colons(path)].map((name) => [name, { type }]));
-  const { tokens } = parseArgs({ args, options: Object.fromEntries(both), strict: false, tokens: true });
-  const words: string[] = [];
-  const given = new Map<string, Value[]>();
-  let flag: string | undefined;
-  for (const token of tokens) {
-    if (token.kind === 'positional') {
-      // `--debug false`, or what was meant for the value of an option that is none.
-      const isValue = flag !== undefined && (!types.has(flag) || /^(true|false)$/.test(token.value));
-      if (isValue) given.get(flag as string)?.splice(-1, 1, token.value);
-      else words.push(token.value);
-    }
-    flag = undefined;
-    if (token.kind !== 'option') continue;
-    const { name, value } = token;
-    const isNo = value === undefined && name.startsWith('no-');
-    const path = dots(isNo ? name.slice('no-'.length) : name);
-    given.set(path, [...(given.get(path) ?? []), value ?? !isNo]);
-    if (value === undefined && !isNo) flag = path;
-  }
-  return { words, given };
+  const near = nearest(name, [...Object.keys(general), ...Object.keys(own)]) ?? (isOption ? colons(meant) : undefined);
+  return { path: dashed(name), reason: `is not an option${hint(near === undefined ? undefined : `--${near}`)}` };
 }

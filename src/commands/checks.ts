@@ -3,7 +3,7 @@
  * configuration. A check that fails ends no other; what cannot even be tried without it is left out.
  */
 import type { Resolved } from '../config/resolve.ts';
-import { messageOf } from '../errors.ts';
+import { messageOf, problemText } from '../errors.ts';
 import { interfaceOf, leadsToContainers } from '../host.ts';
 
 export interface Check {
@@ -23,35 +23,41 @@ export const warning = (name: string, seen: string, remedy: string): Check => ({
 });
 export const failed = (name: string, seen: string, remedy: string): Check => ({ name, state: 'failed', seen, remedy });
 
-/** Configured well, but is it this machine? What was warned of is told where it belongs. */
-export function configurationChecks({ config, origins, warnings }: Resolved): Check[] {
-  const about = (text: string) => /^host\.(ip|id) /.exec(text)?.[1];
-  const general = warnings.filter((text) => about(text) === undefined);
-  const { ip, id } = config.host;
-  const [ipWarning, idWarning] = ['ip', 'id'].map((what) => warnings.find((text) => about(text) === what));
-  const [ipFrom, idFrom] = ['host.ip', 'host.id'].map((path) => origins.get(path));
-  const found = interfaceOf(ip);
-  const setIp = 'Set host.ip, or host.interface, to what other machines reach this one at';
-  const setId = 'Set host.id to a name that no other host has';
-  const isAnybodys = /^localhost(\.|$)/.test(id);
+/** The configuration by itself, and whether it fits this machine. Warnings about the host are shown with what they are about. */
+export function configurationChecks(resolved: Resolved): Check[] {
+  const general = resolved.warnings.filter(({ path }) => path !== 'host.ip' && path !== 'host.id').map(problemText);
   return [
-    ...general.map((text) => warning('configuration', text, '`discover config` shows where each value comes from')),
+    ...general.map((text) => warning('configuration', text, '`discover config` shows the source of each value')),
     ...(general.length === 0 ? [ok('configuration', 'can be used')] : []),
-    ipWarning !== undefined
-      ? warning('host.ip', ipWarning, setIp)
-      : found === undefined
-        ? warning(
-            'host.ip',
-            `${ip} (${ipFrom}) is on no interface here`,
-            `Right behind an address translation; else: ${setIp}`,
-          )
-        : leadsToContainers.test(found)
-          ? warning('host.ip', `${ip} (${ipFrom}) is on ${found}, which leads to containers`, setIp)
-          : ok('host.ip', `${ip} (${ipFrom}) is on ${found}`),
-    idWarning !== undefined || isAnybodys
-      ? warning('host.id', idWarning ?? `${id} (${idFrom}) may be the name of other hosts as well`, setId)
-      : ok('host.id', `${id} (${idFrom})`),
+    addressCheck(resolved),
+    idCheck(resolved),
   ];
+}
+
+function addressCheck({ config, origins, warnings }: Resolved): Check {
+  const name = 'host.ip';
+  const remedy = 'Set host.ip, or host.interface, to the address at which other machines reach this one';
+  const warned = warnings.find(({ path }) => path === name);
+  if (warned !== undefined) return warning(name, problemText(warned), remedy);
+  const { ip } = config.host;
+  const text = `${ip} (${origins.get(name)})`;
+  const found = interfaceOf(ip);
+  if (found === undefined) {
+    return warning(name, `${text} is on no interface here`, `Right behind an address translation; else: ${remedy}`);
+  }
+  if (leadsToContainers.test(found)) return warning(name, `${text} is on ${found}, which leads to containers`, remedy);
+  return ok(name, `${text} is on ${found}`);
+}
+
+function idCheck({ config, origins, warnings }: Resolved): Check {
+  const name = 'host.id';
+  const remedy = 'Set host.id to a name that no other host has';
+  const warned = warnings.find(({ path }) => path === name);
+  if (warned !== undefined) return warning(name, problemText(warned), remedy);
+  const { id } = config.host;
+  const text = `${id} (${origins.get(name)})`;
+  const isCommon = /^localhost(\.|$)/.test(id);
+  return isCommon ? warning(name, `${text} may be the name of other hosts as well`, remedy) : ok(name, text);
 }
 
 /** What `work` has seen; a failure is one check that failed, with what can be done about it. */

@@ -9,6 +9,7 @@
  */
 import type { Readable } from 'node:stream';
 import type { Sources } from '../config/sources.ts';
+import { type Problem, problemText } from '../errors.ts';
 
 /** One option that belongs to a command alone, written `--<name>`. */
 export interface CommandOption {
@@ -61,8 +62,43 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
   readonly aliases?: Readonly<Record<string, string>>;
   /** The words it takes, as in help: `<service>` has to be given, `[service]` may be. */
   readonly words?: readonly string[];
+  /** What may stand as its first word, for completion; within a third of a second, and never an error. */
+  complete?(sources: Sources): Promise<readonly string[]>;
   /** Resolves to the exit code. */
   run(given: Given<Options>, io: Io): Promise<number>;
+}
+
+/** A line of the table of commands (`table.ts`). */
+export interface CommandRow {
+  readonly description: string;
+  load(): Promise<Command>;
+}
+
+export type CommandTable = Readonly<Record<string, CommandRow>>;
+
+/** After a second without a result, tells a person at a terminal what the command waits for. */
+export async function tellingOfWait<Result>(what: string, io: Io, work: Promise<Result>): Promise<Result> {
+  const timer = setTimeout(() => {
+    if (io.isTerminal) io.warn(`waiting for ${what}`);
+  }, 1_000);
+  try {
+    return await work;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What the configuration is warned of, a line each. */
+export function warnOf(warnings: readonly Problem[], io: Io): void {
+  for (const warning of warnings) io.warn(problemText(warning));
+}
+
+/** Says that the agent and this command are configured differently, which makes one look for the other's keys in vain. */
+export function warnOfRealm(owner: { readonly realm?: string } | undefined, realm: string, io: Io): void {
+  if (owner?.realm === undefined || owner.realm === realm) return;
+  const remedy =
+    'give this command the configuration of the agent (--config, DISCOVER_CONFIG, /etc/discover/config.json)';
+  io.warn(`host.realm is ${realm} here, and ${owner.realm} for the agent of this host: ${remedy}`);
 }
 
 /** Keeps the types of the options for `run`. */

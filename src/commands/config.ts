@@ -3,7 +3,7 @@ import { describeConfig } from '../config/describe.ts';
 import { jsonSchema } from '../config/options.ts';
 import { resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
-import { command, output } from './command.ts';
+import { command, output, warnOf } from './command.ts';
 
 export const config = command({
   options: {
@@ -17,7 +17,8 @@ export const config = command({
       return 0;
     }
     const resolved = await resolveConfig(readSources(sources));
-    for (const warning of [...resolved.warnings, ...resolved.notes]) io.warn(warning);
+    warnOf(resolved.warnings, io);
+    for (const note of resolved.notes) io.warn(note);
     io.write(`${describeConfig(resolved, flags.output ?? 'table')}\n`);
     return 0;
   },

@@ -1,11 +1,11 @@
-/** What `discover doctor` looks at in Docker: whether the engine answers, each path that is asked for, and its clock. */
+/** The Docker checks of `discover doctor`: whether the engine answers, each path that the agent asks for, and the clock. */
 import { readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
 import type { ContainerId } from '../container/container.ts';
 import type { DockerEndpoint, EngineInfo } from '../docker/docker.ts';
-import { codeOf, messageOf } from '../errors.ts';
+import { codeOf, detailsOf, messageOf } from '../errors.ts';
 import { attempt, type Check, failed, ok, warning } from './checks.ts';
 import { inspectAll } from './compare.ts';
 
@@ -38,11 +38,11 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
       await attempt(
         'docker inspect',
         async () => {
-          // Where nothing runs, or none may be listed: an id that no container has, for the engine's own "no such container".
+          // If nothing runs or the list failed: an id that no container has, to get the engine's own "no such container".
           const id = any ?? ('0'.repeat(64) as ContainerId);
           const inspection = (await inspectAll(pool, engine.versionPrefix, [id])).get(id);
           if (inspection?.kind === 'failed') throw new Error(`GET /containers/<id>/json: ${inspection.detail}`);
-          return `GET /containers/<id>/json: ${any === undefined ? 'no such container, which is an answer' : 'answered'}`;
+          return `GET /containers/<id>/json: ${any === undefined ? 'answered "no such container"' : 'answered'}`;
         },
         pathRemedy('/containers/<id>/json'),
       ),
@@ -50,7 +50,7 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
         'docker events',
         async () => {
           (await docker.events(engine, engine.engineSeconds, () => {})).close();
-          return 'GET /events: may be followed';
+          return 'GET /events: stream opened';
         },
         pathRemedy('/events'),
       ),
@@ -64,10 +64,10 @@ const addressOf = (endpoint: DockerEndpoint): string =>
   endpoint.kind === 'socket' ? endpoint.path : `${endpoint.host}:${endpoint.port}${endpoint.tls ? ' over TLS' : ''}`;
 
 function reached({ serverVersion, versionPrefix, product }: EngineInfo, endpoint: DockerEndpoint): Check {
-  const api = versionPrefix === '' ? 'an API version that it does not tell' : `API ${versionPrefix.slice(2)}`;
+  const api = versionPrefix === '' ? 'an unknown API version' : `API ${versionPrefix.slice(2)}`;
   const seen = `${product} ${serverVersion} at ${addressOf(endpoint)}, ${api}`;
   return serverVersion === 'unknown' || versionPrefix === ''
-    ? warning('docker', seen, 'Let GET /_ping and GET /version pass; discover goes by what is left')
+    ? warning('docker', seen, 'Let GET /_ping and GET /version pass; until then discover assumes what it can')
     : ok('docker', seen);
 }
 
@@ -76,35 +76,55 @@ const skewSecondsMax = 5;
 function clockCheck(engineSeconds: number): Check {
   const skew = Math.floor(Date.now() / 1000) - engineSeconds;
   return Math.abs(skew) > skewSecondsMax
-    ? warning('clock', `the engine's clock is ${Math.abs(skew)} s ${skew > 0 ? 'behind' : 'ahead'}`, 'Keep both by NTP')
-    : ok('clock', `the engine's is ours, to ${skewSecondsMax} s`);
+    ? warning(
+        'clock',
+        `the engine's clock is ${Math.abs(skew)} s ${skew > 0 ? 'behind' : 'ahead'}`,
+        'Synchronise both by NTP',
+      )
+    : ok('clock', `the engine's clock is this machine's, within ${skewSecondsMax} s`);
 }
 
-/** What a proxy before the engine may have to be told. */
+/** A proxy in front of the engine withholds what it does not know. */
+const isWithheld = (error: unknown): boolean => [401, 403].includes(detailsOf(error).status ?? 0);
+
 const pathRemedy = (path: string) => (error: unknown) =>
-  /status (401|403)/.test(messageOf(error))
-    ? `Have the proxy before the engine let GET ${path} pass`
+  isWithheld(error)
+    ? `Have the proxy in front of the engine let GET ${path} pass`
     : `Ask the engine itself: curl --unix-socket <docker.socketPath> http://docker${path.split('/<')[0]}`;
 
 function engineRemedy(error: unknown, endpoint: DockerEndpoint): string {
-  const text = messageOf(error);
   if (codeOf(error) === 'CONFIG_INVALID') return 'Leave docker.version out';
-  const cause = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code;
-  if (endpoint.kind === 'socket') {
-    if (cause === 'ENOENT') return 'Start the engine, or set docker.socketPath to where its socket is';
-    if (cause === 'EACCES') return permissionRemedy(endpoint.path);
-    if (cause === 'ECONNREFUSED') return 'Start the engine: its socket is there, and nobody listens';
-  } else {
-    if (/docker\.(tls|host)/.test(text))
-      return 'Set docker.tls.ca, .cert and .key to the files that belong to this engine';
-    if (cause === 'ENOTFOUND') return 'Set docker.host to a name that can be resolved';
-    if (cause === 'ECONNREFUSED')
-      return 'Start the engine with --host tcp://, or set docker.host and docker.port to where it listens';
-    if (/status 400|socket hang up/.test(text) && !endpoint.tls) return 'Set docker.tls.ca, if the engine expects TLS';
+  const remedy = endpoint.kind === 'socket' ? socketRemedy(error, endpoint.path) : tcpRemedy(error, endpoint.tls);
+  if (remedy !== undefined) return remedy;
+  return isWithheld(error)
+    ? 'Have the proxy in front of the engine let GET /_ping and GET /version pass'
+    : 'See whether the engine answers at all: docker version';
+}
+
+function socketRemedy(error: unknown, path: string): string | undefined {
+  switch (detailsOf(error).failure) {
+    case 'socket-missing':
+      return 'Start the engine, or set docker.socketPath to where its socket is';
+    case 'socket-denied':
+      return permissionRemedy(path);
+    case 'connection-refused':
+      return 'Start the engine: its socket exists, and nothing listens there';
+    default:
+      return undefined;
   }
-  return /status (401|403)/.test(text)
-    ? 'Have the proxy before the engine let GET /_ping and GET /version pass'
-    : 'See whether the engine answers anybody: docker version';
+}
+
+function tcpRemedy(error: unknown, tls: unknown): string | undefined {
+  const { failure, status } = detailsOf(error);
+  if (failure === 'certificate' || failure === 'tls-unspoken') {
+    return 'Set docker.tls.ca, .cert and .key to the files that belong to this engine';
+  }
+  if (failure === 'name-unknown') return 'Set docker.host to a name that can be resolved';
+  if (failure === 'connection-refused') {
+    return 'Start the engine with --host tcp://, or set docker.host and docker.port to where it listens';
+  }
+  const mayExpectTls = tls === undefined && (status === 400 || failure === 'connection-closed');
+  return mayExpectTls ? 'Set docker.tls.ca, if the engine expects TLS' : undefined;
 }
 
 function permissionRemedy(path: string): string {
@@ -119,7 +139,7 @@ function permissionRemedy(path: string): string {
       return `Add user ${username} to group ${group}, which owns ${path}: usermod --append --groups ${group} ${username}`;
     }
   } catch {
-    // Not even the socket's directory may be looked into.
+    // The directory of the socket may not be read either.
   }
   return `Have ${path} belong to a group that may write to it, and add user ${username} (${uid}) to that`;
 }

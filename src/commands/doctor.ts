@@ -6,14 +6,13 @@
  */
 import { type Resolved, resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
-import { codeOf } from '../errors.ts';
+import { codeOf, detailsOf, messageOf, problemText } from '../errors.ts';
+import { exitCodes, exitNegative } from '../exit-codes.ts';
 import { type Check, configurationChecks, failed } from './checks.ts';
 import { command, shellOutput } from './command.ts';
 import { dockerChecks } from './docker-checks.ts';
 import { etcdChecks } from './etcd-checks.ts';
 import { assignments, coloured, json, printable } from './print.ts';
-
-const exitConfig = 78;
 
 export const doctor = command({
   options: { output: shellOutput },
@@ -25,16 +24,16 @@ export const doctor = command({
       resolved = await resolveConfig(readSources(sources));
     } catch (error) {
       if (codeOf(error) !== 'CONFIG_INVALID') throw error;
-      const [title, ...problems] = (error as Error).message.split(/\n\s*/);
-      const seen = problems.length > 0 ? problems.join('; ') : String(title);
+      const { problems = [] } = detailsOf(error);
+      const seen = problems.length > 0 ? problems.map(problemText).join('; ') : messageOf(error);
       const check = failed('configuration', seen, 'Correct it; `discover help` has the options');
       io.write(printed([check], as, io.isTerminal));
-      return exitConfig;
+      return exitCodes.CONFIG_INVALID;
     }
     const found = [dockerChecks(resolved.config), etcdChecks(resolved.config)];
     const checks = [...configurationChecks(resolved), ...(await Promise.all(found)).flat()];
     io.write(printed(checks, as, io.isTerminal));
-    return count(checks, 'failed') > 0 ? 1 : 0;
+    return count(checks, 'failed') > 0 ? exitNegative : 0;
   },
 });
 

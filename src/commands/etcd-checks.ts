@@ -6,7 +6,7 @@
  */
 import type { Config } from '../config/options.ts';
 import type { Service } from '../container/container.ts';
-import { codeOf, messageOf } from '../errors.ts';
+import { DiscoverError, detailsOf, type ErrorDetails, type Failure, messageOf } from '../errors.ts';
 import type { EtcdRegistry } from '../etcd/cluster.ts';
 import { noLease, revisionOf } from '../etcd/registry.ts';
 import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
@@ -50,32 +50,54 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
   const client = new EtcdMember(endpoint, access);
   try {
     const { version, leader, errors } = await client.call('status', ({ maintenance }) => maintenance.status());
-    const check = errors.some((text) => text.includes('NOSPACE'))
-      ? failed(name, `etcd ${version} has raised NOSPACE and takes no writes`, freeSpace)
-      : leader === '0'
-        ? failed(name, `etcd ${version} knows no leader`, 'See that most members run and reach each other')
-        : errors.length > 0
-          ? failed(name, `etcd ${version} says: ${errors.join(', ')}`, 'See: etcdctl alarm list, and the log of etcd')
-          : ok(name, `etcd ${version}`);
-    return { endpoint, check, answers: true, isAway: false };
+    // The status of a learner says so only to newer clients; a read shows it to all.
+    const refusal = await client
+      .call('range', ({ kv }) => kv.range({ key: Buffer.from('/') }))
+      .then(
+        () => undefined,
+        (error: unknown) => detailsOf(error).failure,
+      );
+    if (refusal === 'learner') {
+      const seen = `etcd ${version} is a learner and serves no reads`;
+      return {
+        endpoint,
+        check: warning(name, seen, 'Promote it: etcdctl member promote'),
+        answers: false,
+        isAway: true,
+      };
+    }
+    return { endpoint, check: statusCheck(name, version, leader, errors), answers: true, isAway: false };
   } catch (error) {
-    const failure = error as Error;
-    const isAway = codeOf(failure) === 'ETCD_UNAVAILABLE' && !aboutTls.test(failure.message);
+    if (!(error instanceof DiscoverError)) throw error;
+    const failure = error;
+    const isAway = failure.code === 'ETCD_UNAVAILABLE' && !isAboutTls(failure.details);
     return { endpoint, check: failed(name, messageOf(failure), memberRemedy(failure)), answers: false, isAway };
   } finally {
     client.close();
   }
 }
 
-const aboutTls = /etcd\.tls|certificate of the server|does not speak TLS/;
+function statusCheck(name: string, version: string, leader: string, errors: readonly string[]): Check {
+  // The alarm is the server's own, and so is its text: there is no field for it in this answer.
+  if (errors.some((text) => text.includes('NOSPACE'))) {
+    return failed(name, `etcd ${version} has raised NOSPACE and takes no writes`, freeSpace);
+  }
+  if (leader === '0')
+    return failed(name, `etcd ${version} knows no leader`, 'See that most members run and reach each other');
+  if (errors.length > 0) {
+    return failed(name, `etcd ${version} says: ${errors.join(', ')}`, 'See: etcdctl alarm list, and the log of etcd');
+  }
+  return ok(name, `etcd ${version}`);
+}
 
-function memberRemedy(error: Error): string {
-  const text = error.message;
-  if (text.includes('does not speak TLS')) return 'Write the endpoint as http:// and leave etcd.tls out';
-  if (aboutTls.test(text)) return 'Set etcd.tls.ca, .cert and .key to the files that belong to this cluster';
-  if (text.includes('authentication is not enabled')) return 'Leave etcd.username out, or: etcdctl auth enable';
-  if (codeOf(error) === 'ETCD_REFUSED') return 'Set etcd.username and etcd.passwordFile to a user of this cluster';
-  return 'Start etcd there, or mend etcd.endpoints; write https:// if it expects TLS';
+const isAboutTls = ({ failure }: ErrorDetails): boolean => failure === 'certificate' || failure === 'tls-unspoken';
+
+function memberRemedy({ code, details }: DiscoverError): string {
+  if (details.failure === 'tls-unspoken') return 'Write the endpoint as http:// and leave etcd.tls out';
+  if (isAboutTls(details)) return 'Set etcd.tls.ca, .cert and .key to the files that belong to this cluster';
+  if (details.failure === 'authentication-off') return 'Leave etcd.username out, or: etcdctl auth enable';
+  if (code === 'ETCD_REFUSED') return 'Set etcd.username and etcd.passwordFile to a user of this cluster';
+  return 'Start etcd there, or correct etcd.endpoints; write https:// if it expects TLS';
 }
 
 /** Of a container that is none: what it takes of each kind of key, those of views included. */
@@ -102,6 +124,11 @@ async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check
   return read.state === 'ok' ? [read, write, await ownerCheck(registry, layout, config.host)] : [read, write];
 }
 
+function accessRemedy(failure: Failure | undefined): string {
+  if (failure === 'authentication-missing') return 'Set etcd.username and etcd.passwordFile';
+  return failure === 'out-of-space' ? freeSpace : 'See that most members run and are healthy';
+}
+
 /** Asks for each key by itself, because roles may allow some and not others. */
 async function permission(
   name: string,
@@ -113,10 +140,8 @@ async function permission(
     try {
       await ask();
     } catch (error) {
-      const text = messageOf(error);
-      if (text.includes('user name is empty')) return failed(name, text, 'Set etcd.username and etcd.passwordFile');
-      if (text.includes('space exceeded')) return failed(name, text, freeSpace);
-      if (!text.includes('permission denied')) return failed(name, text, 'See that most members run and are healthy');
+      const { failure } = detailsOf(error);
+      if (failure !== 'permission-denied') return failed(name, messageOf(error), accessRemedy(failure));
       denied.push(key);
     }
   }
@@ -124,6 +149,13 @@ async function permission(
   const grant = `etcdctl role grant-permission <role> --prefix=true readwrite ${prefix}/`;
   return failed(name, `permission denied for ${denied.join(', ')}`, `${grant} (and the roots of views)`);
 }
+
+const realmCheck = (by: string, theirs: string, ours: string): Check =>
+  warning(
+    'owner',
+    `${by} publishes in realm ${theirs}, and this configuration has ${ours}`,
+    'Give commands the configuration of the agent: --config, DISCOVER_CONFIG or /etc/discover/config.json',
+  );
 
 async function ownerCheck(registry: EtcdRegistry, layout: Layout, host: Config['host']): Promise<Check> {
   const name = 'owner';
@@ -140,6 +172,7 @@ async function ownerCheck(registry: EtcdRegistry, layout: Layout, host: Config['
     if (record?.released) return warning(name, `${by} has stopped: keys go in ${ttlSeconds} s`, start);
     const liveness = livenessOf(record?.process);
     if (liveness === 'gone') return warning(name, `${by}: its process is gone, keys go in ${ttlSeconds} s`, start);
+    if (record?.realm !== undefined && record.realm !== host.realm) return realmCheck(by, record.realm, host.realm);
     const seen = `${by}, ${liveness === 'alive' ? `alive here as process ${record?.process?.pid}` : `lease for ${ttlSeconds} s`}`;
     return record !== undefined && record.ip !== host.ip
       ? warning(name, `${seen}, which is not ${host.ip}`, 'If that is another machine, give each a host.id of its own')

@@ -5,18 +5,19 @@
  */
 import { command, shellOutput } from './command.ts';
 import { assignments, json, variable } from './print.ts';
-import { addressOf, choice, connect, describe, queryOf } from './services.ts';
+import { addressOf, choice, connect, describe, queryOf, serviceNames, shellName } from './services.ts';
 
 export const get = command({
   options: { ...choice, output: shellOutput },
   aliases: { '-o': '--output' },
   words: ['<service>'],
+  complete: serviceNames,
   async run({ flags, words: [service = ''], sources }, io) {
     await using client = await connect(sources, io);
     const instance = await client.pick(service, queryOf(flags));
     if (instance === undefined) return 1;
     const { protocol, address, port, url } = instance;
-    const name = variable(service);
+    const name = variable(shellName(service));
     const parts = { URL: url, ADDRESS: addressOf(instance), PROTOCOL: protocol, HOST: address, PORT: port };
     if (flags.output === 'json') io.write(json({ name: service, ...describe(instance) }));
     else if (flags.output === 'env')

@@ -9,8 +9,8 @@ import { get, type IncomingMessage } from 'node:http';
 import type { Config } from '../config/options.ts';
 import { resolveHttp } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
-import { DiscoverError, messageOf } from '../errors.ts';
-import { command } from './command.ts';
+import { configError, DiscoverError, messageOf } from '../errors.ts';
+import { command, warnOf } from './command.ts';
 import { printable } from './print.ts';
 
 type Place = NonNullable<Config['http']>['listen'];
@@ -29,9 +29,10 @@ export const health = command({
   },
   async run({ flags, sources }, io) {
     const { http, warnings } = resolveHttp(readSources(sources));
-    for (const warning of warnings) io.warn(warning);
+    warnOf(warnings, io);
     if (http === undefined) {
-      throw new DiscoverError('CONFIG_INVALID', 'http.listen must be set, for the agent and here: else nobody can ask');
+      const reason = 'must be set, for the agent and here: else there is no endpoint to ask';
+      throw configError('the configuration', [{ path: 'http.listen', reason }]);
     }
     const { status, text } = await ask(reachable(http.listen), flags.ready === true ? '/readyz' : '/healthz');
     const lines = text.trim().split(/\r?\n/).map(printable);

@@ -4,12 +4,13 @@
  * Exit codes: 0, or 1 where the service that was named has no instance; 69 etcd did not answer.
  */
 import { command, shellOutput } from './command.ts';
-import { choice, connect, print, queryOf, type Services } from './services.ts';
+import { choice, connect, print, queryOf, type Services, serviceNames } from './services.ts';
 
 export const ls = command({
   options: { ...choice, output: shellOutput },
   aliases: { '-o': '--output' },
   words: ['[service]'],
+  complete: serviceNames,
   async run({ flags, words: [service], sources }, io) {
     await using client = await connect(sources, io);
     const query = queryOf(flags);

@@ -7,28 +7,26 @@
 import { readFileSync } from 'node:fs';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
-import { DiscoverError, messageOf } from '../errors.ts';
+import { configError, DiscoverError, messageOf } from '../errors.ts';
+import { exitNegative, exitRejected } from '../exit-codes.ts';
 import { readFleet, removeHost } from '../reap/fleet.ts';
 import { parseHosts } from '../reap/living.ts';
 import { planReap } from '../reap/plan.ts';
 import { asJson, asText, type Report } from '../reap/report.ts';
 import { type FileSettings, readSettings, settingNames } from '../reap/settings.ts';
-import { command, type Flags, type Io, output } from './command.ts';
-
-const exitFound = 1;
-const exitRefused = 65;
+import { command, type Flags, type Io, output, warnOf } from './command.ts';
 
 const options = {
   source: {
     type: 'string',
     choices: ['lease', 'ec2', 'file', 'stdin'],
-    description: 'What tells which hosts live (ec2 where the file has accounts or regions, else lease)',
+    description: 'Source of the living hosts (ec2 if the file has accounts or regions, else lease)',
   },
   file: { type: 'string', description: 'For --source file: one host id a line, or a JSON array of them' },
-  'dry-run': { type: 'boolean', description: 'Only print what would go; --no-dry-run deletes it (true)' },
-  force: { type: 'list', description: 'Hosts to delete the keys of whether or not they live' },
-  'max-percent': { type: 'integer', max: 100, description: 'Refuse if more of the hosts would go (20)' },
-  'allow-empty': { type: 'boolean', description: 'Believe that no host lives (false)' },
+  'dry-run': { type: 'boolean', description: 'Only print what would be deleted; --no-dry-run deletes it (true)' },
+  force: { type: 'list', description: 'Hosts whose keys are deleted even if they live' },
+  'max-percent': { type: 'integer', max: 100, description: 'Refuse to delete more than this share of the hosts (20)' },
+  'allow-empty': { type: 'boolean', description: 'Accept a list without a living host (false)' },
   output,
 } as const;
 
@@ -49,7 +47,7 @@ export const reap = command({
     const layers = readSources({ ...sources, others: settingNames });
     const { etcd, warnings } = resolveEtcd(layers);
     const { settings, warnings: more } = readSettings(layers);
-    for (const warning of [...warnings, ...more]) io.warn(warning);
+    warnOf([...warnings, ...more], io);
     const source = sourceOf(flags, settings);
     const isDryRun = flags['dry-run'] ?? settings.dryRun ?? true;
     const force = new Set(flags.force ?? settings.force);
@@ -83,9 +81,9 @@ export const reap = command({
       }
       if (plan.refusal !== undefined) {
         io.warn(`refused: ${plan.refusal}`);
-        return exitRefused;
+        return exitRejected;
       }
-      return isDryRun && plan.reaped.length > 0 ? exitFound : 0;
+      return isDryRun && plan.reaped.length > 0 ? exitNegative : 0;
     } finally {
       registry.close();
     }
@@ -97,7 +95,8 @@ type Source = NonNullable<Flags<typeof options>['source']>;
 function sourceOf(flags: Flags<typeof options>, { accounts, regions }: FileSettings): Source {
   const source = flags.source ?? (accounts || regions ? 'ec2' : 'lease');
   if ((source === 'file') !== (flags.file !== undefined)) {
-    throw new DiscoverError('CONFIG_INVALID', 'Cannot use the command line: --source file and --file go together');
+    const problem = { path: '--source file', reason: 'and --file must be given together' };
+    throw configError('the command line', [problem]);
   }
   return source;
 }

@@ -1,8 +1,11 @@
 /** What `ls`, `get` and `watch` share: the client, the choice of instances and the ways to print them. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
-import type { Io } from './command.ts';
+import { detailsOf, type Failure } from '../errors.ts';
+import type { EtcdAccess } from '../etcd/access.ts';
+import { type Io, tellingOfWait, warnOf } from './command.ts';
 import { assignments, json, table } from './print.ts';
 
 export const choice = {
@@ -12,15 +15,60 @@ export const choice = {
 
 export async function connect(sources: Sources, io: Io): Promise<DiscoverClient> {
   const { etcd, warnings } = resolveEtcd(readSources(sources));
-  for (const warning of warnings) io.warn(warning);
+  warnOf(warnings, io);
+  const what = `etcd at ${etcd.endpoints.join(', ')}`;
+  await tellingOfWait(what, io, refuseDeadEndpoints(etcd));
   const { DiscoverClient } = await import('../client/index.ts');
   return new DiscoverClient(etcd);
+}
+
+/** What no waiting mends, unlike a server that is slow or starts. */
+const lasting: ReadonlySet<Failure | undefined> = new Set([
+  'connection-refused',
+  'name-unknown',
+  'certificate',
+  'tls-unspoken',
+] as const);
+
+/** The client waits ten seconds for etcd to answer; where every endpoint refuses, a person should know at once. */
+async function refuseDeadEndpoints(etcd: EtcdAccess): Promise<void> {
+  const { Member } = await import('../etcd/member.ts');
+  const failures = await Promise.all(
+    etcd.endpoints.map(async (endpoint) => {
+      const member = new Member(endpoint, etcd);
+      try {
+        await member.call('status', ({ maintenance }) => maintenance.status(), { isOpen: true });
+        return undefined;
+      } catch (error) {
+        return error;
+      } finally {
+        member.close();
+      }
+    }),
+  );
+  const [first] = failures;
+  if (first !== undefined && failures.every((failure) => lasting.has(detailsOf(failure).failure))) throw first;
 }
 
 export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Query => ({
   realm,
   protocol,
 });
+
+const completionTimeoutMs = 300;
+
+/** The names that completion offers: none where etcd does not answer at once. */
+export async function serviceNames(sources: Sources): Promise<readonly string[]> {
+  try {
+    const { etcd } = resolveEtcd(readSources(sources));
+    const { DiscoverClient } = await import('../client/index.ts');
+    await using client = new DiscoverClient(etcd);
+    const found = await Promise.race([client.services(), sleep(completionTimeoutMs, undefined, { ref: false })]);
+    return [...(found?.keys() ?? [])].sort();
+  } catch {
+    return []; // A person in the middle of a line is not told of a mistake in it.
+  }
+}
 
 /** `10.0.0.5:49153`, IPv6 in brackets. */
 export const addressOf = ({ url }: Instance): string => url.slice(url.indexOf('://') + 3);
@@ -33,6 +81,9 @@ export const describe = ({ realm, host, containerId, protocol, address, port, ur
   ...{ realm, host, containerId, protocol, address, port, url, key },
 });
 
+/** With a prefix of its own: a service called `path` must not set PATH. */
+export const shellName = (service: string): string => `discovered_${service}`;
+
 export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];
 
 export function print(services: Services, as: 'table' | 'json' | 'env'): string {
@@ -40,7 +91,9 @@ export function print(services: Services, as: 'table' | 'json' | 'env'): string 
     return json(services.map(([name, instances]) => ({ name, instances: sorted(instances).map(describe) })));
   }
   if (as === 'env') {
-    return assignments(services.map(([name, instances]) => [name, sorted(instances).map(addressOf).join(' ')]));
+    return assignments(
+      services.map(([name, instances]) => [shellName(name), sorted(instances).map(addressOf).join(' ')]),
+    );
   }
   const rows = services.flatMap(([name, instances]) =>
     sorted(instances).map((one) => [name, one.realm, one.host, one.containerId, one.url]),

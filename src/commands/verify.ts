@@ -9,8 +9,9 @@ import { systemClock } from '../actor/clock.ts';
 import { resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
 import { layoutOf } from '../layout/keys.ts';
+import { parseOwner } from '../layout/owner.ts';
 import { viewsOf } from '../layout/views.ts';
-import { command, shellOutput } from './command.ts';
+import { command, shellOutput, warnOf, warnOfRealm } from './command.ts';
 import { type Comparison, compare, type Difference, type Sides } from './compare.ts';
 import { assignments, coloured, json, printable, table } from './print.ts';
 
@@ -22,7 +23,7 @@ export const verify = command({
   aliases: { '-o': '--output' },
   async run({ flags, sources }, io) {
     const { config, warnings } = await resolveConfig(readSources(sources));
-    for (const warning of warnings) io.warn(warning);
+    warnOf(warnings, io);
     const { DockerClient } = await import('../docker/docker.ts');
     const { createInspectionPool } = await import('../inspect/pool.ts');
     const { EtcdRegistry } = await import('../etcd/cluster.ts');
@@ -30,10 +31,12 @@ export const verify = command({
     const pool = createInspectionPool({ ...config, workers: 0 });
     const registry = new EtcdRegistry(config.etcd);
     try {
+      const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
+      warnOfRealm(parseOwner((await registry.owner(layout.ownerKey))?.value ?? ''), realm, io);
       const found = await persisting({
         ...{ config, pool, registry },
         docker: new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock),
-        layout: layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id)),
+        layout,
       });
       io.write(printed(id, found, flags.output ?? 'table', io.isTerminal));
       return isExact(found) ? 0 : 1;

@@ -10,10 +10,10 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Instance, Update } from '../client/index.ts';
-import { DiscoverError } from '../errors.ts';
+import { configError } from '../errors.ts';
 import { command, type Io, shellOutput } from './command.ts';
 import { coloured, printable } from './print.ts';
-import { addressOf, choice, connect, describe, print, queryOf, sorted } from './services.ts';
+import { addressOf, choice, connect, describe, print, queryOf, serviceNames, sorted } from './services.ts';
 
 export const watch = command({
   options: {
@@ -24,6 +24,7 @@ export const watch = command({
   },
   aliases: { '-o': '--output' },
   words: ['<service>'],
+  complete: serviceNames,
   async run({ flags, words: [service = ''], sources }, io) {
     const wait = parseWait(flags.wait ?? '1s:5s');
     await using client = await connect(sources, io);
@@ -126,8 +127,6 @@ function parseWait(text: string): Wait {
     const mostMs = most === undefined ? quietMs : ms(most, mostUnit);
     if (mostMs >= quietMs) return { quietMs, mostMs };
   }
-  throw new DiscoverError(
-    'CONFIG_INVALID',
-    `Cannot use the command line:\n  --wait must be one time or two, the second no less, such as 1s:5s, got "${text}"`,
-  );
+  const reason = 'must be one time or two, the second no less, such as 1s:5s';
+  throw configError('the command line', [{ path: '--wait', reason, got: `"${text}"` }]);
 }

@@ -16,7 +16,7 @@ import { containerAddresses } from '../host.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
-import { command, shellOutput } from './command.ts';
+import { command, type Io, shellOutput, warnOf, warnOfRealm } from './command.ts';
 import { assignments, coloured, json, printable } from './print.ts';
 
 interface Named {
@@ -30,8 +30,8 @@ export const why = command({
   words: ['<container>'],
   async run({ flags, words: [name = ''], sources }, io) {
     const { config, warnings } = await resolveConfig(readSources(sources));
-    for (const warning of warnings) io.warn(warning);
-    const { id, steps } = await explain(name, config);
+    warnOf(warnings, io);
+    const { id, steps } = await explain(name, config, io);
     const reasons = [...new Set(steps.flatMap(({ reason }) => reason ?? []))];
     const isPublished = reasons.length === 0;
     if (flags.output === 'json') io.write(json({ container: id ?? name, published: isPublished, reasons, steps }));
@@ -49,7 +49,7 @@ function lineOf({ about, detail, reason, remedy }: Step, isTerminal: boolean): s
   return `${coloured(isTerminal, 'red', 'no')}   ${said} (${reason})\n     ${remedy}\n`;
 }
 
-async function explain(name: string, config: Config): Promise<{ id?: ContainerId; steps: Step[] }> {
+async function explain(name: string, config: Config, io: Io): Promise<{ id?: ContainerId; steps: Step[] }> {
   const { DockerClient } = await import('../docker/docker.ts');
   const { askList } = await import('../docker/call.ts');
   const { InspectClient } = await import('../docker/inspect-client.ts');
@@ -74,7 +74,7 @@ async function explain(name: string, config: Config): Promise<{ id?: ContainerId
     const { steps, isRunning } = explainContainer(document, options);
     const inspection = readInspection(document, options);
     const services = isRunning && inspection.kind === 'running' ? inspection.services : [];
-    return { id: one.id, steps: [...steps, ...(await keySteps(one.id, services, config))] };
+    return { id: one.id, steps: [...steps, ...(await keySteps(one.id, services, config, io))] };
   } finally {
     await client.close();
   }
@@ -84,6 +84,7 @@ async function keySteps(
   id: ContainerId,
   services: Parameters<typeof keysOf>[2],
   { etcd, host, views }: Config,
+  io: Io,
 ): Promise<Step[]> {
   if (services.length === 0) return [];
   const layout = layoutOf(etcd.prefix, host.realm, host.id, viewsOf(views, host.realm, host.id));
@@ -95,6 +96,7 @@ async function keySteps(
     const owner = await registry.owner(layout.ownerKey);
     const found = await registry.readKeys([...wanted.keys()]);
     const record = parseOwner(owner?.value ?? '');
+    warnOfRealm(record, host.realm, io);
     const since = record === undefined ? 'somebody unknown' : `discover ${record.version} since ${record.started}`;
     const detail = `${since} writes for ${host.id}${record?.released ? ', and has stopped in order' : ''}`;
     return explainKeys(wanted, found, owner && { lease: owner.lease, detail });

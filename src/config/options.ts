@@ -133,9 +133,9 @@ function option<T extends z.ZodMiniType, F extends z.output<T>>(of: Rule<T>, fal
 const group = <T extends z.core.$ZodShape>(shape: T) => z.prefault(z.strictObject(shape), {} as never);
 
 const certificates = (of: string) => ({
-  ca: maybe(pem, `Certificate authority of ${of}, turns TLS on`),
-  cert: maybe(pem, `Certificate to show to ${of}`),
-  key: maybe(pem, 'Key of that certificate'),
+  ca: maybe(pem, `Certificate authority of ${of}; turns TLS on`),
+  cert: maybe(pem, `Client certificate for ${of}`),
+  key: maybe(pem, 'Private key of that certificate'),
 });
 
 export const schema = z.strictObject({
@@ -143,7 +143,7 @@ export const schema = z.strictObject({
     integer(0, 64),
     'Inspection threads at the most, 0 for none; started as the load asks for them (1 on up to 2 cores, else 2)',
   ),
-  resync: option(integer(1, 86_400), 60, 'Seconds between two comparisons of what runs with what is published'),
+  resync: option(integer(1, 86_400), 60, 'Seconds between two comparisons of running containers with published ones'),
   debug: option(boolean, false, 'Log each container'),
   verbose: option(boolean, false, 'The same as debug'),
   silly: option(boolean, false, 'Log each event as well'),
@@ -154,47 +154,47 @@ export const schema = z.strictObject({
   }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),
-    host: maybe(hostName, 'Host of the engine (localhost where only the port is set)'),
-    port: maybe(port, 'Port of the engine (4243 where only the host is set)'),
+    host: maybe(hostName, 'Host of the engine (localhost if only the port is set)'),
+    port: maybe(port, 'Port of the engine (4243 if only the host is set)'),
     version: maybe(version, 'Docker API version (negotiated)'),
     tls: group({
       ...certificates('the engine'),
-      verify: maybe(verified, 'Turns TLS on without any of these files as well'),
+      verify: maybe(verified, "Use TLS with the system's certificate authorities"),
     }),
   }),
   etcd: group({
     endpoints: option(endpoints, ['localhost:2379'], 'Members of the cluster, comma separated'),
-    host: maybe(hostName, 'Host of a single member (localhost where only the port is set)'),
-    port: maybe(port, 'Port of a single member (2379 where only the host is set)'),
-    prefix: option(prefix, '/discover', 'What all keys begin with'),
-    ttl: option(integer(2, 86_400), 30, 'Seconds that keys outlive a discover that is gone'),
+    host: maybe(hostName, 'Host of a single member (localhost if only the port is set)'),
+    port: maybe(port, 'Port of a single member (2379 if only the host is set)'),
+    prefix: option(prefix, '/discover', 'Prefix of all keys'),
+    ttl: option(integer(2, 86_400), 30, 'Lease TTL in seconds: how long keys remain after the agent dies'),
     tls: group(certificates('etcd')),
-    username: maybe(name, 'User of etcd'),
+    username: maybe(name, 'User name at etcd'),
     password: maybe(secret, 'Password of that user, refused on the command line'),
     passwordFile: maybe(file, 'File that holds the password'),
   }),
   views: group({
-    skydns: maybe(zone, 'Zone in which CoreDNS finds the services as well, below /skydns'),
-    grpc: maybe(root, "Target below which etcd's gRPC naming finds them, such as discover/grpc"),
-    registrator: maybe(root, 'Path below which they stand as registrator writes them, such as /services'),
-    traefik: maybe(root, 'Root key below which Traefik finds their servers, such as traefik'),
-    custom: maybe(templates, 'Further layouts, each "<key template> = <value template>"'),
+    skydns: maybe(zone, 'DNS zone under which CoreDNS finds the services, in keys below /skydns'),
+    grpc: maybe(root, "Target prefix for etcd's gRPC naming, such as discover/grpc"),
+    registrator: maybe(root, "Path for keys in registrator's layout, such as /services"),
+    traefik: maybe(root, 'Root key for the servers of Traefik services, such as traefik'),
+    custom: maybe(templates, 'Further key layouts'),
   }),
   host: group({
     ip: maybe(ip, 'Address to publish (that of the default route, else of eth0)'),
     interface: maybe(name, 'Network interface whose address is published'),
-    id: maybe(segment, 'Name of this host in the keys (EC2 instance id, else host name)'),
-    realm: option(segment, 'default', 'Group of hosts that this one belongs to'),
-    onExit: option(oneOf('keep', 'remove'), 'keep', 'What becomes of the keys on exit: kept for the TTL, or removed'),
+    id: maybe(segment, 'Name of this host in the keys, unique among hosts (EC2 instance id, else host name)'),
+    realm: option(segment, 'default', 'Realm: the group of hosts that this one belongs to'),
+    onExit: option(oneOf('keep', 'remove'), 'keep', 'On exit, keep the keys until the TTL ends or remove them'),
   }),
   http: group({
-    listen: maybe(listen, 'Where health, metrics, status and the page are served (nowhere)'),
-    hosts: maybe(hostNames, 'Names this endpoint may be asked by, beside localhost, addresses and the host name'),
+    listen: maybe(listen, 'Address for health, metrics, status and the page (none)'),
+    hosts: maybe(hostNames, 'Additional `Host` headers to accept, beside localhost, addresses and the host name'),
   }),
 });
 
-/** What a configuration file holds. All of it is optional, and null means the same as absent. */
-export type Options = z.input<typeof schema>;
+/** What the schema takes; `file-options.ts` has it written out. */
+export type SchemaInput = z.input<typeof schema>;
 
 /** The paths that are no options but hold some, such as `docker.tls`. */
 export const groups = new Set<string>();

@@ -5,20 +5,21 @@
  * and the machine is asked; all that is wrong, here or in the places themselves, makes one error.
  */
 import type * as z from 'zod/mini';
-import { DiscoverError, messageOf } from '../errors.ts';
+import { configError, type Problem } from '../errors.ts';
 import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
-import { checkRule, customRule, keysPerInstance, presets, type Rule } from '../layout/views.ts';
-import { type Certificates, type Refuse, readCertificates } from '../net/certificates.ts';
-import { type Config, listenParts, optionRows, schema, withoutBrackets } from './options.ts';
+import { keysPerInstance } from '../layout/views.ts';
+import { Choice, type Settled } from './choice.ts';
+import { type Config, listenParts, optionRows, type schema, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
+import { viewRulesOf } from './view-rules.ts';
 
 export interface Resolved {
   readonly config: Config;
   /** By option: the place that set it, or how it was found out, or `default`. */
   readonly origins: ReadonlyMap<string, string>;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Problem[];
   /** What is as it was asked for, and may not be what was hoped for. */
   readonly notes: readonly string[];
   /** What each option comes to, in the shape of a file. Not redacted. */
@@ -31,10 +32,10 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const { workers = machine.cores <= 2 ? 1 : 2, log, ...values } = choice.values;
   const docker = dockerOf(choice);
   const etcd = etcdOf(choice);
-  const views = viewsOf(choice, etcd.prefix);
+  const views = viewRulesOf(choice, etcd.prefix);
   const host = await hostOf(choice, machine);
   // What a value that is refused was meant to spare the machine is no problem of its own.
-  const isRefused = choice.problems.some((problem) => /^host\.(ip|interface|id) /.test(problem));
+  const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
   refuseAny([...choice.problems, ...(isRefused ? [] : host.problems)]);
   const isDebug = values.debug || values.verbose;
   const config: Config = {
@@ -60,6 +61,10 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     host: { ...values.host, ...config.host },
   };
   const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
+  if (!choice.chosen.has('etcd.endpoints')) {
+    const single = ['etcd.host', 'etcd.port'].find((path) => choice.chosen.has(path));
+    if (single !== undefined) found['etcd.endpoints'] = choice.origin(single);
+  }
   const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
   const notes = notesOf(workers, machine.cores);
   return { config, origins, warnings: [...choice.warnings, ...host.warnings], notes, effective };
@@ -78,7 +83,7 @@ function notesOf(workers: number, cores: number): string[] {
  * Where etcd is and what its keys begin with, for commands that want nothing else: this machine is asked nothing
  * and need not have an address that anybody can reach. What is wrong elsewhere is an error all the same.
  */
-export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; readonly warnings: readonly string[] } {
+export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; readonly warnings: readonly Problem[] } {
   const choice = new Choice(layers);
   const etcd = etcdOf(choice);
   refuseAny(choice.problems);
@@ -86,73 +91,14 @@ export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; re
 }
 
 /** Where the agent can be asked over HTTP, if it can, for the command that wants nothing else. */
-export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly warnings: readonly string[] } {
+export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly warnings: readonly Problem[] } {
   const { problems, values, warnings } = new Choice(layers);
   refuseAny(problems);
   return { ...httpOf(values.http), warnings };
 }
 
-function refuseAny(problems: readonly string[]): void {
-  if (problems.length === 0) return;
-  throw new DiscoverError('CONFIG_INVALID', ['Cannot use the configuration:', ...problems].join('\n  '));
-}
-
-/** The options as they are once nulls, which mean unset, are left out. */
-type Settled<T> = {
-  [K in keyof T]: T[K] extends Readonly<Record<string, unknown>> ? Settled<T[K]> : Exclude<T[K], null>;
-};
-
-/** What was chosen, with the questions that options ask about each other. A bad value counts as unset meanwhile. */
-class Choice {
-  readonly problems: string[];
-  readonly warnings: string[];
-  readonly values: Settled<z.output<typeof schema>>;
-  readonly chosen: Layers['chosen'];
-
-  constructor({ chosen, problems, warnings }: Layers) {
-    this.chosen = chosen;
-    this.problems = [...problems];
-    this.warnings = [...warnings];
-    const tree: Record<string, unknown> = {};
-    for (const [path, { value }] of chosen) put(tree, path.split('.'), value);
-    this.values = schema.parse(tree) as Settled<z.output<typeof schema>>;
-  }
-
-  origin(path: string, otherwise = 'default'): string {
-    return this.chosen.get(path)?.origin ?? otherwise;
-  }
-
-  /** Whether `path` counts and not its `rivals`: so if it is set no lower than they are, or none is set. */
-  prefers(path: string, ...rivals: string[]): boolean {
-    const rank = (name: string): number => this.chosen.get(name)?.rank ?? Infinity;
-    const isPreferred = rank(path) <= Math.min(...rivals.map(rank));
-    const named = (names: string[]): string =>
-      names.flatMap((name) => (this.chosen.has(name) ? `${name} (${this.origin(name)})` : [])).join(' and ');
-    const [counts, ignored] = isPreferred ? [[path], rivals] : [rivals, [path]];
-    if (named(counts) && named(ignored)) this.warnings.push(`${named(ignored)} ignored in favour of ${named(counts)}`);
-    return isPreferred;
-  }
-
-  refuse(path: string, mustBe: string): void {
-    this.problems.push(`${path} (${this.origin(path)}) must be ${mustBe}`);
-  }
-
-  /** For what reads several options: those that are wrong together are named without their places. */
-  readonly refuseAll: Refuse = ([option = '', ...others], mustBe) => {
-    if (others.length === 0 && !mustBe.startsWith('set together')) this.refuse(option, mustBe);
-    else this.problems.push(`${[option, ...others].join(' and ')} must be ${mustBe}`);
-  };
-
-  /** The files of the engine's TLS; undefined where none is set. */
-  certificates(): Certificates | undefined {
-    return readCertificates('docker.tls', this.values.docker.tls, this.refuseAll);
-  }
-}
-
-/** Sets one leaf of a tree. */
-export function put(tree: Record<string, unknown>, [key = '', ...rest]: string[], value: unknown): void {
-  tree[key] = rest.length === 0 ? value : (tree[key] ?? {});
-  if (rest.length > 0) put(tree[key] as Record<string, unknown>, rest, value);
+function refuseAny(problems: readonly Problem[]): void {
+  if (problems.length > 0) throw configError('the configuration', problems);
 }
 
 function dockerOf(choice: Choice): Config['docker'] {
@@ -180,7 +126,8 @@ function etcdOf(choice: Choice): Config['etcd'] {
   );
   const isOpen = access.endpoints.some((endpoint) => /^http:\/\/(?!localhost|127\.|\[::1\])/.test(endpoint));
   if (access.password && isOpen) {
-    choice.warnings.push('etcd.password crosses the network unencrypted: https:// endpoints prevent it');
+    const reason = 'crosses the network unencrypted: https:// endpoints prevent it';
+    choice.warnings.push({ path: 'etcd.password', reason });
   }
   return { ...access, ttlSeconds: ttl };
 }
@@ -188,28 +135,6 @@ function etcdOf(choice: Choice): Config['etcd'] {
 function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
   const parts = listen === undefined ? undefined : listenParts(listen);
   return parts ? { http: { listen: parts, hosts } } : {};
-}
-
-function viewsOf(choice: Choice, prefix: string): Rule[] {
-  const { custom = [], ...roots } = choice.values.views;
-  const rules: Rule[] = [];
-  const add = (path: string, given: string, make: () => Rule[]) => {
-    try {
-      for (const rule of make()) {
-        checkRule(rule, prefix);
-        if (rules.some(({ key }) => key === rule.key)) throw new Error('must be unlike the keys of other views');
-        rules.push(rule);
-      }
-    } catch (error) {
-      choice.problems.push(`${path} (${choice.origin(path)}) ${messageOf(error)}, got ${JSON.stringify(given)}`);
-    }
-  };
-  for (const [name, preset] of Object.entries(presets)) {
-    const root = roots[name as keyof typeof presets];
-    if (root !== undefined) add(`views.${name}`, root, () => preset(root));
-  }
-  for (const text of custom) add('views.custom', text, () => [customRule(text)]);
-  return rules;
 }
 
 function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {

@@ -1,13 +1,14 @@
 /**
  * The places that set options, highest first: the command line (or the options that a program gives),
- * DISCOVER_*, the variables of docker and etcdctl, those of the original, the file.
+ * DISCOVER_*, the variables of docker and etcdctl, those of the original, the file. Where none is named, the program
+ * reads `/etc/discover/config.json`, so that commands and the agent use the same.
  *
  * Every value is checked by its rule where it is found, an outvoted one too. A variable that is just
  * `DISCOVER` is not configuration: with it, discover's own container advertises itself.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { messageOf } from '../errors.ts';
+import { messageOf, type Problem } from '../errors.ts';
 import { groups, type OptionRow, optionRows, shown } from './options.ts';
 
 /** Rank 0 is the highest. */
@@ -16,8 +17,8 @@ type Place = Readonly<{ origin: string; rank: number }>;
 /** By option the value of the highest place that sets it, undefined where it will not do, and all that is wrong. */
 export interface Layers {
   readonly chosen: Map<string, Place & { readonly value: unknown }>;
-  readonly warnings: string[];
-  readonly problems: string[];
+  readonly warnings: Problem[];
+  readonly problems: Problem[];
   /** What the file holds for the caller alone, by the names in `Sources.others`, unchecked. */
   readonly others: Map<string, unknown>;
   /** The path of the file that was read. */
@@ -32,18 +33,22 @@ export interface Sources {
   readonly env?: NodeJS.ProcessEnv;
   /** The path of the file; else the environment may name one. */
   readonly file?: string | undefined;
+  /** The file that is read where none is named, if it exists. */
+  readonly systemFile?: string | undefined;
   /** What a file may hold beside the options. */
   readonly others?: readonly string[];
 }
 
 /** Gathers what is set, and where. Problems wait for `resolveConfig`, which reports all of them. */
-export function readSources({ options = {}, argv = {}, env = {}, file, others = [] }: Sources): Layers {
-  const path = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
+export function readSources(sources: Sources): Layers {
+  const { options = {}, argv = {}, env = {}, file, systemFile, others = [] } = sources;
+  const named = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
+  const path = named ?? (systemFile !== undefined && existsSync(systemFile) ? systemFile : undefined);
   const layers: Layers = { chosen: new Map(), warnings: [], problems: [], others: new Map(), file: path };
   addTree(layers, options, { origin: 'options', rank: 0 });
   addTree(layers, argv, { origin: 'command line', rank: 0 }, true);
   addEnvironment(layers, env);
-  if (path !== undefined) addFile(layers, path, others);
+  if (path !== undefined) addFile(layers, path, others, named === undefined);
   return layers;
 }
 
@@ -51,13 +56,13 @@ function addTree(layers: Layers, tree: object, place: Place, isText = false, par
   for (const [key, value] of Object.entries(tree)) {
     const path = parent + key;
     const row = optionRows.get(path);
-    const refuse = (why: string) => layers.problems.push(`${path} (${place.origin}) ${why}`);
+    const refuse = (reason: string, got?: string) => layers.problems.push({ path, origin: place.origin, reason, got });
     if (!row && !groups.has(path)) refuse(`is not an option${hint(didYouMean(path))}`);
     else if (value === null || value === undefined) continue;
     else if (row) {
       const read = isText ? fromText(row, value) : value;
       const isGood = row.schema.safeParse(read).success;
-      if (!isGood) refuse(`must be ${row.allowed}, got ${shown(path, read)}`);
+      if (!isGood) refuse(`must be ${row.allowed}`, shown(path, read));
       if (!layers.chosen.has(path)) layers.chosen.set(path, { ...place, value: isGood ? read : undefined });
     } else if (isTree(value)) addTree(layers, value, place, isText, `${path}.`);
     else refuse('must be an object that holds its options');
@@ -66,7 +71,7 @@ function addTree(layers: Layers, tree: object, place: Place, isText = false, par
 
 const isTree = (value: unknown): value is object => value instanceof Object && !Array.isArray(value);
 
-function addFile(layers: Layers, path: string, others: readonly string[]): void {
+function addFile(layers: Layers, path: string, others: readonly string[], isUnasked: boolean): void {
   const origin = `file ${path}`;
   let content = '';
   try {
@@ -77,13 +82,19 @@ function addFile(layers: Layers, path: string, others: readonly string[]): void 
       for (const [key, value] of Object.entries(tree).filter(isOther)) layers.others.set(key, value);
       const options = Object.entries(tree).filter((entry) => !isOther(entry));
       addTree(layers, Object.fromEntries(options), { origin, rank: 4 });
-    } else layers.problems.push(`${origin} must hold a JSON object`);
+    } else layers.problems.push({ path: origin, reason: 'must hold a JSON object' });
   } catch (error) {
+    // It may be the agent's alone: other users' commands work without it.
+    if (isUnasked && error instanceof Error && 'code' in error && error.code === 'EACCES') {
+      layers.warnings.push({ path: origin, reason: 'is not read: permission denied' });
+      return;
+    }
     // The text of a syntax error quotes the file, and the file may hold a password.
     const at = /position (\d+)/.exec(messageOf(error))?.[1];
     const where = at ? ` from line ${content.slice(0, Number(at)).split('\n').length} on` : '';
     const isSyntax = error instanceof SyntaxError;
-    layers.problems.push(`${origin} ${isSyntax ? `is not JSON${where}` : `cannot be read: ${messageOf(error)}`}`);
+    const reason = isSyntax ? `is not JSON${where}` : `cannot be read: ${messageOf(error)}`;
+    layers.problems.push({ path: origin, reason });
   }
 }
 
@@ -101,6 +112,9 @@ const ofOriginal =
   'discover.serviceVariable docker.socketPath docker.host docker.port docker.version etcd.host etcd.port etcd.prefix ' +
   'host.ip host.realm host.id debug verbose silly log';
 
+/** Set in every pod of a namespace that has a service called discover. */
+const ofKubernetes = /^DISCOVER_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_(TCP|UDP|SCTP)\w*)$/;
+
 type Add = (rank: number, name: string, path: string, value: string | undefined) => void;
 
 function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
@@ -109,16 +123,21 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   };
   // With it Node takes any certificate, whatever is configured here.
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
-    layers.problems.push(
-      'NODE_TLS_REJECT_UNAUTHORIZED in the environment must not be 0: verification cannot be switched off',
-    );
+    layers.problems.push({
+      path: 'NODE_TLS_REJECT_UNAUTHORIZED',
+      origin: 'environment',
+      reason: 'must not be 0: verification cannot be switched off',
+    });
   }
   const names = new Map([...optionRows.keys()].flatMap((path) => environmentNames(path).map((name) => [name, path])));
   for (const [name, path] of names) add(1, name, path, env[name]);
   for (const name of Object.keys(env)) {
     if (!name.startsWith('DISCOVER_') || name === 'DISCOVER_CONFIG' || names.has(name)) continue;
-    const meant = hint(nearest(name, [...names.keys()]));
-    layers.warnings.push(`${name} in the environment is ignored: it is not an option${meant}`);
+    if (env.KUBERNETES_SERVICE_HOST !== undefined && ofKubernetes.test(name)) continue;
+    // A name without its group, such as DISCOVER_REALM, is told by its last words.
+    const last = [...names.keys()].find((one) => one.endsWith(name.slice('DISCOVER'.length)));
+    const reason = `is not an option${hint(last ?? nearest(name, [...names.keys()]))}`;
+    layers.problems.push({ path: name, origin: 'environment', reason });
   }
   // For these programs a variable that is empty is one that is not set.
   for (const [name, path] of Object.entries(ofTools)) add(2, name, path, env[name] || undefined);
@@ -142,7 +161,10 @@ function addDockerHost(layers: Layers, env: NodeJS.ProcessEnv, add: Add): void {
   if (text !== '' && !isOverruled) {
     const socketPath = text.startsWith('unix:///') ? text.slice('unix://'.length) : host && 'false';
     const allowed = 'unix:///path, tcp://host:port, http://host:port or https://host:port';
-    if (!socketPath) layers.problems.push(`DOCKER_HOST must be ${allowed}, got ${shown('docker.host', text)}`);
+    if (!socketPath) {
+      const got = shown('docker.host', text);
+      layers.problems.push({ path: 'DOCKER_HOST', origin: 'environment', reason: `must be ${allowed}`, got });
+    }
     add(2, 'DOCKER_HOST', 'docker.socketPath', socketPath);
     add(2, 'DOCKER_HOST', 'docker.host', host);
     add(2, 'DOCKER_HOST', 'docker.port', host && (port ?? (isSecure ? '2376' : '2375')));

@@ -5,6 +5,10 @@
  * inspect document stays but what is published, so no environment secret outlives the parse.
  */
 
+import type { RefusalCode } from './refusals.ts';
+
+export type { RefusalCode } from './refusals.ts';
+
 declare const brand: unique symbol;
 
 /** The full id of a container: 64 lower-case hexadecimal digits. A name can never pass for one. */
@@ -29,24 +33,6 @@ export interface Service {
   /** `<protocol>://<ip>:<port>`, IPv6 in brackets: the value stored in etcd. */
   readonly url: string;
 }
-
-/** Why an entry of the advertisement is not published. */
-export type RefusalCode =
-  | 'name-invalid'
-  | 'port-invalid'
-  | 'protocol-invalid'
-  | 'not-published'
-  | 'loopback'
-  | 'host-only'
-  | 'other-family'
-  | 'rootless-host-network'
-  | 'no-network'
-  | 'shared-network'
-  | 'swarm-ingress'
-  | 'not-bound'
-  | 'multiline'
-  | 'too-long'
-  | 'too-many';
 
 export interface Refusal {
   readonly code: RefusalCode;

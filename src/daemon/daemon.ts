@@ -16,7 +16,8 @@ import { systemClock } from '../actor/clock.ts';
 import type { Agent } from '../agent.ts';
 import type { Config } from '../config/options.ts';
 import type { Resolved } from '../config/resolve.ts';
-import { codeOf, DiscoverError, messageOf } from '../errors.ts';
+import { codeOf, DiscoverError, messageOf, problemText } from '../errors.ts';
+import { exitUnexpected } from '../exit-codes.ts';
 import type { Endpoint } from '../http/endpoint.ts';
 import type { HttpListener } from '../http/server.ts';
 import { type Log, type LogSink, openLog } from '../log.ts';
@@ -25,7 +26,6 @@ import { version } from '../version.ts';
 import { logHealth } from './health-log.ts';
 import type { connect as connectManager, ServiceManager } from './service-manager.ts';
 
-export const exitUnexpected = 70;
 /** Stages have time limits of their own; this one is for the unforeseen. */
 const stopTimeoutMs = 9_500;
 
@@ -71,7 +71,7 @@ async function launch(
   predecessor?: Predecessor,
 ): Promise<Generation> {
   const { log } = sink;
-  for (const warning of warnings) log.warn({}, warning);
+  for (const warning of warnings) log.warn({}, problemText(warning));
   for (const note of notes) log.info({}, note);
   // The threads start up while this one loads what it needs for Docker and etcd.
   const { createInspectionPool } = await import('../inspect/pool.ts');

@@ -6,8 +6,8 @@
  */
 
 import { type Clock, deadline } from '../actor/clock.ts';
-import { DiscoverError, messageOf } from '../errors.ts';
-import { handshakeFailure } from '../net/socket.ts';
+import { DiscoverError, type Failure, messageOf } from '../errors.ts';
+import { handshakeFailure, tlsFailure } from '../net/socket.ts';
 import { createModem, type DockerEndpoint, ModemCall } from './modem.ts';
 import { requestPath } from './request-path.ts';
 
@@ -32,7 +32,7 @@ export async function callEngine<Taken>(
   const call = new ModemCall(endpoint, versionPrefix, bytesMax);
   const settled = work(call).catch((error: unknown) => {
     const { status, words } = call.refusal ?? {};
-    if (status !== undefined) throw unavailable(`status ${status}${words ? `: ${words}` : ''}`, status);
+    if (status !== undefined) throw unavailable(`status ${status}${words ? `: ${words}` : ''}`, undefined, status);
     throw error instanceof DiscoverError ? error : unavailable(messageOf(error), error);
   });
   return deadline(clock, timeoutMs, settled, () => {
@@ -41,10 +41,24 @@ export async function callEngine<Taken>(
   });
 }
 
-export function unavailable(detail: string, cause?: unknown): DiscoverError {
+export function unavailable(detail: string, cause?: unknown, status?: number): DiscoverError {
   return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${handshakeFailure(detail, 'docker')}${detail}`, {
     cause,
+    details: { status, failure: tlsFailure(detail) ?? failures.get(systemCodeOf(cause)) },
   });
+}
+
+/** What the system says of a connection. */
+const failures: ReadonlyMap<string, Failure> = new Map([
+  ['ENOENT', 'socket-missing'],
+  ['EACCES', 'socket-denied'],
+  ['ECONNREFUSED', 'connection-refused'],
+  ['ECONNRESET', 'connection-closed'],
+  ['ENOTFOUND', 'name-unknown'],
+]);
+
+function systemCodeOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : '';
 }
 
 /** A list of 10,000 containers takes longer than a ping. */

@@ -8,7 +8,7 @@
 
 import Dockerode from 'dockerode';
 import type { Clock } from '../actor/clock.ts';
-import { DiscoverError } from '../errors.ts';
+import { DiscoverError, detailsOf } from '../errors.ts';
 import { callEngine, unavailable } from './call.ts';
 import { type DockerEndpoint, type ModemCall, withoutEnvironment } from './modem.ts';
 
@@ -145,7 +145,8 @@ function readVersion(version: unknown): EngineVersion {
 
 /** Who has answered so is there, and does not tell. */
 function isWithheld(error: unknown): boolean {
-  return error instanceof DiscoverError && (error.cause === 403 || error.cause === 404);
+  const { status } = detailsOf(error);
+  return status === 403 || status === 404;
 }
 
 function compareVersions(a: string, b: string): number {

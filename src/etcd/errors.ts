@@ -8,8 +8,8 @@
  * blame, and last the call where that helps.
  */
 
-import { DiscoverError, type ErrorCode, messageOf } from '../errors.ts';
-import { handshakeFailure } from '../net/socket.ts';
+import { DiscoverError, type ErrorCode, type Failure, messageOf } from '../errors.ts';
+import { handshakeFailure, tlsFailure } from '../net/socket.ts';
 
 /** gRPC's codes by which etcd says that the same request will be refused again. */
 const refusals = new Set([
@@ -83,8 +83,21 @@ export function etcdError(call: string, endpoint: string, error: unknown): Disco
   const isPlain = endpoint.startsWith('http:');
   const meaning = (isPlain ? known?.inPlain : undefined) ?? known?.means ?? plain(text);
   const words = tls === '' ? `${meaning} (${call})` : `${tls}${plain(text)}`;
-  return new DiscoverError(kind, `etcd at ${endpoint}: ${words}`, { cause: error });
+  const details = { endpoint, failure: tlsFailure(text) ?? failures.find(([said]) => said.test(text))?.[1] };
+  return new DiscoverError(kind, `etcd at ${endpoint}: ${words}`, { cause: error, details });
 }
+
+/** What callers tell apart, as data. */
+const failures: readonly (readonly [said: RegExp, failure: Failure])[] = [
+  [/authentication is not enabled/, 'authentication-off'],
+  [/user name is empty/, 'authentication-missing'],
+  [/permission denied/, 'permission-denied'],
+  [/not supported for learner/, 'learner'],
+  [/space exceeded/, 'out-of-space'],
+  [/ECONNREFUSED/, 'connection-refused'],
+  [/ENOTFOUND|Name resolution failed/, 'name-unknown'],
+  [/[Dd]eadline exceeded|DEADLINE_EXCEEDED|no answer in time/, 'timeout'],
+];
 
 /** What etcd has been heard to say of a token that has run out, or that was made before a user or role changed. */
 const staleToken =

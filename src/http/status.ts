@@ -1,18 +1,12 @@
 /** What the agent is doing, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
+import { outages, refusals as reasons } from '../container/refusals.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
 import { total } from '../metrics.ts';
 import { version } from '../version.ts';
-import { remedyOf } from '../why/explain.ts';
 import type { Check, Container, ContainerState, LifecycleState, Summary } from './shapes.ts';
-
-const remedies = {
-  failing: 'Run docker inspect. Until the engine answers, the published keys of the container stay',
-  quarantined:
-    'Run discover doctor: etcd is out of space, or the role of its user lacks a permission. Retried automatically',
-};
 
 /** Above this age of a change, in seconds, the agent is not ready: twice the default `etcd.ttl`, and the default `resync`. */
 const unsettledMaxSeconds = 60;
@@ -144,12 +138,12 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
     state: stateOf(agent, shortId),
     lifecycle: lifecycleOf(agent, shortId),
     services,
-    refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: remedyOf(code) })),
+    refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: reasons[code].remedy })),
     outage:
       quarantined !== undefined
-        ? { detail: quarantined, remedy: remedies.quarantined }
+        ? { detail: quarantined, remedy: outages.quarantined.remedy }
         : failing !== undefined
-          ? { detail: failing, remedy: remedies.failing }
+          ? { detail: failing, remedy: outages.failing.remedy }
           : null,
   };
 }

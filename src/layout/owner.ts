@@ -30,6 +30,8 @@ export interface OwnerRecord {
   readonly started: string;
   readonly version: string;
   readonly ip: string;
+  /** That of the owner's configuration; absent in keys of older versions. */
+  readonly realm?: string;
   readonly lease: LeaseId;
   readonly ttlSeconds: number;
   /** The owner has stopped cleanly: a successor may adopt its lease. */

@@ -56,6 +56,13 @@ const handshakeFailures: readonly (readonly [said: RegExp, meaning: (group: stri
   [/before secure TLS|wrong version number/, (_, address) => `server at ${address} does not speak TLS`],
 ];
 
+/** Whether an error is about TLS: one of the certificates, or a server that does not speak it. */
+export function tlsFailure(text: string): 'certificate' | 'tls-unspoken' | undefined {
+  const index = handshakeFailures.findIndex(([said]) => said.test(text));
+  if (index === -1) return undefined;
+  return index === handshakeFailures.length - 1 ? 'tls-unspoken' : 'certificate';
+}
+
 /**
  * The option that an error of TLS is about, to stand before the error; empty where it is about none.
  * Told by the text, because that is all that libraries hand on.

@@ -43,7 +43,7 @@ export function serviceRows(containers: Iterable<Container>): ServiceRow[] {
 export function problemsOf(containers: Iterable<Container>): Problem[] {
   const groups = new Map<string, Problem & { readonly entries: ProblemEntry[] }>();
   const add = (code: string, remedy: string, entry: ProblemEntry): void => {
-    const title = Object.hasOwn(reasons, code) ? reasons[code as keyof typeof reasons] : code;
+    const title = Object.hasOwn(reasons, code) ? reasons[code as keyof typeof reasons].title : code;
     const group = groups.get(code) ?? { code, title, remedy, entries: [] };
     groups.set(code, group);
     group.entries.push(entry);

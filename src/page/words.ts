@@ -2,28 +2,10 @@
  * Words of the page: titles of refusals, durations, numbers, and text from other writers made safe to show.
  * Pure; it uses nothing of the browser.
  */
-import type { RefusalCode } from '../container/container.ts';
+import { outages, refusals } from '../container/refusals.ts';
 
 /** Why an entry, or a whole container, is not published: the heading above such entries. */
-export const reasons: Readonly<Record<RefusalCode | 'failing' | 'quarantined', string>> = {
-  'name-invalid': 'The name is not allowed',
-  'port-invalid': 'The port is not valid',
-  'protocol-invalid': 'The protocol is unknown',
-  'not-published': 'The port is not published',
-  loopback: 'Only the host itself can reach it',
-  'host-only': 'Its address leads to containers of this host only',
-  'other-family': 'The port is bound to addresses of the other family',
-  'rootless-host-network': 'The host network of a rootless engine is not the host’s',
-  'no-network': 'The container has no network',
-  'shared-network': 'Its ports belong to another container',
-  'swarm-ingress': 'The swarm publishes the port, not this host',
-  'not-bound': 'The engine did not publish the port',
-  multiline: 'The advertisement has more than one line',
-  'too-long': 'The advertisement is too long',
-  'too-many': 'It advertises too many services',
-  failing: 'The container cannot be inspected',
-  quarantined: 'etcd refuses its keys',
-};
+export const reasons = { ...refusals, ...outages };
 
 /** Steers the reader's eye or is not seen at all, wherever it stands. */
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;

@@ -7,7 +7,7 @@
 import { statSync } from 'node:fs';
 import * as z from 'zod/mini';
 import type { Layers } from '../config/sources.ts';
-import { DiscoverError } from '../errors.ts';
+import { configError, type Problem } from '../errors.ts';
 
 const list = z.array(z.string());
 const rules = {
@@ -26,14 +26,19 @@ export type FileSettings = { readonly [Name in keyof Rules]?: z.output<Rules[Nam
 
 export const settingNames: readonly string[] = Object.keys(rules);
 
-export function readSettings({ others, file }: Layers): { settings: FileSettings; warnings: string[] } {
-  const problems: string[] = [];
+export function readSettings({ others, file }: Layers): { settings: FileSettings; warnings: Problem[] } {
+  const problems: Problem[] = [];
   for (const [name, [schema, allowed]] of Object.entries(rules)) {
-    if (others.has(name) && !schema.safeParse(others.get(name)).success) problems.push(`${name} must be ${allowed}`);
+    if (others.has(name) && !schema.safeParse(others.get(name)).success) {
+      problems.push({ path: name, reason: `must be ${allowed}` });
+    }
   }
-  if (problems.length > 0) throw new DiscoverError('CONFIG_INVALID', [`Cannot use ${file}:`, ...problems].join('\n  '));
+  if (problems.length > 0) throw configError(`${file}`, problems);
   const settings: FileSettings = Object.fromEntries(others);
   const isOpen = settings.accounts !== undefined && file !== undefined && (statSync(file).mode & 0o077) !== 0;
   const advice = 'the environment, a profile or a role keeps them better, or chmod 600';
-  return { settings, warnings: isOpen ? [`${file} holds keys and others may read it: ${advice}`] : [] };
+  return {
+    settings,
+    warnings: isOpen ? [{ path: `${file}`, reason: `holds keys and others may read it: ${advice}` }] : [],
+  };
 }

@@ -7,8 +7,8 @@
  */
 
 import { isRecord } from '../container/address/published.ts';
-import type { RefusalCode } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { type RefusalCode, refusals } from '../container/refusals.ts';
 import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 
@@ -39,47 +39,38 @@ export interface Step {
   readonly remedy?: string;
 }
 
-const remedies: Record<Reason, string> = {
-  absent: 'See docker ps --all; discover asks the engine that docker.socketPath, docker.host or DOCKER_HOST name',
-  ambiguous: 'Give more of the id, or the whole name',
-  created: 'Start it: docker start',
-  exited: 'Find out why it ended (docker logs) and start it: docker start',
-  restarting: 'It ends again and again: see docker logs',
-  dead: 'The engine could not remove it: docker rm --force',
-  failing: 'Ask the engine itself: docker inspect',
-  'no-variable':
-    'Advertise in the image (ENV DISCOVER name:port) or when it is created (docker run -e), and create it anew',
-  'other-variable':
-    'Set discover.serviceVariable to the name of the variable, or name the variable so, and create it anew',
-  'empty-variable': 'Write name:port into it, as in web:8080, and create the container anew',
-  'name-invalid': 'Rename the service, or set discover.namePolicy',
-  'port-invalid': 'Write the port that the container listens on, as in web:8080',
-  'protocol-invalid': 'Write /tcp, /udp or /sctp behind the port, or nothing for tcp',
-  'not-published': 'Publish the port: docker run -p, or -P with EXPOSE; ports are given when a container is created',
-  loopback: 'Publish it on an address that others reach: -p 8080:80 rather than -p 127.0.0.1:8080:80',
-  multiline: 'Write all entries in one line, with commas',
-  'too-long': 'Advertise less than 16 KiB',
-  'too-many': 'Advertise fewer services; each view that is on takes room as well',
-  'host-only': 'Publish it on an address that others reach: -p 8080:80 rather than -p 172.17.0.1:8080:80',
-  'other-family': 'Publish it on both families (-p 8080:80), or set host.ip to an address of that family',
-  'rootless-host-network': 'Publish the port instead: docker run -p 8080:80 without --network host',
-  'no-network': 'It has no network (--network none): give it one and publish the port',
-  'shared-network': 'Its ports belong to the container whose network it uses: advertise them there',
-  'swarm-ingress': 'Publish it on the host of each task: docker service create --publish mode=host,target=80',
-  'not-bound':
-    'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; see the log of the engine',
-  'etcd-unavailable': 'See discover doctor',
-  'no-owner': 'No process writes for this host: start discover, or check host.id, which may name another host',
-  'not-written':
-    'It may be under way: ask again. Else the log of discover says why, and discover doctor what is broken',
-  differs: 'It may be under way: ask again. Else another program writes here, or the log of discover says why',
+const reasons: Record<Reason, { readonly remedy: string }> = {
+  ...refusals,
+  absent: {
+    remedy: 'See docker ps --all; discover asks the engine that docker.socketPath, docker.host or DOCKER_HOST name',
+  },
+  ambiguous: { remedy: 'Give more of the id, or the whole name' },
+  created: { remedy: 'Start it: docker start' },
+  exited: { remedy: 'Find out why it ended (docker logs) and start it: docker start' },
+  restarting: { remedy: 'It ends again and again: see docker logs' },
+  dead: { remedy: 'The engine could not remove it: docker rm --force' },
+  failing: { remedy: 'Ask the engine itself: docker inspect' },
+  'no-variable': {
+    remedy: 'Advertise in the image (ENV DISCOVER name:port) or when it is created (docker run -e), and create it anew',
+  },
+  'other-variable': {
+    remedy: 'Set discover.serviceVariable to the name of the variable, or name the variable so, and create it anew',
+  },
+  'empty-variable': { remedy: 'Write name:port into it, as in web:8080, and create the container anew' },
+  'etcd-unavailable': { remedy: 'See discover doctor' },
+  'no-owner': {
+    remedy: 'No process writes for this host: start discover, or check host.id, which may name another host',
+  },
+  'not-written': {
+    remedy: 'It may be under way: ask again. Else the log of discover says why, and discover doctor what is broken',
+  },
+  differs: {
+    remedy: 'It may be under way: ask again. Else another program writes here, or the log of discover says why',
+  },
 };
 
-/** How to mend it. */
-export const remedyOf = (reason: Reason): string => remedies[reason];
-
 export function failed(about: string, reason: Reason, detail: string): Step {
-  return { about, detail, reason, remedy: remedies[reason] };
+  return { about, detail, reason, remedy: reasons[reason].remedy };
 }
 
 /** The decisions that follow from the container's own document. */

@@ -101,7 +101,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
         ],
       ],
     );
-    assert.equal(env.out, "STATS_D='10.0.0.5:8125'\nWEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
+    assert.equal(env.out, "DISCOVERED_STATS_D='10.0.0.5:8125'\nDISCOVERED_WEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
     assert.match(blue.out, /^SERVICE .*\nweb +blue .*\n$/);
     assert.equal(udps.out, "STATS_D='10.0.0.5:8125'\n");
     for (const { code, err } of [table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
@@ -119,7 +119,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
       ...{ address: '10.0.0.5', port: 49_153, url: 'tcp://10.0.0.5:49153', key: one },
     });
     const parts = ['URL=udp://10.0.0.5:8125', 'ADDRESS=10.0.0.5:8125', 'PROTOCOL=udp', 'HOST=10.0.0.5', 'PORT=8125'];
-    assert.equal(env.out, parts.map((part) => `STATS_D_${part.replace('=', "='")}'\n`).join(''));
+    assert.equal(env.out, parts.map((part) => `DISCOVERED_STATS_D_${part.replace('=', "='")}'\n`).join(''));
   });
 
   test('what is not there ends with 1, an etcd that does not answer with 69, a mistake with 78 (real etcd)', async () => {

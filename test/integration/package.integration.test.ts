@@ -169,7 +169,7 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     const asking = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript);
     assert.deepEqual(asking, []);
     const licences = readFileSync(path.join(app, 'node_modules', manifest.name, 'dist', 'LICENSES'), 'utf8');
-    for (const name of ['dockerode', 'etcd3', 'zod', 'preact'])
+    for (const name of ['dockerode', 'etcd3', 'yargs', 'zod', 'preact'])
       assert.match(licences, new RegExp(`^${name} \\d.*\\n\\n\\S`, 'm'));
   });
 

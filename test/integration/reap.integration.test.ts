@@ -235,7 +235,10 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
       const list = ['--etcd:endpoints', host.etcd.endpoint, '--source', 'stdin', '--no-dry-run'];
       const kept = await run(list, { input: 'h1x\n' });
       assert.deepEqual([kept.code, kept.err], [0, '']);
-      assert.match(kept.out, /^h1: kept: its owner is alive, although the list does not have it\nNothing to delete: 2 hosts\n$/);
+      assert.match(
+        kept.out,
+        /^h1: kept: its owner is alive, although the list does not have it\nNothing to delete: 2 hosts\n$/,
+      );
       const forced = await run([...list, '--force', 'h1,h2'], { input: 'h1\nh1x\n' });
       assert.match(forced.out, /^h1: forced\n/);
       assert.deepEqual([forced.code, forced.err], [0, 'discover: --force h2: there is no key of this host\n']);

@@ -126,7 +126,7 @@ describe('secrets', { skip }, () => {
       const host = ['--host:ip', '10.0.0.5', '--host:id', 'h1', '--etcd:ttl', '5', '--resync', '1', '--silly'];
       const passwordFile = file('password');
       const user = ['--etcd:username', 'discover', '--etcd:passwordFile', passwordFile];
-      const env = { DISCOVER_ETCD_PASWORD: secret.variable, DISCOVER_SECRET: secret.variable };
+      const env = { ETCD_PASWORD: secret.variable, SECRET: secret.variable };
       const launch = (args: readonly string[], more: Record<string, string> = {}): Running => {
         const nodeArgs = ['--trace-uncaught', '--trace-warnings'];
         const running = runDiscover(args, { env: { ...env, ...more }, nodeArgs });
@@ -207,6 +207,7 @@ describe('secrets', { skip }, () => {
           [78, [...host], { ETCDCTL_ENDPOINTS: url }],
           [78, [...host], { DOCKER_HOST: `tcp://discover:${secret.password}@localhost:1` }],
           [78, [...host], { DISCOVER_ETCD_PASSWORD: secret.password }],
+          [78, [...host], { DISCOVER_ETCD_PASWORD: secret.password, DISCOVER_SECRET: secret.variable }],
           [78, [...host, ...tls.slice(0, 4), '--etcd:tls:key', client.cert], fromEnvironment],
         ];
         for (const [code, args, more] of shown) {

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { rootCertificates } from 'node:tls';
 import { accessOf } from '../../src/client/options.ts';
-import type { Options } from '../../src/config/options.ts';
+import type { Options } from '../../src/config/file-options.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
 import type { DiscoverError } from '../../src/errors.ts';

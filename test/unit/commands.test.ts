@@ -4,6 +4,8 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import type { Io } from '../../src/commands/command.ts';
 import { doctor } from '../../src/commands/doctor.ts';
+import { DiscoverError } from '../../src/errors.ts';
+import { exitCodeOf } from '../../src/exit-codes.ts';
 
 async function printedBy(isTerminal: boolean, ip: string): Promise<string> {
   let text = '';
@@ -19,6 +21,12 @@ async function printedBy(isTerminal: boolean, ip: string): Promise<string> {
 test('a command writes colours to a terminal and nowhere else', async () => {
   assert.match(await printedBy(false, 'nonsense'), /^failed {3}configuration {2}host\.ip .*"nonsense"\n/);
   assert.ok((await printedBy(true, 'nonsense')).startsWith('\u001b[31mfailed \u001b[0m'), 'It is not coloured');
+});
+
+test('an error ends with the exit code of its code, and anything else as a bug', () => {
+  assert.equal(exitCodeOf(new DiscoverError('LEASE_LOST', 'x')), 69);
+  assert.equal(exitCodeOf(new DiscoverError('HOST_ID_TAKEN', 'x')), 75);
+  assert.equal(exitCodeOf(new Error('x')), 70);
 });
 
 test('what a command quotes cannot steer a terminal', async () => {

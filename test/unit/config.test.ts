@@ -7,11 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { put } from '../../src/config/choice.ts';
 import { describeConfig, redacted } from '../../src/config/describe.ts';
-import { type Config, jsonSchema, optionTable } from '../../src/config/options.ts';
-import { put, type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
+import type { Options } from '../../src/config/file-options.ts';
+import { type Config, jsonSchema, optionTable, type SchemaInput } from '../../src/config/options.ts';
+import { type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
-import { codeOf } from '../../src/errors.ts';
+import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
 import { createAuthority } from '../helpers/certificates.ts';
 import { typescript } from '../helpers/run.ts';
@@ -75,9 +77,10 @@ async function problemsOf(given: Given, on: Machine = machine): Promise<string[]
     (error: unknown) => error,
   );
   assert.equal(codeOf(error), 'CONFIG_INVALID');
-  const [header, ...problems] = (error as Error).message.split('\n  ');
-  assert.equal(header, 'Cannot use the configuration:');
-  return problems;
+  const { problems = [] } = detailsOf(error);
+  const texts = problems.map(problemText);
+  assert.equal((error as Error).message, ['Cannot use the configuration:', ...texts].join('\n  '));
+  return texts;
 }
 
 describe('without any configuration', () => {
@@ -258,16 +261,64 @@ describe('the environment', () => {
     assert.deepEqual([host.id, host.realm], ['0123', '1e3']);
   });
 
+  test('the file of the system is read where no other is named', async () => {
+    const systemFile = written('system.json', JSON.stringify({ host: { realm: 'blue' } }));
+    const file = written('named.json', JSON.stringify({ host: { id: 'h' } }));
+    const origins = (given: Given) => {
+      const { chosen } = readSources({ ...given, systemFile, file: given.file as string | undefined });
+      return [...chosen].map(([path, { origin }]) => `${path} ${origin}`);
+    };
+    assert.deepEqual(origins({}), [`host.realm file ${systemFile}`]);
+    assert.deepEqual(origins({ file }), [`host.id file ${file}`]);
+    assert.deepEqual(origins({ env: { DISCOVER_CONFIG: file } }), [`host.id file ${file}`]);
+    const { problems, warnings, chosen } = readSources({ systemFile: '/nowhere/config.json' });
+    assert.deepEqual([problems, warnings, chosen.size], [[], [], 0]);
+  });
+
+  test('a view that no reader finds, or that two services share, is refused or warned of', async () => {
+    const [problem, ...more] = await problemsOf({ argv: { 'views.traefik': '/traefik' } });
+    assert.match(problem ?? '', /^views\.traefik \(command line\) must not begin with a slash.*got "\/traefik"$/);
+    assert.deepEqual(more, []);
+    const warned = async (views: object) =>
+      (await resolve({ options: { views } })).warnings.map(problemText).join('\n');
+    assert.match(await warned({ grpc: '/discover/grpc' }), /^views\.grpc \(options\) begins with a slash/);
+    const template = (key: string) => ({ custom: [`/x/${key} = {{address}}`] });
+    assert.match(
+      await warned(template('{{name}}/{{id}}')),
+      /ports and protocols .*\{\{privatePort\}\} and \{\{protocol\}\}/,
+    );
+    assert.match(
+      await warned(template('{{name}}/{{id}}-{{privatePort}}')),
+      /tell protocols .*: add \{\{protocol\}\}, got/,
+    );
+    assert.equal(await warned(template('{{name}}/{{id}}-{{privatePort}}-{{protocol:dns}}')), '');
+    assert.equal(await warned(template('{{name}}/{{index}}')), '');
+    assert.equal(await warned({ grpc: 'discover/grpc', traefik: 'traefik' }), '');
+  });
+
   test('DISCOVER alone is an advertisement and not configuration', async () => {
     const { config, warnings } = await resolve({ env: { DISCOVER: 'web:8080' } });
     assert.deepEqual(config, await configOf());
     assert.deepEqual(warnings, []);
   });
 
-  test('an unknown variable is ignored with a warning that names the nearest', async () => {
-    const { warnings } = await resolve({ env: { DISCOVER_HOST_RELM: 'x', DISCOVER_: 'y' } });
-    assert.equal(warnings.length, 2);
-    assert.match(warnings[0] ?? '', /^DISCOVER_HOST_RELM .*did you mean DISCOVER_HOST_REALM\?$/);
+  test('an unknown variable is refused as on the command line, and the nearest is named', async () => {
+    const problems = await problemsOf({ env: { DISCOVER_HOST_RELM: 'x', DISCOVER_REALM: 'y', DISCOVER_: 'z' } });
+    assert.equal(problems.length, 3);
+    const unknown = 'is not an option, did you mean DISCOVER_HOST_REALM?';
+    assert.equal(problems[0], `DISCOVER_HOST_RELM (environment) ${unknown}`);
+    assert.equal(problems[1], `DISCOVER_REALM (environment) ${unknown}`);
+  });
+
+  test('what Kubernetes sets for a service called discover is no mistake', async () => {
+    const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', DISCOVER_SERVICE_HOST: '10.0.0.9', DISCOVER_PORT: 'tcp://x:1' };
+    assert.deepEqual(await configOf({ env }), await configOf());
+    assert.equal((await problemsOf({ env: { DISCOVER_PORT: '1' } })).length, 1);
+  });
+
+  test('a member named by one of the original names has that as its origin', async () => {
+    const { origins } = await resolve({ env: { etcd_host: 'e1' } });
+    assert.equal(origins.get('etcd.endpoints'), 'environment etcd_host');
   });
 
   test('the names of the original are read exactly', async () => {
@@ -418,8 +469,10 @@ describe('the engine', () => {
     test(`${name}`, async () => {
       const resolved = await resolve(given);
       assert.deepEqual(resolved.config.docker.endpoint, expected);
-      assert.equal(resolved.warnings.length, warnings.length, resolved.warnings.join('\n'));
-      for (const [index, warning] of warnings.entries()) assert.match(resolved.warnings[index] ?? '', warning);
+      assert.equal(resolved.warnings.length, warnings.length, resolved.warnings.map(problemText).join('\n'));
+      for (const [index, warning] of warnings.entries()) {
+        assert.match(problemText(resolved.warnings[index] ?? assert.fail('no such warning')), warning);
+      }
     });
   }
 
@@ -484,7 +537,7 @@ describe('etcd', () => {
     test(`${name}`, async () => {
       const resolved = await resolve(given);
       assert.deepEqual(resolved.config.etcd.endpoints, endpoints);
-      assert.equal(resolved.warnings.length, warnings, resolved.warnings.join('\n'));
+      assert.equal(resolved.warnings.length, warnings, resolved.warnings.map(problemText).join('\n'));
     });
   }
 
@@ -532,7 +585,7 @@ describe('etcd', () => {
   test('a password that crosses the network in the clear earns a warning', async () => {
     const login = { username: 'u', passwordFile: secretFile };
     const { warnings } = await resolve({ argv: { etcd: { ...login, endpoints: 'db:2379' } } });
-    assert.match(warnings.join(), /unencrypted/);
+    assert.match(warnings.map(problemText).join(), /unencrypted/);
   });
 });
 
@@ -687,7 +740,7 @@ describe('mistakes', () => {
     [
       'an environment in which Node takes any certificate',
       { env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } },
-      /^NODE_TLS_REJECT_UNAUTHORIZED in the environment must not be 0: /,
+      /^NODE_TLS_REJECT_UNAUTHORIZED \(environment\) must not be 0: /,
     ],
     [
       'a key where the CA belongs',
@@ -739,15 +792,19 @@ describe('mistakes', () => {
     [
       'DOCKER_HOST ssh://',
       { env: { DOCKER_HOST: 'ssh://e' } },
-      /^DOCKER_HOST must be unix:\/\/\/path, tcp:\/\/host:port, .*got "ssh:\/\/e"$/,
+      /^DOCKER_HOST \(environment\) must be unix:\/\/\/path, tcp:\/\/host:port, .*got "ssh:\/\/e"$/,
     ],
-    ['DOCKER_HOST npipe://', { env: { DOCKER_HOST: 'npipe:////./pipe/docker' } }, /^DOCKER_HOST must be unix/],
+    [
+      'DOCKER_HOST npipe://',
+      { env: { DOCKER_HOST: 'npipe:////./pipe/docker' } },
+      /^DOCKER_HOST \(environment\) must be unix/,
+    ],
     [
       'DOCKER_HOST unix:// with a relative path',
       { env: { DOCKER_HOST: 'unix://run/d.sock' } },
-      /^DOCKER_HOST must be unix/,
+      /^DOCKER_HOST \(environment\) must be unix/,
     ],
-    ['DOCKER_HOST without scheme', { env: { DOCKER_HOST: 'e:2375' } }, /^DOCKER_HOST must be unix/],
+    ['DOCKER_HOST without scheme', { env: { DOCKER_HOST: 'e:2375' } }, /^DOCKER_HOST \(environment\) must be unix/],
     [
       'DOCKER_HOST with a bad port',
       { env: { DOCKER_HOST: 'tcp://e:99999' } },
@@ -902,6 +959,21 @@ describe('secrets', () => {
   });
 });
 
+type Paths<Tree> = {
+  [Key in keyof Required<Tree> & string]: NonNullable<Tree[Key]> extends readonly unknown[] | string | number | boolean
+    ? Key
+    : `${Key}.${Paths<NonNullable<Tree[Key]>>}`;
+}[keyof Required<Tree> & string];
+test('the options written out for other programs are those of the schema', () => {
+  // The compiler is the test: whatever the one takes the other does, and neither has a path of its own.
+  const taken = (options: Options): SchemaInput => options;
+  const written = (options: SchemaInput): Options => options;
+  const pathOf = (path: Paths<SchemaInput>): Paths<Options> => path;
+  const backOf = (path: Paths<Options>): Paths<SchemaInput> => path;
+  assert.deepEqual(written(taken({ workers: 1 })), { workers: 1 });
+  assert.equal(backOf(pathOf('docker.tls.ca')), 'docker.tls.ca');
+});
+
 describe('printing', () => {
   test('the table has a line of key, value and origin for each option', async () => {
     const lines = describeConfig(await resolve({ argv: { host: { realm: 'blue' } } }), 'table').split('\n');
@@ -915,12 +987,12 @@ describe('printing', () => {
 
   test('discover config has its warnings on standard error', () => {
     const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-    const argv = [...typescript, cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '10.0.0.5'];
-    const env = { PATH: process.env.PATH, DISCOVER_HOST_RELM: 'x' };
+    const argv = [...typescript, cli, 'config', '-o', 'json', '--host:id', 'h', '--host:ip', '127.0.0.1'];
+    const env = { PATH: process.env.PATH };
     const { status, stdout, stderr } = spawnSync(process.execPath, argv, { env, encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     assert.equal((JSON.parse(stdout) as Record<string, { value: unknown }>)['host.id']?.value, 'h');
-    assert.match(stderr, /^discover: DISCOVER_HOST_RELM in the environment is ignored: .*\n$/);
+    assert.match(stderr, /^discover: host\.ip 127\.0\.0\.1 cannot be reached from other machines\n$/);
   });
 
   test('JSON has value and origin by key', async () => {

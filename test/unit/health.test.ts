@@ -121,5 +121,8 @@ test('health prints a page of what is said, and nothing that steers a terminal (
 });
 
 test('health names the option where it is not set', async () => {
-  await assert.rejects(check('', {}, 'OTHER'), { code: 'CONFIG_INVALID', message: /^http\.listen must be set/ });
+  await assert.rejects(check('', {}, 'OTHER'), {
+    code: 'CONFIG_INVALID',
+    message: /^Cannot use the configuration:\n {2}http\.listen must be set/,
+  });
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, isIP } from 'node:net';
 import { after, describe, test } from 'node:test';
+import { problemText } from '../../src/errors.ts';
 import {
   containerAddresses,
   detectHost,
@@ -51,9 +52,9 @@ const detect = (given: Given, wanted: WantedHost = {}): Promise<HostFacts> => de
 
 /** The one thing that is wrong. */
 async function refusal(given: Given, wanted: WantedHost = {}): Promise<string> {
-  const { problems } = await detect(given, wanted);
-  assert.equal(problems.length, 1);
-  return problems[0] ?? '';
+  const [problem, ...more] = (await detect(given, wanted)).problems;
+  assert.deepEqual(more, []);
+  return problemText(problem ?? assert.fail('nothing is wrong'));
 }
 
 /** /proc/net/route with a default route for each of these. */
@@ -214,7 +215,7 @@ describe('the address', () => {
     const interfaces = { ens5: ['10.0.0.7'], eth0: ['192.168.0.5'] };
     const { ip, warnings } = await detect({ interfaces, source: '10.0.0.7' });
     assert.equal(ip, '10.0.0.7');
-    assert.match(warnings.join(), /^host\.ip is 10\.0\.0\.7 of ens5, .* not 192\.168\.0\.5 of eth0/);
+    assert.match(warnings.map(problemText).join(), /^host\.ip is 10\.0\.0\.7 of ens5, .* not 192\.168\.0\.5 of eth0/);
     assert.deepEqual((await detect({ interfaces, source: '10.0.0.7' }, { interface: 'ens5' })).warnings, []);
     assert.deepEqual((await detect({ interfaces: { eth0: ['10.0.0.5'] }, source: '10.0.0.5' })).warnings, []);
   });
@@ -244,7 +245,9 @@ describe('the address', () => {
     test(`${ip} is taken as configured, with one warning`, async () => {
       const observations = await detect({}, { ip });
       assert.equal(observations.ip, ip);
-      assert.deepEqual(observations.warnings, [`host.ip ${ip} cannot be reached from other machines`]);
+      assert.deepEqual(observations.warnings, [
+        { path: 'host.ip', reason: `${ip} cannot be reached from other machines` },
+      ]);
     });
   }
 
@@ -281,7 +284,10 @@ describe('the address', () => {
   test('that may be the address of a container earns a warning', async () => {
     const inContainer = { hostname: '0123456789ab', files: { '/.dockerenv': '' } };
     const observations = await detect(inContainer, { id: 'host-1' });
-    assert.match(observations.warnings.join(), /^host\.ip 10\.0\.0\.5 may be the address of a container/);
+    assert.match(
+      observations.warnings.map(problemText).join(),
+      /^host\.ip 10\.0\.0\.5 may be the address of a container/,
+    );
     assert.deepEqual((await detect(inContainer, { id: 'host-1', ip: '10.0.0.5' })).warnings, []);
   });
 });
@@ -384,7 +390,7 @@ describe('the id', () => {
         const metadataUrl = await serve(handler);
         const observations = await detect({ metadataUrl, files: { [dmi('sys_vendor')]: 'Amazon EC2' } });
         assert.deepEqual([observations.id, observations.origins.id], ['host-1', 'host name']);
-        assert.match(observations.warnings.join(), why);
+        assert.match(observations.warnings.map(problemText).join(), why);
       });
     }
   });

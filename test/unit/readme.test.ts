@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseArguments } from '../../src/commands/arguments.ts';
 import { type OptionRow, optionTable } from '../../src/config/options.ts';
+import { refusals } from '../../src/container/refusals.ts';
+import { exitCodes, exitNegative } from '../../src/exit-codes.ts';
 
 const documents = [
   'README.md',
@@ -14,6 +16,7 @@ const documents = [
 ].concat('.github/MIGRATING.md');
 const read = (file: string): string => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
 const options = 'src/config/README.md';
+const operating = 'deploy/README.md';
 
 /** What holds where nothing is set ends the description, in brackets, if it is no plain value. */
 function line({ path, default: value, description, allowed }: OptionRow): string {
@@ -28,6 +31,19 @@ test(`${options} has the options as they are`, () => {
   );
   const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(read(options)) ?? [];
   assert.equal(found, table, `${options} must have this between its two markers:\n\n${table}\n`);
+});
+
+test(`${operating} has the reasons of a refusal as they are`, () => {
+  const rows = Object.entries(refusals).map(([code, { title, remedy }]) => `| \`${code}\` | ${title} | ${remedy} |`);
+  const table = ['| reason | what it means | what to do |', '|---|---|---|', ...rows].join('\n');
+  const [, found] = /<!-- refusals:begin -->\n(.*)\n<!-- refusals:end -->/s.exec(read(operating)) ?? [];
+  assert.equal(found, table, `${operating} must have this between its two markers:\n\n${table}\n`);
+});
+
+test(`${operating} has every exit code`, () => {
+  const codes = new Set<number>([0, exitNegative, ...Object.values(exitCodes)]);
+  const rows = new Set([...read(operating).matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code)));
+  for (const code of codes) assert.ok(rows.has(code), `${code} is missing`);
 });
 
 /** The arguments of each `discover` in a block of code, without what the shell keeps to itself. */

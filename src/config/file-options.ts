@@ -1,0 +1,75 @@
+/**
+ * What a configuration file holds, and `startAgent` takes: the table of options (`options.ts`) as types, written out so
+ * that a program that uses this package needs no other for them. A test holds the two against each other.
+ *
+ * All of it is optional, and null means the same as absent.
+ */
+
+type Maybe<T> = T | null | undefined;
+
+export interface Options {
+  readonly workers?: Maybe<number>;
+  readonly resync?: Maybe<number>;
+  readonly debug?: Maybe<boolean>;
+  readonly verbose?: Maybe<boolean>;
+  readonly silly?: Maybe<boolean>;
+  readonly log?: Maybe<string>;
+  readonly discover?:
+    | {
+        readonly serviceVariable?: Maybe<string>;
+        readonly namePolicy?: Maybe<'compat' | 'strict' | 'encode' | 'raw'>;
+      }
+    | undefined;
+  readonly docker?:
+    | {
+        readonly socketPath?: Maybe<string | false>;
+        readonly host?: Maybe<string>;
+        readonly port?: Maybe<number>;
+        readonly version?: Maybe<string>;
+        readonly tls?: (Certificates & { readonly verify?: Maybe<true> }) | undefined;
+      }
+    | undefined;
+  readonly etcd?:
+    | {
+        readonly endpoints?: Maybe<string[]>;
+        readonly host?: Maybe<string>;
+        readonly port?: Maybe<number>;
+        readonly prefix?: Maybe<string>;
+        readonly ttl?: Maybe<number>;
+        readonly tls?: Certificates | undefined;
+        readonly username?: Maybe<string>;
+        readonly password?: Maybe<string>;
+        readonly passwordFile?: Maybe<string>;
+      }
+    | undefined;
+  readonly views?:
+    | {
+        readonly skydns?: Maybe<string>;
+        readonly grpc?: Maybe<string>;
+        readonly registrator?: Maybe<string>;
+        readonly traefik?: Maybe<string>;
+        readonly custom?: Maybe<string[]>;
+      }
+    | undefined;
+  readonly host?:
+    | {
+        readonly ip?: Maybe<string>;
+        readonly interface?: Maybe<string>;
+        readonly id?: Maybe<string>;
+        readonly realm?: Maybe<string>;
+        readonly onExit?: Maybe<'keep' | 'remove'>;
+      }
+    | undefined;
+  readonly http?:
+    | {
+        readonly listen?: Maybe<string | number>;
+        readonly hosts?: Maybe<string[]>;
+      }
+    | undefined;
+}
+
+interface Certificates {
+  readonly ca?: Maybe<string>;
+  readonly cert?: Maybe<string>;
+  readonly key?: Maybe<string>;
+}

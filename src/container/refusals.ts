@@ -1,0 +1,91 @@
+/**
+ * Why something of a container is not published: one table that serves the log, `discover why`, `/status`, the page,
+ * the metrics and the README. Pure data, without an import, so that the page may load it as well.
+ *
+ * `title` names the reason in a few words. `remedy` is what a person can do about it.
+ */
+
+interface Refusal {
+  readonly title: string;
+  readonly remedy: string;
+}
+
+/** Why one entry of an advertisement is refused. */
+export const refusals = {
+  'name-invalid': {
+    title: 'The name is not allowed',
+    remedy: 'Rename the service, or set discover.namePolicy',
+  },
+  'port-invalid': {
+    title: 'The port is not valid',
+    remedy: 'Write the port that the container listens on, as in web:8080',
+  },
+  'protocol-invalid': {
+    title: 'The protocol is unknown',
+    remedy: 'Write /tcp, /udp or /sctp behind the port, or nothing for tcp',
+  },
+  'not-published': {
+    title: 'The port is not published',
+    remedy: 'Publish the port: docker run -p, or -P with EXPOSE; ports are given when a container is created',
+  },
+  loopback: {
+    title: 'Only the host itself can reach it',
+    remedy: 'Publish it on an address that others reach: -p 8080:80 rather than -p 127.0.0.1:8080:80',
+  },
+  'host-only': {
+    title: 'Its address leads to containers of this host only',
+    remedy: 'Publish it on an address that others reach: -p 8080:80 rather than -p 172.17.0.1:8080:80',
+  },
+  'other-family': {
+    title: 'The port is bound to addresses of the other family',
+    remedy: 'Publish it on both families (-p 8080:80), or set host.ip to an address of that family',
+  },
+  'rootless-host-network': {
+    title: 'The host network of a rootless engine is not the host’s',
+    remedy: 'Publish the port instead: docker run -p 8080:80 without --network host',
+  },
+  'no-network': {
+    title: 'The container has no network',
+    remedy: 'It has no network (--network none): give it one and publish the port',
+  },
+  'shared-network': {
+    title: 'Its ports belong to another container',
+    remedy: 'Its ports belong to the container whose network it uses: advertise them there',
+  },
+  'swarm-ingress': {
+    title: 'The swarm publishes the port, not this host',
+    remedy: 'Publish it on the host of each task: docker service create --publish mode=host,target=80',
+  },
+  'not-bound': {
+    title: 'The engine did not publish the port',
+    remedy:
+      'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; see the log of the engine',
+  },
+  multiline: {
+    title: 'The advertisement has more than one line',
+    remedy: 'Write all entries in one line, with commas',
+  },
+  'too-long': {
+    title: 'The advertisement is too long',
+    remedy: 'Advertise less than 16 KiB',
+  },
+  'too-many': {
+    title: 'It advertises too many services',
+    remedy: 'Advertise fewer services; each view that is on takes room as well',
+  },
+} as const satisfies Record<string, Refusal>;
+
+export type RefusalCode = keyof typeof refusals;
+export const refusalCodes = Object.keys(refusals) as readonly RefusalCode[];
+
+/** Why nothing new is known or written of a whole container. */
+export const outages = {
+  failing: {
+    title: 'The container cannot be inspected',
+    remedy: 'Ask the engine itself: docker inspect. Until it answers, what is published of the container stays',
+  },
+  quarantined: {
+    title: 'etcd refuses its keys',
+    remedy: 'See discover doctor: etcd is out of space, or the role of its user lacks something. It is tried again',
+  },
+} as const satisfies Record<string, Refusal>;

@@ -1,0 +1,42 @@
+/**
+ * Exit codes: one table over all errors, and those that commands end with on their own. Numbers are those of
+ * sysexits(3) where it has one.
+ *
+ *     0    stopped as asked, or the command has printed what it was asked for
+ *     1    negative result: no such instance, something to delete, a difference, a failed check
+ *     65   input rejected: a malformed list, or a deletion above --max-percent
+ *     69   etcd, Docker, EC2 or the agent did not answer a command or refused it (the agent itself waits); or the
+ *          agent cannot listen at http.listen
+ *     70   a part kept crashing, or something unexpected was thrown
+ *     75   another discover writes for this host id
+ *     78   the configuration or the command line cannot be used
+ *     130  a second SIGINT, 143 a second SIGTERM: ended at once
+ */
+import { codeOf, type ErrorCode } from './errors.ts';
+
+export const exitNegative = 1;
+export const exitRejected = 65;
+export const exitUnexpected = 70;
+
+/** Total, so that a new code is given an exit code as well. */
+export const exitCodes = {
+  CONFIG_INVALID: 78,
+  NAME_INVALID: 78,
+  HOST_ID_TAKEN: 75,
+  LIST_INVALID: exitRejected,
+  EC2_UNAVAILABLE: 69,
+  AGENT_UNAVAILABLE: 69,
+  DOCKER_UNAVAILABLE: 69,
+  ETCD_UNAVAILABLE: 69,
+  ETCD_REFUSED: 69,
+  LEASE_LOST: 69,
+  LISTEN_FAILED: 69,
+  RESTARTS_EXCEEDED: exitUnexpected,
+  CLIENT_CLOSED: exitUnexpected,
+} as const satisfies Record<ErrorCode, number>;
+
+/** The exit code for anything that was thrown. */
+export function exitCodeOf(error: unknown): number {
+  const code = codeOf(error);
+  return code === undefined ? exitUnexpected : exitCodes[code];
+}
