@@ -29,6 +29,9 @@ import type { connect as connectManager, ServiceManager } from './service-manage
 /** Stages have time limits of their own; this one is for the unforeseen. */
 const stopTimeoutMs = 9_500;
 
+/** By then a start is over, or waits. */
+const loadLateMs = 15_000;
+
 /** One configuration at work. */
 interface Generation {
   readonly config: Config;
@@ -93,6 +96,7 @@ class Daemon {
   #generation: Generation;
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #isStopping = false;
+  #isLoaded = false;
   /** A reload was requested and has not begun. */
   #isAsked = false;
   #reloading: Promise<void> | undefined;
@@ -136,6 +140,8 @@ class Daemon {
       () => this.#log,
     );
     this.#generation.agent.once('start', () => void this.#loadForReload());
+    // Docker or etcd may be away for long: then at a time when no start is held up.
+    setTimeout(() => void this.#loadForReload(), loadLateMs).unref();
     const cause = await ended;
     stopHealthLog();
     await this.#generation.endpoint?.close();
@@ -169,6 +175,8 @@ class Daemon {
 
   /** The package may be replaced on disk before a reload: its code is loaded now, but not before the start is over. */
   async #loadForReload(): Promise<void> {
+    if (this.#isLoaded) return;
+    this.#isLoaded = true;
     try {
       await Promise.all([import('./hand-over.ts'), import('../http/server.ts'), import('../http/endpoint.ts')]);
       this.#log.debug({}, 'loaded the code for a reload');

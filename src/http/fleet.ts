@@ -20,6 +20,8 @@ import type { HostRow, Stale } from './shapes.ts';
 
 /** Results are shared for one second. */
 const freshMs = 1_000;
+/** A question waits for the owners to be read anew for so long, if they are known. */
+const patienceMs = 500;
 const unusedMs = 10 * 60_000;
 /** Between two events of one service with many instances: each event has all of them. */
 const manyInstances = 1_000;
@@ -164,22 +166,30 @@ export class Fleet {
     if (this.#watchers === 0 && performance.now() - this.#askedAtMs > unusedMs) this.#stopFollowing();
   }
 
+  /** Not older than a second, unless etcd is slow or away: then what was read last, at once. */
   async #readFresh(): Promise<readonly FoundKey[]> {
-    const known = this.#owners;
-    if (known !== undefined && performance.now() - known.atMs < freshMs) return known.found;
-    this.#reading ??= this.#readOwners().finally(() => {
+    const last = this.#owners;
+    if (last !== undefined && performance.now() - last.atMs < freshMs) return last.found;
+    this.#reading ??= this.#readOwnersAnew().finally(() => {
       this.#reading = undefined;
     });
+    if (last === undefined) return this.#reading;
+    const reading = this.#reading.catch(() => last.found);
+    return Promise.race([reading, pause(patienceMs).then(() => this.#owners?.found ?? last.found)]);
+  }
+
+  async #readOwnersAnew(): Promise<readonly FoundKey[]> {
     try {
-      const found = await this.#reading;
+      const found = await this.#readOwners();
       this.#owners = { atMs: performance.now(), found };
       this.#ownersStale.update(undefined);
       return found;
     } catch (error) {
       const last = this.#owners;
-      if (last === undefined) throw error;
-      this.#ownersStale.update({ ageMs: performance.now() - last.atMs, cause: messageOf(error) });
-      return last.found;
+      if (last !== undefined) {
+        this.#ownersStale.update({ ageMs: performance.now() - last.atMs, cause: messageOf(error) });
+      }
+      throw error;
     }
   }
 }
@@ -221,16 +231,16 @@ function rowOf(host: string, value: string, lease: string, instances: number): H
   };
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', done);
+      signal?.removeEventListener('abort', done);
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-    if (signal.aborted) done();
+    signal?.addEventListener('abort', done);
+    if (signal?.aborted) done();
   });
 }
 

@@ -280,7 +280,7 @@ describe('a new agent with another identity', () => {
     const { outcomes } = stage.replace(old, { parts: { registry: new MemoryRegistry(stage.clock, elsewhere) } });
     await stage.clock.until(() => outcomes.length > 0, 10_000);
     assert.deepEqual(outcomes, ['taken']);
-    assert.deepEqual(stage.warnings, ['old keys not removed; they go with their lease']);
+    assert.deepEqual(stage.warnings, ['old keys not removed; they expire with their lease']);
     stage.assertExact({}, '/discover', elsewhere);
     await stage.clock.advance(10_000);
     assert.equal(stage.held().size, 0);
