@@ -6,8 +6,10 @@
  * watch is one stream that ends at the first sign of trouble (`watch.ts`), and the caller reads anew.
  */
 
+import { deadline, systemClock } from '../actor/clock.ts';
 import type { Change } from '../layout/keys.ts';
 import type { EtcdAccess } from './access.ts';
+import { callTimeoutMs, type Etcd3 } from './member.ts';
 import { Members } from './members.ts';
 import { readPages } from './pages.ts';
 import type { Revision } from './registry.ts';
@@ -16,6 +18,8 @@ import { Watch, type WatchListener } from './watch.ts';
 export type { WatchListener } from './watch.ts';
 
 const tickMs = 2_000;
+
+type WatchStream = Awaited<ReturnType<Etcd3['watchClient']['watch']>>;
 
 export interface Reading {
   readonly revision: Revision;
@@ -43,7 +47,7 @@ export class EtcdReader {
   watch(prefix: string, revision: Revision, listener: WatchListener, signal: AbortSignal): Promise<void> {
     return this.#members.tell((member) =>
       member.stream('watch', async ({ watchClient }) => {
-        const stream = await watchClient.watch();
+        const stream = await opened(watchClient.watch());
         const watch = new Watch(prefix, revision, listener, (request) => stream.write(request));
         const onAbort = (): void => watch.end();
         signal.addEventListener('abort', onAbort);
@@ -69,4 +73,17 @@ export class EtcdReader {
   close(): void {
     this.#members.close();
   }
+}
+
+/** The stream, or an error where none is there in time. One that comes later is ended. */
+function opened(opening: Promise<WatchStream>): Promise<WatchStream> {
+  let isLate = false;
+  void opening.then(
+    (stream) => isLate && stream.cancel(),
+    () => {},
+  );
+  return deadline(systemClock, callTimeoutMs, opening, () => {
+    isLate = true;
+    return new Error('no answer in time');
+  });
 }
