@@ -5,7 +5,7 @@ import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
 import type { ContainerId } from '../container/container.ts';
 import type { DockerEndpoint, EngineInfo } from '../docker/docker.ts';
-import { codeOf, detailsOf, messageOf } from '../errors.ts';
+import { codeOf, DiscoverError, detailsOf, messageOf } from '../errors.ts';
 import { attempt, type Check, failed, ok, warning } from './checks.ts';
 import { inspectAll } from './compare.ts';
 
@@ -41,7 +41,12 @@ export async function dockerChecks(config: Config): Promise<Check[]> {
           // If nothing runs or the list failed: an id that no container has, to get the engine's own "no such container".
           const id = any ?? ('0'.repeat(64) as ContainerId);
           const inspection = (await inspectAll(pool, engine.versionPrefix, [id])).get(id);
-          if (inspection?.kind === 'failed') throw new Error(`GET /containers/<id>/json: ${inspection.detail}`);
+          if (inspection?.kind === 'failed') {
+            const { detail, status } = inspection;
+            throw new DiscoverError('DOCKER_UNAVAILABLE', `GET /containers/<id>/json: ${detail}`, {
+              details: { status },
+            });
+          }
           return `GET /containers/<id>/json: ${any === undefined ? 'answered "no such container"' : 'answered'}`;
         },
         pathRemedy('/containers/<id>/json'),

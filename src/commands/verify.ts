@@ -32,12 +32,12 @@ export const verify = command({
     const registry = new EtcdRegistry(config.etcd);
     try {
       const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
-      warnOfRealm(parseOwner((await registry.owner(layout.ownerKey))?.value ?? ''), realm, io);
       const found = await persisting({
         ...{ config, pool, registry },
         docker: new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock),
         layout,
       });
+      warnOfRealm(parseOwner((await registry.owner(layout.ownerKey))?.value ?? ''), realm, io);
       io.write(printed(id, found, flags.output ?? 'table', io.isTerminal));
       return isExact(found) ? 0 : 1;
     } finally {

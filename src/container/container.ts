@@ -52,7 +52,8 @@ export type Inspection =
       readonly refusals: readonly Refusal[];
     }
   | { readonly kind: 'down' }
-  | { readonly kind: 'failed'; readonly detail: string };
+  /** `status`: the HTTP status, where that is what failed. */
+  | { readonly kind: 'failed'; readonly detail: string; readonly status?: number };
 
 /** One running container as a list of the engine shows it. */
 export interface Listed {

@@ -20,7 +20,7 @@ export type InspectAnswer =
   | { readonly kind: 'document'; readonly document: unknown }
   /** The engine knows no such container. */
   | { readonly kind: 'absent' }
-  | { readonly kind: 'failed'; readonly detail: string };
+  | { readonly kind: 'failed'; readonly detail: string; readonly status?: number };
 
 const limits = {
   /** A container that is being stopped can hold its inspection for a while; none takes this long and answers. */
@@ -64,7 +64,7 @@ function hostField(host: string, port: number): string {
 /** Throws where it is no answer to a question about this container. */
 function answerOf({ status, body }: Response, id: ContainerId): InspectAnswer {
   if (status === 404 && isNoSuchContainer(body)) return { kind: 'absent' };
-  if (status !== 200) return { kind: 'failed', detail: `status ${status}` };
+  if (status !== 200) return { kind: 'failed', detail: `status ${status}`, status };
   const document = parse(body);
   if (typeof document !== 'object' || document === null || !('Id' in document) || document.Id !== id) {
     throw new Error('inspect answer is about another container, or about none');

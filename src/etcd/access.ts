@@ -8,6 +8,7 @@
 
 import { type Certificates, type Refuse, readCertificates, readOption, shown } from '../net/certificates.ts';
 
+/** @internal */
 export interface EtcdAccess {
   /** `http://host:port`, or every one of them https. */
   readonly endpoints: readonly string[];
@@ -51,6 +52,8 @@ export const isEndpoint = (value: unknown): value is string =>
 /**
  * Of several options that say the same, only those that count may be given. `group` stands before the names of
  * the options: `etcd.` or nothing.
+ *
+ * @internal
  */
 export function etcdAccess(
   group: '' | 'etcd.',

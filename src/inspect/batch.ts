@@ -14,7 +14,7 @@ import type { NamePolicy } from '../container/sources/variable.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
-import { messageOf } from '../errors.ts';
+import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
 
 /** What a thread is told once, at its start. */
@@ -46,7 +46,7 @@ export type TaskResult =
   | { readonly kind: 'inspected'; readonly reports: readonly Report[] }
   | { readonly kind: 'listed'; readonly containers: readonly Listed[] }
   /** Why there is no list. Plain data, because an error loses its class on the way between threads. */
-  | { readonly kind: 'failed'; readonly detail: string };
+  | { readonly kind: 'failed'; readonly detail: string; readonly details?: ErrorDetails };
 
 const lingerMs = 25;
 const freshMax = 8;
@@ -110,7 +110,7 @@ export function createBatchInspector(
     try {
       return readList(await askList(options.endpoint, systemClock, versionPrefix));
     } catch (error) {
-      return { kind: 'failed', detail: messageOf(error) };
+      return { kind: 'failed', detail: messageOf(error), details: detailsOf(error) };
     }
   }
 

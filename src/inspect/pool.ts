@@ -219,6 +219,9 @@ function containersOf(result: TaskResult): readonly Listed[] {
 }
 
 function fail(result: TaskResult): never {
-  const detail = result.kind === 'failed' ? result.detail : `pool thread answered ${result.kind}`;
-  throw new DiscoverError('DOCKER_UNAVAILABLE', detail);
+  if (result.kind !== 'failed') {
+    throw new DiscoverError('DOCKER_UNAVAILABLE', `pool thread answered ${result.kind}`);
+  }
+  const { detail, details = {} } = result;
+  throw new DiscoverError('DOCKER_UNAVAILABLE', detail, { details });
 }

@@ -103,7 +103,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     );
     assert.equal(env.out, "DISCOVERED_STATS_D='10.0.0.5:8125'\nDISCOVERED_WEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
     assert.match(blue.out, /^SERVICE .*\nweb +blue .*\n$/);
-    assert.equal(udps.out, "STATS_D='10.0.0.5:8125'\n");
+    assert.equal(udps.out, "DISCOVERED_STATS_D='10.0.0.5:8125'\n");
     for (const { code, err } of [table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
   });
 
@@ -156,7 +156,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     try {
       await eventually(() => assert.match(String(lines?.output), /^SERVICE .*\n$/));
       await eventually(() => assert.deepEqual(json?.logs, [{ name: 'walker', instances: [] }]));
-      await eventually(() => assert.equal(env?.output, "WALKER=''\n"));
+      await eventually(() => assert.equal(env?.output, "DISCOVERED_WALKER=''\n"));
       for (const value of ['tcp://10.0.0.1:1', 'tcp://10.0.0.1:2', undefined]) {
         const [before, beforeJson] = [lines?.output, json?.logs.length ?? 0];
         await writer.write(new Map([[key, value]]));
@@ -170,7 +170,10 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
       const urls = json?.logs.map(({ instances }) => (instances as { url: string }[]).map(({ url }) => url));
       assert.deepEqual(urls, [[], ['tcp://10.0.0.1:1'], ['tcp://10.0.0.1:2'], []]);
       await eventually(() =>
-        assert.equal(env?.output, "WALKER=''\nWALKER='10.0.0.1:1'\nWALKER='10.0.0.1:2'\nWALKER=''\n"),
+        assert.equal(
+          env?.output,
+          "DISCOVERED_WALKER=''\nDISCOVERED_WALKER='10.0.0.1:1'\nDISCOVERED_WALKER='10.0.0.1:2'\nDISCOVERED_WALKER=''\n",
+        ),
       );
     } finally {
       for (const running of as) await running.close();
@@ -239,7 +242,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     await writer.write(new Map([[key, undefined]]));
     for (const { out } of [table, json, env]) assert.ok(!out.includes('\u001b'), JSON.stringify(out));
     assert.match(table.out, /^a\u{fffd}\[31m\u{fffd}b'\$\(touch x\)\u{fffd} /mu);
-    assert.match(env.out, /^A_31M_B_TOUCH_X_='10\.0\.0\.1:1'$/m);
+    assert.match(env.out, /^DISCOVERED_A_31M_B_TOUCH_X_='10\.0\.0\.1:1'$/m);
     assert.ok((JSON.parse(json.out) as { name: string }[]).some(({ name }) => name === hostile));
   });
 
@@ -411,6 +414,6 @@ test('health ends with 0, 1, 69 or 78 for well, not well, nobody there and nowhe
   assert.deepEqual(well, { code: 0, out: '/healthz\n', err: '' });
   assert.deepEqual(notReady, { code: 1, out: '/readyz\n', err: '' });
   assert.deepEqual([nobody.code, nobody.out, unset.code, unset.out], [69, '', 78, '']);
-  assert.match(nobody.err, /^discover: .* 127\.0\.0\.1:1.*connection refused.*\n$/);
-  assert.match(unset.err, /^discover: http\.listen must be set.*\n$/);
+  assert.match(nobody.err, /^discover: .* 127\.0\.0\.1:1 .*ECONNREFUSED.*\n$/);
+  assert.match(unset.err, /^discover: Cannot use the configuration:\n {2}http\.listen must be set.*\n$/);
 });

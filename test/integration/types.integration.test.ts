@@ -26,6 +26,8 @@ const open = [
   'client/options.d.ts',
   'config/file-options.d.ts',
   'errors.d.ts',
+  // The options of etcd, which agent and client share.
+  'etcd/access.d.ts',
   'index.d.ts',
   'layout/instance.d.ts',
 ];

@@ -77,7 +77,7 @@ describe('the inspect client, before a server of node:http', () => {
     await using engine = await serve((_, response) => void response.writeHead(404).end(answers.shift()));
     assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'absent' });
     assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'absent' });
-    assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'failed', detail: 'status 404' });
+    assert.deepEqual(await engine.client.inspect('', id('a')), { kind: 'failed', detail: 'status 404', status: 404 });
   });
 
   test('has at most 32 connections, and asks the rest when one is free', async () => {
