@@ -1,7 +1,7 @@
 /**
  * What is known of the services below one prefix, and the sets made of it.
  *
- * A set is one array for as long as nothing in its service changes, so whoever holds one can tell by
+ * A set is one array for as long as nothing in its service changes, so the holder of one can tell by
  * identity that there is nothing new, and asking again costs a look-up. An instance, too, is one object
  * for as long as its key has the same value, through any number of readings.
  *
@@ -81,7 +81,7 @@ export class Catalogue {
     const known = service.sets.get(id);
     if (known !== undefined) return known;
     const set = Object.freeze([...service.instances.values()].filter((one) => matches(one, realm, protocol)));
-    // What nobody offers is not remembered: callers may ask for realms without end.
+    // A service without an instance is not remembered: callers may ask for any number of realms.
     if (set.length === 0) return none;
     service.sets.set(id, set);
     return set;

@@ -3,8 +3,8 @@
  *
  * The first question about a service reads it and follows it from then on; every later one is answered
  * from memory. While etcd is away the answers are the last that it gave, and `stale` tells how old they
- * are. A service nobody has asked about for ten minutes is followed no more. Until then each name, even
- * one that nobody offers, costs a watch; after `services()` one watch follows everything.
+ * are. A service without a query for ten minutes is followed no more. Until then each name, even
+ * one without an instance, costs a watch; after `services()` one watch follows everything.
  *
  *     const client = new DiscoverClient({ endpoints: ['etcd-1:2379'] });
  *     const instance = await client.pick('web', { realm: 'production' });
@@ -51,7 +51,7 @@ export class DiscoverClient implements AsyncDisposable {
     this.#sweeper = setInterval(() => this.#sweep(), sweepMs).unref();
   }
 
-  /** Keys among those followed that are no instances, whoever wrote them. */
+  /** Keys among those followed that are no instances. */
   get skipped(): number {
     return [...this.#feeds.values()].reduce((sum, { catalogue }) => sum + catalogue.skipped, 0);
   }

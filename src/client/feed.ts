@@ -16,7 +16,7 @@ import { Catalogue, type InstanceListener } from './catalogue.ts';
 /** Between two tries: doubled each time, and drawn from the upper half so that readers do not return as one. */
 const retryFirstMs = 100;
 const retryCapMs = 2_000;
-/** For whoever asks while nothing is known yet. */
+/** For queries while nothing is known yet. */
 const firstAnswerMs = 10_000;
 
 export interface Stale {
@@ -30,7 +30,7 @@ export class Feed {
   readonly catalogue: Catalogue;
   /** Iterations under way. */
   watchers = 0;
-  /** How often the client has looked since the last question, and nobody was watching. */
+  /** Sweeps of the client since the last query, while there was no watcher. */
   timesUnused = 0;
   readonly #reader: EtcdReader;
   readonly #prefix: string;

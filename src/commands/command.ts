@@ -4,7 +4,7 @@
  *
  * Help and completion load the file as well, so what takes time to load (the clients of Docker and etcd) is
  * imported inside `run`. A command ends by returning its exit code, never by itself; what it throws
- * becomes a message and a code as everywhere. Configuration is read from `sources` by whoever needs it, since
+ * becomes a message and a code as everywhere. Configuration is read from `sources` by the commands that need it, since
  * a command that only reads etcd should not fail for want of a host address.
  */
 import type { Readable } from 'node:stream';

@@ -18,7 +18,7 @@ import { keyMatcher } from '../layout/views.ts';
 import { readHost } from '../registry/reading.ts';
 
 export interface Difference {
-  /** `no-owner`: nobody writes for this host, or whoever did has stopped. */
+  /** `no-owner`: no process writes for this host, or its owner has stopped. */
   readonly kind: 'missing' | 'left-over' | 'wrong' | 'no-owner';
   readonly key: string;
   /** What should stand. */
@@ -120,7 +120,7 @@ interface Standing {
 async function readStanding({ config, registry, layout }: Sides, wanted: readonly string[]): Promise<Standing> {
   const owner = await registry.owner(layout.ownerKey);
   const record = parseOwner(owner?.value ?? '');
-  // Views that are off by this configuration may be on for whoever writes.
+  // Views that are off by this configuration may be on for the process that writes.
   const former = keyMatcher(Array.isArray(record?.views) ? record.views : [], config.host.id);
   const containerOf = (key: string) => layout.containerOf(key) ?? former(key);
   const { lease, revision } = owner ?? { lease: noLease, revision: noKey };

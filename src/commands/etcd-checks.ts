@@ -162,7 +162,7 @@ async function ownerCheck(registry: EtcdRegistry, layout: Layout, host: Config['
   const start = 'Start discover on this host';
   try {
     const owner = await registry.owner(layout.ownerKey);
-    if (owner === undefined) return warning(name, `nobody writes for ${host.id}`, start);
+    if (owner === undefined) return warning(name, `no process writes for ${host.id}`, start);
     const { ttlSeconds } = await registry.lease(owner.lease, false);
     const record = parseOwner(owner.value);
     const by = record

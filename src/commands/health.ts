@@ -15,7 +15,7 @@ import { printable } from './print.ts';
 
 type Place = NonNullable<Config['http']>['listen'];
 
-/** For the whole of the answer: whoever checks has a limit too, and should be told rather than run into it. */
+/** For the whole of the answer: a health checker has a limit too, and should get an answer before it. */
 const timeLimitMs = 2000;
 /** As much as Docker keeps of a check. */
 const textMax = 4096;

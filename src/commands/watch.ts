@@ -52,7 +52,7 @@ function printed(
   isTerminal: boolean,
 ): string {
   const { instances, added, removed, changed } = update;
-  // A line each, for whoever reads line by line.
+  // A line each, for programs that read line by line.
   if (as === 'json') return `${JSON.stringify({ name: service, instances: sorted(instances).map(describe) })}\n`;
   if (as === 'env') return print([[service, instances]], 'env');
   if (isFirst) return print([[service, instances]], 'table');

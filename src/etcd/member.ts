@@ -187,6 +187,6 @@ function intercepted(
         }),
     });
   };
-  // Declared as a class of grpc-js, of which only the interface is used.
+  // Declared as a class of grpc-js; only its interface is used.
   return call as ReturnType<Interceptor>;
 }

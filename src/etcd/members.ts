@@ -1,5 +1,5 @@
 /**
- * The members of a cluster, asked one at a time: whoever asks stays with a member until a call fails, then
+ * The members of a cluster, asked one at a time: a caller stays with a member until a call fails, then
  * moves on.
  *
  * A question may be put to one member after the other, because it does no harm to ask twice. Everything else

@@ -87,7 +87,7 @@ export interface KeyRevision {
   readonly revision: Revision;
 }
 
-/** What is asked about the keys of all hosts. Nobody here owns them, so that every deletion compares what was seen. */
+/** What is asked about the keys of all hosts. This process does not own them, so every deletion compares what was seen. */
 export interface Fleet {
   /** All keys below a prefix, without their values, in pages: what changes meanwhile may be seen or not. */
   keyRevisions(prefix: string): Promise<KeyRevision[]>;
@@ -95,7 +95,7 @@ export interface Fleet {
   removeIf(unchanged: readonly Pick<KeyRevision, 'key' | 'revision'>[], keys: readonly string[]): Promise<boolean>;
 }
 
-/** etcd takes 128 operations a request unless told otherwise; one is left for whoever adds to a transaction. */
+/** etcd takes 128 operations a request unless told otherwise; one is left for programs that add to a transaction. */
 export const operationsMax = 127;
 /** etcd takes 1.5 MiB a request unless told otherwise. */
 export const bytesMax = 1_400_000;

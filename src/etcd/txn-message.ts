@@ -116,7 +116,7 @@ function varintSize(value: number): number {
   return size;
 }
 
-/** The lease and the owner's revision are the same in each commit of a tenure. */
+/** The lease and the owner's revision are the same in each commit of one ownership. */
 const known = new Map<string, Uint8Array>();
 const knownMax = 16;
 

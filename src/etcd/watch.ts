@@ -91,7 +91,7 @@ export class Watch {
     if (this.#isOver) return;
     this.#silentTicks++;
     if (this.#silentTicks === ticksUntilAsked && this.#id !== undefined) {
-      // One key, at which nothing stands, and which whoever may read the prefix may read.
+      // One key that does not exist. Every user who may read the prefix may read it.
       this.#send({ create_request: { key: this.#prefix } });
     }
     if (this.#silentTicks === ticksUntilDead) this.end(new Error('no sign of life'));

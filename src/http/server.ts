@@ -78,7 +78,7 @@ export class HttpListener {
     try {
       if ('path' in where) await clear(where.path);
       await listening(server, where);
-      // Whoever may write to the socket may ask: its owner and its group.
+      // Users who may write to the socket may ask: its owner and its group.
       if ('path' in where) chmodSync(where.path, 0o660);
     } catch (error) {
       server.close();

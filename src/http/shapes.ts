@@ -3,8 +3,8 @@
  * because a browser's program and the agent are both checked against them.
  *
  * A summary is small and changes all the time; the containers are many and change one by one. `entry` and
- * `detail` of a refusal come from containers, and what is told of hosts from whoever may write to etcd: whoever
- * shows them shows them as text.
+ * `detail` of a refusal come from containers, and facts about hosts come from every program that may write to etcd: the
+ * page shows them as text.
  */
 
 import type { Health, PartHealth } from '../health.ts';

@@ -88,7 +88,7 @@ export class Inspector implements Actor<InspectionRequest> {
     }
     if (waiting.size === 0) sequence.end(began);
     else this.#missing.set(began, waiting.size);
-    // mutant: wait for nobody who is late
+    // mutant: wait for nothing that is late
     for (const request of waiting.values()) this.#await(request, began);
     return [...waiting.values()];
   }

@@ -5,7 +5,7 @@
  * has fallen silent; so each connection here is used once, and the next one is ours to make. Each begins with
  * everything anew, so nothing of the one before has to be kept.
  *
- * A page that nobody has looked at for a minute lets go of its stream: a browser has six connections for one
+ * A page that was hidden for a minute lets go of its stream: a browser has six connections for one
  * address, and an agent better things to do.
  */
 

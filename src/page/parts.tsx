@@ -79,7 +79,7 @@ interface FilterProps {
 
 export function Filter({ label, value, change, found }: FilterProps) {
   const [said, say] = useState('');
-  // What comes and goes while nobody types is not read out.
+  // Changes without typing are not read out.
   useEffect(() => {
     const timer = setTimeout(() => say(value === '' ? '' : found), 700);
     return () => clearTimeout(timer);

@@ -203,9 +203,9 @@ export class OwnershipClaim {
     if (predecessor !== undefined && record?.instance === predecessor.instance) return true;
     const liveness = this.#parts.livenessOf(record?.process);
     if (liveness === 'gone') return true;
-    // mutant: follow whoever cannot be seen
+    // mutant: follow an owner that cannot be seen
     if (liveness === 'unknown') return this.#outlast(owner, record);
-    // mutant: follow whoever lives
+    // mutant: follow an owner that lives
     throw hostIdTaken(record, `its process ${record?.process?.pid} runs on this machine`);
   }
 

@@ -2,11 +2,11 @@
  * Writer: takes changes from the ledger to etcd, one transaction at a time.
  *
  * While a transaction is under way, the containers that change gather in the mailbox, each once; the
- * next transaction takes them together. So nobody waits for a timer: on a calm host a change goes
+ * next transaction takes them together. So no change waits for a timer: on a calm host a change goes
  * out at once, and on a busy one the transactions grow. A container's changes are never split.
  *
- * Four outcomes. Committed: the ledger takes note. Tenure over, or no answer: whatever is known of
- * etcd is in doubt, so the lease keeper claims and reads anew, and then tells us what is left to do.
+ * Four outcomes. Committed: the ledger takes note. Ownership over, or no answer: what is known of
+ * etcd may be wrong, so the lease keeper claims and reads anew, and then tells us what is left to do.
  * Refused: the batch is halved until the container that etcd will not take stands alone; it is
  * parked, and everybody else goes ahead. Removals are never held up by publications that fail.
  */
@@ -62,7 +62,7 @@ export class Writer implements Actor<string> {
 
   async receive(shortIds: readonly string[]): Promise<void> {
     const { current, ledger } = this.#parts;
-    // Without a tenure nothing is written; once there is one, the keeper tells us all that is unsettled.
+    // Without the ownership nothing is written; once it is ours, the keeper tells us all that is unsettled.
     const ownership = current.ownership;
     if (ownership === undefined) return;
     const changeSets: ChangeSet[] = [];
@@ -209,7 +209,7 @@ function isRemoval(changeSet: ChangeSet): boolean {
   return changeSet.changes.every((change) => change.value === undefined);
 }
 
-/** Transactions within etcd's limits, no parcel split. A single parcel above a limit goes alone, to be refused. */
+/** Transactions within etcd's limits, no change set split. A single change set above a limit goes alone, to be refused. */
 export function* pack(changeSets: readonly ChangeSet[], operations = operationsMax): Generator<ChangeSet[]> {
   let batch: ChangeSet[] = [];
   let count = 0;

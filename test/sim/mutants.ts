@@ -31,7 +31,7 @@ const mutants: Record<string, string> = {
   'take a lost thread for absence': "const lost: Report = { id: request.id, inspection: { kind: 'down' } };",
   'forget what came before its batch':
     'const found = [...reports.map(({ id, inspection }) => [id, inspection] as const)];',
-  'wait for nobody who is late': '',
+  'wait for nothing that is late': '',
   'never end a late flight': '',
   'count a task as told before it is': 'const began = sequence.next();',
 
@@ -139,8 +139,8 @@ if (!(await registry.commit(layout.ownerKey, ownership, changes.filter(isNative)
 const isCommitted = await registry.commit(layout.ownerKey, ownership, changes.filter((c) => !isNative(c)));`,
 
   // The lease keeper
-  'follow whoever cannot be seen': "if (liveness === 'unknown') return true;",
-  'follow whoever lives': `if (owner.revision) return true;
+  'follow an owner that cannot be seen': "if (liveness === 'unknown') return true;",
+  'follow an owner that lives': `if (owner.revision) return true;
 throw hostIdTaken(record, \`its process \${record?.process?.pid} runs on this machine\`);`,
   'take an ended lease for a sign of life':
     '// Left alone, the time left goes down by the second; answers are whole seconds.',

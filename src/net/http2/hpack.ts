@@ -3,7 +3,7 @@
  *
  * The decoder has a dynamic table of 4,096 bytes, the size that holds before any setting, and so does
  * not depend on the peer's obedience. It is part of the connection: each block changes it, also the
- * block of a stream that nobody waits for. The encoder uses no dynamic table.
+ * block of a stream that no call waits for. The encoder uses no dynamic table.
  */
 
 import { decodeHuffman } from './huffman.ts';
