@@ -9,7 +9,8 @@
 import type { Clock } from '../actor/clock.ts';
 import type { ContainerId } from '../container/container.ts';
 
-const graceMs = 2_000;
+/** Above the time limit of an inspection: an event of which the inspection is still under way has not been reported. */
+const graceMs = 10_000;
 
 export class MissedEvents {
   readonly #clock: Clock;

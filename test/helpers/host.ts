@@ -323,14 +323,18 @@ export async function startHost(options: HostOptions): Promise<Host> {
       return current();
     },
     launch: async (args = [], { wait = true, ...run } = {}) => {
-      const isServing = [...(options.args ?? []), ...args].includes('--http:listen');
+      const given = [...(options.args ?? []), ...args];
+      const isServing = given.includes('--http:listen');
+      // A list that is given twice adds up.
+      const endpoints = given.includes('--etcd:endpoints')
+        ? []
+        : ['--etcd:endpoints', options.endpoints ?? etcd.endpoints.join(',')];
       const running = runDiscover(
         [
           ...['--docker:socketPath', options.socketPath ?? source.socketPath],
-          ...['--etcd:endpoints', options.endpoints ?? etcd.endpoints.join(','), '--etcd:ttl', String(ttl)],
+          ...[...endpoints, '--etcd:ttl', String(ttl)],
           ...['--host:ip', names.ip, '--host:id', names.id, '--host:realm', names.realm, '--workers', '2'],
-          ...(options.args ?? []),
-          ...args,
+          ...given,
         ],
         { ...options.run, ...run },
       );

@@ -299,7 +299,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.match(away.err, /^discover: etcd at http:\/\/127\.0\.0\.1:1: connection refused \(range\)/);
     const mistake = await reap(['--source', 'file']);
     assert.deepEqual([mistake.code, mistake.out], [78, '']);
-    assert.match(mistake.err, /--source file and --file go together/);
+    assert.match(mistake.err, /--source file and --file must be given together/);
   });
 
   describe('by EC2', () => {
