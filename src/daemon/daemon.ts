@@ -97,6 +97,8 @@ class Daemon {
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #isStopping = false;
   #isLoaded = false;
+  /** What stopped the code for a reload from being loaded. */
+  #loadFailure: unknown = Symbol('none');
   /** A reload was requested and has not begun. */
   #isAsked = false;
   #reloading: Promise<void> | undefined;
@@ -178,12 +180,12 @@ class Daemon {
     if (this.#isLoaded) return;
     this.#isLoaded = true;
     try {
-      // One after the other: Node reports a module that two imports wait for twice, and one of the two as unhandled.
       await import('./hand-over.ts');
       await import('../http/server.ts');
       await import('../http/endpoint.ts');
       this.#log.debug({}, 'loaded the code for a reload');
     } catch (error) {
+      this.#loadFailure = error;
       this.#log.warn({ error: messageOf(error) }, 'code for a reload cannot be loaded; a reload will fail');
     }
   }
@@ -200,6 +202,8 @@ class Daemon {
     // Without a listener Node would open a debugger port.
     process.on('SIGUSR1', () => {});
     const onBug = (error: unknown) => {
+      // Node rejects a second promise, which no code can reach, with what a CommonJS file threw when it was imported.
+      if (error === this.#loadFailure) return;
       const stack = error instanceof Error ? error.stack : undefined;
       this.#log.error({ error: messageOf(error), stack }, 'unexpected error');
       this.#exit(exitUnexpected);
