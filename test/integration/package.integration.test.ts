@@ -57,7 +57,7 @@ console.log(JSON.stringify([typeof DiscoverError, Object.keys(schema.properties)
 /** A consumer who wants to know everything of the types, and also checks what they are declared with. */
 const consumer = `
 import { type Agent, type AgentEvents, DiscoverError, type ErrorCode, type Log, type Options, type Publication, startAgent } from 'docker-discover';
-import { type ClientOptions, type Difference, DiscoverClient, type Instance, type Question, type Selector, type Stale, type Update } from 'docker-discover/client';
+import { type ClientOptions, type Difference, DiscoverClient, type Instance, type Query, type Selector, type Stale, type Update } from 'docker-discover/client';
 import { registerDiscoverResolver } from 'docker-discover/grpc';
 
 const etcd = { endpoints: ['etcd-1:2379'], tls: { ca: '/etc/ca.pem' }, username: 'reader', passwordFile: '/run/secret' };
@@ -70,7 +70,7 @@ export const code: ErrorCode | undefined = ended?.code;
 const access: ClientOptions = etcd;
 export const client = new DiscoverClient(access);
 registerDiscoverResolver(client);
-const question: Question = { realm: 'production', signal: AbortSignal.timeout(1) };
+const question: Query = { realm: 'production', signal: AbortSignal.timeout(1) };
 export const one: Instance | undefined = await client.pick('web', question);
 for await (const { instances, added } of client.watch('web', question)) console.log(instances.length, added.length);
 export const stale: Stale | undefined = client.stale;
