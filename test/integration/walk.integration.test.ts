@@ -83,7 +83,11 @@ describe('walk', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox'
     assert.deepEqual(
       new Set(refused.map(({ container, reason }) => `${container} ${reason}`)),
       new Set(
-        [bridged, nowhere].map((id) => `${id.slice(0, 12)} not-published`).concat(`${local.slice(0, 12)} loopback`),
+        [
+          [bridged, 'not-published'],
+          [nowhere, 'no-network'],
+          [local, 'loopback'],
+        ].map(([id = '', reason]) => `${id.slice(0, 12)} ${reason}`),
       ),
     );
   });
