@@ -59,7 +59,7 @@ export async function runDaemon(first: Resolved, read: () => Promise<Resolved>):
   return new Daemon(await launch(first, sink, listener), read, connect).run();
 }
 
-/** Rejects with `LISTEN_FAILED`. Undefined: nothing is to be served. */
+/** Rejects with `LISTEN_FAILED`. Undefined: `http.listen` is not set. */
 async function listenFor({ http }: Config): Promise<HttpListener | undefined> {
   if (http === undefined) return undefined;
   const { HttpListener } = await import('../http/server.ts');

@@ -9,7 +9,7 @@
 import type { Clock } from '../actor/clock.ts';
 import type { ContainerId } from '../container/container.ts';
 
-/** Above the time limit of an inspection: an event of which the inspection is still under way has not been reported. */
+/** Above the time limit of an inspection: an event is reported together with the inspection that it asked for. */
 const graceMs = 10_000;
 
 export class MissedEvents {

@@ -161,7 +161,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     return undefined;
   }
 
-  /** Loads the ledger with what this host has in etcd. False: that was refused, and another lease is to be tried. */
+  /** Loads the ledger with what this host has in etcd. False: etcd refused that, so the next try takes another lease. */
   async #read(ownership: Ownership): Promise<boolean> {
     const { layout, ledger, registry } = this.#parts;
     try {
