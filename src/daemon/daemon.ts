@@ -29,7 +29,7 @@ import type { connect as connectManager, ServiceManager } from './service-manage
 /** Stages have time limits of their own; this one is for the unforeseen. */
 const stopTimeoutMs = 9_500;
 
-/** By then a start is over, or waits. */
+/** By then a start is over, or waits; before, it would cost a start a tenth of its CPU. */
 const loadLateMs = 15_000;
 
 /** One configuration at work. */
@@ -96,7 +96,6 @@ class Daemon {
   #generation: Generation;
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #isStopping = false;
-  #isLoaded = false;
   /** What stopped the code for a reload from being loaded. */
   #loadFailure: unknown = Symbol('none');
   /** A reload was requested and has not begun. */
@@ -141,8 +140,6 @@ class Daemon {
       () => this.#generation.agent.health,
       () => this.#log,
     );
-    this.#generation.agent.once('start', () => void this.#loadForReload());
-    // Docker or etcd may be away for long: then at a time when no start is held up.
     setTimeout(() => void this.#loadForReload(), loadLateMs).unref();
     const cause = await ended;
     stopHealthLog();
@@ -177,8 +174,6 @@ class Daemon {
 
   /** The package may be replaced on disk before a reload: its code is loaded now, but not before the start is over. */
   async #loadForReload(): Promise<void> {
-    if (this.#isLoaded) return;
-    this.#isLoaded = true;
     try {
       await import('./hand-over.ts');
       await import('../http/server.ts');

@@ -13,6 +13,7 @@ import { assertOnlyDeadDeleted, fromEngine, knownOfLives, startHost } from '../h
 import { needs } from '../helpers/run.ts';
 
 const noResync = ['--resync', '86400'];
+const seconds = 2;
 
 interface Case {
   readonly name: string;
@@ -52,12 +53,12 @@ for (const api of ['1.41', '1.52'] as const) {
   // Three at a time: most of it is waiting for the engine's clock.
   describe(`API ${api}`, { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
     for (const { name, faults = {}, args = noResync, rate = 100, lifetimeMs = 400, meanwhile } of cases) {
-      test(`etcd is exact after ${rate * 5} lives whose events come ${name} (simulated engine of API ${api}, real etcd)`, async () => {
+      test(`etcd is exact after ${rate * seconds} lives whose events come ${name} (simulated engine of API ${api}, real etcd)`, async () => {
         await using engine = await forkEngine({ api, portRange: [40_000, 40_300] });
         await using host = await startHost({ source: fromEngine(engine), args });
         await engine.setFaults(faults);
         let isOver = false;
-        const churned = engine.churn({ rate, seconds: 5, lifetimeMs, survivors: 0.1 }).finally(() => {
+        const churned = engine.churn({ rate, seconds, lifetimeMs, survivors: 0.1 }).finally(() => {
           isOver = true;
         });
         const [{ lifecycles }] = await Promise.all([churned, meanwhile?.(engine, () => isOver)]);

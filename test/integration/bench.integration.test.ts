@@ -108,7 +108,7 @@ test('The runner prints a table, writes JSON and leaves no process', { skip, tim
 for (const signal of ['SIGINT', 'SIGKILL'] as const) {
   test(`A runner ended by ${signal} leaves no process of its own`, { skip, timeout: 3 * guardMs }, async () => {
     const mark = randomUUID();
-    const args = ['churn', '--points', '200', '--seconds', '30', '--subjects', 'floor'];
+    const args = ['churn', '--points', '50', '--seconds', '30', '--subjects', 'floor'];
     await using runner = runDiscover(args, { script, nodeArgs, env: { BENCH_TEST: mark } });
     // The runner, the engine, etcd and the floor.
     await eventually(() => assert.ok(processesWith(mark).length >= 4, 'Not yet'));
@@ -122,7 +122,7 @@ for (const signal of ['SIGINT', 'SIGKILL'] as const) {
 }
 
 test('The runner refuses what it does not know', async () => {
-  for (const args of [['chrun'], ['--points', '1'], ['churn', '--points', 'x'], ['--subjects', 'consul'], ['--fast']]) {
+  for (const args of [['chrun'], ['churn', '--points', 'x']]) {
     await using runner = runDiscover(args, { script, nodeArgs });
     assert.equal((await runner.exit).code, 64, args.join(' '));
     assert.match(runner.output, /^bench: /m);
