@@ -103,7 +103,7 @@ function memberRemedy({ code, details }: DiscoverError): string {
 /** Of a container that is none: what it takes of each kind of key, those of views included. */
 const noContainer = '0'.repeat(12);
 const noService = (protocol: Service['protocol'], privatePort: number): Service => ({
-  ...{ name: 'discover-doctor', protocol, privatePort, url: `${protocol}://192.0.2.1:${privatePort}` },
+  ...{ name: 'discover-doctor', protocol, privatePort, address: '192.0.2.1', port: privatePort },
 });
 
 async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check[]> {

@@ -30,8 +30,14 @@ export interface Service {
   readonly name: string;
   readonly privatePort: number;
   readonly protocol: Protocol;
-  /** `<protocol>://<ip>:<port>`, IPv6 in brackets: the value stored in etcd. */
-  readonly url: string;
+  /** An IPv4 or IPv6 address, or a name; without brackets. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** `<protocol>://<address>:<port>`, IPv6 in brackets: the value stored in etcd. */
+export function urlOf({ address, port, protocol }: Pick<Service, 'address' | 'port' | 'protocol'>): string {
+  return `${protocol}://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
 export interface Refusal {

@@ -8,7 +8,7 @@
  * `StartedAt` is compared with event times: `Date` alone would lose all below a millisecond.
  */
 
-import { hostNetworkOf, isRecord, publicUrl } from './address/published.ts';
+import { hostNetworkOf, isRecord, publicAddress } from './address/published.ts';
 import type { Inspection, Refusal, Service } from './container.ts';
 import { type AdvertisementOptions, parseAdvertisement } from './sources/variable.ts';
 
@@ -34,9 +34,9 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   const services: Service[] = [];
   const refusals: Refusal[] = [...advertisement.refusals];
   for (const entry of advertisement.entries) {
-    const address = publicUrl(entry, network);
-    if (address.kind === 'url') services.push({ ...entry, url: address.url });
-    else refusals.push(address.refusal);
+    const way = publicAddress(entry, network);
+    if (way.kind === 'reached') services.push({ ...entry, address: way.address, port: way.port });
+    else refusals.push(way.refusal);
   }
   return { kind: 'running', startedAt: nanosecondsOf(field(state, 'StartedAt')), services, refusals };
 }

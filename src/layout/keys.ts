@@ -13,7 +13,7 @@
  * stays below its own host and id, whatever the container advertises.
  */
 
-import type { Service } from '../container/container.ts';
+import { type Service, urlOf } from '../container/container.ts';
 
 /** One put or, where `value` is undefined, one delete. */
 export interface Change {
@@ -25,8 +25,13 @@ export interface Change {
 export interface View {
   /** The key template. */
   readonly template: string;
-  /** Key and value of a service; `ordinal` counts the offers of one name. Undefined: the view has no key for it. */
-  entryOf(service: Service, shortId: string, ordinal: number): readonly [key: string, value: string] | undefined;
+  /** Key and value of a service, which is at `url`; `ordinal` counts the offers of one name. Undefined: the view has no key for it. */
+  entryOf(
+    service: Service,
+    url: string,
+    shortId: string,
+    ordinal: number,
+  ): readonly [key: string, value: string] | undefined;
   /** The 12 digits of the container of this host that a key belongs to. */
   containerOf(key: string): string | undefined;
 }
@@ -83,11 +88,12 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
   const names = new Map<string, string>();
   const ordinals = new Map<string, number>();
   for (const service of services) {
-    const { name, privatePort, protocol, url } = service;
+    const { name, privatePort, protocol } = service;
+    const url = urlOf(service);
     const ordinal = ordinals.get(name) ?? 0;
     ordinals.set(name, ordinal + 1);
     for (const view of layout.views) {
-      const entry = view.entryOf(service, shortId, ordinal);
+      const entry = view.entryOf(service, url, shortId, ordinal);
       // If a template makes the same key for two ports of a container, the first port has the key.
       if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
     }

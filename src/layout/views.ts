@@ -97,10 +97,9 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string): Vi
     const [key, value] = [parseKey(rule.key), parseValue(rule.value)];
     return {
       template: key.text,
-      entryOf(service, id, ordinal) {
+      entryOf(service, url, id, ordinal) {
         if (rule.protocols?.includes(service.protocol) === false) return undefined;
-        const { name, privatePort, protocol, url } = service;
-        const { ip, port } = addressOf(url);
+        const { address: ip, name, port, privatePort, protocol } = service;
         const instance: Instance = { name, realm, host, id, ip, port, privatePort, protocol, url, ordinal };
         return [key.render(instance), value(instance)];
       },
@@ -126,10 +125,4 @@ export function keyMatcher(templates: readonly string[], host: string): (key: st
     }
     return undefined;
   };
-}
-
-function addressOf(url: string): { ip: string; port: number } {
-  const end = url.lastIndexOf(':');
-  const ip = url.slice(url.indexOf('://') + 3, end).replace(/^\[(.*)\]$/, '$1');
-  return { ip, port: Number(url.slice(end + 1)) };
 }

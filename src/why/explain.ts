@@ -7,6 +7,7 @@
  */
 
 import { isRecord } from '../container/address/published.ts';
+import { urlOf } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { type RefusalCode, refusals } from '../container/refusals.ts';
 import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
@@ -87,9 +88,7 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   steps.push(variable);
   if (variable.reason !== undefined) return { steps, isRunning: true };
   const { entries } = parseAdvertisement(env, options);
-  for (const { name, url, privatePort, protocol } of inspection.services) {
-    steps.push({ about: textOf({ name, privatePort, protocol }), detail: url });
-  }
+  for (const service of inspection.services) steps.push({ about: textOf(service), detail: urlOf(service) });
   for (const { code, entry, detail } of inspection.refusals) {
     steps.push(failed(entry === '' ? 'variable' : entry, code, detail));
   }

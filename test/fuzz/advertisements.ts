@@ -7,7 +7,7 @@
  * makes one environment.
  */
 import { Random } from '../../bench/engine/random.ts';
-import type { Service } from '../../src/container/container.ts';
+import { type Service, urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
 import type { NamePolicy } from '../../src/container/sources/variable.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
@@ -152,7 +152,7 @@ function difference(services: readonly Service[], env: readonly string[]): Findi
   const offers = offeredByOriginal(env, USUAL_PORTS, HOST_IP).filter(([name]) => isTaken(name));
   // Of a name on two ports the original kept the last; we keep both.
   const original = [...new Set(offers.map(([name, location]) => `${name} ${location}`))].join();
-  const ours = services.map((service) => `${service.name} ${service.url}`).join();
+  const ours = services.map((service) => `${service.name} ${urlOf(service)}`).join();
   return ours === original ? undefined : { kind: 'difference', detail: `ours ${ours}; the original's ${original}` };
 }
 

@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { Random } from '../../bench/engine/random.ts';
-import { isContainerId } from '../../src/container/container.ts';
+import { isContainerId, urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
 import { type ContainerEvent, ObjectSplitter, readEvent } from '../../src/docker/events.ts';
 import { readList } from '../../src/inspect/batch.ts';
@@ -169,7 +169,7 @@ function faultOfInspect(text: string, read: typeof readInspection): Finding | un
   const { startedAt } = inspection;
   if (!(startedAt >= 0 && startedAt < 2.54e20)) return nonsense('nonsense', { startedAt });
   for (const service of inspection.services) {
-    const [, protocol, address = '', port] = /^(\w+):\/\/(.*):([1-9]\d{0,4})$/.exec(service.url) ?? [];
+    const [, protocol, address = '', port] = /^(\w+):\/\/(.*):([1-9]\d{0,4})$/.exec(urlOf(service)) ?? [];
     const bare = address.replace(/^\[(.*)\]$/, '$1');
     const isPossible =
       ALLOWED.compat(service.name) &&

@@ -2,9 +2,11 @@
  * Whatever a container or an engine says: no throw, no name outside its policy, and where the
  * original published plain names, the same.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
 import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/variable.ts';
 import { ALLOWED, HOST_IP, publishedByOriginal, USUAL_PORTS } from '../fixtures/advertisements.ts';
@@ -77,7 +79,7 @@ test('plain, distinct names are published as by the original', () => {
       });
       assert.ok(inspection.kind === 'running');
       assert.deepEqual(
-        inspection.services.map(({ name, url }) => [name, url]),
+        inspection.services.map((service) => [service.name, urlOf(service)]),
         publishedByOriginal(env, USUAL_PORTS, HOST_IP),
       );
     }),

@@ -109,9 +109,7 @@ describe('the fuzzer finds a reader that', () => {
       'takes 65536 for a port',
       'nonsense',
       /65536/,
-      changing((services, env) =>
-        env.join().includes(':65536') ? first(services, { url: `tcp://${HOST_IP}:65536` }) : services,
-      ),
+      changing((services, env) => (env.join().includes(':65536') ? first(services, { port: 65_536 }) : services)),
     ],
     [
       'cuts names where they are long',

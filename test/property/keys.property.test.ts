@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { isIPv6 } from 'node:net';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Service } from '../../src/container/container.ts';
+import { type Service, urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 
@@ -45,12 +45,12 @@ test('a value is a URL with the protocol, the address and the port that it was m
         ['0.0.0.0', '[::]'].includes(hostOf(offered.hostIp)) && isIPv6(offered.hostIp) !== isIPv6(hostIp);
       if (service === undefined)
         return assert.ok(isOtherWildcard || /^127\.|^169\.254\.|:/.test(offered.hostIp), offered.hostIp);
-      const { protocol, hostname, port } = new URL(service.url);
+      const { protocol, hostname, port } = new URL(urlOf(service));
       const bound = hostOf(offered.hostIp);
       assert.equal(protocol, `${offered.protocol}:`);
       assert.equal(port, `${offered.hostPort}`);
       assert.equal(hostname, ['0.0.0.0', '[::]', ''].includes(bound) ? hostOf(hostIp) : bound);
-      assert.equal(service.url, `${protocol}//${hostname}:${port}`);
+      assert.equal(urlOf(service), `${protocol}//${hostname}:${port}`);
     }),
     { numRuns: 1_000 },
   );
@@ -75,11 +75,15 @@ test('what was published can be told from its keys, each of which has one servic
         const [, port, protocol] = /:(\d+)(?::([a-z]+))?$/.exec(key) ?? [];
         const plain = layout.nameOf(key) ?? '';
         // The plain key leaves its port to the first entry of the name.
+        const { privatePort, protocol: ownProtocol } = first.get(plain) as Service;
         return port === undefined
-          ? first.get(plain)
+          ? { name: plain, privatePort, protocol: ownProtocol, url }
           : { name: plain, privatePort: Number(port), protocol: protocol ?? 'tcp', url };
       });
-      assert.deepEqual(read, [...services]);
+      const published = services.map((one) => {
+        return { name: one.name, privatePort: one.privatePort, protocol: one.protocol, url: urlOf(one) };
+      });
+      assert.deepEqual(read, published);
     }),
     { numRuns: 300 },
   );

@@ -47,7 +47,7 @@ interface Life {
 }
 
 const offersOf = ({ port }: Life): readonly Service[] =>
-  port % 3 === 0 ? [] : [{ name: 'web', privatePort: 80, protocol: 'tcp', url: `tcp://10.0.0.1:${port}` }];
+  port % 3 === 0 ? [] : [{ name: 'web', privatePort: 80, protocol: 'tcp', address: '10.0.0.1', port }];
 
 class World {
   /** Moments and the engine's nanoseconds run together here. */

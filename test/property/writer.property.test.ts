@@ -157,7 +157,7 @@ test('Writer ends with the last word of each container in etcd, and shows none o
 function servicesOf(count: number, letter: string): Service[] {
   return Array.from({ length: count }, (_, index) => {
     const name = letter.repeat(100) + (index - (index % 10 === 9 ? 1 : 0));
-    return { name, privatePort: index + 1, protocol: 'tcp', url: `tcp://10.0.0.1:${30_000 + index}` };
+    return { name, privatePort: index + 1, protocol: 'tcp', address: '10.0.0.1', port: 30_000 + index };
   });
 }
 

@@ -30,7 +30,7 @@ export type EngineFault =
 
 interface Container {
   readonly id: ContainerId;
-  readonly offers: readonly Omit<Service, 'url'>[];
+  readonly offers: readonly Omit<Service, 'address' | 'port'>[];
   running: boolean;
   startedAt: number;
   ports: readonly number[];
@@ -318,7 +318,7 @@ export class FakeEngine {
 }
 
 function servicesOf({ offers, ports }: Container): Service[] {
-  return offers.map((offer, index) => ({ ...offer, url: `${offer.protocol}://${hostIp}:${ports[index]}` }));
+  return offers.map((offer, index) => ({ ...offer, address: hostIp, port: Number(ports[index]) }));
 }
 
 function containersOf(body: Uint8Array): readonly Listed[] {

@@ -1,7 +1,9 @@
 /** Which of Docker's bindings is published, and what is said where none is. */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { bindingsOf, type HostNetwork, hostNetworkOf, publicUrl } from '../../src/container/address/published.ts';
+import { bindingsOf, type HostNetwork, hostNetworkOf, publicAddress } from '../../src/container/address/published.ts';
+import { urlOf } from '../../src/container/container.ts';
 import type { Entry } from '../../src/container/sources/variable.ts';
 
 const WEB: Entry = { name: 'web', privatePort: 80, protocol: 'tcp' };
@@ -16,12 +18,12 @@ function networkOf(Ports: unknown, hostIp = '10.1.2.3', settings = {}, config = 
 }
 
 function publish(bindings: unknown, hostIp?: string, entry = WEB) {
-  return publicUrl(entry, networkOf({ '80/tcp': bindings }, hostIp));
+  return publicAddress(entry, networkOf({ '80/tcp': bindings }, hostIp));
 }
 
-function urlOf(bindings: unknown, hostIp?: string): string | undefined {
+function reachedAt(bindings: unknown, hostIp?: string): string | undefined {
   const address = publish(bindings, hostIp);
-  return address.kind === 'url' ? address.url : undefined;
+  return address.kind === 'reached' ? urlOf({ protocol: 'tcp', ...address }) : undefined;
 }
 
 function on(HostIp: string, port: number) {
@@ -33,10 +35,10 @@ function orders<T>(items: readonly T[]): T[][] {
   return items.flatMap((item, index) => orders(items.toSpliced(index, 1)).map((rest) => [item, ...rest]));
 }
 
-describe('publicUrl', () => {
+describe('publicAddress', () => {
   test('a wildcard, an empty and a missing address mean the address of the host', () => {
     for (const wildcard of ['0.0.0.0', '', undefined, null]) {
-      assert.equal(urlOf([{ HostIp: wildcard, HostPort: '8080' }]), 'tcp://10.1.2.3:8080', String(wildcard));
+      assert.equal(reachedAt([{ HostIp: wildcard, HostPort: '8080' }]), 'tcp://10.1.2.3:8080', String(wildcard));
     }
   });
 
@@ -51,7 +53,7 @@ describe('publicUrl', () => {
     ] as const;
     const expected = ['10.1.2.3:1', '10.1.2.3:2', '10.1.2.3:4', '10.0.0.1:5'];
     for (const [first, url] of expected.entries()) {
-      for (const order of orders(ranked.slice(first))) assert.equal(urlOf(order), `tcp://${url}`);
+      for (const order of orders(ranked.slice(first))) assert.equal(reachedAt(order), `tcp://${url}`);
     }
   });
 
@@ -59,30 +61,30 @@ describe('publicUrl', () => {
     const ranked = [on('::', 1), on('', 2), on('2001:db8::7', 3), on('0.0.0.0', 4)] as const;
     for (const first of [0, 1, 2]) {
       for (const order of orders(ranked.slice(first))) {
-        assert.equal(urlOf(order, '2001:db8::7'), `tcp://[2001:db8::7]:${first + 1}`);
+        assert.equal(reachedAt(order, '2001:db8::7'), `tcp://[2001:db8::7]:${first + 1}`);
       }
     }
   });
 
   test('among other addresses the lowest text wins, and of one address the lowest port', () => {
     for (const order of orders([on('10.0.0.2', 1), on('10.0.0.1', 9), on('10.0.0.1', 10), on('2001:db8::1', 2)])) {
-      assert.equal(urlOf(order), 'tcp://10.0.0.1:9');
+      assert.equal(reachedAt(order), 'tcp://10.0.0.1:9');
     }
   });
 
   test('of two bindings to the same wildcard the lowest port wins', () => {
-    assert.equal(urlOf([on('0.0.0.0', 9090), on('0.0.0.0', 8080)]), 'tcp://10.1.2.3:8080');
-    assert.equal(urlOf([on('0.0.0.0', 8080), on('0.0.0.0', 9090)]), 'tcp://10.1.2.3:8080');
+    assert.equal(reachedAt([on('0.0.0.0', 9090), on('0.0.0.0', 8080)]), 'tcp://10.1.2.3:8080');
+    assert.equal(reachedAt([on('0.0.0.0', 8080), on('0.0.0.0', 9090)]), 'tcp://10.1.2.3:8080');
   });
 
   test('IPv6 addresses are written canonically and in brackets', () => {
-    assert.equal(urlOf([on('2001:DB8:0:0::9', 8080)]), 'tcp://[2001:db8::9]:8080');
-    assert.equal(urlOf([on('::', 8080)], '2001:DB8:0::7'), 'tcp://[2001:db8::7]:8080');
-    assert.equal(urlOf([on('10.0.0.1', 1), on('2001:DB8:0::7', 2)], '2001:db8::7'), 'tcp://[2001:db8::7]:2');
+    assert.equal(reachedAt([on('2001:DB8:0:0::9', 8080)]), 'tcp://[2001:db8::9]:8080');
+    assert.equal(reachedAt([on('::', 8080)], '2001:DB8:0::7'), 'tcp://[2001:db8::7]:8080');
+    assert.equal(reachedAt([on('10.0.0.1', 1), on('2001:DB8:0::7', 2)], '2001:db8::7'), 'tcp://[2001:db8::7]:2');
   });
 
   test('a host given by name is published by name', () => {
-    assert.equal(urlOf([on('0.0.0.0', 8080)], 'host.example'), 'tcp://host.example:8080');
+    assert.equal(reachedAt([on('0.0.0.0', 8080)], 'host.example'), 'tcp://host.example:8080');
   });
 
   test('loopback in every spelling is refused with the address it is bound to', () => {
@@ -95,31 +97,29 @@ describe('publicUrl', () => {
   });
 
   test('a loopback address is not published even where the host is said to have it', () => {
-    assert.equal(urlOf([on('127.0.0.1', 8080)], '127.0.0.1'), undefined);
+    assert.equal(reachedAt([on('127.0.0.1', 8080)], '127.0.0.1'), undefined);
   });
 
   test('the protocol is part of what is looked up and of the URL', () => {
     const network = networkOf({ '53/udp': [on('0.0.0.0', 1053)], '53/tcp': [on('0.0.0.0', 2053)] });
-    assert.deepEqual(publicUrl({ name: 'dns', privatePort: 53, protocol: 'udp' }, network), {
-      kind: 'url',
-      url: 'udp://10.1.2.3:1053',
+    assert.deepEqual(publicAddress({ name: 'dns', privatePort: 53, protocol: 'udp' }, network), {
+      kind: 'reached',
+      address: '10.1.2.3',
+      port: 1053,
     });
   });
 
   test('on the host network the advertised port is published, whatever Docker maps', () => {
     const ports = { '80/tcp': [on('0.0.0.0', 8080)] };
-    for (const [hostIp, host] of [
-      ['10.1.2.3', '10.1.2.3'],
-      ['2001:db8::7', '[2001:db8::7]'],
-    ] as const) {
-      const address = publicUrl(WEB, networkOf(ports, hostIp, {}, { NetworkMode: 'host' }));
-      assert.deepEqual(address, { kind: 'url', url: `tcp://${host}:80` });
+    for (const hostIp of ['10.1.2.3', '2001:db8::7']) {
+      const address = publicAddress(WEB, networkOf(ports, hostIp, {}, { NetworkMode: 'host' }));
+      assert.deepEqual(address, { kind: 'reached', address: hostIp, port: 80 });
     }
   });
 
   test('a port that is not published is refused with those that are', () => {
     const network = networkOf({ '80/tcp': null, '443/tcp': [on('0.0.0.0', 1)], '53/udp': [on('127.0.0.1', 2)] });
-    assert.deepEqual(publicUrl(WEB, network), {
+    assert.deepEqual(publicAddress(WEB, network), {
       kind: 'refused',
       refusal: {
         code: 'not-published',
@@ -131,7 +131,7 @@ describe('publicUrl', () => {
 
   test('a thousand published ports are named by the first five', () => {
     const ports = Array.from({ length: 1000 }, (_, index) => [`${index + 1000}/tcp`, [on('0.0.0.0', index + 1)]]);
-    const address = publicUrl(WEB, networkOf(Object.fromEntries(ports)));
+    const address = publicAddress(WEB, networkOf(Object.fromEntries(ports)));
     assert.ok(address.kind === 'refused');
     assert.equal(
       address.refusal.detail,
@@ -153,10 +153,10 @@ describe('publicUrl', () => {
 });
 
 /** The code of each way to be unreachable, and the binding or the setting that is named. */
-describe('publicUrl refuses with one reason', () => {
+describe('publicAddress refuses with one reason', () => {
   const codeOf = (network: HostNetwork, entry = WEB): string => {
-    const address = publicUrl(entry, network);
-    return address.kind === 'url' ? address.url : address.refusal.code;
+    const address = publicAddress(entry, network);
+    return address.kind === 'reached' ? urlOf({ ...entry, ...address }) : address.refusal.code;
   };
   const bridge = { Networks: { bridge: { Gateway: '172.17.0.1', IPv6Gateway: '2001:db8:17::1' } } };
 

@@ -2,8 +2,10 @@
  * The advertisement: every row of the fixture against the original and ours, then the names of
  * each policy and the limits, which the original did not have.
  */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
 import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/variable.ts';
 import { publishedByOriginal, ROWS, type Row } from '../fixtures/advertisements.ts';
@@ -83,7 +85,7 @@ describe('DISCOVER strings', () => {
       assert.deepEqual(publishedByOriginal(row.env, row.ports, row.hostIp), row.original, 'original');
       const inspection = inspect(row);
       assert.deepEqual(
-        inspection.services.map(({ name, url }) => [name, url]),
+        inspection.services.map((service) => [service.name, urlOf(service)]),
         row.ours,
         'ours',
       );

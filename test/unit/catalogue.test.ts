@@ -13,28 +13,33 @@ const gone = (tail: string) => ({ key: key(tail), value: undefined });
 const [a, b] = ['web/prod/h1/aaaaaaaaaaaa', 'web/prod/h1/bbbbbbbbbbbb'];
 
 test('parseInstance takes apart every key that the agent makes, and no record', () => {
-  const offer = (name: string, privatePort: number, protocol: Service['protocol'], url: string): Service => {
-    return { name, privatePort, protocol, url };
-  };
-  const offers = [
-    offer('web', 80, 'tcp', 'tcp://10.0.0.5:32768'),
-    offer('web', 81, 'tcp', 'tcp://[2001:db8::5]:32769'),
-    offer('web', 82, 'udp', 'udp://10.0.0.5:32770'),
-    offer('a%20b', 80, 'sctp', 'sctp://10.0.0.5:1'),
+  const offers: Service[] = [
+    { name: 'web', privatePort: 80, protocol: 'tcp', address: '10.0.0.5', port: 32_768 },
+    { name: 'web', privatePort: 81, protocol: 'tcp', address: '2001:db8::5', port: 32_769 },
+    { name: 'web', privatePort: 82, protocol: 'udp', address: '10.0.0.5', port: 32_770 },
+    { name: 'a%20b', privatePort: 80, protocol: 'sctp', address: '10.0.0.5', port: 1 },
   ];
   const keys = keysOf(layoutOf('/discover', 'prod', 'h1'), 'aaaaaaaaaaaa', offers);
   const read = [...keys].flatMap(([name, value]) => parseInstance(below, name, value) ?? []);
   const common = { realm: 'prod', host: 'h1', containerId: 'aaaaaaaaaaaa' };
   const plain = key('web/prod/h1/aaaaaaaaaaaa');
   assert.deepEqual(read, [
-    { ...common, name: 'web', protocol: 'tcp', address: '10.0.0.5', port: 32_768, url: offers[0]?.url, key: plain },
+    {
+      ...common,
+      name: 'web',
+      protocol: 'tcp',
+      address: '10.0.0.5',
+      port: 32_768,
+      url: 'tcp://10.0.0.5:32768',
+      key: plain,
+    },
     {
       ...common,
       name: 'web',
       protocol: 'tcp',
       address: '2001:db8::5',
       port: 32_769,
-      url: offers[1]?.url,
+      url: 'tcp://[2001:db8::5]:32769',
       key: `${plain}:81`,
     },
     {
@@ -43,7 +48,7 @@ test('parseInstance takes apart every key that the agent makes, and no record', 
       protocol: 'udp',
       address: '10.0.0.5',
       port: 32_770,
-      url: offers[2]?.url,
+      url: 'udp://10.0.0.5:32770',
       key: `${plain}:82:udp`,
     },
     {
@@ -52,7 +57,7 @@ test('parseInstance takes apart every key that the agent makes, and no record', 
       protocol: 'sctp',
       address: '10.0.0.5',
       port: 1,
-      url: offers[3]?.url,
+      url: 'sctp://10.0.0.5:1',
       key: key('a%20b/prod/h1/aaaaaaaaaaaa'),
     },
   ]);

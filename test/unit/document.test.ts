@@ -41,7 +41,7 @@ function running(value: unknown) {
   return inspection;
 }
 
-const WEB = { name: 'web', privatePort: 80, protocol: 'tcp', url: 'tcp://10.1.2.3:32768' };
+const WEB = { name: 'web', privatePort: 80, protocol: 'tcp', address: '10.1.2.3', port: 32_768 };
 
 describe('readInspection', () => {
   test('a running container gives what it offers and nothing else of the document', () => {
@@ -124,7 +124,7 @@ describe('readInspection', () => {
 
   test('the host network publishes the advertised port', () => {
     const { services } = running(document({ host: { NetworkMode: 'host' }, ports: {} }));
-    assert.deepEqual(services, [{ ...WEB, url: 'tcp://10.1.2.3:80' }]);
+    assert.deepEqual(services, [{ ...WEB, port: 80 }]);
   });
 
   test('refusals of the advertisement come before those of the addresses, and siblings live', () => {

@@ -9,7 +9,7 @@ const shortId = '0123456789ab';
 const layout = layoutOf('/discover', 'default', 'host-1');
 
 function service(name: string, privatePort = 80, protocol: Protocol = 'tcp', port = 32_768): Service {
-  return { name, privatePort, protocol, url: `${protocol}://10.0.0.1:${port}` };
+  return { name, privatePort, protocol, address: '10.0.0.1', port };
 }
 
 describe('layoutOf', () => {
@@ -128,7 +128,8 @@ describe('keysOf', () => {
     name: fc.oneof(part, fc.constantFrom('__proto__', 'constructor', 'a%2Fb', 'größe', ' ')),
     privatePort: fc.integer({ min: 1, max: 65_535 }),
     protocol: fc.constantFrom<Protocol>('tcp', 'udp', 'sctp'),
-    url: fc.constant('tcp://10.0.0.1:1'),
+    address: fc.constant('10.0.0.1'),
+    port: fc.constant(1),
   });
 
   test('never leaves its own container, whatever is advertised', () => {

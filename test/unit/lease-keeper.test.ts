@@ -114,7 +114,7 @@ class Host {
 
   desire(n: number, ...names: string[]): void {
     const services = names.map((name, index) => {
-      return { name, privatePort: 80, protocol: 'tcp' as const, url: `tcp://10.0.0.1:${n}${index}` };
+      return { name, privatePort: 80, protocol: 'tcp' as const, address: '10.0.0.1', port: Number(`${n}${index}`) };
     });
     this.#desired.set(shortOf(n), keysOf(layout, shortOf(n), services));
     this.ledger.desire(shortOf(n), keysOf(layout, shortOf(n), services));

@@ -9,7 +9,7 @@ import { isForgettable, nameOf, type State, stateNames } from '../../src/lifecyc
 import { idOf } from '../sim/docker.ts';
 
 const [id, twin] = [idOf(1), `${idOf(1).slice(0, 12)}${'d'.repeat(52)}` as ContainerId];
-const web: Service = { name: 'web', privatePort: 80, protocol: 'tcp', url: 'tcp://10.0.0.1:1000' };
+const web: Service = { name: 'web', privatePort: 80, protocol: 'tcp', address: '10.0.0.1', port: 1000 };
 
 function running(startedAt = 100): Inspection {
   return { kind: 'running', startedAt, services: [web], refusals: [] };

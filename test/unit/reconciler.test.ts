@@ -18,7 +18,7 @@ const layout = layoutOf('/p', 'r', 'h');
 const [c1, c2] = [idOf(1), idOf(2)];
 
 function running(startedAt: number, port = 1_000, refusals: readonly Refusal[] = []): Inspection {
-  const services = [{ name: 'web', privatePort: 80, protocol: 'tcp' as const, url: `tcp://10.0.0.1:${port}` }];
+  const services = [{ name: 'web', privatePort: 80, protocol: 'tcp' as const, address: '10.0.0.1', port }];
   return { kind: 'running', startedAt, services, refusals };
 }
 

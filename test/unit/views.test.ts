@@ -15,8 +15,8 @@ import {
 } from '../../src/layout/views.ts';
 
 const shortId = '0123456789ab';
-const tcp: Service = { name: 'web_A', privatePort: 80, protocol: 'tcp', url: 'tcp://10.0.0.5:49153' };
-const udp: Service = { name: 'web_A', privatePort: 53, protocol: 'udp', url: 'udp://[2001:db8::5]:49154' };
+const tcp: Service = { name: 'web_A', privatePort: 80, protocol: 'tcp', address: '10.0.0.5', port: 49_153 };
+const udp: Service = { name: 'web_A', privatePort: 53, protocol: 'udp', address: '2001:db8::5', port: 49_154 };
 
 function written(rules: readonly Rule[], ...services: Service[]): Record<string, string> {
   const layout = layoutOf('/discover', 'prod', 'h1', viewsOf(rules, 'prod', 'h1'));
@@ -35,7 +35,7 @@ describe('A view is written as its readers expect it:', () => {
   });
 
   test('grpc, with what can be dialled', () => {
-    const v6: Service = { ...tcp, url: 'tcp://[2001:db8::5]:49153' };
+    const v6: Service = { ...tcp, address: '2001:db8::5' };
     assert.deepEqual(written(presets.grpc('discover/grpc'), v6, udp), {
       'discover/grpc/prod/web_A:/0123456789ab-80': '{"Op":0,"Addr":"[2001:db8::5]:49153","Metadata":null}',
     });

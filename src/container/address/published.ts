@@ -1,5 +1,5 @@
 /**
- * Where the outside reaches an entry: what the engine publishes for its port, as a URL, or the one reason why there is none.
+ * Where the outside reaches an entry: what the engine publishes for its port, or the one reason why there is none.
  *
  * A wildcard binding is reached at the host's address, where that is of the same family; a binding to one address at that
  * address; a binding to an address that only this host knows (loopback, the gateway of a bridge, link-local) not at all. Saying
@@ -39,7 +39,8 @@ export interface HostNetwork {
 }
 
 export type Address =
-  | { readonly kind: 'url'; readonly url: string }
+  /** As in a `Service`. */
+  | { readonly kind: 'reached'; readonly address: string; readonly port: number }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 const LOOPBACK = /^(?:127\.|\[::1\]$|\[::ffff:7f..:)/;
@@ -81,18 +82,22 @@ export function bindingsOf(ports: unknown): PublishedPorts {
   return published;
 }
 
-/** The URL of an entry, or why other machines could not reach it. */
-export function publicUrl(entry: Entry, network: HostNetwork): Address {
+/** The address of an entry, or why other machines could not reach it. */
+export function publicAddress(entry: Entry, network: HostNetwork): Address {
   const hostIp = urlHost(network.hostIp) ?? network.hostIp;
   const port = `${entry.privatePort}/${entry.protocol}`;
-  const url = (host: string, at: number): Address => ({ kind: 'url', url: `${entry.protocol}://${host}:${at}` });
+  const reached = (host: string, at: number): Address => ({
+    kind: 'reached',
+    address: withoutBrackets(host),
+    port: at,
+  });
   const refused = (code: RefusalCode, detail: string): Address => ({
     kind: 'refused',
     refusal: refusal(code, textOf(entry), detail),
   });
 
   if (network.networkMode === 'host') {
-    if (!network.isRootless) return url(hostIp, entry.privatePort);
+    if (!network.isRootless) return reached(hostIp, entry.privatePort);
     return refused('rootless-host-network', `${port} is open in the network of a rootless engine, not of the host`);
   }
   const ranked = (network.published.get(port) ?? []).map((binding) => {
@@ -108,7 +113,7 @@ export function publicUrl(entry: Entry, network: HostNetwork): Address {
     case RANK.otherFamily:
       return refused('other-family', `${port} is bound to ${best.host} only, and the host's address is ${hostIp}`);
     default:
-      return url(best.rank < RANK.hostIp ? hostIp : best.host, best.port);
+      return reached(best.rank < RANK.hostIp ? hostIp : best.host, best.port);
   }
 }
 
@@ -151,6 +156,10 @@ function urlHost(address: string): string | undefined {
   // A zone (fe80::1%eth0) means something on this host only.
   if (isIP(address) !== 6 || address.includes('%')) return undefined;
   return new URL(`http://[${address}]`).hostname;
+}
+
+function withoutBrackets(host: string): string {
+  return host.startsWith('[') ? host.slice(1, -1) : host;
 }
 
 function whyNotPublished(port: string, network: HostNetwork): [code: RefusalCode, detail: string] {
