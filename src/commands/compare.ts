@@ -98,7 +98,7 @@ export async function inspectAll(
       found.set(id, inspection);
       if (found.size === wanted.length) resolve();
     };
-    pool.onLate = (_task, { id, inspection }) => add(id, inspection);
+    pool.late.add((_task, { id, inspection }) => add(id, inspection));
     const inspectAll = async () => {
       for (let start = 0; start < wanted.length; start += inspectBatchMax) {
         const reports = await pool.inspect(start, versionPrefix, wanted.slice(start, start + inspectBatchMax));

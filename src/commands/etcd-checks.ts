@@ -8,6 +8,7 @@ import type { Config } from '../config/options.ts';
 import type { Service } from '../container/container.ts';
 import { DiscoverError, detailsOf, type ErrorDetails, type Failure, messageOf } from '../errors.ts';
 import type { EtcdRegistry } from '../etcd/cluster.ts';
+import { isOutOfSpace } from '../etcd/errors.ts';
 import { noLease, revisionOf } from '../etcd/registry.ts';
 import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
@@ -78,8 +79,7 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
 }
 
 function statusCheck(name: string, version: string, leader: string, errors: readonly string[]): Check {
-  // The alarm is the server's own, and so is its text: there is no field for it in this answer.
-  if (errors.some((text) => text.includes('NOSPACE'))) {
+  if (isOutOfSpace(errors)) {
     return failed(name, `etcd ${version} has raised NOSPACE and takes no writes`, freeSpace);
   }
   if (leader === '0')

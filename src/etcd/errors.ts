@@ -99,6 +99,11 @@ const failures: readonly (readonly [said: RegExp, failure: Failure])[] = [
   [/[Dd]eadline exceeded|DEADLINE_EXCEEDED|no answer in time/, 'timeout'],
 ];
 
+/** Whether a member has raised the alarm that it is full. The answer to `status` has the alarm as text only. */
+export function isOutOfSpace(alarms: readonly string[]): boolean {
+  return alarms.some((alarm) => alarm.includes('NOSPACE'));
+}
+
 /** What etcd has been heard to say of a token that has run out, or that was made before a user or role changed. */
 const staleToken =
   /invalid auth token|revision of auth store is old|revision in header is old|auth store revision is old/;

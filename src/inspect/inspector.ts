@@ -50,11 +50,12 @@ export class Inspector implements Actor<InspectionRequest> {
   constructor(parts: InspectorParts, self: Self<InspectionRequest>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
-    // What comes for this incarnation after its end is not told.
+    const stopListening = parts.pool.late.add((task, report) => this.#arrived(task, report));
+    // Reports that come after the end of this incarnation reach no one.
     signal.addEventListener('abort', () => {
+      stopListening();
       for (const began of this.#missing.keys()) parts.sequence.end(began);
     });
-    parts.pool.onLate = (task, report) => this.#arrived(task, report);
   }
 
   async receive(batch: readonly InspectionRequest[]): Promise<readonly InspectionRequest[]> {

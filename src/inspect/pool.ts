@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
+import { Listeners } from '../actor/listeners.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
 import type { NamePolicy } from '../container/sources/variable.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
@@ -31,15 +32,15 @@ export interface InspectionPool {
   /** Tasks that can be under way before one has to wait. */
   readonly slots: number;
   /**
-   * What could be read of the containers in time, for the task of this number. One that is missing is reported through `onLate`, or
+   * What could be read of the containers in time, for the task of this number. One that is missing is reported through `late`, or
    * never if its thread is lost. Rejects when the whole task is lost.
    */
   inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
   /** Asks for a complete list of what runs. Rejects with `DOCKER_UNAVAILABLE` when there is none to be had. */
   list(versionPrefix: string): Promise<readonly Listed[]>;
   readonly usage: PoolUsage;
-  /** Called for each container that was too late for its batch. */
-  onLate: (task: number, report: Report) => void;
+  /** Told of each container that was too late for its batch, with the number of its task. */
+  readonly late: Listeners<[task: number, report: Report]>;
   close(): Promise<void>;
 }
 
@@ -82,7 +83,7 @@ export function createInspectionPool(config: InspectionPoolConfig, clock = syste
 
 class ThreadedInspectionPool implements InspectionPool {
   readonly slots: number;
-  onLate: (task: number, report: Report) => void = () => {};
+  readonly late = new Listeners<[task: number, report: Report]>();
   readonly #workers: number;
   readonly #options: BatchInspectorOptions;
   readonly #clock: Clock;
@@ -164,7 +165,7 @@ class ThreadedInspectionPool implements InspectionPool {
       workerData: this.#options,
       resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
     });
-    pool.on('message', (late: { task: number; report: Report }) => this.onLate(late.task, late.report));
+    pool.on('message', (late: { task: number; report: Report }) => this.late.tell(late.task, late.report));
     // A thread lost without a task: the next task finds, or opens, another.
     pool.on('error', () => {});
     return pool;
@@ -174,13 +175,13 @@ class ThreadedInspectionPool implements InspectionPool {
 class LocalInspectionPool implements InspectionPool {
   readonly slots = tasksPerThread;
   readonly usage: PoolUsage = { threads: 0, threadsMax: 0, utilization: 0 };
-  onLate: (task: number, report: Report) => void = () => {};
+  readonly late = new Listeners<[task: number, report: Report]>();
   /** Loaded only here: with threads, this one has no use for an HTTP client. */
   readonly #inspector: Promise<BatchInspector>;
 
   constructor(options: BatchInspectorOptions) {
     this.#inspector = import('./batch.ts').then((inspect) =>
-      inspect.createBatchInspector(options, (task, report) => this.onLate(task, report)),
+      inspect.createBatchInspector(options, (task, report) => this.late.tell(task, report)),
     );
   }
 

@@ -11,6 +11,7 @@
  */
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
+import { Listeners } from '../../src/actor/listeners.ts';
 import type { ContainerId, Inspection, Listed, Service } from '../../src/container/container.ts';
 import type { Docker, EngineInfo, EventStream } from '../../src/docker/docker.ts';
 import { DiscoverError } from '../../src/errors.ts';
@@ -90,7 +91,7 @@ export class FakeEngine {
     const pool: InspectionPool = {
       slots: 4,
       usage: { threads: 0, threadsMax: 0, utilization: 0 },
-      onLate: () => {},
+      late: new Listeners(),
       inspect: (number, _versionPrefix, ids) => this.#inspectBatch(pool, number, ids),
       list: async () => containersOf(await this.#list()),
       close: async () => {},
@@ -238,7 +239,7 @@ export class FakeEngine {
     let isHandedBack = false;
     const inspections = ids.map(async (id) => {
       const report = { id, inspection: await this.#inspect(id) };
-      if (isHandedBack) asked.onLate(number, report);
+      if (isHandedBack) asked.late.tell(number, report);
       else reports.push(report);
     });
     const linger = new AbortController();

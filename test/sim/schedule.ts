@@ -18,6 +18,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { Listeners } from '../../src/actor/listeners.ts';
 import { Agent } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import type { ContainerId } from '../../src/container/container.ts';
@@ -756,7 +757,7 @@ class Process {
     const own: InspectionPool = {
       slots: pool.slots,
       usage: pool.usage,
-      onLate: () => {},
+      late: new Listeners(),
       inspect: async (number, version, ids) => {
         const reports = await this.#across(() => pool.inspect(number, version, ids));
         for (const report of reports) this.#read(report);
@@ -769,11 +770,12 @@ class Process {
       },
       close: async () => {},
     };
-    pool.onLate = (task, report) =>
+    pool.late.add((task, report) =>
       this.#when(() => {
         this.#read(report);
-        own.onLate(task, report);
-      });
+        own.late.tell(task, report);
+      }),
+    );
     return own;
   }
 

@@ -87,7 +87,7 @@ test('a document about another container than the one asked for counts as a fail
       const note = ({ id, inspection }: Report) => {
         kinds[id.slice(0, 1)] = inspection.kind;
       };
-      pool.onLate = (_task, report) => note(report);
+      pool.late.add((_task, report) => note(report));
       for (const report of await pool.inspect(1, '', [idOf('a'), idOf('c')])) note(report);
       await eventually(() => assert.deepEqual(kinds, { a: 'failed', c: 'running' }));
     },
