@@ -58,7 +58,7 @@ describe('lives of containers', {
 
   test('containers that are over as soon as they start leave nothing behind, and no word in the log (real dockerd, real etcd)', async () => {
     await using host = await start();
-    const numbers = Array.from({ length: 12 }, (_, number) => number);
+    const numbers = Array.from({ length: 9 }, (_, number) => number);
     const lane = async (): Promise<void> => {
       for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
         await dockerd.run({ ...web, rm: number % 2 === 0, command: ['true'] });
@@ -102,7 +102,7 @@ describe('lives of containers', {
     await using host = await start();
     const first = await freePort();
     const made: { id: string; env: string[] }[] = [];
-    const numbers = Array.from({ length: 12 }, (_, number) => number);
+    const numbers = Array.from({ length: 9 }, (_, number) => number);
     const lane = async (): Promise<void> => {
       for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
         const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });

@@ -3,10 +3,10 @@
  * of it. An error is not an absence, so nothing is deleted, and nothing invented.
  */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
-import { forkEngine } from '../../bench/engine/client.ts';
+import { after, before, describe, test } from 'node:test';
+import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import type { AnswerFault } from '../../bench/engine/faults.ts';
-import { assertOnlyDeadDeleted, fromEngine, knownOf, knownOfLives, startHost } from '../helpers/host.ts';
+import { assertOnlyDeadDeleted, fromEngine, type Host, knownOf, knownOfLives, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
 const answers: readonly (readonly [on: 'list' | 'inspect', name: string, answer: Omit<AnswerFault, 'on'>])[] = [
@@ -23,22 +23,34 @@ const answers: readonly (readonly [on: 'list' | 'inspect', name: string, answer:
   ['inspect', 'a body that is cut', { body: 'torn' }],
 ];
 
-describe('answers', { skip: needs('etcd', 'etcdctl'), concurrency: 4 }, () => {
+describe('answers', { skip: needs('etcd', 'etcdctl') }, () => {
+  let engine: EngineHandle;
+  let host: Host;
+  /** Every container there has been. */
+  let known: ReturnType<typeof knownOf>;
+  before(async () => {
+    engine = await forkEngine({ containers: 10 });
+    host = await startHost({ source: fromEngine(engine), args: ['--resync', '1'] });
+    known = knownOf(await engine.snapshot());
+  });
+  after(async () => {
+    await host[Symbol.asyncDispose]();
+    await engine.close();
+  });
+
   for (const [on, name, answer] of answers) {
     test(`nothing that runs is deleted while ${on} gives ${name}, and all is right after it (simulated engine, real etcd)`, async () => {
-      await using engine = await forkEngine({ containers: 10 });
-      await using host = await startHost({ source: fromEngine(engine), args: ['--resync', '1'] });
-      await host.converged();
-      const first = knownOf(await engine.snapshot());
+      const [changes, lines] = [host.recorder.changes.length, host.discover.logs.length];
       await engine.setFaults({ answers: [{ on, ...answer }] });
-      const churned = engine.churn({ rate: 20, seconds: 5, lifetimeMs: 500, survivors: 0.2 });
+      const churned = engine.churn({ rate: 20, seconds: 2, lifetimeMs: 500, survivors: 0.2 });
       await engine.cutEvents(0);
       const { lifecycles } = await churned;
       await engine.setFaults({ answers: [] });
-      await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
-      assertOnlyDeadDeleted(host.recorder.changes, lifecycles);
+      known = new Map([...known, ...knownOfLives(lifecycles)]);
+      await host.converged(known);
+      assertOnlyDeadDeleted(host.recorder.changes.slice(changes), lifecycles);
       assert.deepEqual(
-        host.discover.logs.filter((line) => line.level === 'error'),
+        host.discover.logs.slice(lines).filter((line) => line.level === 'error'),
         [],
       );
     });

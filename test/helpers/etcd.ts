@@ -151,6 +151,8 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
       'initial-cluster-token': path.basename(scratch),
       'heartbeat-interval': String(heartbeat),
       'election-timeout': String(heartbeat * 10),
+      // The least that is allowed: a password is hashed at each login.
+      'bcrypt-cost': '4',
       ...(quotaBytes === undefined ? {} : { 'quota-backend-bytes': String(quotaBytes) }),
     };
     const flags = Object.entries(own).map(([name, value]) => `--${name}=${value}`);

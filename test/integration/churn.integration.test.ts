@@ -10,8 +10,8 @@ import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { fromDockerd, knownOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
-const rounds = 3;
-const livesPerRound = 16;
+const rounds = 2;
+const livesPerRound = 15;
 const atOnce = 6;
 const advertisements = ['web:80', 'web:80,admin:81', 'dns:80/tcp,dns:81/tcp', 'web:80,bad/name:81', 'web:82'];
 

@@ -13,8 +13,8 @@ describe('The agent in a simulated schedule (simulated engine, etcd and clock)',
   }
 
   for (const faultClass of faultClasses) {
-    test(`keeps every promise in 60 schedules of the class "${faultClass}"`, async () => {
-      for (let seed = 1; seed <= 60; seed++) {
+    test(`keeps every promise in 20 schedules of the class "${faultClass}"`, async () => {
+      for (let seed = 1; seed <= 20; seed++) {
         const { violations, steps } = await runSchedule({ seed, faultClass });
         assert.deepEqual(violations, [], `npm run sim -- --class ${faultClass} --seed ${seed}\n${steps.join('\n')}`);
       }
@@ -24,12 +24,12 @@ describe('The agent in a simulated schedule (simulated engine, etcd and clock)',
   test('tells the same story for the same seed, and another for another', async () => {
     const hashes = new Set<string>();
     for (const faultClass of faultClasses) {
-      for (let seed = 1; seed <= 5; seed++) {
+      for (let seed = 1; seed <= 2; seed++) {
         const [first, second] = [await runSchedule({ seed, faultClass }), await runSchedule({ seed, faultClass })];
         assert.equal(first.hash, second.hash);
         hashes.add(first.hash);
       }
     }
-    assert.equal(hashes.size, faultClasses.length * 5);
+    assert.equal(hashes.size, faultClasses.length * 2);
   });
 });

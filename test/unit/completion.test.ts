@@ -9,10 +9,11 @@ import { fileURLToPath } from 'node:url';
 import { type CommandTable, command } from '../../src/commands/command.ts';
 import { replies } from '../../src/commands/completion.ts';
 import { commandTable } from '../../src/commands/table.ts';
+import { typescript } from '../helpers/run.ts';
 
 const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 const scriptFor = (shell: string): string =>
-  execFileSync(process.execPath, ['--import', 'tsx', cli, 'completion', shell], { encoding: 'utf8' });
+  execFileSync(process.execPath, [...typescript, cli, 'completion', shell], { encoding: 'utf8' });
 
 describe('A command line may end in', () => {
   const asked: object[] = [];
