@@ -20,7 +20,7 @@ export type ErrorCode =
   | 'LISTEN_FAILED'
   /** A part kept crashing. */
   | 'RESTARTS_EXCEEDED'
-  /** The Docker Engine gave no answer, or not one that can be used. The agent retries. */
+  /** The Docker Engine gave no answer, or an unusable one. The agent retries. */
   | 'DOCKER_UNAVAILABLE'
   /** No agent answered a command that asks one. */
   | 'AGENT_UNAVAILABLE'
@@ -35,7 +35,7 @@ export type ErrorCode =
   /** The client that was asked is closed. */
   | 'CLIENT_CLOSED';
 
-/** What kept a server from being used, as far as its answer or the failed connection tells. */
+/** The reason why a server could not be used, as far as its answer or the failed connection tells. */
 export type Failure =
   /** Nothing listens there. */
   | 'connection-refused'
@@ -60,7 +60,7 @@ export type Failure =
 
 /** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */
 export interface Problem {
-  /** What it is wrong with, such as `host.ip`; the subject of the sentence that `reason` completes, or empty. */
+  /** The thing that is wrong, such as `host.ip`: the subject of the sentence that `reason` completes. May be empty. */
   readonly path: string;
   /** Where that was set, such as `command line`. */
   readonly origin?: string | undefined;
@@ -70,7 +70,7 @@ export interface Problem {
   readonly got?: string | undefined;
 }
 
-/** What is known of an error beside its code; each member only where it applies. */
+/** The details of an error beside its code; each member only where it applies. */
 export interface ErrorDetails {
   /** All that is wrong with what was given, for `CONFIG_INVALID`. */
   readonly problems?: readonly Problem[];
@@ -116,7 +116,7 @@ export function codeOf(error: unknown): ErrorCode | undefined {
   return error instanceof DiscoverError ? error.code : undefined;
 }
 
-/** What is known of an error that is ours; nothing of any other. */
+/** The details of an error of our own class; empty for any other error. */
 export function detailsOf(error: unknown): ErrorDetails {
   return error instanceof DiscoverError ? error.details : {};
 }

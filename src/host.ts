@@ -65,10 +65,10 @@ export interface WantedHost {
 export interface HostFacts {
   readonly ip: string;
   readonly id: string;
-  /** How each was found out. */
+  /** The source of each value. */
   readonly origins: { readonly ip: string; readonly id: string };
   readonly warnings: readonly Problem[];
-  /** Why no ip or id was found; that one is empty then. */
+  /** The reasons why no ip or no id was found; the missing value is empty. */
   readonly problems: readonly Problem[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * The public entry: discover as a part of another program. What is exported here is covered by semantic versioning, so
- * it is written out as interfaces: no class and no type of the inside.
+ * The public entry: discover as a part of another program. Semantic versioning covers the exports of this file, so they
+ * are written out as interfaces: no class and no internal type.
  */
 
 import { createAgent } from './agent.ts';
