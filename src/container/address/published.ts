@@ -1,9 +1,10 @@
 /**
  * The address at which other machines reach an entry, by the published ports of the engine, or why there is none.
  *
- * A wildcard binding is reached at the host's address, if that is of the same family; a binding to one address is reached
- * at that address. A binding to an address that only this host knows (loopback, the gateway of a bridge, link-local) is
- * not reached: a refusal is better than an address that other machines cannot open, or that belongs to another machine.
+ * A wildcard binding is reached at the host's address, if that is of the same family; a binding to one address is
+ * reached at that address. A binding to an address that only this host knows (loopback, the gateway of a bridge,
+ * link-local) is not reached: a refusal is better than an address that other machines cannot open, or that belongs to
+ * another machine.
  *
  * The document is foreign JSON: a part without the known shape counts as not published. The outcome does not depend on
  * the order in which the engine lists bindings.
