@@ -6,7 +6,7 @@
 import { DiscoverError } from '../errors.ts';
 import { type EtcdAccess, type EtcdOptions, etcdAccess } from '../etcd/access.ts';
 
-/** null means the same as absent. What only the agent needs, such as `ttl`, may be there as well. */
+/** null means the same as absent. Options that only the agent needs, such as `ttl`, are allowed. */
 export type ClientOptions = EtcdOptions;
 
 const known = ['endpoints', 'host', 'port', 'prefix', 'tls', 'username', 'password', 'passwordFile'];
