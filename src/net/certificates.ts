@@ -1,15 +1,15 @@
 /**
- * The files of TLS as options name them: read, parsed and held against each other.
+ * The files of TLS that options name: read, parsed and checked against each other.
  *
- * Every problem is handed to `refuse`, by the option that is wrong and what it must be; what was refused is left
- * out of the result.
+ * Every problem is handed to `refuse`, with the option that is wrong and the value that it must have. Refused files
+ * are left out of the result.
  */
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors.ts';
 
-/** Options that are wrong, each by itself or all of them together, and what may follow "must be". */
+/** Options that are wrong, each by itself or only together, and the words that follow "must be". */
 export type Refuse = (options: readonly string[], mustBe: string) => void;
 
 export interface Certificates {
@@ -48,7 +48,7 @@ export function readCertificates(group: string, files: CertificateFiles, refuse:
   return found;
 }
 
-/** What is in the file that an option names. */
+/** The content of the file that an option names. */
 export function readOption(option: string, file: string | Buffer, refuse: Refuse): Buffer | undefined {
   if (typeof file !== 'string') return file;
   try {

@@ -215,7 +215,7 @@ export class Connection {
     }
   }
 
-  /** Hands a part of the answer to its reader, and settles the call with what is complete or malformed then. */
+  /** Hands a part of the answer to its reader, and settles the call if the answer is complete or malformed then. */
   #read(id: number, read: () => void): void {
     try {
       read();
