@@ -68,7 +68,7 @@ export class EtcdRegistry implements Registry, Fleet {
         });
       } finally {
         clearTimeout(timer);
-        // Ended first: etcd3 takes an error of a writable stream for a failure of the member, and drops its connection.
+        // Ended first: etcd3 takes an error of a writable stream for the member's, and drops the connection.
         stream.end();
         stream.cancel();
       }

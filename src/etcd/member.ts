@@ -20,7 +20,7 @@ import { Login } from './login.ts';
 
 export type { Etcd3, ICompare, IEvent, IRequestOp, IWatchResponse } from 'etcd3';
 
-/** About 2 s, because at etcd's defaults a call may have to wait for half of a leader election. */
+/** Above the wait for a leader election: about 2 s at etcd's defaults, and a call may have to wait for half of it. */
 export const callTimeoutMs = 2_000;
 /** A page of a large prefix may have megabytes. */
 export const pageTimeoutMs = 5_000;
@@ -59,8 +59,8 @@ export class Member {
   }
 
   /**
-   * One answer to one request. Rejects only with a `DiscoverError`. `isOpen`: etcd needs no token for this call, so it is
-   * made even after a refused login.
+   * One answer to one request. Rejects only with a `DiscoverError`. `isOpen`: etcd needs no token for this call, so a
+   * refused login does not prevent it.
    */
   call<Result>(
     name: string,

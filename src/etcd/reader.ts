@@ -55,14 +55,14 @@ export class EtcdReader {
         if (signal.aborted) watch.end();
         stream.on('data', (answer) => watch.take(answer)).on('error', (error: Error) => watch.end(error));
         stream.on('end', () => watch.end(new Error('stream ended')));
-        // Ticks rather than a time: after a pause of this process one tick comes late, and then the answers that had arrived.
+        // Ticks rather than a time: after a pause of this process one tick is late, and then the waiting answers come.
         const clock = setInterval(() => watch.tick(), tickMs).unref();
         try {
           await watch.over;
         } finally {
           clearInterval(clock);
           signal.removeEventListener('abort', onAbort);
-          // Ended first: etcd3 takes an error of a writable stream for a failure of the member, and drops its connection.
+          // Ended first: etcd3 takes an error of a writable stream for the member's, and drops the connection.
           stream.end();
           stream.cancel();
         }
