@@ -50,7 +50,7 @@ export class ResponseReader {
     return this.#part !== 'head' || this.#text !== '';
   }
 
-  /** Takes the next bytes; they may be overwritten later. Returns a response that they complete. Throws if malformed. */
+  /** Takes the next bytes; they may be overwritten later. Returns the response that they end. Throws if malformed. */
   push(bytes: Buffer): Response | undefined {
     let at = 0;
     while (at < bytes.length && this.#response === undefined) {
