@@ -192,7 +192,7 @@ export class Watcher implements Actor<Resync> {
     this.#lateness.reset();
     const splitter = new ObjectSplitter(
       (text) => this.#event(text),
-      // A list shows the result of the lost event. A new stream could begin with the same event again, as a repeat.
+      // A list shows the result of the lost event. A new stream would only begin with the same event again.
       this.#resync,
     );
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);

@@ -20,7 +20,7 @@ const sliceBytes = 64 << 10;
 const sharedBytesMin = 64 << 10;
 const sharedMs = 1_000;
 const sharedMax = 8;
-/** A reader that has not taken its answer after this time is disconnected. */
+/** A reader that takes nothing for this time is disconnected. */
 const stalledMs = 10_000;
 /** The limit of bytes that wait for all readers together. */
 export const waitingBytesMax = 64 << 20;
