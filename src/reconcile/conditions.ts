@@ -1,6 +1,6 @@
 /**
- * Conditions: what there is to say about a container beside its keys, to explain why something is not published.
- * Nothing is decided by them.
+ * Conditions: the reports about a container beside its keys, which explain why something is not published. They
+ * decide nothing.
  */
 
 import { Listeners } from '../actor/listeners.ts';

@@ -191,8 +191,8 @@ export class Ledger {
   }
 
   /**
-   * Takes note of a key that hangs on no lease of ours and that no reading has shown. False: it is known, or may have
-   * been written or deleted since `version`, before which it was read.
+   * Takes note of a key that is on no lease of ours and that no reading has shown. False: the key is known, or may have
+   * been written or deleted since `version`, and it was read before that.
    */
   foundStray(shortId: string, key: string, version: number): boolean {
     const known = this.#entries.get(shortId);
