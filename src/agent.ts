@@ -61,7 +61,7 @@ export interface AgentState {
   readonly isListed: boolean;
   /** Undefined while this process does not write for its host. */
   readonly leaseRemainingSeconds: number | undefined;
-  /** How long the oldest unsettled container has waited for its desired keys to be in etcd; 0 if all are settled. */
+  /** Age of the oldest unsettled container, which waits for its desired keys to be in etcd; 0 if all are settled. */
   readonly oldestUnsettledSeconds: number;
   readonly mailboxes: Supervisor['mailboxes'];
   readonly pool: PoolUsage;
@@ -186,7 +186,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return {
       name: 'lease keeper',
       mailbox: new FifoMailbox(),
-      // A message changes what is owned, or starts a call that another message does not wait for.
+      // A message changes the ownership, or starts a call that no other message waits for.
       concurrency: 4,
       batchMax: 1,
       stopTimeoutMs,
@@ -352,7 +352,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     for (const until = clock.now() + settleMs; !isSettled() && clock.now() < until; ) await sleep(clock, settleEveryMs);
   }
 
-  /** Finishes what was accepted and writes no more. The keys stay for a successor, whatever `host.onExit` says. */
+  /** Finishes the accepted work and writes no more. The keys stay for a successor, even with `host.onExit` `remove`. */
   leave(): Promise<void> {
     this.#isLeaving = true;
     this.#lease ??= this.#current.ownership?.lease;
@@ -365,7 +365,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     if (this.#lease !== undefined) await this.registry.revoke(this.#lease);
   }
 
-  /** Stops in order: finishes what was accepted, releases the owner key, ends the threads. Never rejects. */
+  /** Stops in order: finishes the accepted work, releases the owner key, ends the threads. Never rejects. */
   stop(cause?: DiscoverError): Promise<void> {
     this.#stopping ??= (async () => {
       this.#idle ??= this.#supervisor.stop();

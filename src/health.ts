@@ -52,11 +52,11 @@ export type Knowledge = 'known' | 'stale' | 'unknown';
 
 export interface PartHealth {
   readonly state: Knowledge;
-  /** RFC 3339: since when it is in this state; null where that is not known either. */
+  /** RFC 3339: the beginning of this state; null if that is not known either. */
   readonly since: string | null;
   /** One line: the state in words. */
   readonly summary: string;
-  /** Where the state is not `known`: the last error, what follows from it, what to do. */
+  /** If the state is not `known`: the last error, its consequence, its remedy. */
   readonly cause: string | null;
   readonly consequence: string | null;
   readonly remedy: string | null;

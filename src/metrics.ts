@@ -95,7 +95,7 @@ export interface Metrics {
   /** Why the last call for the lease or the owner key failed; undefined since one of them has succeeded. */
   leaseFailure: string | undefined;
   leasesLost: number;
-  /** Audits that found something else than what was written. */
+  /** Audits that found a difference. */
   drift: Counts<'lease' | 'owner' | 'keys'>;
   /** Containers whose changes etcd refuses. */
   quarantined: number;

@@ -25,7 +25,7 @@ export interface Difference {
   readonly changed: readonly Instance[];
 }
 
-/** Told of each instance that comes (`before` undefined), changes, or goes (`now` undefined). */
+/** Called for each instance that comes (`before` undefined), changes, or goes (`now` undefined). */
 export type InstanceListener = (before: Instance | undefined, now: Instance | undefined) => void;
 
 interface Service {

@@ -63,7 +63,7 @@ export class DiscoverClient implements AsyncDisposable {
   }
 
   /**
-   * The instances of a service, in no order; empty where there are none. Rejects where nothing is known yet
+   * The instances of a service, in no order; empty if there are none. Rejects if nothing is known yet
    * and etcd refuses (`ETCD_REFUSED`) or has not answered for ten seconds (`ETCD_UNAVAILABLE`).
    */
   async resolve(name: string, { signal, ...selector }: Query = {}): Promise<readonly Instance[]> {
@@ -147,7 +147,7 @@ export class DiscoverClient implements AsyncDisposable {
     }
   }
 
-  /** The narrowest feed that answers, or a wider one that is there already. */
+  /** A wider feed that is known already, else the narrowest feed for the query. */
   #feedOf(name?: string, realm?: string): Feed {
     if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
     const prefixes = [this.#below];

@@ -130,7 +130,7 @@ interface Query {
   readonly realm: string | undefined;
 }
 
-/** Of `discover:///web?realm=production`, the path is `web?realm=production`. Throws where there is anything else. */
+/** The path of `discover:///web?realm=production` is `web?realm=production`. Throws at any other parameter. */
 function queryOf({ path }: Target): Query {
   const [name = '', query] = path.split('?', 2);
   const parameters = new URLSearchParams(query);

@@ -1,6 +1,6 @@
 /**
- * Where the client finds etcd: the options `etcd` of the agent under their own names and by the same rules, so
- * that one object serves both.
+ * The options of the client: the options `etcd` of the agent, with the same names and rules, so that one object
+ * serves both.
  */
 
 import { DiscoverError } from '../errors.ts';

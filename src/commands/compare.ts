@@ -113,7 +113,7 @@ export async function inspectAll(
 }
 
 interface Standing {
-  /** By key; `foreign` where the key is not on the owner's lease. */
+  /** By key; `foreign` if the key is not on the owner's lease. */
   readonly standing: ReadonlyMap<string, { readonly container: string; readonly held: Held }>;
   readonly owner: 'writes' | 'released' | 'none';
 }

@@ -83,7 +83,7 @@ async function answers(argv: readonly string[], table: CommandTable, env: NodeJS
   if (command?.complete !== undefined && words.length === 1 && !isValue && !last.startsWith('-')) {
     found.push(...(await command.complete({ argv: options, env, file: configFile })));
   }
-  // yargs offers options where it has nothing else, and short ones with two dashes.
+  // yargs offers options if it has nothing else, and short options with two dashes.
   const isWanted = (one: string) => one.startsWith('-') === last.startsWith('-') && !/^--.$/.test(one);
   return found.filter((one) => one.startsWith(last) && isWanted(one));
 }

@@ -57,7 +57,7 @@ export class Choice {
     else this.problems.push({ path: [option, ...others].join(' and '), reason });
   };
 
-  /** The files of the engine's TLS; undefined where none is set. */
+  /** The files of the engine's TLS; undefined if none is set. */
   certificates(): Certificates | undefined {
     return readCertificates('docker.tls', this.values.docker.tls, this.refuseAll);
   }

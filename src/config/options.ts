@@ -1,10 +1,9 @@
 /**
- * The options: one table, and what the program makes of it.
+ * The options: one table, and the forms that the program makes of it.
  *
  * `schema` is the table: validation, defaults, JSON Schema, command line, help and README are all
- * made from it. An option is a rule (which values there may be, said once in code and once in words),
- * a default and a description. Rules look at one value each; what several options must be together
- * is checked in `resolve.ts`.
+ * made from it. An option is a rule (the allowed values, once in code and once in words), a default and
+ * a description. A rule checks one value; rules about several options are in `choice.ts` and `resolve.ts`.
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
@@ -53,7 +52,7 @@ export interface OptionRow {
   /** The allowed values, in words that may follow "must be". */
   readonly allowed: string;
   readonly choices?: readonly string[];
-  /** null where there is none, or where it is found out at start. */
+  /** null if there is none, or if it is detected at the start. */
   readonly default: unknown;
   /** If the default is null, the description ends with the effect of that, in brackets. */
   readonly description: string;
@@ -95,7 +94,7 @@ const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLengt
 const endpoints = rule('list', endpointsAllowed, members);
 const port = integer(1, 65_535);
 const listenPattern = /^(?:\/[^\0]+|(?:(\[[\da-f:.]+\]|[\w.-]+):)?([1-9]\d{0,4}))$/i;
-/** Where the HTTP endpoint listens, as it is written: a port with or without its host, or the path of a socket. */
+/** The address of the HTTP endpoint as it is written: a port with or without its host, or the path of a socket. */
 export function listenParts(value: string | number) {
   const [all, host = '127.0.0.1', port] = listenPattern.exec(String(value)) ?? [];
   if (all === undefined || Number(port ?? 1) > 65_535) return undefined;
@@ -218,7 +217,7 @@ export function isPrintable(path: string): boolean {
   return row !== undefined && row.schema !== secret.schema;
 }
 
-/** A value for a message: short, and hidden where it is or may contain a secret. */
+/** A value for a message: short, and hidden if it is or may contain a secret. */
 export function shown(path: string, value: unknown): string {
   const text = JSON.stringify(value);
   return isPrintable(path) && !text.includes('@') ? text.slice(0, 80) : '***';

@@ -33,7 +33,7 @@ export interface Sources {
   readonly env?: NodeJS.ProcessEnv;
   /** The path of the file; else the environment may name one. */
   readonly file?: string | undefined;
-  /** The file that is read where none is named, if it exists. */
+  /** The file that is read if no file is named and this one exists. */
   readonly systemFile?: string | undefined;
   /** The names that a file may hold beside the options. */
   readonly others?: readonly string[];
@@ -121,7 +121,7 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   const add: Add = (rank, name, path, value) => {
     if (value !== undefined) addTree(layers, { [path]: value }, { origin: `environment ${name}`, rank }, true);
   };
-  // With it Node takes any certificate, whatever is configured here.
+  // With this variable Node accepts any certificate, in spite of the configuration here.
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     layers.problems.push({
       path: 'NODE_TLS_REJECT_UNAUTHORIZED',
@@ -195,7 +195,7 @@ function fromText({ type }: OptionRow, value: unknown): unknown {
 
 export const hint = (meant: string | undefined): string => (meant ? `, did you mean ${meant}?` : '');
 
-/** The option that was probably meant: of the same last name, else one that differs in little. */
+/** The option that was probably meant: an option with the same last name, else one that differs in few characters. */
 export function didYouMean(path: string): string | undefined {
   const known = [...optionRows.keys(), ...groups];
   const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1);

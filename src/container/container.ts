@@ -64,6 +64,6 @@ export type Inspection =
 /** One running container as a list of the engine shows it. */
 export interface Listed {
   readonly id: ContainerId;
-  /** Changes whenever what the list says of its ports or its state does. */
+  /** Changes whenever the ports or the state of the container in the list change. */
   readonly fingerprint: string;
 }

@@ -19,7 +19,7 @@ export interface InspectionOptions extends AdvertisementOptions {
   readonly hostOnly?: readonly string[] | undefined;
 }
 
-/** Whether the container runs, and if so what it offers where. */
+/** Whether the container runs and, if so, its services with their addresses. */
 export function readInspection(document: unknown, options: InspectionOptions): Inspection {
   const state = field(document, 'State');
   const running = field(state, 'Running');

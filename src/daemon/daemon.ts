@@ -76,7 +76,7 @@ async function launch(
   const { log } = sink;
   for (const warning of warnings) log.warn({}, problemText(warning));
   for (const note of notes) log.info({}, note);
-  // The threads start up while this one loads what it needs for Docker and etcd.
+  // The threads start up while this thread loads the code for Docker and etcd.
   const { createInspectionPool } = await import('../inspect/pool.ts');
   const pool = createInspectionPool(config);
   const { createAgent } = await import('../agent.ts');

@@ -72,7 +72,7 @@ export class GrpcCaller {
   }
 }
 
-/** The message of an answer. Throws its status where that is not 0. */
+/** The message of an answer. Throws its status if that is not 0. */
 function messageOf({ body, headers, status, trailers }: Answer): Buffer {
   // A server that has begun no answer says its status in the headers, and ends with them.
   const code = Number(trailers.get('grpc-status') ?? headers.get('grpc-status') ?? unavailable);

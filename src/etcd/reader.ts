@@ -75,7 +75,7 @@ export class EtcdReader {
   }
 }
 
-/** The stream, or an error where none is there in time. One that comes later is ended. */
+/** The stream, or an error if it is not open in time. A stream that opens later is ended. */
 function opened(opening: Promise<WatchStream>): Promise<WatchStream> {
   let isLate = false;
   void opening.then(

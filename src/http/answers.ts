@@ -16,7 +16,7 @@ export type Body = readonly Buffer[];
 
 const itemsAtOnce = 250;
 const sliceBytes = 64 << 10;
-/** Smaller answers are made anew each time: they cost little, and are as fresh as can be. */
+/** Smaller answers are made again for each request: they cost little, and so they are always fresh. */
 const sharedBytesMin = 64 << 10;
 const sharedMs = 1_000;
 const sharedMax = 8;

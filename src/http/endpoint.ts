@@ -89,7 +89,7 @@ export class Endpoint {
     await this.#fleet.close();
   }
 
-  /** By the path; `*` stands for a last segment. */
+  /** By the path; `*` means any last segment. */
   readonly #routes: ReadonlyMap<string, Route> = new Map<string, Route>([
     ['/healthz', { answer: (_asked, response) => this.#healthz(response) }],
     ['/readyz', { answer: ({ query }, response) => this.#readyz(query.has('verbose'), response) }],

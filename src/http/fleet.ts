@@ -66,7 +66,7 @@ export class Fleet {
     return (await this.#known()).feed.catalogue.counts(selector);
   }
 
-  /** The instances of a service; empty where there are none. */
+  /** The instances of a service; empty if there are none. */
   async instancesOf(name: string, selector: Selector): Promise<readonly Instance[]> {
     return (await this.#known()).feed.catalogue.select(name, selector);
   }

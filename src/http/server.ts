@@ -161,7 +161,7 @@ export class HttpListener {
 const nameOf = (where: Listen): string =>
   'path' in where ? where.path : `http://${where.host.includes(':') ? `[${where.host}]` : where.host}:${where.port}`;
 
-/** The host of the request, in lower case, without port and brackets; empty where there is none. */
+/** The host of the request, in lower case, without port and brackets; empty if there is none. */
 function hostOf({ headers: { host = '' } }: IncomingMessage): string {
   return (/^(?:\[([^\]]*)\]|([^:]*))(?::\d+)?$/.exec(host.toLowerCase())?.slice(1) ?? []).join('');
 }

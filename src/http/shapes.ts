@@ -27,7 +27,7 @@ export interface Summary {
   readonly ready: boolean;
   readonly checks: readonly Check[];
   readonly health: Health;
-  /** Seconds that the oldest change of a container has been waiting to be in etcd; 0 where none waits. */
+  /** Age in seconds of the oldest change of a container that is not in etcd yet; 0 if there is none. */
   readonly oldestUnsettledSeconds: number;
   readonly docker: {
     readonly connected: boolean;

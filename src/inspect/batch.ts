@@ -126,7 +126,7 @@ const hostOnlyMs = 10_000;
 let hostOnlyAt = Number.NEGATIVE_INFINITY;
 let hostOnlyAddresses: readonly string[] = [];
 
-/** Addresses of this host that lead to containers. To list interfaces takes milliseconds where there are a thousand. */
+/** Addresses of this host that lead to containers. A list of a thousand interfaces takes milliseconds. */
 function hostOnly(): readonly string[] {
   const now = systemClock.now();
   if (now - hostOnlyAt >= hostOnlyMs) {

@@ -143,7 +143,7 @@ export const servicePrefixOf = (prefix: string): string => `${prefix}/service/`;
 const servicePattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})(:[1-9]\d{0,4}(?::[a-z]+)?)?$/;
 const shortIdPattern = /^[0-9a-f]{12}$/;
 
-/** `below` is a `servicePrefixOf`. Undefined: no service key, whatever else it may be. */
+/** `below` is a `servicePrefixOf`. Undefined: the key is no service key. */
 export function parseServiceKey(below: string, key: string): ServiceKey | undefined {
   if (!key.startsWith(below)) return undefined;
   const [, name, realm, host, shortId, port = ''] = servicePattern.exec(key.slice(below.length)) ?? [];

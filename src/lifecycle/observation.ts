@@ -4,7 +4,7 @@
  *     watcher ── InspectionRequest ──► inspector ── Inspected ──► reconciler ── short id ──► writer
  *        └──────────── Died, Moved, List ────────────────────────────┘
  *
- * An `Observation` is about one container and is what the life-cycle machine takes in. The reconciler makes
+ * An `Observation` is about one container and is the input of the life cycle. The reconciler makes
  * the observations `listed`, `unlisted`, `found`, `fenced` and `woke` of a list, of a reading of etcd and of a timer.
  *
  * Two kinds of time: `at` is the engine's clock in nanoseconds since the epoch, 0 where the engine does not say.

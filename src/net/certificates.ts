@@ -19,10 +19,10 @@ export interface Certificates {
 }
 
 const kinds = ['ca', 'cert', 'key'] as const;
-/** Each a path, or what is in the file. */
+/** Each is a path, or the content of the file. */
 export type CertificateFiles = Readonly<Partial<Record<(typeof kinds)[number], string | Buffer | null | undefined>>>;
 
-/** Undefined where no file is named. `group` is that of the options, such as `etcd.tls`. */
+/** Undefined if no file is named. `group` is that of the options, such as `etcd.tls`. */
 export function readCertificates(group: string, files: CertificateFiles, refuse: Refuse): Certificates | undefined {
   const named = kinds.filter((kind) => files[kind] != null);
   if (named.length === 0) return undefined;
@@ -59,7 +59,7 @@ export function readOption(option: string, file: string | Buffer, refuse: Refuse
   }
 }
 
-/** A value for a message: short, and hidden where it may hold a secret. */
+/** A value for a message: short, and hidden if it may hold a secret. */
 export function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? 'undefined';
   return text.includes('@') ? '***' : text.slice(0, 80);

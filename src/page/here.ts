@@ -1,7 +1,7 @@
 /**
  * The page's knowledge of its own agent, from the event stream: a summary each second, and the containers as
  * they change. One object that is changed in place, because ten thousand containers would otherwise be copied
- * for each one that stops. The page is told of changes once for each frame of the screen.
+ * for each one that stops. The page is redrawn at most once for each frame of the screen.
  */
 
 import type { Container, ContainersEvent, Summary } from '../http/shapes.ts';

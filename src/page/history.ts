@@ -73,7 +73,7 @@ export class History {
     return first === undefined || first === last ? undefined : rateOf(first, last);
   }
 
-  /** Over the seconds before each sample; undefined where nothing was published in them. */
+  /** Over the seconds before each sample; undefined if nothing was published in them. */
   quantiles(): (Quantiles | undefined)[] {
     let oldest = 0;
     return this.#samples.map((sample) => {

@@ -24,7 +24,7 @@ export interface Problem {
 
 export interface ProblemEntry {
   readonly container: string;
-  /** As advertised; empty where the whole container is meant. */
+  /** As advertised; empty for a problem of the whole container. */
   readonly entry: string;
   readonly detail: string;
 }

@@ -16,7 +16,7 @@ export interface Condition {
 
 export class Conditions {
   readonly #conditions = new Map<string, Condition>();
-  /** Told of each container whose condition is another than before. */
+  /** Called with each container whose condition has changed. */
   readonly touched = new Listeners<[shortId: string]>();
 
   get(shortId: string): Condition | undefined {

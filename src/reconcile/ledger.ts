@@ -117,7 +117,7 @@ export class Ledger {
     return changes;
   }
 
-  /** The same changes, now under way: the entry stays until `ended`, whatever is desired meanwhile. */
+  /** The same changes, now under way: the entry stays until `ended`, even if other keys are desired meanwhile. */
   begin(shortId: string): Change[] {
     const changes = this.changes(shortId);
     // mutant: forget what is under way
@@ -245,7 +245,7 @@ export class Ledger {
   }
 }
 
-/** Whether etcd holds exactly what is desired. */
+/** Whether etcd holds exactly the desired keys. */
 function isSame(desired: Keys, observed: ReadonlyMap<string, Held>): boolean {
   if (desired.size !== observed.size) return false;
   for (const [key, value] of desired) if (ourValue(observed.get(key)) !== value) return false;

@@ -53,12 +53,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #self: Self<ReconcilerMessage>;
   readonly #timers = new Map<string, () => void>();
   readonly #missed: MissedEvents;
-  /** Containers that nothing but old readings can concern, in the order in which they came to rest. */
+  /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
-  /**
-   * The moment at which the newest complete list began. Before the first list it is the start of this incarnation:
-   * older readings are those of an earlier one.
-   */
+  /** The beginning of the newest complete list, or of this incarnation: older readings belong to an earlier one. */
   #listBegan: number;
   #hasListed = false;
   /** All readings that began earlier had arrived when the last batch was taken. */
@@ -116,7 +113,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #listed({ began, containers, full }: Extract<ReconcilerMessage, { kind: 'list' }>): void {
-    // A list may be overtaken by one that was asked for later.
+    // A list may be overtaken by a later one.
     // mutant: take in a list that was overtaken
     if (began < this.#listBegan) return;
     const { states } = this.#parts;

@@ -24,7 +24,7 @@ export interface AuditParts {
   readonly ledger: Ledger;
 }
 
-/** The result of an audit; `strays` is the number of unknown keys that the ledger has been told of. */
+/** The result of an audit; `strays` is the number of keys that are new to the ledger. */
 export type Finding =
   | { readonly kind: 'as-known'; readonly strays: number }
   | { readonly kind: 'lease-gone' | 'owner-key-gone' }

@@ -1,5 +1,5 @@
 /**
- * The claim: how a process becomes the one that writes for its host.
+ * The claim: the steps by which a process becomes the owner of its host.
  *
  * One try reads the owner key, finds out whether this process may follow its owner, chooses a lease and writes
  * the owner key. A predecessor that released the owner key, or whose process is provably gone, is followed at
@@ -160,7 +160,7 @@ export class OwnershipClaim {
       // An owner key that was written by hand is on no lease.
       if (lease === undefined || lease === noLease || this.#givenUp.has(lease)) continue;
       try {
-        // With its keys: etcd refuses that where one of them may not be read.
+        // With its keys: etcd refuses that if one of them may not be read.
         const { ttlSeconds: left, grantedTtlSeconds } = await registry.lease(lease, true);
         // Whole seconds: a lease that lives may have 0 of them left.
         if (left >= 0 && grantedTtlSeconds === ttlSeconds) return lease;

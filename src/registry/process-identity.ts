@@ -11,7 +11,7 @@ import type { ProcessIdentity } from '../layout/owner.ts';
 
 export type Liveness = 'alive' | 'gone' | 'unknown';
 
-/** Undefined where there is no /proc to read it from. */
+/** Undefined if there is no /proc to read it from. */
 export function ownIdentity(): ProcessIdentity | undefined {
   try {
     const startTicks = startTicksOf('self');

@@ -13,7 +13,7 @@ export interface PredecessorKeys {
   readonly containerOf: (key: string) => string | undefined;
 }
 
-/** By the short id of a container: its keys, each `foreign` where it is not on our lease. */
+/** By the short id of a container: its keys, each `foreign` if it is not on our lease. */
 export async function readHost(
   registry: Registry,
   layout: Layout,

@@ -15,7 +15,7 @@ import { type Entry, parsePort, refusal, textOf } from '../sources/variable.ts';
 
 /** One way in. */
 export interface Binding {
-  /** As in a URL, IPv6 canonical and in brackets; empty where the engine names no address. */
+  /** As in a URL, IPv6 canonical and in brackets; empty if the engine names no address. */
   readonly host: string;
   readonly port: number;
 }

@@ -145,7 +145,7 @@ function parseEntry(item: string, policy: NamePolicy): Entry | Refusal {
   return { name, privatePort, protocol };
 }
 
-/** Whether any policy lets a name stand in a key like this: under `encode` 128 bytes become up to 384. */
+/** Whether a name may be written so in a key under any policy: under `encode` 128 bytes become up to 384. */
 export function couldBeName(segment: string): boolean {
   if (segment === '' || segment === '.' || segment === '..') return false;
   return Buffer.byteLength(segment) <= 3 * 128 && !NEVER_IN_A_KEY.test(segment);

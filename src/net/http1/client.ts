@@ -26,7 +26,7 @@ export interface Http1Options {
 
 interface Exchange {
   readonly request: string;
-  /** Takes the response. Throws where it is not for this request. */
+  /** Takes the response. Throws if it is not for this request. */
   readonly answered: (response: Response) => void;
   readonly failed: (detail: string) => void;
   /** Sent again once already. */
@@ -44,7 +44,7 @@ export class Http1Client {
     this.#options = options;
   }
 
-  /** `path` goes out as it is. `read` makes the result of the response, and throws where it is not for this request. */
+  /** `path` is sent as it is. `read` makes the result of the response, and throws if it is not for this request. */
   get<Result>(path: string, read: (response: Response) => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#send({

@@ -5,8 +5,8 @@
  * RFC lets a client repair are refused here: two lengths, a length beside chunks, a line that ends with LF
  * alone, space before a colon. Bytes behind a response belong to no request; they end the connection.
  *
- * A response that arrives in one piece is read where it lies; the rest is copied, because the caller's buffer is
- * filled anew with the next piece.
+ * A response in one piece is read in the caller's buffer. Other responses are copied, because the next piece
+ * overwrites that buffer.
  */
 
 import { type Framing, framingOf } from './head.ts';

@@ -19,7 +19,7 @@ export interface RequestHead {
 export interface Answer {
   readonly status: number;
   readonly headers: ReadonlyMap<string, string>;
-  /** Empty where the server sent none. */
+  /** Empty if the server sent none. */
   readonly trailers: ReadonlyMap<string, string>;
   readonly body: Buffer;
 }

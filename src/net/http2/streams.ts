@@ -33,7 +33,7 @@ export class Streams {
   readonly #write: (frames: readonly Buffer[]) => void;
   readonly #calls = new Map<number, Call>();
   readonly #waiting: Call[] = [];
-  /** The latest of those that this side has ended before the peer did. */
+  /** The latest streams that this side has ended before the peer did. */
   readonly #ignored = new Set<number>();
   #callsMax = callsMaxAtFirst;
   #nextId = 1;
@@ -77,7 +77,7 @@ export class Streams {
     if (!this.isTaking) this.#failWaiting('connection takes no more calls');
   }
 
-  /** The call on a stream; undefined where it is over. Throws for a stream that never was. */
+  /** The call on a stream; undefined if it is over. Throws for a stream that was never opened. */
   find(id: number): Call | undefined {
     if (id === 0 || id % 2 === 0 || id >= this.#nextId) {
       throw new ConnectionFault(errorCode.protocolError, `stream ${id} was never opened`);
@@ -94,7 +94,7 @@ export class Streams {
     return call;
   }
 
-  /** The peer has ended the stream, in whatever way. */
+  /** The peer has ended the stream, in any way. */
   settle(id: number, error: CallError | undefined, answer?: Answer): void {
     const call = this.#calls.get(id);
     this.#calls.delete(id);

@@ -21,7 +21,7 @@ export class FrameBudget {
   #spent = 0;
   #since = Number.NEGATIVE_INFINITY;
 
-  /** A frame that brings no answer nearer. Throws where there are too many. */
+  /** Counts a frame without progress for an answer. Throws if there are too many. */
   spend(): void {
     if (++this.#spent <= framesMax) return;
     // The clock is read here only, so the limit is twice the number in the worst case.
