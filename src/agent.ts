@@ -1,5 +1,5 @@
 /**
- * The agent: builds every part in the order of the data and says who tells whom. Nothing else.
+ * The agent: builds every part in the order of the data and says which actor tells which. Nothing else.
  *
  *     Docker ─► watcher ─► inspector ─► reconciler ─► writer ─► etcd
  *                  └──────────────────────►│            ▲
@@ -57,11 +57,11 @@ export interface Publication {
 export interface AgentState {
   /** Its parts are kept running. */
   readonly isAlive: boolean;
-  /** What runs has been listed once. */
+  /** The running containers have been listed once. */
   readonly isListed: boolean;
   /** Undefined while this process does not write for its host. */
   readonly leaseRemainingSeconds: number | undefined;
-  /** For how long the container that has waited longest is not in etcd as it should be; 0 where all are. */
+  /** Age of the oldest unsettled container, which waits for its desired keys to be in etcd; 0 if all are settled. */
   readonly oldestUnsettledSeconds: number;
   readonly mailboxes: Supervisor['mailboxes'];
   readonly pool: PoolUsage;
@@ -70,7 +70,7 @@ export interface AgentState {
 export interface AgentEvents {
   /** A Docker Engine answers; again after each time it was lost. */
   connect: [];
-  /** What runs has been listed, and this process writes for its host. */
+  /** The running containers have been listed, and this process writes for its host. */
   start: [];
   /** The keys of a container have appeared or changed, in one transaction. */
   publish: [Publication];
@@ -78,7 +78,7 @@ export interface AgentEvents {
   unpublish: [Publication];
 }
 
-/** What the agent is made of; every part can be replaced. */
+/** The parts of the agent; every part can be replaced. */
 export interface Parts {
   readonly clock: Clock;
   readonly log: Log;
@@ -91,7 +91,7 @@ export interface Parts {
   };
   /** Names this process in the owner key. */
   readonly instance: string;
-  /** Operations in one transaction at the most, where that is to be less than etcd takes. */
+  /** The limit of operations in one transaction, if it should be below the limit of etcd. */
   readonly operationsMax?: number | undefined;
   /** The agent in this process that this one replaces. */
   readonly predecessor?: Predecessor | undefined;
@@ -102,12 +102,12 @@ const settleMs = 10_000;
 const settleEveryMs = 50;
 /** Services that a line of the log names: an advertisement can have a hundred. */
 const servicesLoggedMax = 10;
-/** Inspections that came too late for their batch, beyond which no further ones are begun. */
+/** The limit of inspections in flight that were too late for their batch, beside the full batches of all slots. */
 const lateMax = 256;
 
 export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable {
   readonly metrics: Metrics = createMetrics();
-  /** Resolves when the agent has stopped: with what made it stop, or with nothing if it was asked to. */
+  /** Resolves when the agent has stopped: with the error that made it stop, or with nothing if it was asked to. */
   readonly ended: Promise<DiscoverError | undefined>;
   readonly config: Config;
   readonly layout: Layout;
@@ -131,7 +131,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #parts: Parts;
   readonly ledger: Ledger;
   readonly conditions = new Conditions();
-  /** What is known of each container, by its 12 digits; the reconciler's. */
+  /** The state of each container, by its short id. Only the reconciler changes it. */
   readonly states: Map<string, State> = new Map();
   readonly #current: CurrentOwnership = { ownership: undefined };
   readonly #started = { listed: false, owned: false };
@@ -173,7 +173,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
       ttlSeconds: config.etcd.ttlSeconds,
       onExit: () => (this.#isLeaving ? ('keep' as const) : config.host.onExit),
-      // Not before Docker has answered. That etcd has is known by then.
+      // The old agent leaves only after Docker has answered. By then etcd has answered too.
       predecessor: predecessor && {
         instance: predecessor.instance,
         leave: async () => this.#started.listed && predecessor.leave(),
@@ -186,7 +186,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return {
       name: 'lease keeper',
       mailbox: new FifoMailbox(),
-      // A message changes what is owned, or starts a call that another message does not wait for.
+      // A message changes the ownership, or starts a call that no other message waits for.
       concurrency: 4,
       batchMax: 1,
       stopTimeoutMs,
@@ -283,7 +283,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return { clock, log: log.child({ actor }) };
   }
 
-  /** What has to be true for readers to get the truth from etcd. */
+  /** The agent's own state: its parts, its first list, its lease, its backlog and its pool. */
   get state(): AgentState {
     const { clock, pool } = this.#parts;
     const isOwner = this.#current.ownership !== undefined;
@@ -298,14 +298,14 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   }
 
   /**
-   * Whether the ledger may be believed about etcd: the lease that it was read under has not run out by our own clock.
-   * Once it has, the keys are gone and etcd does not say so.
+   * Whether the ledger is still right about etcd: the lease under which it was read has not run out by our own clock.
+   * Once the lease has run out, the keys are gone, and etcd does not report that.
    */
   get isPublishedKnown(): boolean {
     return (this.#remainingSeconds() ?? 0) > 0;
   }
 
-  /** What is known of Docker, etcd and the lease. */
+  /** The knowledge of Docker, etcd and the lease. */
   get health(): Health {
     const { metrics, config } = this;
     return healthOf({
@@ -335,14 +335,14 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return this.ledger.size;
   }
 
-  /** What its keys hang on; undefined while it does not write for its host. */
+  /** The lease of its keys, also after `leave`; undefined while this process does not write for its host. */
   get lease(): LeaseId | undefined {
     return this.#current.ownership?.lease ?? this.#lease;
   }
 
   /**
-   * Resolves once no actor has anything to do and etcd holds all that is known to be right. An agent that is busy all the
-   * time is never at rest: it is waited for ten seconds.
+   * Resolves once no actor has anything to do and etcd holds all desired keys. An agent that is always busy is waited
+   * for at most ten seconds.
    */
   async settled(): Promise<void> {
     const { clock } = this.#parts;
@@ -352,7 +352,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     for (const until = clock.now() + settleMs; !isSettled() && clock.now() < until; ) await sleep(clock, settleEveryMs);
   }
 
-  /** Finishes what was accepted and writes no more. The keys stay for a successor, whatever `host.onExit` says. */
+  /** Finishes the accepted work and writes no more. The keys stay for a successor, even with `host.onExit` `remove`. */
   leave(): Promise<void> {
     this.#isLeaving = true;
     this.#lease ??= this.#current.ownership?.lease;
@@ -360,12 +360,12 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return this.#idle;
   }
 
-  /** Takes away what hangs on the lease that it has left with. */
+  /** Revokes the lease that this agent had when it left: the keys on that lease go. */
   async withdraw(): Promise<void> {
     if (this.#lease !== undefined) await this.registry.revoke(this.#lease);
   }
 
-  /** Stops in order: what was accepted is finished, the owner key released, the threads ended. Never rejects. */
+  /** Stops in order: finishes the accepted work, releases the owner key, ends the threads. Never rejects. */
   stop(cause?: DiscoverError): Promise<void> {
     this.#stopping ??= (async () => {
       this.#idle ??= this.#supervisor.stop();
@@ -381,25 +381,25 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return this.stop();
   }
 
-  /** The ledger has been read under the lease that is held now. */
+  /** The ledger has been read under the present lease. */
   #observeLease(): void {
     const lease = this.#current.ownership?.lease;
     if (lease === undefined || (lease === this.#observed?.lease && this.isPublishedKnown)) return;
     this.#observed = { lease, sinceMs: this.#parts.clock.wall(), endedAt: undefined };
   }
 
-  /** Of the lease that the ledger was read under; negative once it has run out. */
+  /** The rest of the lease under which the ledger was read; negative once the lease has run out. */
   #remainingSeconds(): number | undefined {
     if (this.#observed === undefined) return undefined;
     const { leaseEndsAt, leaseRenewed } = this.metrics;
     const now = this.#parts.clock.now();
-    // While another lease was granted and nothing has been read under it, the one before has ended: seen now at the latest.
+    // If another lease was granted and nothing has been read under it, the lease before has ended: now at the latest.
     if (leaseRenewed === this.#observed.lease) this.#observed.endedAt = undefined;
     else this.#observed.endedAt ??= now;
     return ((this.#observed.endedAt ?? leaseEndsAt) - now) / 1000;
   }
 
-  /** What runs has been listed, or this process writes for its host; `start` once both are true. */
+  /** The running containers have been listed, or this process writes for its host; `start` once both are true. */
   #reached(what: 'listed' | 'owned'): void {
     const { listed, owned } = this.#started;
     this.#started[what] = true;

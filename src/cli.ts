@@ -44,7 +44,7 @@ async function main(): Promise<void> {
     const sources = { argv: given.options, env: process.env, file: given.configFile, systemFile };
     const { command, flags, words } = given;
     if (command === undefined) return await run(() => resolveConfig(readSources(sources)));
-    // What a command has begun it ends, whether or not the reader of a pipe stays that long.
+    // A command finishes its work, even if the reader of its pipe has gone.
     process.stdout.on('error', () => {});
     process.exitCode = await command.run({ flags, words, sources }, io);
   } catch (error) {
@@ -57,7 +57,7 @@ async function run(read: () => Promise<Resolved>): Promise<never> {
   const resolved = await read();
   if (process.stdout.isTTY && resolved.config.log.file === undefined) process.stdout.write(`${banner}\n`);
   const cause = await runDaemon(resolved, read);
-  // Said where a person looks who sees only that it did not start.
+  // Repeated on standard error, where a person looks after a failed start.
   if (cause !== undefined) process.stderr.write(`discover: ${cause.message}\n`);
   process.exit(cause === undefined ? 0 : exitCodeOf(cause));
 }

@@ -1,10 +1,10 @@
 /**
- * The one class of error that is thrown on purpose, its closed set of codes, and what it carries as data.
+ * The one class of error that is thrown on purpose, its closed set of codes, and its details as data.
  *
  * Callers match on `code` and `details`, never on the text or the class: an error loses its class when it crosses a
- * thread. Error texts of servers and libraries are read at the boundary that hears them (`docker/`, `etcd/`, `net/`) and
- * nowhere else; what they mean goes into `details.failure`. Messages are sentence case without a full stop and name the
- * key, the value and what is allowed. Exit codes are in `exit-codes.ts`.
+ * thread. Error texts of servers and libraries are read at the boundary that receives them (`docker/`, `etcd/`, `net/`)
+ * and nowhere else; their meaning goes into `details.failure`. Messages are sentence case without a full stop and name
+ * the key, the value and the allowed values. Exit codes are in `exit-codes.ts`.
  */
 
 export type ErrorCode =
@@ -16,17 +16,17 @@ export type ErrorCode =
   | 'LIST_INVALID'
   /** EC2 gave no answer, or a refusal. */
   | 'EC2_UNAVAILABLE'
-  /** The HTTP endpoint cannot listen where it should. */
+  /** The HTTP endpoint cannot listen at its address. */
   | 'LISTEN_FAILED'
   /** A part kept crashing. */
   | 'RESTARTS_EXCEEDED'
-  /** The Docker Engine gave no answer, or not one that can be used. The agent retries. */
+  /** The Docker Engine gave no answer, or an unusable one. The agent retries. */
   | 'DOCKER_UNAVAILABLE'
   /** No agent answered a command that asks one. */
   | 'AGENT_UNAVAILABLE'
   /** etcd gave no answer in time; whether a write took effect is unknown. The agent retries. */
   | 'ETCD_UNAVAILABLE'
-  /** etcd has answered that it will not do this. The agent bisects, then quarantines. */
+  /** etcd has refused the call. The agent bisects, then quarantines. */
   | 'ETCD_REFUSED'
   /** The lease is gone, or the owner key is no longer ours. The agent claims again. */
   | 'LEASE_LOST'
@@ -35,7 +35,7 @@ export type ErrorCode =
   /** The client that was asked is closed. */
   | 'CLIENT_CLOSED';
 
-/** What kept a server from being used, as far as its answer or the failed connection tells. */
+/** The reason why a server could not be used, as far as its answer or the failed connection tells. */
 export type Failure =
   /** Nothing listens there. */
   | 'connection-refused'
@@ -60,9 +60,9 @@ export type Failure =
 
 /** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */
 export interface Problem {
-  /** What it is wrong with, such as `host.ip`; the subject of the sentence that `reason` completes, or empty. */
+  /** The thing that is wrong, such as `host.ip`: the subject of the sentence that `reason` completes. May be empty. */
   readonly path: string;
-  /** Where that was set, such as `command line`. */
+  /** The place that has set it, such as `command line`. */
   readonly origin?: string | undefined;
   /** Such as `must be an integer from 0 to 64`. */
   readonly reason: string;
@@ -70,9 +70,9 @@ export interface Problem {
   readonly got?: string | undefined;
 }
 
-/** What is known of an error beside its code; each member only where it applies. */
+/** The details of an error beside its code; each member only where it applies. */
 export interface ErrorDetails {
-  /** All that is wrong with what was given, for `CONFIG_INVALID`. */
+  /** All problems of the configuration or the command line, for `CONFIG_INVALID`. */
   readonly problems?: readonly Problem[];
   readonly failure?: Failure | undefined;
   /** The server that was asked. */
@@ -116,7 +116,7 @@ export function codeOf(error: unknown): ErrorCode | undefined {
   return error instanceof DiscoverError ? error.code : undefined;
 }
 
-/** What is known of an error that is ours; nothing of any other. */
+/** The details of an error of our own class; empty for any other error. */
 export function detailsOf(error: unknown): ErrorDetails {
   return error instanceof DiscoverError ? error.details : {};
 }

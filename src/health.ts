@@ -1,9 +1,9 @@
 /**
- * What is known of Docker, etcd and the lease: one rule, and one object that shows it everywhere.
+ * The knowledge of Docker, etcd and the lease: one rule, and one object that shows it everywhere.
  *
  * A part is `known` (since when), `stale` (its last known state is shown: since when, and why), or `unknown`. `/status`,
  * `/readyz?verbose`, the page and the log show this object and its words; none of them decides anew. So nothing is
- * called connected, published or empty on no better ground than that no bad news has come.
+ * called connected, published or empty only because no bad news has come.
  *
  * A lease that has run out by our own clock makes everything published unknown, whatever the ledger remembers: etcd
  * deletes the keys at that moment without telling.
@@ -19,7 +19,7 @@ export class Connection {
     return this.#isUp;
   }
 
-  /** Of the present state; undefined before the first answer and the first failure. */
+  /** The beginning of the present state; undefined before the first answer and the first failure. */
   get sinceMs(): number | undefined {
     return this.#sinceMs;
   }
@@ -52,11 +52,11 @@ export type Knowledge = 'known' | 'stale' | 'unknown';
 
 export interface PartHealth {
   readonly state: Knowledge;
-  /** RFC 3339: since when it is in this state; null where that is not known either. */
+  /** RFC 3339: the beginning of this state; null if that is not known either. */
   readonly since: string | null;
   /** One line: the state in words. */
   readonly summary: string;
-  /** Where the state is not `known`: the last error, what follows from it, what to do. */
+  /** If the state is not `known`: the last error, its consequence, its remedy. */
   readonly cause: string | null;
   readonly consequence: string | null;
   readonly remedy: string | null;

@@ -17,9 +17,9 @@ export interface Machine {
   /** The URL of EC2's metadata service. */
   readonly metadataUrl: string;
   interfaces(): NodeJS.Dict<NetworkInterfaceInfo[]>;
-  /** The address from which the kernel would send along the default route; undefined where there is none. Sends nothing. */
+  /** The address from which the kernel would send by the default route; undefined if there is none. Sends nothing. */
   sourceAddress(family: Family): Promise<string | undefined>;
-  /** The text of a small file, undefined where it cannot be read. */
+  /** The text of a small file; undefined if it cannot be read. */
   read(path: string): string | undefined;
 }
 
@@ -65,10 +65,10 @@ export interface WantedHost {
 export interface HostFacts {
   readonly ip: string;
   readonly id: string;
-  /** How each was found out. */
+  /** The source of each value. */
   readonly origins: { readonly ip: string; readonly id: string };
   readonly warnings: readonly Problem[];
-  /** Why no ip or id was found; that one is empty then. */
+  /** The reasons why no ip or no id was found; the missing value is empty. */
   readonly problems: readonly Problem[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * The public entry: discover as a part of another program. What is exported here is covered by semantic versioning, so
- * it is written out as interfaces: no class and no type of the inside.
+ * The public entry: discover as a part of another program. Semantic versioning covers the exports of this file, so they
+ * are written out as interfaces: no class and no internal type.
  */
 
 import { createAgent } from './agent.ts';
@@ -42,14 +42,14 @@ export interface Agent {
   off<Name extends keyof AgentEvents>(name: Name, listener: (...given: AgentEvents[Name]) => void): this;
   /** Resolves when the agent has stopped: with the error that made it stop, or with nothing if it was asked to. */
   readonly ended: Promise<DiscoverError | undefined>;
-  /** Finishes what was accepted, releases the owner key, ends the threads. Never rejects. */
+  /** Finishes the accepted work, releases the owner key, ends the threads. Never rejects. */
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 type Write = (fields: Record<string, unknown>, message: string) => void;
 
-/** Where the agent logs to, in the shape of pino. */
+/** The log of the agent, in the shape of pino. */
 export interface Log {
   readonly error: Write;
   readonly warn: Write;

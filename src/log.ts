@@ -30,7 +30,7 @@ export interface LogSink {
   close(): void;
 }
 
-/** How long a line may wait for others, so that they are written together. */
+/** The longest wait of a line for further lines; all lines that wait are written together. */
 const gatherMs = 50;
 
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {}, child: () => silentLog };

@@ -56,7 +56,7 @@ export interface Metrics {
   events: Counts<'start' | 'stop' | 'network'>;
   /** Time of the newest event, by the engine's clock, in seconds since the epoch; 0 before the first. */
   lastEventAt: number;
-  /** Up: a stream is open, and what runs has been listed since. */
+  /** Up: a stream is open, and the running containers have been listed since. */
   readonly docker: Connection;
   engine: { readonly version: string; readonly api: string } | undefined;
   /** Event streams that were opened, and the reasons of their ends. */
@@ -95,7 +95,7 @@ export interface Metrics {
   /** Why the last call for the lease or the owner key failed; undefined since one of them has succeeded. */
   leaseFailure: string | undefined;
   leasesLost: number;
-  /** Audits that found something else than what was written. */
+  /** Audits that found a difference. */
   drift: Counts<'lease' | 'owner' | 'keys'>;
   /** Containers whose changes etcd refuses. */
   quarantined: number;
@@ -150,7 +150,7 @@ export function createMetrics(): Metrics {
 }
 
 function countsOf<Label extends string>(labels: readonly Label[]): Counts<Label> {
-  // The labels of a union are all its members, which fromEntries cannot tell.
+  // `fromEntries` cannot tell that the labels are all members of the union.
   return Object.fromEntries(labels.map((label) => [label, 0])) as Counts<Label>;
 }
 

@@ -48,7 +48,7 @@ export interface Mailbox<Message> {
   readonly inFlight: number;
 }
 
-/** How to start a child, and how to start it again. */
+/** The specification of a child: its mailbox, its limits, and its start (also the start after a crash). */
 export interface ChildSpec<Message> {
   readonly name: string;
   readonly mailbox: Mailbox<Message>;

@@ -7,7 +7,7 @@
 export class Listeners<Values extends readonly unknown[]> {
   readonly #listeners = new Set<(...values: Values) => void>();
 
-  /** Each call adds a listener of its own, also where the function is the same. */
+  /** Each call adds a listener of its own, even if the function is the same. */
   add(listener: (...values: Values) => void): () => void {
     const own = (...values: Values): void => listener(...values);
     this.#listeners.add(own);

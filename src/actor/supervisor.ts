@@ -221,7 +221,7 @@ class Pump<Message> implements Self<Message>, Child {
 
   #failed(actor: Actor<Message>, batch: Message[], error: unknown): void {
     if (actor !== this.#actor) {
-      // That incarnation was over already. The present one handles its messages again.
+      // The incarnation of this batch was over already. The present one handles the messages again.
       this.#suspects.push(...batch);
       this.#run();
       return;

@@ -1,9 +1,9 @@
 /**
- * What is known of the services below one prefix, and the sets made of it.
+ * The known instances below one prefix, and the sets that are made of them.
  *
- * A set is one array for as long as nothing in its service changes, so the holder of one can tell by
- * identity that there is nothing new, and asking again costs a look-up. An instance, too, is one object
- * for as long as its key has the same value, through any number of readings.
+ * A set is the same array until something in its service changes. So its owner can see by identity that
+ * nothing is new, and the next query costs one look-up. An instance, too, is the same object as long as
+ * its key has the same value, through any number of readings.
  *
  * Sets are in no order. Keys that are not of the layout are counted and otherwise left alone.
  */
@@ -17,15 +17,15 @@ export interface Selector {
   readonly protocol?: string | undefined;
 }
 
-/** What leads from one set to another. */
+/** The difference between one set and the next. */
 export interface Difference {
   readonly added: readonly Instance[];
   readonly removed: readonly Instance[];
-  /** With another address, port or protocol than before: as they are now. */
+  /** Instances with another address, port or protocol than before, as they are now. */
   readonly changed: readonly Instance[];
 }
 
-/** Told of each instance that comes (`before` undefined), changes, or goes (`now` undefined). */
+/** Called for each instance that comes (`before` undefined), changes, or goes (`now` undefined). */
 export type InstanceListener = (before: Instance | undefined, now: Instance | undefined) => void;
 
 interface Service {
@@ -44,18 +44,18 @@ export class Catalogue {
 
   readonly #onChange: InstanceListener | undefined;
 
-  /** `below` is what the keys of all services begin with. */
+  /** The keys of all services begin with `below`. */
   constructor(below: string, onChange?: InstanceListener) {
     this.#below = below;
     this.#onChange = onChange;
   }
 
-  /** Keys that are there and are no instances. */
+  /** The number of keys that are no instances. */
   get skipped(): number {
     return this.#skipped.size;
   }
 
-  /** All that there is, by a reading of everything. */
+  /** Takes in a reading of everything: instances that it does not have are gone. */
   replace(found: readonly Change[]): void {
     const there = new Set(found.map(({ key }) => key));
     const known = [...this.#services.values()].flatMap(({ instances }) => [...instances.keys()]);

@@ -1,10 +1,10 @@
 /**
- * The client: what services there are, from etcd, for programs that call them.
+ * The client: the services in etcd, for programs that call them.
  *
- * The first question about a service reads it and follows it from then on; every later one is answered
- * from memory. While etcd is away the answers are the last that it gave, and `stale` tells how old they
- * are. A service without a query for ten minutes is followed no more. Until then each name, even
- * one without an instance, costs a watch; after `services()` one watch follows everything.
+ * The first query about a service reads it and follows it from then on; every later query is answered
+ * from memory. While etcd is away the client gives the last known answers, and `stale` tells how old they
+ * are. A service without a query for ten minutes is no longer followed. Until then each name, even a
+ * name without an instance, costs a watch; after `services()` one watch follows everything.
  *
  *     const client = new DiscoverClient({ endpoints: ['etcd-1:2379'] });
  *     const instance = await client.pick('web', { realm: 'production' });
@@ -18,7 +18,7 @@ import { type Difference, differenceOf, type Selector } from './catalogue.ts';
 import { Feed, type Stale } from './feed.ts';
 import { accessOf, type ClientOptions } from './options.ts';
 
-/** How long an instance that was reported is passed over. */
+/** The time in which `pick` passes over a reported instance. */
 const passedOverMs = 10_000;
 const sweepMs = 60_000;
 const timesUnusedMax = 10;
@@ -37,13 +37,13 @@ export class DiscoverClient implements AsyncDisposable {
   readonly #reader: EtcdReader;
   readonly #feeds = new Map<string, Feed>();
   readonly #sweeper: NodeJS.Timeout;
-  /** Whose turn it is in a set. */
+  /** The index of the next instance in a set. */
   readonly #turns = new WeakMap<readonly Instance[], number>();
   /** URLs that were reported, and until when they are passed over. */
   readonly #failed = new Map<string, number>();
   #isClosed = false;
 
-  /** Throws a `DiscoverError` of code `CONFIG_INVALID`. No connection is made before the first question. */
+  /** Throws a `DiscoverError` of code `CONFIG_INVALID`. No connection is made before the first query. */
   constructor(options: ClientOptions = {}) {
     const { prefix, ...access } = accessOf(options);
     this.#below = servicePrefixOf(prefix);
@@ -63,7 +63,7 @@ export class DiscoverClient implements AsyncDisposable {
   }
 
   /**
-   * The instances of a service, in no order; empty where there are none. Rejects where nothing is known yet
+   * The instances of a service, in no order; empty if there are none. Rejects if nothing is known yet
    * and etcd refuses (`ETCD_REFUSED`) or has not answered for ten seconds (`ETCD_UNAVAILABLE`).
    */
   async resolve(name: string, { signal, ...selector }: Query = {}): Promise<readonly Instance[]> {
@@ -74,9 +74,9 @@ export class DiscoverClient implements AsyncDisposable {
   }
 
   /**
-   * The set, once it is known, and again whenever it has changed. Who is slow gets the latest set, with all
-   * that has changed since the last one. Ends when the signal is aborted or the client closed; throws only
-   * where nothing is known yet and etcd refuses.
+   * The set, once it is known, and again whenever it has changed. A slow consumer gets the latest set, with all
+   * changes since the set before. Ends when the signal is aborted or the client closed; throws only if nothing
+   * is known yet and etcd refuses.
    */
   watch(name: string, { signal, ...selector }: Query = {}): AsyncGenerator<Update, void, undefined> {
     this.#feedOf(name, selector.realm);
@@ -87,14 +87,14 @@ export class DiscoverClient implements AsyncDisposable {
   async pick(name: string, query: Query = {}): Promise<Instance | undefined> {
     const instances = await this.resolve(name, query);
     if (instances.length === 0) return undefined;
-    // At first somewhere, lest all clients begin with the same one.
+    // The first turn is random, so that clients do not all begin with the same instance.
     const turn = this.#turns.get(instances) ?? Math.floor(Math.random() * instances.length);
     const nowMs = performance.now();
     const inTurn = (index: number) => instances[(turn + index) % instances.length] as Instance;
     let chosen = 0;
     while (chosen < instances.length && (this.#failed.get(inTurn(chosen).url) ?? 0) > nowMs) chosen++;
     this.#turns.set(instances, (turn + chosen + 1) % instances.length);
-    // All of them failed: then it is the turn of the first as if none had.
+    // If all instances were reported, none is passed over.
     return inTurn(chosen);
   }
 
@@ -111,7 +111,7 @@ export class DiscoverClient implements AsyncDisposable {
     return feed.catalogue.counts(selector);
   }
 
-  /** Ends all iterations and connections. What is being asked rejects with `CLIENT_CLOSED`. */
+  /** Ends all iterations and connections. Queries under way reject with `CLIENT_CLOSED`. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#sweeper);
@@ -124,7 +124,7 @@ export class DiscoverClient implements AsyncDisposable {
   }
 
   async *#updates(name: string, selector: Selector, signal: AbortSignal | undefined) {
-    // Once more: it may have been let go of before the first turn.
+    // Once more: the feed may have been closed before the first turn.
     const feed = this.#feedOf(name, selector.realm);
     let last: readonly Instance[] | undefined;
     feed.watchers++;
@@ -147,7 +147,7 @@ export class DiscoverClient implements AsyncDisposable {
     }
   }
 
-  /** The narrowest feed that answers, or a wider one that is there already. */
+  /** A wider feed that is known already, else the narrowest feed for the query. */
   #feedOf(name?: string, realm?: string): Feed {
     if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
     const prefixes = [this.#below];
@@ -166,7 +166,7 @@ export class DiscoverClient implements AsyncDisposable {
     return feed;
   }
 
-  /** Forgets what is of no use any more. */
+  /** Closes feeds that were not used lately, and forgets reports that are over. */
   #sweep(): void {
     for (const [prefix, feed] of this.#feeds) {
       if (feed.watchers > 0 || ++feed.timesUnused <= timesUnusedMax) continue;

@@ -1,10 +1,10 @@
 /**
- * One prefix of etcd, read once and followed for as long as it is wanted, however many want it.
+ * One prefix of etcd, read once and followed as long as at least one caller wants it.
  *
- * A loop of two steps: read everything at a revision, then watch from the next. Whatever ends the watch
- * (etcd restarted, compacted, cut off, silent, a token that has expired) leads back to the first step,
- * and reading anew finds what happened meanwhile. So there is one path for every kind of trouble, and
- * until it leads to a reading, what was known last stays as it is: only etcd's own word takes anything away.
+ * A loop of two steps: read everything at a revision, then watch from the next one. Every end of the watch
+ * (etcd restarted, compacted, cut off, silent, an expired token) leads back to the first step, and the new
+ * reading finds the changes meanwhile. So there is one path for every kind of failure. Until the next
+ * reading the last known instances stay: only an answer of etcd removes one.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -40,7 +40,7 @@ export class Feed {
   #heardAt = 0;
   #failure: DiscoverError | undefined;
 
-  /** `below` is what the keys of all services begin with; `prefix` is that or longer. */
+  /** The keys of all services begin with `below`; `prefix` is the same or longer. */
   constructor(reader: EtcdReader, below: string, prefix: string, onChange?: InstanceListener) {
     this.catalogue = new Catalogue(below, onChange);
     this.#reader = reader;
@@ -48,7 +48,7 @@ export class Feed {
     void this.#follow(this.#closing.signal);
   }
 
-  /** Whether etcd has ever said what there is. */
+  /** Whether there has been a first reading. */
   get isKnown(): boolean {
     return this.#isKnown;
   }
@@ -57,13 +57,13 @@ export class Feed {
     return this.#closing.signal.aborted;
   }
 
-  /** How old the answers are, once known, while etcd cannot be followed. */
+  /** Age of the answers in ms, and the cause, while etcd cannot be followed; undefined before the first reading. */
   get stale(): Stale | undefined {
     if (!this.#isKnown || this.#failure === undefined) return undefined;
     return { ageMs: performance.now() - this.#heardAt, cause: this.#failure };
   }
 
-  /** Resolves when it is known what there is; rejects when etcd will not say, or has not in time. */
+  /** Resolves after the first reading; rejects if etcd refuses it, or does not answer in time. */
   async known(signal: AbortSignal | undefined): Promise<void> {
     if (this.#isKnown) return;
     let isLate = false;
@@ -83,7 +83,7 @@ export class Feed {
     }
   }
 
-  /** What etcd has said where it will not tell. */
+  /** The refusal of etcd, if etcd has refused the first reading. */
   get refusal(): DiscoverError | undefined {
     return !this.#isKnown && codeOf(this.#failure) === 'ETCD_REFUSED' ? this.#failure : undefined;
   }

@@ -1,13 +1,13 @@
 /**
- * Names of gRPC: `discover:///web` or `discover:///web?realm=production` stands for all live instances of
- * a service, and calls go to each in turn. The public entry `docker-discover/grpc`.
+ * Names of gRPC: `discover:///web` or `discover:///web?realm=production` means all live instances of a
+ * service, and calls go to each in turn. The public entry `docker-discover/grpc`.
  *
  *     registerDiscoverResolver(client);
  *     const greeter = new Greeter('discover:///greeter', credentials.createInsecure());
  *
- * The resolver tells a channel of every set that the client is told of. A connection to an instance that
- * is gone takes no new calls and is closed when those on it have ended, so a server that goes on for a
- * moment after its key has gone fails none. While etcd is away the channel keeps what it has.
+ * The resolver hands a channel every set that the client gets. A connection to an instance that is gone
+ * takes no new calls and is closed when the calls on it have ended. So no call fails if a server goes on
+ * for a moment after its key has gone. While etcd is away the channel keeps its last set.
  */
 
 import { experimental, type MethodConfig, type ServiceConfig, status } from '@grpc/grpc-js';
@@ -52,7 +52,7 @@ class DiscoverResolver implements Resolver {
     this.#config = config;
   }
 
-  /** Asked for again whenever a connection is lost: what is watched needs no asking. */
+  /** Called again whenever a connection is lost. A service that is already watched needs no new request. */
   updateResolution(): void {
     if (this.#watching !== undefined) return;
     this.#watching = new AbortController();
@@ -71,13 +71,13 @@ class DiscoverResolver implements Resolver {
       for await (const { instances } of this.#client.watch(name, { realm, protocol: 'tcp', signal })) {
         const endpoints = instances.map(endpointOf);
         this.#listener(statusOrFromValue(endpoints), {}, config, '');
-        // Told of an empty list alone, round_robin would have calls wait for their deadlines.
+        // With only an empty list, round_robin would let calls wait for their deadlines.
         if (endpoints.length === 0) this.#listener(unavailable(`${name} has no instances`), {}, config, '');
       }
     } catch (error) {
       if (!signal.aborted) this.#listener(unavailable(messageOf(error)), {}, config, '');
     } finally {
-      // Refused, or the client was closed: the next time it is asked, it tries anew.
+      // Refused, or the client was closed: the next call tries again.
       if (!signal.aborted) this.#watching = undefined;
     }
   }
@@ -91,8 +91,8 @@ function endpointOf({ address, port }: Instance): experimental.Endpoint {
 }
 
 /**
- * The service configuration for a channel; null where its own counts. One that names no policy (a retry policy, a
- * time-out) keeps what it says and is given round robin, which is what this resolver is for.
+ * The service configuration for a channel; null if its own configuration counts. A configuration without a policy of
+ * load balancing (only a retry policy, a time-out) stays and gets round robin, the purpose of this resolver.
  */
 function configFor(options: object): Parameters<Listener>[2] {
   const own: unknown = 'grpc.service_config' in options ? options['grpc.service_config'] : undefined;
@@ -105,7 +105,7 @@ function configFor(options: object): Parameters<Listener>[2] {
     if (hasPolicy) return null;
     return statusOrFromValue(withRoundRobin(parsed));
   } catch {
-    // grpc-js says what is wrong with it.
+    // grpc-js reports the mistake in it.
     return null;
   }
 }
@@ -130,7 +130,7 @@ interface Query {
   readonly realm: string | undefined;
 }
 
-/** Of `discover:///web?realm=production`, the path is `web?realm=production`. Throws where there is anything else. */
+/** The path of `discover:///web?realm=production` is `web?realm=production`. Throws at any other parameter. */
 function queryOf({ path }: Target): Query {
   const [name = '', query] = path.split('?', 2);
   const parameters = new URLSearchParams(query);

@@ -1,12 +1,12 @@
 /**
- * Where the client finds etcd: the options `etcd` of the agent under their own names and by the same rules, so
- * that one object serves both.
+ * The options of the client: the options `etcd` of the agent, with the same names and rules, so that one object
+ * serves both.
  */
 
 import { DiscoverError } from '../errors.ts';
 import { type EtcdAccess, type EtcdOptions, etcdAccess } from '../etcd/access.ts';
 
-/** null means the same as absent. What only the agent needs, such as `ttl`, may be there as well. */
+/** null means the same as absent. Options that only the agent needs, such as `ttl`, are allowed. */
 export type ClientOptions = EtcdOptions;
 
 const known = ['endpoints', 'host', 'port', 'prefix', 'tls', 'username', 'password', 'passwordFile'];

@@ -1,8 +1,9 @@
 /**
- * The command line: what yargs reads by the grammar (`grammar.ts`), and what is wrong with it.
+ * The command line: yargs reads it by the grammar (`grammar.ts`), and this file finds the mistakes.
  *
- * Every option of the configuration is here, as `--host:realm` (so it was in the original) and as `--host.realm`, for
- * every command; after the name of a command come its own. Of an option given twice the last counts, but lists add up.
+ * Every option of the configuration is allowed for every command, as `--host:realm` (its form in the original) and as
+ * `--host.realm`. The options of a command come after its name. If an option is given twice, the last value counts, but
+ * lists add up.
  * All mistakes are reported at once.
  */
 import { isPrintable, optionRows, optionTable } from '../config/options.ts';
@@ -21,11 +22,11 @@ export interface Arguments {
   /** By path, the values as they were typed; `--debug` is true, `--no-debug` false. */
   readonly options: Readonly<Record<string, Value>>;
   readonly configFile?: string;
-  /** What to run instead of the agent, and what it was told for itself. */
+  /** The command to run instead of the agent; `flags` and `words` are its own options and arguments. */
   readonly command?: Command;
   readonly flags: Readonly<Record<string, Flag>>;
   readonly words: readonly string[];
-  /** What to print instead of doing anything else. */
+  /** The text to print instead of any other action. */
   readonly text?: string;
 }
 
@@ -64,7 +65,7 @@ async function commandOf(name: string | undefined): Promise<Command | undefined>
   return name !== undefined && Object.hasOwn(commandTable, name) ? commandTable[name]?.load() : undefined;
 }
 
-/** What is wrong with the words after the command's name. */
+/** The mistakes in the words after the command's name. */
 function wordProblems(words: readonly string[], command: Command | undefined): Problem[] {
   const takes = command?.words ?? [];
   const missing = takes.slice(words.length).filter((word) => word.startsWith('<'));
@@ -74,7 +75,7 @@ function wordProblems(words: readonly string[], command: Command | undefined): P
   ];
 }
 
-/** Parts what was given into the options of the configuration and those of the command. */
+/** Sorts the given options into those of the configuration and those of the command. */
 async function sort(
   given: ReadonlyMap<string, readonly Value[]>,
   command: Command | undefined,
@@ -109,7 +110,7 @@ function secretProblem(name: string): Problem {
   return { path: `--${name}`, reason: `is refused, other users could read it: ${instead}` };
 }
 
-/** The value of a command's own option; undefined where it will not do. */
+/** The value of a command's own option; undefined if the value is invalid. */
 function flagOf(option: CommandOption, values: readonly Value[]): Flag | undefined {
   const last = values.at(-1);
   if (option.type === 'boolean') return last === true || last === false ? last : undefined;
@@ -133,7 +134,7 @@ function allowed({ type, choices, max }: CommandOption): string {
   return type === 'boolean' ? 'true or false' : 'text that is not empty';
 }
 
-/** What to say of an option that is neither the configuration's nor the command's. */
+/** The problem to report for an option that belongs neither to the configuration nor to the command. */
 async function unknown(name: string, own: object): Promise<Problem> {
   const users: string[] = [];
   for (const [user, { load }] of Object.entries(commandTable)) {

@@ -1,6 +1,6 @@
 /**
- * A check of `discover doctor`: what was seen and, where that is not as it should be, what to do; and those of the
- * configuration. A check that fails ends no other; what cannot even be tried without it is left out.
+ * A check of `discover doctor`: the finding and, if it is a problem, the remedy; and the checks of the configuration.
+ * A failed check does not end the others, but checks that depend on it are left out.
  */
 import type { Resolved } from '../config/resolve.ts';
 import { messageOf, problemText } from '../errors.ts';
@@ -10,7 +10,7 @@ export interface Check {
   readonly name: string;
   readonly state: 'ok' | 'warning' | 'failed';
   readonly seen: string;
-  /** What to do about it. */
+  /** The action that would solve the problem. */
   readonly remedy?: string;
 }
 
@@ -23,7 +23,7 @@ export const warning = (name: string, seen: string, remedy: string): Check => ({
 });
 export const failed = (name: string, seen: string, remedy: string): Check => ({ name, state: 'failed', seen, remedy });
 
-/** The configuration by itself, and whether it fits this machine. Warnings about the host are shown with what they are about. */
+/** The configuration by itself, and whether it fits this machine. Warnings about the host are shown with its values. */
 export function configurationChecks(resolved: Resolved): Check[] {
   const general = resolved.warnings.filter(({ path }) => path !== 'host.ip' && path !== 'host.id').map(problemText);
   return [
@@ -60,7 +60,7 @@ function idCheck({ config, origins, warnings }: Resolved): Check {
   return isCommon ? warning(name, `${text} may be the name of other hosts as well`, remedy) : ok(name, text);
 }
 
-/** What `work` has seen; a failure is one check that failed, with what can be done about it. */
+/** The check whose finding `work` returns. If `work` fails, so does the check, with the remedy for the error. */
 export async function attempt(
   name: string,
   work: () => Promise<string>,

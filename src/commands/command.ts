@@ -1,11 +1,11 @@
 /**
- * What a command is: its own options, the words it takes and what it does. Each has a file here and a line
- * in `table.ts`; what is in the file is loaded only when the command is named, or for its help.
+ * The form of a command: its own options, its words and its action. Each command has a file here and a line in
+ * `table.ts`; the file is loaded only when the command is named, or for its help.
  *
- * Help and completion load the file as well, so what takes time to load (the clients of Docker and etcd) is
- * imported inside `run`. A command ends by returning its exit code, never by itself; what it throws
- * becomes a message and a code as everywhere. Configuration is read from `sources` by the commands that need it, since
- * a command that only reads etcd should not fail for want of a host address.
+ * Help and completion load the file as well, so slow imports (the clients of Docker and etcd) are inside `run`. A
+ * command ends by returning its exit code and never exits the process; its errors become a message and a code as
+ * everywhere. The commands that need the configuration read it from `sources`, because a command that only reads etcd
+ * should not fail without a host address.
  */
 import type { Readable } from 'node:stream';
 import type { Sources } from '../config/sources.ts';
@@ -15,7 +15,7 @@ import { type Problem, problemText } from '../errors.ts';
 export interface CommandOption {
   /** A list may be given several times, or with commas. */
   readonly type: 'string' | 'boolean' | 'integer' | 'list';
-  /** Says as well what holds where the option is left out. */
+  /** Also names the effect of leaving the option out. */
   readonly description: string;
   readonly choices?: readonly string[];
   /** For an integer, whose least value is 0. */
@@ -31,7 +31,7 @@ interface Values {
   readonly list: readonly string[];
 }
 
-/** What was given of the options, checked; those that were not given are absent. */
+/** The given options, checked; options that were not given are absent. */
 export type Flags<Options extends CommandOptions> = {
   readonly [Name in keyof Options]?: Options[Name] extends { readonly choices: readonly (infer Choice)[] }
     ? Choice
@@ -40,7 +40,7 @@ export type Flags<Options extends CommandOptions> = {
 
 export interface Given<Options extends CommandOptions> {
   readonly flags: Flags<Options>;
-  /** Those behind the name, as many as `Command.words` allows. */
+  /** The words behind the command's name, as many as `Command.words` allows. */
   readonly words: readonly string[];
   /** For `readSources`: the command line, the environment and the file. */
   readonly sources: Sources;
@@ -50,7 +50,7 @@ export interface Io {
   readonly stdin: Readable;
   /** Standard output. */
   write(text: string): void;
-  /** Whether a person reads that as it is, who may be shown colours. */
+  /** Whether standard output is a terminal, so that colours may be shown. */
   readonly isTerminal: boolean;
   /** One line on standard error. */
   warn(text: string): void;
@@ -62,7 +62,7 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
   readonly aliases?: Readonly<Record<string, string>>;
   /** The words it takes, as in help: `<service>` has to be given, `[service]` may be. */
   readonly words?: readonly string[];
-  /** What may stand as its first word, for completion; within a third of a second, and never an error. */
+  /** The possible first words, for completion; within a third of a second, and never an error. */
   complete?(sources: Sources): Promise<readonly string[]>;
   /** Resolves to the exit code. */
   run(given: Given<Options>, io: Io): Promise<number>;
@@ -88,12 +88,12 @@ export async function tellingOfWait<Result>(what: string, io: Io, work: Promise<
   }
 }
 
-/** What the configuration is warned of, a line each. */
+/** Prints the warnings about the configuration, a line each. */
 export function warnOf(warnings: readonly Problem[], io: Io): void {
   for (const warning of warnings) io.warn(problemText(warning));
 }
 
-/** Says that the agent and this command are configured differently, which makes one look for the other's keys in vain. */
+/** Warns if the agent and this command have different realms: the command would look for the agent's keys in vain. */
 export function warnOfRealm(owner: { readonly realm?: string } | undefined, realm: string, io: Io): void {
   if (owner?.realm === undefined || owner.realm === realm) return;
   const remedy =
@@ -104,7 +104,7 @@ export function warnOfRealm(owner: { readonly realm?: string } | undefined, real
 /** Keeps the types of the options for `run`. */
 export const command = <const Options extends CommandOptions>(of: Command<Options>): Command<Options> => of;
 
-/** For commands whose result a shell may want to take in. */
+/** For commands whose result a shell may want to use. */
 export const shellOutput = {
   type: 'string',
   choices: ['table', 'json', 'env'],

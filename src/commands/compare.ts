@@ -1,9 +1,10 @@
 /**
- * What stands in etcd for this host against what Docker says should, read once and without the agent's help.
+ * Compares the keys of this host in etcd with those that Docker's containers should have, read once and without the
+ * agent's help.
  *
- * A container that cannot be inspected is unknown: none of its keys counts as a difference. The service keys of all
- * hosts are read by name, so that a key of this host is found that is on no lease and in no record. Both sides are
- * read one after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
+ * A container that cannot be inspected is unknown: none of its keys counts as a difference. The names of the service
+ * keys of all hosts are read, to find keys of this host that are on no lease and in no record. Both sides are read one
+ * after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
@@ -21,18 +22,18 @@ export interface Difference {
   /** `no-owner`: no process writes for this host, or its owner has stopped. */
   readonly kind: 'missing' | 'left-over' | 'wrong' | 'no-owner';
   readonly key: string;
-  /** What should stand. */
+  /** The value that etcd should hold. */
   readonly expected?: string;
-  /** What stands; absent as well where the key is not on the owner's lease. */
+  /** The value in etcd; absent as well if the key is not on the owner's lease. */
   readonly found?: string;
   /** The 12 digits of the container. */
   readonly container?: string;
 }
 
 export interface Comparison {
-  /** How many run. */
+  /** The number of running containers. */
   readonly containers: number;
-  /** How many should stand, without the owner key. */
+  /** The number of keys that etcd should hold, without the owner key. */
   readonly keys: number;
   readonly differences: readonly Difference[];
   readonly unknown: readonly { readonly container: string; readonly detail: string }[];
@@ -85,7 +86,7 @@ export async function compare(sides: Sides): Promise<Comparison> {
   return { containers: ids.length, keys: wanted.size, differences, unknown };
 }
 
-/** Looks at all of them, also those that are late for their batch. Ends, because each look has a time limit of its own. */
+/** Inspects all containers, also those late for their batch. Ends, because each inspection has a time limit. */
 export async function inspectAll(
   pool: InspectionPool,
   versionPrefix: string,
@@ -112,7 +113,7 @@ export async function inspectAll(
 }
 
 interface Standing {
-  /** By key; `foreign` where the key is not on the owner's lease. */
+  /** By key; `foreign` if the key is not on the owner's lease. */
   readonly standing: ReadonlyMap<string, { readonly container: string; readonly held: Held }>;
   readonly owner: 'writes' | 'released' | 'none';
 }
@@ -120,7 +121,7 @@ interface Standing {
 async function readStanding({ config, registry, layout }: Sides, wanted: readonly string[]): Promise<Standing> {
   const owner = await registry.owner(layout.ownerKey);
   const record = parseOwner(owner?.value ?? '');
-  // Views that are off by this configuration may be on for the process that writes.
+  // Views that are off in this configuration may be on for the process that writes.
   const former = keyMatcher(Array.isArray(record?.views) ? record.views : [], config.host.id);
   const containerOf = (key: string) => layout.containerOf(key) ?? former(key);
   const { lease, revision } = owner ?? { lease: noLease, revision: noKey };
@@ -129,7 +130,7 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
   for (const [container, keys] of reading) {
     for (const [key, held] of keys) standing.set(key, { container, held });
   }
-  // What is neither on the lease nor in a record may stand all the same, put there by somebody else.
+  // Another writer may have written keys that are neither on the lease nor in a record.
   const absent = new Set(wanted.filter((key) => !standing.has(key)));
   for (const { key, value, lease: found } of await registry.readKeys([...absent])) {
     const container = containerOf(key);

@@ -2,9 +2,9 @@
  * `discover completion [shell]`: a script that completes the command line in bash or zsh, and the answers that the
  * script asks for.
  *
- * Options and their values come from the grammar, by way of yargs; words from the command that takes them. Bash splits
- * words at the characters of COMP_WORDBREAKS, the colon among them, and replaces only the last piece; so its script
- * passes the whole line and takes what precedes the last break off every answer.
+ * Options and their values come from the grammar, by way of yargs; words come from the command that takes them. Bash
+ * splits words at the characters of COMP_WORDBREAKS, such as the colon, and replaces only the last piece. So its script
+ * passes the whole line and cuts the part before the last break off every answer.
  */
 import { configError } from '../errors.ts';
 import { type Command, type CommandTable, command } from './command.ts';
@@ -36,7 +36,7 @@ _discover() {
 compdef _discover discover
 `;
 
-/** The command, of the table that it is a row of. */
+/** The command for the table that has it as a row. */
 export const completionOf = (table: CommandTable) =>
   command({
     options: {
@@ -58,7 +58,7 @@ export const completionOf = (table: CommandTable) =>
     },
   });
 
-/** What may stand in place of the last word of the line, which may be empty. */
+/** The possible replacements for the last word of the line, which may be empty. */
 export async function replies(line: string, table: CommandTable, env: NodeJS.ProcessEnv = {}): Promise<string[]> {
   const [, ...argv] = line.trimStart().split(/\s+/);
   const last = argv.at(-1) ?? '';
@@ -83,7 +83,7 @@ async function answers(argv: readonly string[], table: CommandTable, env: NodeJS
   if (command?.complete !== undefined && words.length === 1 && !isValue && !last.startsWith('-')) {
     found.push(...(await command.complete({ argv: options, env, file: configFile })));
   }
-  // yargs offers options where it has nothing else, and short ones with two dashes.
+  // yargs offers options if it has nothing else, and short options with two dashes.
   const isWanted = (one: string) => one.startsWith('-') === last.startsWith('-') && !/^--.$/.test(one);
   return found.filter((one) => one.startsWith(last) && isWanted(one));
 }

@@ -89,7 +89,7 @@ function clockCheck(engineSeconds: number): Check {
     : ok('clock', `the engine's clock is this machine's, within ${skewSecondsMax} s`);
 }
 
-/** A proxy in front of the engine withholds what it does not know. */
+/** A proxy in front of the engine withholds paths that it does not know. */
 const isWithheld = (error: unknown): boolean => [401, 403].includes(detailsOf(error).status ?? 0);
 
 const pathRemedy = (path: string) => (error: unknown) =>

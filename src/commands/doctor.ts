@@ -1,8 +1,8 @@
 /**
- * `discover doctor`: whether discover could do its work here, one check after the other, and what to do where not.
+ * `discover doctor`: checks one after the other whether discover could do its work here, with remedies.
  *
- * It starts nothing, writes nothing, and needs no discover that runs. Exit codes: 0 no check has failed, though there
- * may be warnings; 1 one has; 78 the configuration cannot be used, so that nothing else could be looked at.
+ * It starts nothing, writes nothing, and needs no running agent. Exit codes: 0 no check has failed, though there may be
+ * warnings; 1 a check has failed; 78 the configuration cannot be used, so nothing else could be checked.
  */
 import { type Resolved, resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';

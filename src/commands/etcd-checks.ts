@@ -1,8 +1,8 @@
 /**
- * What `discover doctor` looks at in etcd: every member, what the user may do, and who writes for this host.
+ * The checks of `discover doctor` about etcd: every member, the user's permissions, and the owner of this host.
  *
- * Nothing is written. Whether discover would be let write is asked by the very transactions that write, guarded by a
- * revision that no key has: etcd looks at permissions, and whether it has room, before it compares (3.4 and later).
+ * Nothing is written. The permission to write is checked by the same transactions that write, guarded by a revision
+ * that no key has: etcd checks permissions, and its space, before it compares (3.4 and later).
  */
 import type { Config } from '../config/options.ts';
 import type { Service } from '../container/container.ts';
@@ -24,7 +24,7 @@ export async function etcdChecks(config: Config): Promise<Check[]> {
   const members = await Promise.all(etcd.endpoints.map((endpoint) => askMember(endpoint, etcd)));
   const answering = members.find(({ answers }) => answers)?.endpoint;
   const checks = members.map(({ check, isAway }) =>
-    // The others are enough for as long as they lead.
+    // The other members are enough as long as they have a majority.
     isAway && answering !== undefined ? { ...check, state: 'warning' as const } : check,
   );
   if (answering === undefined) return checks;
@@ -41,7 +41,7 @@ interface Member {
   readonly endpoint: string;
   readonly check: Check;
   readonly answers: boolean;
-  /** It cannot be reached, as opposed to: it will not. */
+  /** The member cannot be reached, as opposed to a refusal. */
   readonly isAway: boolean;
 }
 
@@ -100,7 +100,7 @@ function memberRemedy({ code, details }: DiscoverError): string {
   return 'Start etcd there, or correct etcd.endpoints; write https:// if it expects TLS';
 }
 
-/** Of a container that is none: what it takes of each kind of key, those of views included. */
+/** A container that does not exist, to make one key of each kind, with those of views. */
 const noContainer = '0'.repeat(12);
 const noService = (protocol: Service['protocol'], privatePort: number): Service => ({
   ...{ name: 'discover-doctor', protocol, privatePort, address: '192.0.2.1', port: privatePort },
@@ -129,7 +129,7 @@ function accessRemedy(failure: Failure | undefined): string {
   return failure === 'out-of-space' ? freeSpace : 'See that most members run and are healthy';
 }
 
-/** Asks for each key by itself, because roles may allow some and not others. */
+/** Asks for each key by itself, because roles may allow some keys and not others. */
 async function permission(
   name: string,
   prefix: string,

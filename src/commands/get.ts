@@ -1,7 +1,7 @@
 /**
  * `discover get <service>`: the address of one instance, any of them.
  *
- * Exit codes: 0, or 1 and no output where there is none; 69 etcd did not answer.
+ * Exit codes: 0 an instance was printed; 1 and no output: there is none; 69 etcd did not answer.
  */
 import { command, shellOutput } from './command.ts';
 import { assignments, json, variable } from './print.ts';

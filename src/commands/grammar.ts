@@ -3,7 +3,8 @@
  * only file that imports yargs.
  *
  * For reading, every option but a switch is text: `--host:id 0123` keeps its zero, and `config/` checks values from
- * every source alike. yargs gets no default either: what was not given must stay absent, or its source would be wrong.
+ * every source alike. yargs gets no default either: an option that was not given must stay absent, or its source would
+ * be wrong.
  * An option is written `--host:realm`, as in the original; `arguments.ts` turns `--host.realm` into that.
  */
 import yargs, { type Argv, type Options } from 'yargs';
@@ -28,7 +29,7 @@ const headings: Readonly<Record<string, string>> = {
   http: 'HTTP:',
 };
 
-/** What the parser is for: to read, every value is text; help and completion show what an option is. */
+/** The purpose of a parser. For reading, every value is text; help and completion show the types of options. */
 export type Purpose = 'read' | 'show';
 
 /** A parser that knows the options of the configuration and those of `command`, or one of the two. */
@@ -50,7 +51,7 @@ export function parserFor(
     .help(false)
     .version(false)
     .exitProcess(false)
-    // What yargs finds wrong, `arguments.ts` finds as well, and reports all of it at once.
+    // `arguments.ts` finds the same mistakes as yargs, and reports all of them at once.
     .fail((_message, error) => {
       if (error) throw error;
     });

@@ -1,9 +1,9 @@
 /**
- * `discover health`: asks the discover that runs here how it is, where `http.listen` says that it can be asked. It
- * is the health check of the image, and one for whatever else watches over processes.
+ * `discover health`: queries the health of the running agent, at the address of `http.listen`. It is the health check
+ * of the image, and of any other supervisor of processes.
  *
- * The agent and this have to be configured alike, and so they are where both read the same file and environment.
- * Exit codes: 0 it is well; 1 it says that it is not; 69 nothing answers; 78 `http.listen` is not set.
+ * The agent and this command need the same configuration, so both should read the same file and environment. Exit
+ * codes: 0 the agent is well; 1 the agent answers that it is not; 69 nothing answers; 78 `http.listen` is not set.
  */
 import { get, type IncomingMessage } from 'node:http';
 import type { Config } from '../config/options.ts';
@@ -15,9 +15,9 @@ import { printable } from './print.ts';
 
 type Place = NonNullable<Config['http']>['listen'];
 
-/** For the whole of the answer: a health checker has a limit too, and should get an answer before it. */
+/** For the whole answer: a health checker has a time limit too, and should get an answer before that. */
 const timeLimitMs = 2000;
-/** As much as Docker keeps of a check. */
+/** The length that Docker keeps of the output of a check. */
 const textMax = 4096;
 
 export const health = command({
@@ -41,7 +41,7 @@ export const health = command({
   },
 });
 
-/** Who listens at any address is asked at that of the machine itself. */
+/** A listener at all addresses is asked at the loopback address. */
 function reachable(listen: Place): Place {
   if ('path' in listen) return listen;
   const { host, port } = listen;
@@ -50,7 +50,7 @@ function reachable(listen: Place): Place {
 
 async function ask(place: Place, path: string): Promise<{ readonly status: number; readonly text: string }> {
   const signal = AbortSignal.timeout(timeLimitMs);
-  // Any other name in `Host` would have to be one that the endpoint may be asked by.
+  // The endpoint accepts `localhost` in any configuration, unlike other names in `Host`.
   const options = { path, headers: { host: 'localhost' }, agent: false, signal };
   const to = 'path' in place ? { socketPath: place.path } : place;
   try {

@@ -3,7 +3,7 @@ import type { Command } from './command.ts';
 import { general, parserFor } from './grammar.ts';
 import { commandTable } from './table.ts';
 
-/** Every command with what it does, those included that have no file of their own. */
+/** Every command with its description, also the commands without a file of their own. */
 export const commandDescriptions: Readonly<Record<string, string>> = {
   run: 'Publish the services of this host (default)',
   ...Object.fromEntries(Object.entries(commandTable).map(([name, { description }]) => [name, description])),

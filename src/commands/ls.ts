@@ -1,7 +1,7 @@
 /**
- * `discover ls [service]`: the services there are, and where.
+ * `discover ls [service]`: the services and their instances.
  *
- * Exit codes: 0, or 1 where the service that was named has no instance; 69 etcd did not answer.
+ * Exit codes: 0, or 1 if the named service has no instance; 69 etcd did not answer.
  */
 import { command, shellOutput } from './command.ts';
 import { choice, connect, print, queryOf, type Services, serviceNames } from './services.ts';

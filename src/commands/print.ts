@@ -1,8 +1,8 @@
-/** What commands print: tables for people, lines for shells, and colours where a person reads them. */
+/** The output of commands: tables for people, lines for shells, and colours on a terminal. */
 
 const columnGap = 2;
 
-/** Columns as wide as what stands in them; the last one as it is. */
+/** Columns as wide as their longest text; the last column as it is. */
 export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => (row[column] ?? '').length)));
   const line = (row: readonly string[]) =>
@@ -12,7 +12,7 @@ export function table(heads: readonly string[], rows: readonly (readonly string[
   return `${[heads, ...rows].map((row) => printable(line(row)).trimEnd()).join('\n')}\n`;
 }
 
-/** `NAME='value'`, which every POSIX shell reads as it is meant. Names are made of what a variable may hold. */
+/** `NAME='value'`, quoted for every POSIX shell. Names get only the characters that a variable may have. */
 export function assignments(values: Iterable<readonly [name: string, value: string | number | boolean]>): string {
   let text = '';
   for (const [name, value] of values) text += `${variable(name)}='${String(value).replaceAll("'", `'\\''`)}'\n`;

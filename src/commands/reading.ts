@@ -1,6 +1,6 @@
 /**
- * What yargs reads from a command line, by the grammar and before anything is judged: words, and the values of options
- * by name in the order they were given.
+ * The reading of a command line by yargs, by the grammar and before anything is judged: words, and the values of
+ * options by name in the order in which they were given.
  */
 import { optionRows } from '../config/options.ts';
 import type { Problem } from '../errors.ts';
@@ -10,7 +10,7 @@ import { colons, general, parserFor } from './grammar.ts';
 export type Value = string | boolean;
 export const dots = (name: string): string => name.replaceAll(':', '.');
 
-/** yargs prints what it thinks it was asked for, unless it has somebody to give it to. */
+/** yargs prints help by itself, unless it has a function that takes the text. */
 const silent = (): void => {};
 
 export interface Reading {
@@ -60,14 +60,14 @@ function isSwitch(name: string, command: Command | undefined): boolean {
   return optionRows.get(dots(name))?.type === 'boolean';
 }
 
-/** Lists add up; of anything else the last value counts. */
+/** Lists add up; for every other option the last value counts. */
 export function joined(values: readonly Value[], type: string): Value {
   const last = values.at(-1) ?? '';
   if (values.length < 2 || typeof last === 'boolean' || (type !== 'list' && type !== 'lines')) return last;
   return values.join(type === 'lines' ? '\n' : ',');
 }
 
-/** What is understood of a line that need not be right or complete, for completion. */
+/** The readable parts of a line that may be wrong or incomplete, for completion. */
 export function readLeniently(
   argv: readonly string[],
   command?: Command,

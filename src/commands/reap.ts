@@ -1,8 +1,8 @@
 /**
- * `discover reap`: takes away the keys of hosts that are gone, as the original's `bin/reapit.py` did.
+ * `discover reap`: deletes the keys of hosts that are gone, as the original's `bin/reapit.py` did.
  *
- * Exit codes: 0 nothing was to be done, or it is done; 1 a dry run found something to delete; 65 refused, more
- * would go than may, or a list that cannot be believed; 69 etcd or EC2 did not answer; 78 cannot be used.
+ * Exit codes: 0 nothing to delete, or all is deleted; 1 a dry run found something to delete; 65 refused: a deletion
+ * above the limit, or an invalid list; 69 etcd or EC2 did not answer; 78 the configuration cannot be used.
  */
 import { readFileSync } from 'node:fs';
 import { resolveEtcd } from '../config/resolve.ts';
@@ -76,7 +76,7 @@ export const reap = command({
           }
         }
       } finally {
-        // Also when etcd has gone away half-way: what is done is done.
+        // Also when etcd fails half-way, to report the keys that are deleted.
         io.write(`${flags.output === 'json' ? asJson(report) : asText(report)}\n`);
       }
       if (plan.refusal !== undefined) {
@@ -101,7 +101,7 @@ function sourceOf(flags: Flags<typeof options>, { accounts, regions }: FileSetti
   return source;
 }
 
-/** Those that live; undefined where leases tell. */
+/** The living hosts; undefined if leases decide. */
 async function livingOf(
   source: Source,
   { file = '' }: Flags<typeof options>,

@@ -1,4 +1,4 @@
-/** What `ls`, `get` and `watch` share: the client, the choice of instances and the ways to print them. */
+/** The common parts of `ls`, `get` and `watch`: the client, the choice of instances and the ways to print them. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
@@ -22,7 +22,7 @@ export async function connect(sources: Sources, io: Io): Promise<DiscoverClient>
   return new DiscoverClient(etcd);
 }
 
-/** What no waiting mends, unlike a server that is slow or starts. */
+/** Failures that do not end by waiting, unlike those of a server that is slow or starts. */
 const lasting: ReadonlySet<Failure | undefined> = new Set([
   'connection-refused',
   'name-unknown',
@@ -66,7 +66,7 @@ export async function serviceNames(sources: Sources): Promise<readonly string[]>
     const found = await Promise.race([client.services(), sleep(completionTimeoutMs, undefined, { ref: false })]);
     return [...(found?.keys() ?? [])].sort();
   } catch {
-    return []; // A person in the middle of a line is not told of a mistake in it.
+    return []; // Completion reports no mistake while a person is typing.
   }
 }
 
@@ -76,12 +76,12 @@ export const addressOf = ({ url }: Instance): string => url.slice(url.indexOf(':
 export const sorted = (instances: readonly Instance[]): Instance[] =>
   [...instances].sort((one, other) => (one.key < other.key ? -1 : 1));
 
-/** What is written of an instance as JSON. */
+/** The fields of an instance in JSON output. */
 export const describe = ({ realm, host, containerId, protocol, address, port, url, key }: Instance) => ({
   ...{ realm, host, containerId, protocol, address, port, url, key },
 });
 
-/** With a prefix of its own: a service called `path` must not set PATH. */
+/** The name has a prefix, because a service called `path` must not set PATH. */
 export const shellName = (service: string): string => `discovered_${service}`;
 
 export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];

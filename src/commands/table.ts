@@ -1,6 +1,6 @@
 /**
- * The commands, one line each. The agent's start reads this table as well, so it holds nothing but names, descriptions
- * and how to load the rest.
+ * The commands, one line each. The agent's start reads this table as well, so it has only names, descriptions and
+ * the functions that load the rest.
  */
 import type { Command, CommandRow, CommandTable } from './command.ts';
 

@@ -1,8 +1,9 @@
 /**
- * `discover verify`: whether etcd holds for this host exactly what Docker says, without the agent being asked.
+ * `discover verify`: whether etcd holds exactly the keys that Docker's containers should have, without the agent's
+ * help.
  *
- * What it reports has been seen three times, a second apart: a change under way is no difference.
- * Exit codes: 0 it does; 1 it does not, or a container could not be looked at; 69 Docker or etcd did not answer.
+ * A reported difference has been seen three times, a second apart: a change under way is no difference. Exit codes: 0
+ * no difference; 1 a difference, or a container that cannot be inspected; 69 Docker or etcd did not answer.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../actor/clock.ts';
@@ -49,7 +50,7 @@ export const verify = command({
 
 const isExact = ({ differences, unknown }: Comparison): boolean => differences.length + unknown.length === 0;
 
-/** What is the same in every round. */
+/** The comparison with only those differences that every round has found. */
 async function persisting(sides: Sides): Promise<Comparison> {
   const nameOf = ({ kind, key }: Difference) => `${kind} ${key}`;
   let found = await compare(sides);

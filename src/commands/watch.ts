@@ -1,11 +1,11 @@
 /**
- * `discover watch <service>`: what its instances are, and again whenever that has changed.
+ * `discover watch <service>`: its instances, and again whenever they have changed.
  *
- * With `--exec` a command of the shell runs instead, each time the set has become another one: not at the
- * start, and not for what changed and changed back within `--wait`. It finds the set as JSON on its standard
- * input and as addresses in DISCOVERED. Runs never overlap; what changes during one leads to another.
+ * With `--exec` a shell command runs instead, each time the set has changed: not at the start, and not for a change
+ * that is undone within `--wait`. The command gets the set as JSON on its standard input and as addresses in
+ * DISCOVERED. Runs never overlap; a change during one run leads to another run.
  *
- * Ends by a signal, or with 69 where etcd has not answered once. A command that fails is told of, and that is all.
+ * Ends by a signal, or with 69 if etcd has not answered once. A failed command leads to a warning, and nothing else.
  */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +28,7 @@ export const watch = command({
   async run({ flags, words: [service = ''], sources }, io) {
     const wait = parseWait(flags.wait ?? '1s:5s');
     await using client = await connect(sources, io);
-    // Who cannot be told anything at all should know; from then on it waits.
+    // If etcd gives no first answer, the command fails; after the first answer it waits through outages.
     await client.resolve(service, queryOf(flags));
     const updates = client.watch(service, queryOf(flags));
     if (flags.exec !== undefined) {
@@ -105,14 +105,14 @@ const fingerprint = (instances: readonly Instance[]): string =>
     .map(({ key, url }) => `${key} ${url}`)
     .join('\n');
 
-/** What went wrong; undefined where it ended with 0. */
+/** The reason of a failed run; undefined if it ended with 0. */
 function run(line: string, service: string, instances: readonly Instance[]): Promise<string | undefined> {
   return new Promise((resolve) => {
     const env = { ...process.env, DISCOVERED: instances.map(addressOf).join(' ') };
     const child = spawn(line, { shell: true, stdio: ['pipe', 'inherit', 'inherit'], env });
     child.once('error', (error) => resolve(error.message));
     child.once('close', (code, signal) => resolve(code === 0 ? undefined : `ended with ${signal ?? code}`));
-    // It need not read what it is given.
+    // The command need not read its input.
     child.stdin.on('error', () => {});
     child.stdin.end(`${JSON.stringify({ name: service, instances: instances.map(describe) })}\n`);
   });

@@ -1,8 +1,9 @@
 /**
- * `discover why <container>`: why a container is published, or is not, asked of Docker and etcd; no discover
- * has to run. By its name, or by as much of its id as names it alone.
+ * `discover why <container>`: why a container is published or not, read from Docker and etcd without a running agent.
+ * The container is given by its name, or by the beginning of its id if no other id begins the same.
  *
- * Exit codes: 0 all that it advertises stands in etcd; 1 something does not; 69 the engine did not answer.
+ * Exit codes: 0 etcd has everything that the container advertises; 1 something is missing; 69 the engine did not
+ * answer.
  */
 import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
@@ -119,7 +120,7 @@ function containersIn(body: Uint8Array): Named[] {
   });
 }
 
-/** The parser's own message would quote somebody's environment. */
+/** The parser's own message would quote the environment of a container. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text);

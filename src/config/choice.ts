@@ -1,6 +1,6 @@
 /**
- * What the sources of options come to, option by option, with the questions that options ask about each other. What is
- * wrong is collected, so that all of it makes one error.
+ * The chosen value of each option, over all sources, and the rules that concern several options. Problems are
+ * collected, so that one error can report all of them.
  */
 import type * as z from 'zod/mini';
 import type { Problem } from '../errors.ts';
@@ -13,7 +13,7 @@ export type Settled<T> = {
   [K in keyof T]: T[K] extends Readonly<Record<string, unknown>> ? Settled<T[K]> : Exclude<T[K], null>;
 };
 
-/** What was chosen, with the questions that options ask about each other. A bad value counts as unset meanwhile. */
+/** The chosen values, and the rules that concern several options. A bad value counts as unset meanwhile. */
 export class Choice {
   readonly problems: Problem[];
   readonly warnings: Problem[];
@@ -33,7 +33,7 @@ export class Choice {
     return this.chosen.get(path)?.origin ?? otherwise;
   }
 
-  /** Whether `path` counts and not its `rivals`: so if it is set no lower than they are, or none is set. */
+  /** Whether `path` counts and not its `rivals`: it is set, at no lower place than any of them, or none is set. */
   prefers(path: string, ...rivals: string[]): boolean {
     const rank = (name: string): number => this.chosen.get(name)?.rank ?? Infinity;
     const isPreferred = rank(path) <= Math.min(...rivals.map(rank));
@@ -50,14 +50,14 @@ export class Choice {
     this.problems.push({ path, origin: this.origin(path), reason, got });
   }
 
-  /** For what reads several options: those that are wrong together are named without their sources. */
+  /** For rules about several options. Options that are wrong only together are named without their sources. */
   readonly refuseAll: Refuse = ([option = '', ...others], mustBe) => {
     const reason = `must be ${mustBe}`;
     if (others.length === 0 && !mustBe.startsWith('set together')) this.refuse(option, reason);
     else this.problems.push({ path: [option, ...others].join(' and '), reason });
   };
 
-  /** The files of the engine's TLS; undefined where none is set. */
+  /** The files of the engine's TLS; undefined if none is set. */
   certificates(): Certificates | undefined {
     return readCertificates('docker.tls', this.values.docker.tls, this.refuseAll);
   }

@@ -1,5 +1,5 @@
 /**
- * What was resolved, for people and programs to read: `discover config`.
+ * The effective configuration as text and JSON: `discover config`.
  *
  * Only options that are known to be harmless show their values; null is unset.
  */

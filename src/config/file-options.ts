@@ -1,6 +1,6 @@
 /**
- * What a configuration file holds, and `startAgent` takes: the table of options (`options.ts`) as types, written out so
- * that a program that uses this package needs no other for them. A test holds the two against each other.
+ * The options of a configuration file and of `startAgent`: the table of options (`options.ts`) as types. They are
+ * written out, so that a program that uses them needs no other package. A test compares the two.
  *
  * All of it is optional, and null means the same as absent.
  */

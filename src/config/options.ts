@@ -1,10 +1,9 @@
 /**
- * The options: one table, and what the program makes of it.
+ * The options: one table, and the forms that the program makes of it.
  *
  * `schema` is the table: validation, defaults, JSON Schema, command line, help and README are all
- * made from it. An option is a rule (which values there may be, said once in code and once in words),
- * a default and a description. Rules look at one value each; what several options must be together
- * is checked in `resolve.ts`.
+ * made from it. An option is a rule (the allowed values, once in code and once in words), a default and
+ * a description. A rule checks one value; rules about several options are in `choice.ts` and `resolve.ts`.
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
@@ -13,17 +12,17 @@ import type { DockerEndpoint } from '../docker/docker.ts';
 import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 
-/** What the agent runs on. */
+/** The configuration of the agent: checked, and with all defaults filled in. */
 export interface Config extends AdvertisementOptions {
   readonly workers: number;
   readonly resyncSeconds: number;
   readonly docker: {
-    /** An IPv6 host stands here without brackets. */
+    /** An IPv6 host is written without brackets. */
     readonly endpoint: DockerEndpoint;
     /** Such as `1.41`, without a v; undefined to negotiate. */
     readonly apiVersion: string | undefined;
   };
-  /** Beside the native keys: see `views/`. */
+  /** Beside the native keys: see `layout/views.ts`. */
   readonly views: readonly ViewRule[];
   /** The endpoints are `http://host:port`, or every one of them https. */
   readonly etcd: EtcdAccess & {
@@ -50,12 +49,12 @@ export interface OptionRow {
   /** As in `docker.tls.ca`. */
   readonly path: string;
   readonly type: 'string' | 'string or false' | 'integer' | 'boolean' | 'list' | 'lines';
-  /** What may follow "must be". */
+  /** The allowed values, in words that may follow "must be". */
   readonly allowed: string;
   readonly choices?: readonly string[];
-  /** null where there is none, or where it is found out at start. */
+  /** null if there is none, or if it is detected at the start. */
   readonly default: unknown;
-  /** Where the default is null it ends with what holds then, in brackets. */
+  /** If the default is null, the description ends with the effect of that, in brackets. */
   readonly description: string;
   readonly schema: z.ZodMiniType;
 }
@@ -76,7 +75,7 @@ const isShort = (value: string): boolean => Buffer.byteLength(value) <= 255;
 
 const boolean = rule('boolean', 'true or false', z.boolean());
 const verified = rule('boolean', 'true: verification cannot be switched off', z.literal(true));
-/** The only rule for free text; whatever may be shown has one that says what it looks like. */
+/** The only rule for free text. Every option that may be shown has a rule that describes its form. */
 const secret = string('text that is not empty', /./s);
 const name = string('a name without control characters', /^\P{Cc}+$/u);
 const file = string('the path of a file', /^[^\0]+$/);
@@ -95,7 +94,7 @@ const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLengt
 const endpoints = rule('list', endpointsAllowed, members);
 const port = integer(1, 65_535);
 const listenPattern = /^(?:\/[^\0]+|(?:(\[[\da-f:.]+\]|[\w.-]+):)?([1-9]\d{0,4}))$/i;
-/** Where the HTTP endpoint listens, as it is written: a port with or without its host, or the path of a socket. */
+/** The address of the HTTP endpoint as it is written: a port with or without its host, or the path of a socket. */
 export function listenParts(value: string | number) {
   const [all, host = '127.0.0.1', port] = listenPattern.exec(String(value)) ?? [];
   if (all === undefined || Number(port ?? 1) > 65_535) return undefined;
@@ -193,7 +192,7 @@ export const schema = z.strictObject({
   }),
 });
 
-/** What the schema takes; `file-options.ts` has it written out. */
+/** The input of the schema; `file-options.ts` has it written out. */
 export type SchemaInput = z.input<typeof schema>;
 
 /** The paths that are no options but hold some, such as `docker.tls`. */
@@ -212,13 +211,13 @@ function rowsOf(shape: Readonly<Record<string, unknown>>, parent = ''): OptionRo
 export const optionTable: readonly OptionRow[] = rowsOf(schema.shape);
 export const optionRows: ReadonlyMap<string, OptionRow> = new Map(optionTable.map((row) => [row.path, row]));
 
-/** Whether the value of an option may be shown: that of one which is not known may not. */
+/** Whether the value of an option may be shown. The value of an unknown option may not. */
 export function isPrintable(path: string): boolean {
   const row = optionRows.get(path);
   return row !== undefined && row.schema !== secret.schema;
 }
 
-/** A value for a message: short, and hidden where it is or may contain a secret. */
+/** A value for a message: short, and hidden if it is or may contain a secret. */
 export function shown(path: string, value: unknown): string {
   const text = JSON.stringify(value);
   return isPrintable(path) && !text.includes('@') ? text.slice(0, 80) : '***';

@@ -1,8 +1,8 @@
 /**
- * What the places that set options come to: the configuration that the agent runs on.
+ * Sources of options to the configuration that the agent runs on.
  *
- * Of two options that say the same, the one from the higher place counts. The files named are read
- * and the machine is asked; all that is wrong, here or in the places themselves, makes one error.
+ * Of two options that say the same, the option from the higher place counts. The named files are read
+ * and the machine is asked. All problems, here and in the sources themselves, make one error.
  */
 import type * as z from 'zod/mini';
 import { configError, type Problem } from '../errors.ts';
@@ -17,12 +17,12 @@ import { viewRulesOf } from './view-rules.ts';
 
 export interface Resolved {
   readonly config: Config;
-  /** By option: the place that set it, or how it was found out, or `default`. */
+  /** By option: the place that set it, or the source that it was detected from, or `default`. */
   readonly origins: ReadonlyMap<string, string>;
   readonly warnings: readonly Problem[];
-  /** What is as it was asked for, and may not be what was hoped for. */
+  /** Settings that are in effect as requested, but may have an unexpected result. */
   readonly notes: readonly string[];
-  /** What each option comes to, in the shape of a file. Not redacted. */
+  /** The effective value of each option, in the shape of a file. Not redacted. */
   readonly effective: object;
 }
 
@@ -34,7 +34,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const etcd = etcdOf(choice);
   const views = viewRulesOf(choice, etcd.prefix);
   const host = await hostOf(choice, machine);
-  // What a value that is refused was meant to spare the machine is no problem of its own.
+  // If such an option is refused, a failed detection in its place is no problem of its own.
   const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
   refuseAny([...choice.problems, ...(isRefused ? [] : host.problems)]);
   const isDebug = values.debug || values.verbose;
@@ -80,8 +80,8 @@ function notesOf(workers: number, cores: number): string[] {
 }
 
 /**
- * Where etcd is and what its keys begin with, for commands that want nothing else: this machine is asked nothing
- * and need not have an address that anybody can reach. What is wrong elsewhere is an error all the same.
+ * The endpoints of etcd and the prefix of its keys, for commands that need nothing else. This machine is asked nothing
+ * and needs no address that others can reach. A problem of another option is an error all the same.
  */
 export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; readonly warnings: readonly Problem[] } {
   const choice = new Choice(layers);
@@ -90,7 +90,7 @@ export function resolveEtcd(layers: Layers): { readonly etcd: Config['etcd']; re
   return { etcd, warnings: choice.warnings };
 }
 
-/** Where the agent can be asked over HTTP, if it can, for the command that wants nothing else. */
+/** The address of the agent's HTTP endpoint, if there is one, for the command that needs nothing else. */
 export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly warnings: readonly Problem[] } {
   const { problems, values, warnings } = new Choice(layers);
   refuseAny(problems);

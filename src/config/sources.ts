@@ -14,12 +14,12 @@ import { groups, type OptionRow, optionRows, shown } from './options.ts';
 /** Rank 0 is the highest. */
 type Place = Readonly<{ origin: string; rank: number }>;
 
-/** By option the value of the highest place that sets it, undefined where it will not do, and all that is wrong. */
+/** By option the value of the highest place that sets it (undefined if the value is invalid), and all problems. */
 export interface Layers {
   readonly chosen: Map<string, Place & { readonly value: unknown }>;
   readonly warnings: Problem[];
   readonly problems: Problem[];
-  /** What the file holds for the caller alone, by the names in `Sources.others`, unchecked. */
+  /** The parts of the file that only the caller uses, by the names in `Sources.others`, unchecked. */
   readonly others: Map<string, unknown>;
   /** The path of the file that was read. */
   readonly file: string | undefined;
@@ -33,13 +33,13 @@ export interface Sources {
   readonly env?: NodeJS.ProcessEnv;
   /** The path of the file; else the environment may name one. */
   readonly file?: string | undefined;
-  /** The file that is read where none is named, if it exists. */
+  /** The file that is read if no file is named and this one exists. */
   readonly systemFile?: string | undefined;
-  /** What a file may hold beside the options. */
+  /** The names that a file may hold beside the options. */
   readonly others?: readonly string[];
 }
 
-/** Gathers what is set, and where. Problems wait for `resolveConfig`, which reports all of them. */
+/** Gathers the values that are set, and their places. Problems wait for `resolveConfig`, which reports all of them. */
 export function readSources(sources: Sources): Layers {
   const { options = {}, argv = {}, env = {}, file, systemFile, others = [] } = sources;
   const named = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
@@ -84,7 +84,7 @@ function addFile(layers: Layers, path: string, others: readonly string[], isUnas
       addTree(layers, Object.fromEntries(options), { origin, rank: 4 });
     } else layers.problems.push({ path: origin, reason: 'must hold a JSON object' });
   } catch (error) {
-    // It may be the agent's alone: other users' commands work without it.
+    // Only the agent's user may be allowed to read the file: the commands of other users work without it.
     if (isUnasked && error instanceof Error && 'code' in error && error.code === 'EACCES') {
       layers.warnings.push({ path: origin, reason: 'is not read: permission denied' });
       return;
@@ -107,7 +107,7 @@ const ofTools: Readonly<Record<string, string>> = {
   DOCKER_API_VERSION: 'docker.version',
 };
 
-/** What the original could be told; its variables have `_` for the dot. */
+/** The options of the original; its variables have `_` for the dot. */
 const ofOriginal =
   'discover.serviceVariable docker.socketPath docker.host docker.port docker.version etcd.host etcd.port etcd.prefix ' +
   'host.ip host.realm host.id debug verbose silly log';
@@ -121,7 +121,7 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   const add: Add = (rank, name, path, value) => {
     if (value !== undefined) addTree(layers, { [path]: value }, { origin: `environment ${name}`, rank }, true);
   };
-  // With it Node takes any certificate, whatever is configured here.
+  // With this variable Node accepts any certificate, in spite of the configuration here.
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     layers.problems.push({
       path: 'NODE_TLS_REJECT_UNAUTHORIZED',
@@ -134,12 +134,12 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   for (const name of Object.keys(env)) {
     if (!name.startsWith('DISCOVER_') || name === 'DISCOVER_CONFIG' || names.has(name)) continue;
     if (env.KUBERNETES_SERVICE_HOST !== undefined && ofKubernetes.test(name)) continue;
-    // A name without its group, such as DISCOVER_REALM, is told by its last words.
+    // A name without its group, such as DISCOVER_REALM, is recognised by its last words.
     const last = [...names.keys()].find((one) => one.endsWith(name.slice('DISCOVER'.length)));
     const reason = `is not an option${hint(last ?? nearest(name, [...names.keys()]))}`;
     layers.problems.push({ path: name, origin: 'environment', reason });
   }
-  // For these programs a variable that is empty is one that is not set.
+  // These programs treat an empty variable as unset.
   for (const [name, path] of Object.entries(ofTools)) add(2, name, path, env[name] || undefined);
   const [user, ...password] = env.ETCDCTL_PASSWORD ? [env.ETCDCTL_USER] : (env.ETCDCTL_USER?.split(':') ?? []);
   add(2, 'ETCDCTL_USER', 'etcd.username', user || undefined);
@@ -183,7 +183,7 @@ export function environmentNames(path: string): string[] {
   return name.startsWith('DISCOVER_DISCOVER_') ? [name, name.slice('DISCOVER_'.length)] : [name];
 }
 
-/** What a text of the environment or the command line stands for; itself where that is not clear. */
+/** The value of a text from the environment or the command line; the text itself if it has no such value. */
 function fromText({ type }: OptionRow, value: unknown): unknown {
   if (typeof value !== 'string') return value;
   if (type === 'integer' && /^-?\d+$/.test(value)) return Number(value);
@@ -195,7 +195,7 @@ function fromText({ type }: OptionRow, value: unknown): unknown {
 
 export const hint = (meant: string | undefined): string => (meant ? `, did you mean ${meant}?` : '');
 
-/** The option that was probably meant: of the same last name, else one that differs in little. */
+/** The option that was probably meant: an option with the same last name, else one that differs in few characters. */
 export function didYouMean(path: string): string | undefined {
   const known = [...optionRows.keys(), ...groups];
   const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1);
@@ -210,7 +210,7 @@ export function nearest(word: string, names: readonly string[]): string | undefi
   return best && best.score <= 1 + start.length / 4 ? best.name : undefined;
 }
 
-/** How many characters must be put in, taken out or replaced to get from one to the other. */
+/** The number of characters to insert, delete or replace to get from one text to the other. */
 function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (const letter of from) {

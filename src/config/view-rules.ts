@@ -1,4 +1,4 @@
-/** The views that options ask for, as rules; refuses what no reader could find, and warns of what may surprise. */
+/** The views that options ask for, as rules. Refuses views that no reader could find, and warns of surprising ones. */
 import { messageOf } from '../errors.ts';
 import { checkRule, customRule, presets, type Rule } from '../layout/views.ts';
 import type { Choice } from './choice.ts';
@@ -39,7 +39,7 @@ export function viewRulesOf(choice: Choice, prefix: string): Rule[] {
 function warnOfCollisions(choice: Choice, template: string): void {
   const [key = ''] = template.trim().split(/\s/, 1);
   const has = (variable: string) => new RegExp(`{{${variable}(:\\w+)?}}`).test(key);
-  if (has('index')) return; // It counts what a container offers.
+  if (has('index')) return; // It counts the offers of a container.
   const missing = ['privatePort', 'protocol'].filter((variable) => !has(variable));
   if (missing.length === 0) return;
   const what = missing.map((variable) => (variable === 'protocol' ? 'protocols' : 'ports')).join(' and ');

@@ -1,8 +1,8 @@
 /**
- * What the program says about containers: ids, and what one look at a container found.
+ * The program's records of containers: ids, offers, refusals and the result of an inspection.
  *
- * These records cross the thread boundary, so they are plain data and small: nothing of an
- * inspect document stays but what is published, so no environment secret outlives the parse.
+ * These records cross the thread boundary, so they are plain data and small. Of an inspect document
+ * only the published facts stay, so no secret of the environment outlives the parse.
  */
 
 import type { RefusalCode } from './refusals.ts';
@@ -25,7 +25,7 @@ export function shortIdOf(id: ContainerId): string {
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
 
-/** One advertised service with the address the outside reaches it at. */
+/** One advertised service, with the address at which other machines reach it. */
 export interface Service {
   readonly name: string;
   readonly privatePort: number;
@@ -44,11 +44,11 @@ export interface Refusal {
   readonly code: RefusalCode;
   /** The entry as advertised, cut to 64 characters, with \ufffd for what is not shown. Foreign: only ever logged as a field. */
   readonly entry: string;
-  /** What would have been accepted. */
+  /** A description of what would have been accepted. */
   readonly detail: string;
 }
 
-/** What one look found. Only `running` and `down` are facts; `failed` says nothing about the container. */
+/** The result of one inspection. Only `running` and `down` are facts; `failed` says nothing about the container. */
 export type Inspection =
   | {
       readonly kind: 'running';
@@ -58,12 +58,12 @@ export type Inspection =
       readonly refusals: readonly Refusal[];
     }
   | { readonly kind: 'down' }
-  /** `status`: the HTTP status, where that is what failed. */
+  /** `status`: the HTTP status of the answer, if that is the failure. */
   | { readonly kind: 'failed'; readonly detail: string; readonly status?: number };
 
 /** One running container as a list of the engine shows it. */
 export interface Listed {
   readonly id: ContainerId;
-  /** Changes whenever what the list says of its ports or its state does. */
+  /** Changes whenever the ports or the state of the container in the list change. */
   readonly fingerprint: string;
 }

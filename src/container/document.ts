@@ -1,8 +1,8 @@
 /**
- * One answer of `GET /containers/<id>/json` to what the program believes about that container.
+ * One answer of `GET /containers/<id>/json` to the inspection of that container.
  *
  * Only two fields decide what is true: a document without `State.Running` says nothing, and a
- * failed look must not unpublish. A paused container keeps its ports, so it stays published.
+ * failed inspection must not unpublish. A paused container keeps its ports, so it stays published.
  * Reads what API 1.41, 1.52 and Podman have in common, and never throws on parsed JSON.
  *
  * `StartedAt` is compared with event times: `Date` alone would lose all below a millisecond.
@@ -13,13 +13,13 @@ import type { Inspection, Refusal, Service } from './container.ts';
 import { type AdvertisementOptions, parseAdvertisement } from './sources/variable.ts';
 
 export interface InspectionOptions extends AdvertisementOptions {
-  /** The address the outside reaches this host at, IPv4 or IPv6 without brackets. */
+  /** The address at which other machines reach this host, IPv4 or IPv6 without brackets. */
   readonly hostIp: string;
   /** Addresses of this host that lead to containers only, beside the gateways that a document names. */
   readonly hostOnly?: readonly string[] | undefined;
 }
 
-/** Whether the container runs, and if so what it offers where. */
+/** Whether the container runs and, if so, its services with their addresses. */
 export function readInspection(document: unknown, options: InspectionOptions): Inspection {
   const state = field(document, 'State');
   const running = field(state, 'Running');
@@ -43,7 +43,7 @@ export function readInspection(document: unknown, options: InspectionOptions): I
 
 const RFC_3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
 
-/** Since the epoch; 0 for what is no time, and for the year 1 that Go writes for "never". */
+/** Nanoseconds since the epoch; 0 for a value that is no time, and for the year 1, which Go writes for "never". */
 function nanosecondsOf(time: unknown): number {
   const [, seconds, fraction = '', zone] = (isString(time) && RFC_3339.exec(time)) || [];
   const milliseconds = Date.parse(`${seconds}${zone}`);

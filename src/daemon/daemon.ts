@@ -26,10 +26,10 @@ import { version } from '../version.ts';
 import { logHealth } from './health-log.ts';
 import type { connect as connectManager, ServiceManager } from './service-manager.ts';
 
-/** Stages have time limits of their own; this one is for the unforeseen. */
+/** Each stage of a stop has a time limit of its own; this limit is for the unforeseen. */
 const stopTimeoutMs = 9_500;
 
-/** By then a start is over, or waits; before, it would cost a start a tenth of its CPU. */
+/** By then a start is over, or waits. An earlier load would cost the start a tenth of its CPU. */
 const loadLateMs = 15_000;
 
 /** One configuration at work. */
@@ -37,7 +37,7 @@ interface Generation {
   readonly config: Config;
   readonly sink: LogSink;
   readonly agent: Agent;
-  /** Its own, or taken over from the generation before. */
+  /** A listener of its own, or the listener of the generation before. */
   listener: HttpListener | undefined;
   endpoint?: Endpoint | undefined;
 }
@@ -76,7 +76,7 @@ async function launch(
   const { log } = sink;
   for (const warning of warnings) log.warn({}, problemText(warning));
   for (const note of notes) log.info({}, note);
-  // The threads start up while this one loads what it needs for Docker and etcd.
+  // The threads start up while this thread loads the code for Docker and etcd.
   const { createInspectionPool } = await import('../inspect/pool.ts');
   const pool = createInspectionPool(config);
   const { createAgent } = await import('../agent.ts');
@@ -96,7 +96,7 @@ class Daemon {
   #generation: Generation;
   #end: (cause: DiscoverError | undefined) => void = () => {};
   #isStopping = false;
-  /** What stopped the code for a reload from being loaded. */
+  /** The error that prevented the code for a reload from being loaded. */
   #loadFailure: unknown = Symbol('none');
   /** A reload was requested and has not begun. */
   #isAsked = false;
@@ -152,7 +152,7 @@ class Daemon {
     return cause;
   }
 
-  /** This generation is in charge now; it is ready once what runs is published and it answers over HTTP. */
+  /** This generation is in charge now. It is ready once its containers are published and it answers over HTTP. */
   #follow(generation: Generation, serving?: Promise<void>): void {
     this.#generation = generation;
     generation.agent.once('start', () => {
@@ -191,7 +191,7 @@ class Daemon {
     process.on('SIGUSR2', () => {
       this.#log.info({ ...this.#generation.agent.metrics, memory: process.memoryUsage().rss }, 'state');
     });
-    // Node would write these to standard error, as text; TLS to an address rather than a name makes one.
+    // Node would write warnings to standard error, as text. TLS to an address rather than a name causes one.
     process.removeAllListeners('warning');
     process.on('warning', (warning) => this.#log.debug({ warning: warning.message }, 'warning of the runtime'));
     // Without a listener Node would open a debugger port.
@@ -268,7 +268,7 @@ class Daemon {
     const isSameLog = isDeepStrictEqual(config.log, old.config.log);
     const isSameListener = isDeepStrictEqual(config.http?.listen, old.config.http?.listen);
     const { Replacement } = await import('./hand-over.ts');
-    // Before the new agent: whether it can listen at another place is known now.
+    // Before the new agent starts: a new address must be one at which it can listen.
     const listener = isSameListener ? old.listener : await listenFor(config);
     const sink = isSameLog
       ? old.sink
@@ -282,7 +282,7 @@ class Daemon {
       if (!isSameListener) await this.#serve(next);
       await replacement.by(next.agent, signal, () => {
         this.#follow(next);
-        // The listener has an answer all the time: the new endpoint takes over, then the old one's streams end.
+        // The listener can answer all the time: the new endpoint takes over, then the streams of the old one end.
         if (isSameListener) void this.#serve(next).then(() => old.endpoint?.close());
       });
     } finally {

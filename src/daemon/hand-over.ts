@@ -1,10 +1,10 @@
 /**
  * The hand-over from one agent to the next in one process, when a new configuration takes effect.
  *
- * Both agents run side by side until the new one has listed Docker and read from its etcd who owns the host id. Then the
- * old one finishes what it has accepted and leaves, the new one takes over its lease, and what is the same for both is
- * not written again. So a configuration that does not work changes nothing: neither one whose Docker or etcd does not
- * answer, nor one whose host id has another owner.
+ * Both agents run side by side until the new one has listed Docker and read from its etcd who owns the host id. Then
+ * the old one finishes the work that it has accepted and leaves, the new one takes over its lease, and keys that stay
+ * the same are not written again. So a new configuration changes nothing if its Docker or etcd does not answer, or if
+ * its host id has another owner.
  *
  * The names of the host may change too. With another realm the keys of a container move in one transaction, as with any
  * change of what it offers. With another host id, prefix or etcd the old keys are on a lease that the new agent does not
@@ -26,7 +26,7 @@ export class Replacement implements Predecessor {
   readonly instance: string;
   readonly #clock: Clock;
   readonly #log: Log;
-  /** Dropped in the end: otherwise each agent would keep all agents before it in memory. */
+  /** Removed at the end: otherwise each agent would keep all agents before it in memory. */
   #old: Agent | undefined;
   #state: 'before' | 'trial' | 'taken' | 'off' = 'before';
   #signal: AbortSignal | undefined;
@@ -50,9 +50,9 @@ export class Replacement implements Predecessor {
   }
 
   /**
-   * Puts `next`, which was built with this as its predecessor, in the place of the old agent; calls `onTaken` when there is
-   * no way back. Rejects when the new agent does not start, and resolves when `signal` is aborted first: then the new
-   * agent is stopped, and the old one has never been touched.
+   * Puts `next`, which was built with this object as its predecessor, in the place of the old agent. Calls `onTaken`
+   * when there is no way back. Rejects when the new agent does not start. Resolves when `signal` is aborted first: then
+   * the new agent is stopped, and the old one has never been touched.
    */
   async by(next: Agent, signal: AbortSignal, onTaken: () => void): Promise<void> {
     const old = this.#old;
@@ -74,7 +74,7 @@ export class Replacement implements Predecessor {
     await this.#dismiss(old, next);
   }
 
-  /** Stops a new agent that is not to take over any more. */
+  /** Stops a new agent that will not take over any more. */
   callOff(next: Agent): void {
     this.#state = 'off';
     this.#old = undefined;

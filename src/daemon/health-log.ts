@@ -1,15 +1,15 @@
 /**
- * Changes of what is known of Docker, etcd and the lease, as lines of the log: the words of `/status` and of the page.
+ * Changes in the knowledge of Docker, etcd and the lease, as lines of the log: the words of `/status` and of the page.
  *
- * A part that is not known any more is a warning with its cause, consequence and remedy; one that is known again is a
- * line. Looked at once a second: what was over before that is no news.
+ * A part that becomes stale or unknown leads to a warning with its cause, consequence and remedy; a part that is known
+ * again leads to a line. The health is read once a second: a shorter change is not reported.
  */
 
 import { type Health, partNames } from '../health.ts';
 import type { Log } from '../log.ts';
 
 const everyMs = 1_000;
-/** A start has so long before it is worth a warning that something is not known yet. */
+/** The time after a start in which an unknown part leads to no warning. */
 const graceMs = 5_000;
 const parts = ['docker', 'etcd', 'lease'] as const satisfies readonly (keyof Health)[];
 

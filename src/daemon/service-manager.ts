@@ -25,9 +25,9 @@ import { type Clock, deadline } from '../actor/clock.ts';
 import { OutageLog } from '../actor/outage-log.ts';
 import type { Log } from '../log.ts';
 
-/** How often to check for something to report. */
+/** The time between two checks for something to report. */
 const checkEveryMs = 10_000;
-/** How often the watchdog is fed in its period: two may be lost. */
+/** Messages to the watchdog in one of its periods: two may be lost. */
 const feedsPerPeriod = 3;
 /** Each check extends a start by so long: a process that waits for Docker or etcd is not stuck. */
 const startExtensionMs = 60_000;
@@ -48,7 +48,7 @@ export interface ServiceManagerParts {
   readonly log: Log;
   /** Sends one message, of assignments such as `READY=1`. */
   readonly send: (message: readonly string[]) => Promise<void>;
-  /** Ends what was started to send. */
+  /** Ends the process that was started for sending. */
   readonly close: () => Promise<void>;
   /** Undefined: the unit has no watchdog. */
   readonly watchdogMs: number | undefined;
@@ -59,7 +59,7 @@ export class ServiceManager {
   readonly #parts: ServiceManagerParts;
   readonly #outage: OutageLog;
   readonly #everyMs: number;
-  /** Messages that have to arrive, in this order; before them, those that may be lost because the next check repeats them. */
+  /** Messages in their order. A failed one is sent again, except those that the next check repeats. */
   readonly #queue: (readonly string[])[] = [];
   #sending: Promise<void> | undefined;
   #isReady = false;
@@ -74,7 +74,7 @@ export class ServiceManager {
     this.#check();
   }
 
-  /** What runs is published. Only the first call sends a message. */
+  /** The running containers are published. Only the first call sends a message. */
   ready(): void {
     if (this.#isReady) return;
     this.#isReady = true;
@@ -86,7 +86,7 @@ export class ServiceManager {
     this.#tell('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
   }
 
-  /** Whether the reload succeeded or not. Before the first `ready`, that message is still to come. */
+  /** The reload is over, successful or not. Before the first `ready`, the message of `ready` is still to come. */
   reloaded(): void {
     if (this.#isReady) this.#tellReady();
   }
@@ -177,7 +177,7 @@ class Messenger {
 
   constructor(clock: Clock, { NOTIFY_SOCKET, PATH }: NodeJS.ProcessEnv) {
     this.#clock = clock;
-    // Only what it needs: passwords may be in the environment too.
+    // Only the variables that the shell needs: passwords may be in the environment too.
     this.#env = { NOTIFY_SOCKET, PATH };
     this.#shell = this.#start();
   }

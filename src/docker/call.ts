@@ -1,8 +1,8 @@
 /**
- * A call of an engine: what every one of them has, which is a path that is allowed, a time limit that ends it, and an error
- * that says what to do.
+ * One call to the engine. Every call has an allowed path, a time limit that ends it, and an error that says what to do.
  *
- * Here also is the list of running containers, because a pool thread asks for it: the pool thread must not load dockerode.
+ * The list of running containers is here too, because a pool thread asks for it: the pool thread must not load
+ * dockerode.
  */
 
 import { type Clock, deadline } from '../actor/clock.ts';
@@ -14,7 +14,7 @@ import { requestPath } from './request-path.ts';
 export interface CallOptions {
   /** As in a path: `/v1.41`, or empty. */
   readonly versionPrefix: string;
-  /** Without a query where dockerode makes that. */
+  /** Without the query if dockerode makes it. */
   readonly path: string;
   readonly timeoutMs: number;
   readonly bytesMax: number;
@@ -27,7 +27,7 @@ export async function callEngine<Taken>(
   { versionPrefix, path, timeoutMs, bytesMax }: CallOptions,
   work: (call: ModemCall) => Promise<Taken>,
 ): Promise<Taken> {
-  // Before anything else makes a URL of it: `/v1.41/..` would be gone by then.
+  // Checked before a URL is made of the path: a URL would have resolved `/v1.41/..` already.
   requestPath(versionPrefix, path);
   const call = new ModemCall(endpoint, versionPrefix, bytesMax);
   const settled = work(call).catch((error: unknown) => {
@@ -48,7 +48,7 @@ export function unavailable(detail: string, cause?: unknown, status?: number): D
   });
 }
 
-/** What the system says of a connection. */
+/** The system's error codes for a connection. */
 const failures: ReadonlyMap<string, Failure> = new Map([
   ['ENOENT', 'socket-missing'],
   ['EACCES', 'socket-denied'],
@@ -66,8 +66,8 @@ const listTimeoutMs = 15_000;
 const listBytesMax = 256 << 20;
 
 /**
- * The body of a complete list of the containers that run, or of `all`. A paused one runs: Docker's plain list has it, Podman's
- * has not, so the list is asked for by status.
+ * The body of a complete list of the running containers, or of `all`. A paused container runs: Docker's plain list has
+ * it, Podman's has not, so the list is asked for by status.
  */
 export function askList(
   endpoint: DockerEndpoint,

@@ -1,9 +1,9 @@
 /**
- * The Docker Engine as the main thread sees it: what it speaks, and its events. dockerode makes the calls, `modem.ts` puts it
- * right.
+ * The Docker Engine for the main thread: the version that it speaks, and its events. dockerode makes the calls, and
+ * `modem.ts` works around its defects.
  *
- * Every request passes `request-path.ts`, as that of the pool threads does (the list and the inspections): a socket that
- * could start containers is only ever used to look.
+ * Every request passes `request-path.ts`, also those of the pool threads (the list and the inspections): a socket that
+ * could start containers is only used to read.
  */
 
 import Dockerode from 'dockerode';
@@ -14,9 +14,9 @@ import { type DockerEndpoint, type ModemCall, withoutEnvironment } from './modem
 
 export type { DockerEndpoint } from './modem.ts';
 
-/** What negotiation found out. */
+/** The result of the negotiation. */
 export interface EngineInfo {
-  /** As in a path: `/v1.41`, or empty where the engine does not say what it speaks. */
+  /** As in a path: `/v1.41`, or empty if the engine does not name its version. */
   readonly versionPrefix: string;
   readonly serverVersion: string;
   /** For people only: no call depends on it, because a proxy may withhold it. */
@@ -26,27 +26,27 @@ export interface EngineInfo {
 }
 
 export interface EventStream {
-  /** Resolves when the stream is over, whatever ended it. */
+  /** Resolves when the stream is over, for any reason. */
   readonly ended: Promise<void>;
   close(): void;
 }
 
 /** The calls that the main thread makes of an engine; the simulation has its own. */
 export interface Docker {
-  /** Finds out what the engine speaks. `CONFIG_INVALID` when a pinned version is refused. */
+  /** Finds out the version that the engine speaks. `CONFIG_INVALID` when a pinned version is refused. */
   negotiate(): Promise<EngineInfo>;
   /** Follows container and network events from `sinceSeconds` on. Resolves once the engine has answered. */
   events(engine: EngineInfo, sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream>;
 }
 
-/** The newest version whose answers we know. An engine that has moved on still speaks it. */
+/** The newest version whose answers are known here. A newer engine still speaks it. */
 const newestVersion = '1.52';
 const callTimeoutMs = 5_000;
 const headBytesMax = 1 << 20;
 
 /**
- * The actions that can change what is published; the engine sends no others (exec and health are many). Docker's names and
- * Podman's together, for every engine: neither minds a name that is not its own.
+ * The actions that can change the published keys; the engine sends no others (exec and health are many). Docker's names
+ * and Podman's together, for every engine: neither engine objects to a name of the other one.
  */
 const followed = [
   ...['start', 'restart', 'restore', 'die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause'],
@@ -65,7 +65,7 @@ export class DockerClient implements Docker {
   }
 
   async negotiate(): Promise<EngineInfo> {
-    // Either answer is enough, and none will do: a proxy may withhold them.
+    // One of the two answers is enough. Even none is enough, if a proxy withholds them.
     const [ping, version] = await Promise.allSettled([
       this.#call('/_ping', '', headBytesMax, async (docker, call) => {
         const { headers } = await call.dial(docker.modem, '/_ping');
@@ -115,7 +115,7 @@ export class DockerClient implements Docker {
   }
 }
 
-/** What `/version` may say; every field is foreign. */
+/** The fields of `/version`; every one is foreign. */
 interface EngineVersion {
   readonly Version?: unknown;
   readonly ApiVersion?: unknown;
@@ -127,23 +127,23 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** Podman tells with each answer; its /version takes seconds now and then. */
+/** Podman names itself in each answer; its /version takes seconds now and then. */
 function isPodman(headers: Readonly<Record<string, unknown>>, about: EngineVersion): boolean {
   return 'libpod-api-version' in headers || JSON.stringify(about.Components ?? '').includes('Podman');
 }
 
-/** It becomes part of a path, so it has to look like a version. */
+/** The version becomes part of a path, so it must have the form of a version. */
 function versionIn(value: unknown): string | undefined {
   return /^\d+\.\d+$/.test(String(value)) ? String(value) : undefined;
 }
 
-/** What is not JSON comes as a Buffer (defect 3 of docker-modem). */
+/** An answer that is not JSON comes as a Buffer (defect 3 of docker-modem). */
 function readVersion(version: unknown): EngineVersion {
   if (Buffer.isBuffer(version)) throw unavailable('version is not JSON');
   return typeof version === 'object' && version !== null ? version : {};
 }
 
-/** Who has answered so is there, and does not tell. */
+/** Such a status proves that the server can be reached and withholds the answer. */
 function isWithheld(error: unknown): boolean {
   const { status } = detailsOf(error);
   return status === 403 || status === 404;

@@ -7,13 +7,13 @@
  * in no other character.
  *
  * A container can make its events as large as its labels (16 MiB was accepted, which took 0.22 s of the main thread to read).
- * Above `objectBytesMax` an object is skipped without being kept, and reported, since it may have been one that mattered: a list
- * tells what became of it, and a pool thread reads that.
+ * An object above `objectBytesMax` is skipped and reported, because it may have been an event that matters. A list then
+ * shows the result of that event, and a pool thread reads the list.
  */
 
 import { type ContainerId, isContainerId } from '../container/container.ts';
 
-/** What an event asks for. */
+/** The meaning of an event for the watcher. */
 export type ContainerEvent =
   | {
       readonly kind: /** Something about the container may have changed. */
@@ -106,7 +106,7 @@ interface RawEvent {
   readonly timeNano?: unknown;
 }
 
-/** What an event means to discover, or nothing if it concerns no container. */
+/** The meaning of an event; undefined if the event concerns no container. */
 export function readEvent(text: string): ContainerEvent | undefined {
   let raw: RawEvent | null;
   try {

@@ -1,12 +1,12 @@
 /**
  * The one request made for every container: `GET /containers/<id>/json`.
  *
- * A busy host makes it thousands of times a second, so it goes over the HTTP/1 client of `net/`, whose
- * README says what that saves. It runs in the pool threads. The id is always the full one: an engine also
- * answers to a name, and any container may be named like the first twelve digits of another.
+ * A busy host makes this request thousands of times a second, so it goes over the HTTP/1 client of `net/`,
+ * whose README gives the savings. It runs in the pool threads. The id is always the full id: an engine also
+ * accepts a name, and any container may be named like the first twelve digits of another.
  *
- * A document says which container it is about. One of another container is no answer: a proxy that says
- * one response twice would otherwise put the ports of one container under the key of another.
+ * A document names its container. The document of another container is no answer: otherwise a proxy that
+ * sends one response twice would put the ports of one container under the key of another.
  */
 
 import type { ContainerId } from '../container/container.ts';
@@ -42,7 +42,7 @@ export class InspectClient {
     this.#client = new Http1Client({ ...limits, address, host });
   }
 
-  /** Rejects only what may not be asked for. `versionPrefix` is that of the negotiated API, as `/v1.41`. */
+  /** Rejects only for a path that is not allowed. `versionPrefix` is that of the negotiated API, as `/v1.41`. */
   async inspect(versionPrefix: string, id: ContainerId): Promise<InspectAnswer> {
     const path = requestPath(versionPrefix, `/containers/${id}/json`);
     try {
@@ -61,7 +61,7 @@ function hostField(host: string, port: number): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** Throws where it is no answer to a question about this container. */
+/** Throws if the response is no answer to a request about this container. */
 function answerOf({ status, body }: Response, id: ContainerId): InspectAnswer {
   if (status === 404 && isNoSuchContainer(body)) return { kind: 'absent' };
   if (status !== 200) return { kind: 'failed', detail: `status ${status}`, status };
@@ -76,12 +76,12 @@ function parse(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
-    // The parser's message would quote the document, and with it somebody's environment.
+    // The parser's message would quote the document, and so the environment of a container.
     throw new Error('inspect answer is not JSON');
   }
 }
 
-/** A proxy that does not know the path answers 404 as well: only the engine's own word counts as absence. */
+/** A proxy that does not know the path answers 404 as well: only the engine's own message counts as absence. */
 function isNoSuchContainer(body: string): boolean {
   return /no such container|no container with/i.test(body.slice(0, 1_000));
 }

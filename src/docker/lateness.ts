@@ -1,6 +1,6 @@
 /**
- * Tells whether events come through a queue. An engine that drops events for a slow reader does not say so; all that shows is
- * that events are late. The two clocks may differ, so an event is compared with the promptest one so far.
+ * Tells whether events come through a queue. An engine that drops events for a slow reader does not report that: the
+ * only sign is that events are late. The two clocks may differ, so an event is compared with the promptest one so far.
  */
 
 import type { Clock } from '../actor/clock.ts';

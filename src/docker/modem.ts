@@ -1,17 +1,17 @@
 /**
- * docker-modem, dockerode's way to an engine, and all that has to be put right about it: its defects are worked around
- * here and nowhere else.
+ * docker-modem, dockerode's connection to an engine, and the workarounds for its defects: they are here and nowhere
+ * else.
  *
- * One `ModemCall` carries one request. It does so through the `agent` option: Node hands an agent each request before it is
- * sent and before its answer is read. So the agent is also the last gate: whatever dockerode made of a call, only GET of an
- * allowed path leaves this process.
+ * One `ModemCall` carries one request. It does so through the `agent` option: Node hands an agent each request before
+ * it is sent and before its answer is read. So the agent is also the last gate: only GET of an allowed path leaves this
+ * process, even if dockerode made another request of the call.
  *
- * Each defect below has a test in `test/unit/modem.test.ts` that fails once a release of docker-modem has mended it; the lines
- * named here can go then. Seen in 5.0.7.
+ * Each defect below has a test in `test/unit/modem.test.ts` that fails once a release of docker-modem has fixed it; the
+ * lines named here can go then. Seen in 5.0.7.
  *
- * 1. Redirect: it sends a request to whatever a redirect names, any host and any path. No issue upstream.
+ * 1. Redirect: it sends a request to the target of any redirect, on any host and any path. No issue upstream.
  * 2. Cut body: a call never settles if its answer is cut short. No issue upstream (dockerode#553 may be one case).
- * 3. Cut JSON: what is not JSON is handed on as a Buffer instead of an error: docker-modem#69, open.
+ * 3. Cut JSON: an answer that is not JSON becomes a Buffer instead of an error: docker-modem#69, open.
  * 4. Debug line: it formats every request, the agent included, for a line that is off. No issue upstream.
  * 5. Environment: DOCKER_HOST and its like are read, and can throw, where every option is given: docker-modem#61 and #114, open.
  */
@@ -41,7 +41,7 @@ declare module 'http' {
 /** An answer that is not 200. */
 export interface Refusal {
   readonly status: number;
-  /** The engine's own words; what else such a body may hold is not for a log. */
+  /** The engine's own message; the rest of such a body does not belong in a log. */
   readonly words: string | undefined;
 }
 
@@ -55,7 +55,7 @@ export class ModemCall {
   #request: ClientRequest | undefined;
   #isAborted = false;
   #end: () => void = () => {};
-  /** Resolves when the answer is over, whatever ended it. */
+  /** Resolves when the answer is over, for any reason. */
   readonly ended = new Promise<void>((resolve) => {
     this.#end = resolve;
   });
@@ -67,7 +67,7 @@ export class ModemCall {
     this.#bytesMax = bytesMax;
   }
 
-  /** Why the call failed, if the engine has answered. */
+  /** The reason why the call failed, if the engine has answered. */
   get refusal(): Refusal | undefined {
     return this.#refusal;
   }
@@ -78,14 +78,14 @@ export class ModemCall {
     this.#request?.destroy();
   }
 
-  /** What dockerode and docker-modem are made with. Every option is given, also as undefined: see defect 5. */
+  /** The options for dockerode and docker-modem. Every option is given, also as undefined: see defect 5. */
   get options() {
     const socketPath = this.#endpoint.kind === 'socket' ? this.#endpoint.path : undefined;
     const { host, port, tls } = this.#endpoint.kind === 'tcp' ? this.#endpoint : {};
     const protocol: 'https' | 'http' = tls ? 'https' : 'http';
     return {
       socketPath,
-      // As a URL, because a host alone is parsed as one: `fe80::1` would be of scheme `fe80`.
+      // As a URL, because a host alone would be parsed as a URL: `fe80::1` would have the scheme `fe80`.
       host: host && `${protocol}://${host.includes(':') ? `[${host}]` : host}`,
       port,
       protocol,

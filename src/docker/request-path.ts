@@ -1,9 +1,9 @@
 /**
- * What discover may ask of an engine: five paths, nothing else, and by GET alone.
+ * The requests that discover may send to an engine: five paths, nothing else, and only by GET.
  *
- * A Docker socket is worth as much as root on its host, so everything that is sent to one passes here,
- * whichever client sends it. What is looked at is the whole target as it goes out, the version that
- * the engine itself named included.
+ * A Docker socket is worth as much as root on its host, so every request to an engine passes here,
+ * from every client. The check is on the whole target as it is sent, with the version that the engine
+ * itself named.
  */
 
 const allowed =

@@ -1,10 +1,10 @@
 /**
  * Watcher: keeps an event stream open and a list fresh, and asks for inspections.
  *
- * Subscribe, then list: what starts between the two is in the stream, what started before is in the
- * list. The stream is a hint that may lose, repeat or reorder; the list is the truth about what
- * runs. So every new stream is followed by a complete list, the list is repeated every
- * `resyncSeconds`, and a stream is renewed now and then, which also ends one that died silently.
+ * Subscribe, then list: a container that starts between the two is in the stream, one that started
+ * before is in the list. The stream is a hint that may lose, repeat or reorder events; the list is the
+ * truth about the running containers. So every new stream is followed by a complete list, the list is
+ * repeated every `resyncSeconds`, and a stream is renewed now and then, which also ends a dead stream.
  *
  * `since` is in whole seconds by the engine's own clock and reaches back a second more than needed:
  * its granularity is a second, repeats are harmless, and an engine may answer a moment before it
@@ -27,17 +27,17 @@ import { type ContainerEvent, ObjectSplitter, readEvent } from './events.ts';
 import { Lateness } from './lateness.ts';
 
 const retryFirstMs = 50;
-/** Asking a local engine costs nothing, and it should not wait for us when it is back. */
+/** Retries at a local engine cost nothing, and a returned engine should soon be followed again. */
 const retryCapMs = 1_000;
 const streamSettledMs = 5_000;
 const streamLifeMs = 5 * 60_000;
-/** An event loop that stood still for this long may have cost us events: the engine drops after 100 ms. */
+/** An event loop that stalled for this long may have lost events: the engine drops them after 100 ms. */
 const stallMs = 2_000;
 const stallCheckMs = 1_000;
-/** A list tells what a queue of events has dropped, once the queue has passed. */
+/** The delay before a list that finds the dropped events, so that the queue of events has passed. */
 const behindResyncMs = 1_000;
 
-/** What events are counted as. */
+/** The labels under which events are counted. */
 const countedAs = { inspect: 'start', died: 'stop', moved: 'network' } as const;
 
 export type Resync =
@@ -45,7 +45,7 @@ export type Resync =
   | 'full'
   /** List now, and inspect what is new or has changed. */
   | 'incremental'
-  /** No event told of what a list has shown: give the stream up, which ends in a full resync. */
+  /** A list has shown a change without an event: close the stream, which leads to a full resync. */
   | 'silent';
 
 export interface WatcherParts {
@@ -55,10 +55,10 @@ export interface WatcherParts {
   readonly docker: Docker;
   readonly resyncSeconds: number;
   readonly sequence: Sequence;
-  /** Asks for a complete list of what runs and reads it; off the main thread. */
+  /** Asks for a complete list of the running containers and reads it; off the main thread. */
   readonly list: (versionPrefix: string) => Promise<readonly Listed[]>;
   readonly inspector: Ref<InspectionRequest>;
-  /** Takes back the request that still waits, where no event after `at` asked for it. */
+  /** Takes back the request that still waits, unless an event after `at` asked for it. */
   readonly withdraw: (id: ContainerId, at: number) => void;
   readonly reconciler: Ref<ReconcilerMessage>;
   /** An engine has been found; called at each new stream. */
@@ -75,7 +75,7 @@ export class Watcher implements Actor<Resync> {
   /** A list is due because events were late. */
   #isBehind = false;
   #engine: EngineInfo | undefined;
-  /** What ended, or will end, the stream. */
+  /** The reason why the stream ended, or will end. */
   #why: StreamEnd = 'ended';
   #closeStream: (why: StreamEnd) => void = () => {};
   #stopped: Promise<void>;
@@ -106,7 +106,7 @@ export class Watcher implements Actor<Resync> {
     try {
       await this.#list(engine, requests.includes('full'), 'resync');
     } catch {
-      // An engine that does not list has no stream worth trusting either; what follows is one path.
+      // If the engine does not list, its stream is not trustworthy either: the next stream begins with a full resync.
       this.#closeStream('list');
     }
   }
@@ -177,7 +177,7 @@ export class Watcher implements Actor<Resync> {
     const { docker, log, metrics, onConnect } = this.#parts;
     const engine = await docker.negotiate();
     const found = { version: engine.serverVersion, api: engine.versionPrefix };
-    // Said when it is news: streams are renewed, and an engine that is away is asked every second.
+    // Logged only when it is news: streams are renewed, and an absent engine is asked every second.
     if (!isDeepStrictEqual(found, metrics.engine)) {
       log.info({ engine: found.version, api: found.api }, 'connected to docker');
     }
@@ -192,7 +192,7 @@ export class Watcher implements Actor<Resync> {
     this.#lateness.reset();
     const splitter = new ObjectSplitter(
       (text) => this.#event(text),
-      // A list has what the event said. A new stream would begin with the same event, for as long as the engine repeats it.
+      // A list shows the result of the lost event. A new stream would only begin with the same event again.
       this.#resync,
     );
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
@@ -229,7 +229,7 @@ export class Watcher implements Actor<Resync> {
     const event = readEvent(text);
     if (event === undefined) return;
     if (event.kind === 'unreadable') {
-      // Something was said that we could not read; asking again from the start costs little.
+      // An event could not be read. A new stream and a full resync cost little.
       this.#closeStream('unreadable');
       return;
     }
@@ -254,7 +254,7 @@ export class Watcher implements Actor<Resync> {
         reconciler.tell({ kind, id, heard: sequence.next() });
         break;
       case 'died':
-        // A start that still waits for its inspection is over: it costs nothing more.
+        // A request for an inspection of this start that still waits is no longer needed.
         // mutant: withdraw nothing at a death
         // mutant: withdraw everything at a death
         withdraw(id, at || Number.POSITIVE_INFINITY);
@@ -264,7 +264,7 @@ export class Watcher implements Actor<Resync> {
     }
   }
 
-  /** A slow reader is not told that it has missed something, only that what it gets is late. */
+  /** The engine does not report missed events to a slow reader: the only sign is that events are late. */
   #watchForQueue(at: number): void {
     if (!this.#lateness.isBehind(at) || this.#isBehind) return;
     this.#isBehind = true;

@@ -1,9 +1,9 @@
 /**
- * Where etcd is and who asks: the options of group `etcd`, by one set of rules for the agent and the client.
+ * The endpoints of etcd and the user: the options of group `etcd`, with one set of rules for the agent and the client.
  *
- * An endpoint has a port, because a port that is left out would be the web's and not etcd's. All endpoints
- * are http, or all of them https. A user has a password. Every problem is handed to `refuse`, so that one
- * error can name all of them.
+ * An endpoint must have a port, because the default port of a URL is not the port of etcd. All endpoints are
+ * http, or all of them https. A user has a password. Every problem is handed to `refuse`, so that one error can
+ * name all of them.
  */
 
 import { type Certificates, type Refuse, readCertificates, readOption, shown } from '../net/certificates.ts';
@@ -26,9 +26,9 @@ export interface EtcdOptions {
   /** Of a single member, in place of `endpoints`. */
   readonly host?: Maybe<string>;
   readonly port?: Maybe<number>;
-  /** What all keys begin with; `/discover` unless given. */
+  /** The prefix of all keys; `/discover` unless given. */
   readonly prefix?: Maybe<string>;
-  /** Any of these turns TLS on; so does `https://`. Each is the path of a PEM file, or what is in it. */
+  /** Any of these turns TLS on; so does `https://`. Each is the path of a PEM file, or the content of the file. */
   readonly tls?: Maybe<{
     readonly ca?: Maybe<string | Buffer>;
     readonly cert?: Maybe<string | Buffer>;
@@ -36,7 +36,7 @@ export interface EtcdOptions {
   }>;
   readonly username?: Maybe<string>;
   readonly password?: Maybe<string>;
-  /** A file that holds the password, in place of it. */
+  /** A file that holds the password, in place of `password`. */
   readonly passwordFile?: Maybe<string>;
 }
 
@@ -50,7 +50,7 @@ export const isEndpoint = (value: unknown): value is string =>
   typeof value === 'string' && Number(endpointPattern.exec(value)?.[3]) <= portMax;
 
 /**
- * Of several options that say the same, only those that count may be given. `group` stands before the names of
+ * Of several options that say the same, only those that count may be given. `group` is the prefix of the names of
  * the options: `etcd.` or nothing.
  *
  * @internal

@@ -1,7 +1,7 @@
 /**
  * The registry over etcd v3: the agent's calls.
  *
- * Which member a call goes to, and again, is decided in `members.ts`; every call is etcd3's but commits.
+ * `members.ts` chooses the member for each call and decides on a second try. etcd3 makes every call except commits.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -32,7 +32,7 @@ export { firstMember } from './members.ts';
 export class EtcdRegistry implements Registry, Fleet {
   readonly #members: Members;
 
-  /** `host`: whose calls these are; the hosts of a fleet share out the members by their names. */
+  /** `host`: the host that makes the calls; the hosts of a fleet share the members by their names. */
   constructor(access: EtcdAccess, host = '') {
     this.#members = new Members(access, firstMember(host, access.endpoints.length));
   }
@@ -68,7 +68,7 @@ export class EtcdRegistry implements Registry, Fleet {
         });
       } finally {
         clearTimeout(timer);
-        // Ended first: etcd3 takes the error of a writable stream for the member's, and drops its connection.
+        // Ended first: etcd3 takes an error of a writable stream for the member's, and drops the connection.
         stream.end();
         stream.cancel();
       }
@@ -130,7 +130,7 @@ export class EtcdRegistry implements Registry, Fleet {
     const result: KeyRevision[] = [];
     const take: Parameters<typeof readPages>[2] = (pairs) => {
       for (const { key, lease, mod_revision } of pairs) {
-        // A key that is no text would come out as another one.
+        // A key that is not UTF-8 would become another key as a string.
         if (!isUtf8(key)) continue;
         result.push({ key: key.toString(), lease: leaseIdOf(lease), revision: revisionOf(mod_revision) });
       }

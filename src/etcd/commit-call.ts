@@ -2,8 +2,8 @@
  * Unary gRPC calls over the HTTP/2 client of `net/`: the head of a request, the prefix of a message,
  * the status of an answer.
  *
- * A commit is the one call made for every change of a container, and the only one that comes here;
- * etcd3 makes all others. `net/README.md` says what that saves.
+ * A commit is the one call that is made for every change of a container, and the only call of this file;
+ * etcd3 makes all others. `net/README.md` gives the savings.
  *
  * https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
@@ -25,7 +25,7 @@ export class GrpcError extends Error {
 
 const deadlineExceeded = 4;
 const unavailable = 14;
-/** Whether it is compressed, and its length. */
+/** One byte for the compression of the message, four bytes for its length. */
 const prefixBytes = 5;
 
 export class GrpcCaller {
@@ -72,7 +72,7 @@ export class GrpcCaller {
   }
 }
 
-/** The message of an answer. Throws its status where that is not 0. */
+/** The message of an answer. Throws its status if that is not 0. */
 function messageOf({ body, headers, status, trailers }: Answer): Buffer {
   // A server that has begun no answer says its status in the headers, and ends with them.
   const code = Number(trailers.get('grpc-status') ?? headers.get('grpc-status') ?? unavailable);

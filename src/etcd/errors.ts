@@ -1,11 +1,11 @@
 /**
- * What a call to etcd has failed with, as one of our errors.
+ * A failed call to etcd to one of our errors.
  *
- * The texts of etcd, of gRPC and of both HTTP/2 clients are read here and nowhere else. etcd3 turns the
- * errors it knows into classes of its own and drops gRPC's code, so the text is often all that is left.
+ * Only this file reads the texts of etcd, of gRPC and of both HTTP/2 clients. etcd3 turns the errors that it knows
+ * into classes of its own and drops gRPC's code, so often only the text is left.
  *
- * A message names the member, then says what is wrong in plain words, with the option where one is to
- * blame, and last the call where that helps.
+ * A message names the member, then the problem in plain words, with the option that causes it if there is one, and
+ * last the call if that helps.
  */
 
 import { DiscoverError, type ErrorCode, type Failure, messageOf } from '../errors.ts';
@@ -24,9 +24,9 @@ const refusals = new Set([
 interface Meaning {
   readonly said: RegExp;
   readonly means: string;
-  /** What it means of an endpoint that is asked without TLS. */
+  /** The meaning if the endpoint was asked without TLS. */
   readonly inPlain?: string;
-  /** Where it is not what gRPC's code says. */
+  /** The code of the error, if it is not the one that follows from gRPC's code. */
   readonly code?: ErrorCode;
 }
 
@@ -54,14 +54,14 @@ const meanings: readonly Meaning[] = [
   },
   { said: /required revision has been compacted/, means: 'compacted while it was being read', code: unavailable },
   {
-    // What an HTTP server answers, or a server of gRPC that is not etcd.
+    // Answers of an HTTP server, or of a gRPC server that is not etcd.
     said: /unknown service etcdserverpb|Received HTTP status|HTTP status code|no status of gRPC|Unexpected HTTP|content-type|Parse Error|Protocol error|answer is not HTTP\/2|frame (size|larger)|NGHTTP2|nghttp2/i,
     means: 'what answers is not etcd v3, see etcd.endpoints',
     inPlain: 'what answers is not etcd v3, or expects TLS: see etcd.endpoints, and write https:// for TLS',
     code: unavailable,
   },
   {
-    // A server that expects TLS hangs up on plain text.
+    // A server that expects TLS closes the connection on plain text.
     said: /ECONNRESET|EPIPE|connection closed|[Cc]onnection dropped|socket hang up|Failed to connect/,
     means: 'the server closed the connection',
     inPlain: 'the server closed the connection: if it expects TLS, write https:// in etcd.endpoints',
@@ -87,7 +87,7 @@ export function etcdError(call: string, endpoint: string, error: unknown): Disco
   return new DiscoverError(kind, `etcd at ${endpoint}: ${words}`, { cause: error, details });
 }
 
-/** What callers tell apart, as data. */
+/** The failures that callers distinguish, as data. */
 const failures: readonly (readonly [said: RegExp, failure: Failure])[] = [
   [/authentication is not enabled/, 'authentication-off'],
   [/user name is empty/, 'authentication-missing'],
@@ -104,16 +104,16 @@ export function isOutOfSpace(alarms: readonly string[]): boolean {
   return alarms.some((alarm) => alarm.includes('NOSPACE'));
 }
 
-/** What etcd has been heard to say of a token that has run out, or that was made before a user or role changed. */
+/** The texts of etcd for a token that has expired, or that was made before a user or role changed. */
 const staleToken =
   /invalid auth token|revision of auth store is old|revision in header is old|auth store revision is old/;
 
-/** Whether a new login is all that the same call needs. etcd says so before it does anything. */
+/** Whether the same call would succeed after a new login. etcd refuses the token before it does anything. */
 export function isStaleToken(error: unknown): boolean {
   return staleToken.test(error instanceof Error ? error.message : String(error));
 }
 
-/** Without gRPC's code and what it adds for its own developers. */
+/** The text without gRPC's code and without the notes of grpc-js for developers. */
 function plain(text: string): string {
   return messageOf(text)
     .replace(/^.*?\b\d+ [A-Z_]+: /, '')

@@ -1,9 +1,9 @@
 /**
  * The login of one member: a token, asked for when it is first needed and again once it is stale.
  *
- * A login that was refused stands for those of the next seconds: for each one etcd computes a hash that is
- * slow on purpose, and a batch that is halved would ask for one after the other. Calls that need a token at
- * the same moment share one login.
+ * After a refused login, the logins of the next seconds fail with the same refusal. For each login etcd computes a
+ * hash that is slow on purpose, and a batch that is halved would make one login after the other. Calls that need a
+ * token at the same moment share one login.
  */
 
 const refusalMs = 4_000;
@@ -27,7 +27,7 @@ export class Login {
     return this.#token;
   }
 
-  /** How long ago it was given. */
+  /** The age of the last token. */
   get ageMs(): number {
     return performance.now() - this.#gotAt;
   }
@@ -40,7 +40,7 @@ export class Login {
     return this.#pending;
   }
 
-  /** etcd does not take this token any more. Where there is a newer one, that stays. */
+  /** etcd does not accept this token any more. A newer token stays. */
   forget(token: string | undefined): void {
     if (token === this.#token) this.#isStale = true;
   }

@@ -1,13 +1,13 @@
 /**
  * One member of the cluster: etcd3 for every call but commits, the lean client for those, one login for both.
  *
- * etcd3's own retries, breakers and logins are off: its breaker would refuse every call for five seconds
- * after one failure, and its login knows one form of a stale token of three, at which it asks again without
- * end. Here a call logs in anew and is made again at every form, a few times, which is safe: etcd has done
- * nothing yet. Each call has a deadline that depends on neither client.
+ * etcd3's own retries, breakers and logins are off. Its breaker would refuse every call for five seconds after
+ * one failure. Its login knows only one of three forms of a stale token, and then repeats the call without end.
+ * Here each form leads to a new login and a repeated call, a few times, which is safe: etcd has done nothing
+ * yet. Each call has a deadline that depends on neither client.
  *
- * One client for each member, because etcd3 would choose a member at random for each call, so that with one
- * of three down every third call fails.
+ * Each member has a client of its own, because etcd3 would choose a member at random for each call: with one
+ * of three members down, every third call would fail.
  */
 
 import { Etcd3 } from 'etcd3';
@@ -20,13 +20,13 @@ import { Login } from './login.ts';
 
 export type { Etcd3, ICompare, IEvent, IRequestOp, IWatchResponse } from 'etcd3';
 
-/** Above a leader election (about 2 s at etcd's defaults a call may have to wait out half of one). */
+/** Above the wait for a leader election: about 2 s at etcd's defaults, and a call may have to wait for half of it. */
 export const callTimeoutMs = 2_000;
-/** A page of a large prefix may be a matter of megabytes. */
+/** A page of a large prefix may have megabytes. */
 export const pageTimeoutMs = 5_000;
-/** Beyond the client's own deadline, for whatever does not keep to it. */
+/** The time beyond the client's own deadline, after which a call is given up. */
 const graceMs = 500;
-/** With a role that changes all the time, a new token may be old already. */
+/** If roles change all the time, a new token may be stale already. */
 const loginsMax = 3;
 /** A token younger than this was not refused for its age. */
 const freshTokenMs = 5_000;
@@ -59,8 +59,8 @@ export class Member {
   }
 
   /**
-   * One answer to one request. Rejects with a `DiscoverError`, whatever went wrong. `isOpen`: etcd asks for no token, so
-   * that a login that is refused is no reason not to call.
+   * One answer to one request. Rejects only with a `DiscoverError`. `isOpen`: etcd needs no token for this call, so a
+   * refused login does not prevent it.
    */
   call<Result>(
     name: string,
@@ -83,7 +83,7 @@ export class Member {
     try {
       await follow(this.etcd);
     } catch (error) {
-      // To a watch with a stale token etcd 3.4 says that permission is denied.
+      // For a watch with a stale token etcd 3.4 reports that permission is denied.
       const isOld = /permission denied/.test(String(error)) && (this.#login?.ageMs ?? 0) > freshTokenMs;
       if (isOld || isStaleToken(error)) this.#login?.forget(token);
       throw etcdError(name, this.endpoint, error);
@@ -123,7 +123,7 @@ export class Member {
     }
   }
 
-  /** The connection of commits may be what hangs: it is given up with the call. */
+  /** The connection of commits may be the one that hangs: it is given up with the call. */
   #inTime<Result>(timeoutMs: number, work: Promise<Result>): Promise<Result> {
     return deadline(systemClock, timeoutMs + graceMs, work, () => {
       this.#commits.close();
@@ -145,7 +145,7 @@ function createEtcd3(endpoint: string, { tls }: EtcdAccess, interceptors: Interc
     // A fixed deadline would have passed by the second call.
     defaultCallOptions: (context) => ({
       ...(context.isStream ? {} : { deadline: Date.now() + callTimeoutMs }),
-      // A login with a token that is stale would be refused for it.
+      // A login that carries a stale token would be refused.
       ...(context.service !== 'Auth' && { interceptors }),
     }),
     faultHandling: { host: () => noPolicy as never, global: noPolicy as never },
@@ -157,16 +157,16 @@ function createEtcd3(endpoint: string, { tls }: EtcdAccess, interceptors: Interc
       'grpc.keepalive_timeout_ms': 3_000,
       // Ten thousand keys with long values are larger than gRPC's default of 4 MiB.
       'grpc.max_receive_message_length': 64 << 20,
-      // As etcdctl: a variable `http_proxy` is for the web.
+      // As in etcdctl: the variable `http_proxy` is for the web.
       'grpc.enable_http_proxy': 0,
     },
   });
 }
 
 /**
- * A call with the token, and with the wish that the member knows a leader: one that does not would be silent
- * for ever on a watch. etcd3 asks again by itself, with the same token and without end, where it reads
- * that a token is invalid, so that text is changed.
+ * A call with the token, and with the condition that the member knows a leader: without a leader a watch would be
+ * silent for ever. When etcd3 reads that a token is invalid, it repeats the call by itself, with the same token and
+ * without end; so that text is changed here.
  */
 function intercepted(
   call: ReturnType<Parameters<Interceptor>[1]>,

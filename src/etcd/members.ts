@@ -2,8 +2,8 @@
  * The members of a cluster, asked one at a time: a caller stays with a member until a call fails, then
  * moves on.
  *
- * A question may be put to one member after the other, because it does no harm to ask twice. Everything else
- * is said to one member alone: what a call that failed has done is not known.
+ * A read may be asked of one member after the other, because it is harmless to read twice. Every other call goes
+ * to one member alone: it is unknown whether a failed call took effect.
  */
 
 import { codeOf } from '../errors.ts';
@@ -14,7 +14,7 @@ export class Members {
   readonly #all: readonly Member[];
   #current: number;
 
-  /** `first`: which member is asked first, any whole number. */
+  /** `first`: the index of the member that is asked first; any whole number. */
   constructor(access: EtcdAccess, first: number) {
     this.#all = access.endpoints.map((endpoint) => new Member(endpoint, access));
     this.#current = first;
@@ -24,7 +24,7 @@ export class Members {
     return this.#all.length;
   }
 
-  /** A question: of one member after the other, until one answers. */
+  /** For reads: asks one member after the other, until one answers. */
   async ask<Result>(question: (member: Member) => Promise<Result>): Promise<Result> {
     for (let left = this.#all.length - 1; ; left--) {
       try {
@@ -35,7 +35,7 @@ export class Members {
     }
   }
 
-  /** Of one member alone. Where it does not answer, the next call is of another one. */
+  /** Calls one member alone. If the member does not answer, the next call goes to another member. */
   async tell<Result>(request: (member: Member) => Promise<Result>): Promise<Result> {
     const index = this.#current % this.#all.length;
     try {
@@ -51,7 +51,7 @@ export class Members {
   }
 }
 
-/** Which member is asked first follows from the name of the host, so that the hosts of a fleet share them out. */
+/** The member that is asked first: it follows from the host's name, so that the hosts of a fleet share the members. */
 export function firstMember(host: string, members: number): number {
   let hash = 0;
   for (const byte of Buffer.from(host)) hash = (hash * 31 + byte) % 0x1_0000_0000;

@@ -1,8 +1,8 @@
 /**
- * A registry that counts and times what is asked of another one, and waits no longer than it should take.
+ * A registry that counts and times the calls to another registry, and bounds the wait for each call.
  *
- * The registry below has deadlines of its own. This one does not depend on any connection, client or login: no
- * actor waits for ever, whatever was forgotten below.
+ * The other registry has deadlines of its own. The bound here does not depend on any connection, client or login:
+ * no actor waits for ever, even if a deadline below fails.
  */
 
 import { type Clock, deadline } from '../actor/clock.ts';
@@ -10,12 +10,12 @@ import { codeOf, DiscoverError, messageOf } from '../errors.ts';
 import type { EtcdOperation, Metrics } from '../metrics.ts';
 import type { Registry } from './registry.ts';
 
-/** A call with its logins, and a question that is put to several members. */
+/** For a call with its logins, also if it is asked of several members. */
 const callMaxMs = 30_000;
-/** A reading of several pages. */
+/** For a reading of several pages. */
 const readingMaxMs = 120_000;
 
-/** Calls that tell whether this host can be held; a failed one explains why the lease runs down. */
+/** Calls that concern the lease or the ownership; a failed one explains why the lease runs down. */
 const leaseCalls: ReadonlySet<EtcdOperation> = new Set(['owner', 'grant', 'keep_alive', 'lease', 'claim', 'read']);
 
 export function metered(registry: Registry, metrics: Metrics, clock: Clock): Registry {

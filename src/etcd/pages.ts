@@ -1,8 +1,8 @@
 /**
  * Reads all keys below a prefix, in pages, all of them at the revision of the first page.
  *
- * A cluster may hold more keys than one answer takes or one deadline lets through: each page has a deadline of
- * its own, and the process does other things between two pages.
+ * A cluster may hold more keys than one answer may have or one deadline allows. So each page has a deadline of
+ * its own, and the process does other work between two pages.
  */
 
 import type { Member } from './member.ts';
@@ -19,7 +19,7 @@ interface PageOptions {
   /** The key behind which the page begins; at the prefix unless given. */
   readonly after?: string | Buffer;
   readonly keysOnly?: boolean;
-  /** As it was at this revision; the newest unless given. */
+  /** The revision to read at; the newest unless given. */
   readonly revision?: Revision | undefined;
 }
 

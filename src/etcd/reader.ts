@@ -27,14 +27,14 @@ export interface Reading {
 }
 
 export class EtcdReader {
-  /** One chosen at random to begin with, so that readers share out the members. */
+  /** The first member is chosen at random, so that readers share the members. */
   readonly #members: Members;
 
   constructor(access: EtcdAccess) {
     this.#members = new Members(access, Math.floor(Math.random() * access.endpoints.length));
   }
 
-  /** What a majority of the members agrees is there. */
+  /** All keys below the prefix, on which a majority of the members agrees. */
   async read(prefix: string): Promise<Reading> {
     const found: Change[] = [];
     const revision = await readPages(this.#members, prefix, (pairs) => {
@@ -51,18 +51,18 @@ export class EtcdReader {
         const watch = new Watch(prefix, revision, listener, (request) => stream.write(request));
         const onAbort = (): void => watch.end();
         signal.addEventListener('abort', onAbort);
-        // It may have been while the stream was opened.
+        // The signal may have been aborted while the stream was opened.
         if (signal.aborted) watch.end();
         stream.on('data', (answer) => watch.take(answer)).on('error', (error: Error) => watch.end(error));
         stream.on('end', () => watch.end(new Error('stream ended')));
-        // Ticks rather than a time: after a pause of our own one tick comes late, and then what had arrived.
+        // Ticks rather than a time: after a pause of this process one tick is late, and then the waiting answers come.
         const clock = setInterval(() => watch.tick(), tickMs).unref();
         try {
           await watch.over;
         } finally {
           clearInterval(clock);
           signal.removeEventListener('abort', onAbort);
-          // Ended first: etcd3 takes the error of a writable stream for the member's, and drops its connection.
+          // Ended first: etcd3 takes an error of a writable stream for the member's, and drops the connection.
           stream.end();
           stream.cancel();
         }
@@ -75,7 +75,7 @@ export class EtcdReader {
   }
 }
 
-/** The stream, or an error where none is there in time. One that comes later is ended. */
+/** The stream, or an error if it is not open in time. A stream that opens later is ended. */
 function opened(opening: Promise<WatchStream>): Promise<WatchStream> {
   let isLate = false;
   void opening.then(

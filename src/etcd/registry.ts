@@ -1,10 +1,9 @@
 /**
  * etcd as discover uses it: owner key, lease, readings, guarded commits.
  *
- * Only a question is asked again, of the next member (`etcd.ts` says why nothing else is). Each call has a deadline.
- * What a failed call has done is unknown (etcd may apply it long after the deadline), which is why every write is
- * guarded by the owner key's modification revision: claiming anew raises it, and whatever is still under way from
- * before is then refused.
+ * Only reads are repeated, at the next member (`members.ts` gives the reason). Each call has a deadline. The effect of
+ * a failed call is unknown: etcd may apply it long after the deadline. So every write is guarded by the owner key's
+ * modification revision. A new claim raises the revision, and etcd then refuses every write from before the claim.
  */
 
 import type { Change } from '../layout/keys.ts';
@@ -48,7 +47,7 @@ export interface KeyPage {
   readonly hasMore: boolean;
 }
 
-/** Who may write: the proof is compared in every transaction. */
+/** The right to write for a host. Every transaction compares its proof, the revision of the owner key. */
 export interface Ownership {
   readonly lease: LeaseId;
   /** Modification revision of the owner key as we wrote it. */
@@ -72,7 +71,7 @@ export interface Registry {
   readPrefix(prefix: string): Promise<FoundKey[]>;
   /** Some keys below a prefix, in order, those behind `after` first: a page, and whether more follow. */
   readPage(prefix: string, after: string): Promise<KeyPage>;
-  /** For each key: itself, and what continues it after a colon. */
+  /** For each key: the key itself, and the keys that continue it after a colon. */
   readKeys(keys: readonly string[]): Promise<FoundKey[]>;
   /** All changes in one transaction, or none. False: the ownership is over. */
   commit(ownerKey: string, ownership: Ownership, changes: readonly Change[]): Promise<boolean>;
@@ -80,16 +79,16 @@ export interface Registry {
   close(): void;
 }
 
-/** A key as it stood: once it is written again, or deleted, its revision is another. */
+/** A key at the time of a reading. A later write or delete gives the key another revision. */
 export interface KeyRevision {
   readonly key: string;
   readonly lease: LeaseId;
   readonly revision: Revision;
 }
 
-/** What is asked about the keys of all hosts. This process does not own them, so every deletion compares what was seen. */
+/** Calls about the keys of all hosts. This process does not own them, so every deletion compares their revisions. */
 export interface Fleet {
-  /** All keys below a prefix, without their values, in pages: what changes meanwhile may be seen or not. */
+  /** All keys below a prefix, without their values, in pages. A change meanwhile may be seen or not. */
   keyRevisions(prefix: string): Promise<KeyRevision[]>;
   /** Deletes the keys if all of `unchanged` are as they were (`absent`: not there). False: nothing was done. */
   removeIf(unchanged: readonly Pick<KeyRevision, 'key' | 'revision'>[], keys: readonly string[]): Promise<boolean>;

@@ -1,10 +1,10 @@
 /**
- * One watch on one stream: what is asked, what its answers mean, and when it is over. No connection is made here.
+ * One watch on one stream: its requests, the meaning of its answers, and its end. No connection is made here.
  *
- * Three silences are told from quiet. A member cut off from its leader is told by etcd's own `hasleader`. A
- * connection that swallows everything, and an etcd that hangs, are told by a question on the stream itself: a
- * second watch, of one key, which every server confirms and which is then cancelled. etcd's own question, the
- * progress request, is not answered by `etcd grpc-proxy`, and etcd before 3.4 does not know it.
+ * A quiet watch is distinguished from three kinds of a dead one. etcd's own `hasleader` reports a member that is cut
+ * off from its leader. A connection that swallows everything, and an etcd that hangs, are found by a probe on the
+ * stream itself: a second watch, of one key, which every server confirms and which is then cancelled. etcd's own
+ * probe, the progress request, gets no answer from `etcd grpc-proxy`, and etcd before 3.4 does not know it.
  *
  * A large revision may come in fragments: its changes are handed on together.
  */
@@ -14,14 +14,14 @@ import type { IEvent, IWatchResponse } from './member.ts';
 import { after } from './pages.ts';
 import type { Revision } from './registry.ts';
 
-/** Two ticks without a word, and it asks; five, and it is over. */
+/** After two silent ticks the watch sends a probe; after five it is over. */
 const ticksUntilAsked = 2;
 const ticksUntilDead = 5;
-/** What is kept of a revision that does not end. */
+/** The limit of events that are kept of one revision in fragments. */
 const fragmentEventsMax = 1_000_000;
 
 export interface WatchListener {
-  /** etcd has said something, if only that it is there. */
+  /** etcd has sent an answer of any kind. */
   heard(): void;
   /** etcd has accepted the watch. */
   begun(): void;
@@ -39,7 +39,7 @@ export class Watch {
   readonly #send: (request: object) => void;
   #finish: (error: Error | undefined) => void = () => {};
   #isOver = false;
-  /** As the server names it; undefined until it has confirmed it. */
+  /** The watch id of the server; undefined until the server has confirmed the watch. */
   #id: string | undefined;
   #silentTicks = 0;
   #fragments: IEvent[] = [];
@@ -62,11 +62,11 @@ export class Watch {
   }
 
   take({ watch_id, canceled, cancel_reason, compact_revision, created, fragment, events }: Answer): void {
-    // What still arrives of a watch that is over is older than what is read after it.
+    // Late answers of a watch that has ended are older than the next reading.
     if (this.#isOver) return;
     this.#silentTicks = 0;
     this.#listener.heard();
-    // Before that the server has been asked for nothing else.
+    // Before the server has confirmed this watch, no other request was sent.
     const isMain = this.#id === undefined || watch_id === this.#id;
     if (!isMain) {
       if (created === true && canceled !== true) this.#send({ cancel_request: { watch_id } });

@@ -2,9 +2,9 @@
  * Bodies of answers: made in steps, shared for a second, written at the reader's pace, and limited in all.
  *
  * An answer over a fleet may have a hundred megabytes. It is encoded a few hundred items at a time, so that the event
- * loop turns in between; everybody who asks for the same within a second gets the same bytes; and each connection has
- * one slice of it in its buffers. What all readers together make the process keep has one limit: above it a large answer
- * is refused with 503, a small one, such as a health check, is not.
+ * loop turns in between. All clients that ask for the same within a second get the same bytes. Each connection has one
+ * slice of the answer in its buffers. The bytes that wait for all readers together have one limit: above it a large
+ * answer is refused with 503, but a small answer, such as a health check, is not.
  */
 
 import { once } from 'node:events';
@@ -16,13 +16,13 @@ export type Body = readonly Buffer[];
 
 const itemsAtOnce = 250;
 const sliceBytes = 64 << 10;
-/** Smaller answers are made anew each time: they cost little, and are as fresh as can be. */
+/** Smaller answers are made again for each request: they cost little, and so they are always fresh. */
 const sharedBytesMin = 64 << 10;
 const sharedMs = 1_000;
 const sharedMax = 8;
-/** A reader that takes nothing for so long is disconnected. */
+/** A reader that takes nothing for this time is disconnected. */
 const stalledMs = 10_000;
-/** What may wait for readers in all. */
+/** The limit of bytes that wait for all readers together. */
 export const waitingBytesMax = 64 << 20;
 
 export const bytesOf = (body: Body): number => body.reduce((sum, { length }) => sum + length, 0);
@@ -30,7 +30,7 @@ export const bytesOf = (body: Body): number => body.reduce((sum, { length }) => 
 export const jsonBody = (value: unknown): Body => [Buffer.from(`${JSON.stringify(value)}\n`)];
 
 /**
- * `before`, then the list in brackets, then `after`. `encode` returns undefined for an item that is to be left out. Yields to the
+ * `before`, then the list in brackets, then `after`. `encode` returns undefined to leave an item out. Yields to the
  * event loop between steps.
  */
 export async function listBody<Item>(
@@ -61,7 +61,7 @@ export async function listBody<Item>(
   return parts;
 }
 
-/** Answers by what was asked for: one in the making, or made less than a second ago, serves everybody. */
+/** Answers by request: an answer that is being made, or was made less than a second ago, serves all clients. */
 export class SharedAnswers {
   readonly #shared = new Map<string, Promise<Body>>();
 
@@ -76,7 +76,7 @@ export class SharedAnswers {
     made.then((body) => {
       if (bytesOf(body) < sharedBytesMin) return forget();
       setTimeout(forget, sharedMs).unref();
-      // The oldest goes: it is served to those who have it, and made anew for others.
+      // The oldest answer goes: clients that have it still get it, and for others it is made again.
       if (this.#shared.size > sharedMax) this.#shared.delete([...this.#shared.keys()][0] as string);
     }, forget);
     return made;
@@ -116,7 +116,7 @@ export class WaitingBytes {
     if (this.#readers.delete(body)) this.#bytes -= bytesOf(body);
   }
 
-  /** Counts what waits for an event stream until the returned function is called. */
+  /** Counts the bytes that wait for an event stream, until the returned function is called. */
   follow(stream: { readonly waitingBytes: number }): () => void {
     this.#streams.add(stream);
     return () => void this.#streams.delete(stream);

@@ -1,4 +1,4 @@
-/** The files of the page. The page is built: it lies in `dist`, also when this file runs from `src`. */
+/** The files of the page. The built page is in `dist`, also when this file runs from `src`. */
 
 import { readFileSync } from 'node:fs';
 import { inPackage } from '../version.ts';

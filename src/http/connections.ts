@@ -1,11 +1,11 @@
 /**
- * Connections of the HTTP endpoint: how many there may be, and how much one may ask at a time.
+ * Connections of the HTTP endpoint: the limits of their number and of the requests on each of them.
  *
- * - One answer at a time per connection. Requests that a client pipelines wait unanswered, a few of them; a client that
- *   sends more is disconnected. So a client that reads nothing costs one answer, whatever it asks for.
- * - Above the limit of connections the least useful one is closed: the longest idle, else the one whose answer has been
- *   waiting for its reader longest. A new connection is never the one, so a health check always gets through. Event
- *   streams stay: they have a limit of their own, well below this one.
+ * - One answer at a time per connection. A few pipelined requests of a client wait unanswered; a client that sends more
+ *   is disconnected. So a client that reads nothing costs only one answer.
+ * - Above the limit of connections the least useful one is closed: the longest idle connection, else the connection
+ *   whose answer has waited longest for its reader. A new connection is never closed, so a health check always gets
+ *   through. Event streams stay: they have a limit of their own, well below this one.
  */
 
 import type { ServerResponse } from 'node:http';
@@ -17,7 +17,7 @@ const pipelinedMax = 16;
 
 interface Peer {
   readonly waiting: (() => void)[];
-  /** Answered now; undefined while the connection is idle. */
+  /** The response under way; undefined while the connection is idle. */
   current: ServerResponse | undefined;
   isStream: boolean;
   /** When it became idle, or when its answer began. */
@@ -44,7 +44,7 @@ export class Connections {
     const begin = (): void => {
       peer.current = response;
       peer.sinceMs = performance.now();
-      // In another turn of the event loop: a long pipeline of one client does not hold up the others.
+      // In another turn of the event loop: a long pipeline of one client does not delay other clients.
       response.once('close', () => setImmediate(() => this.#finished(socket, peer)));
       answer();
     };
@@ -53,7 +53,7 @@ export class Connections {
     else socket.destroy();
   }
 
-  /** What this response carries goes on until its reader leaves. */
+  /** This response is an event stream: it goes on until its reader leaves. */
   markStream(response: ServerResponse): void {
     const peer = response.socket === null ? undefined : this.#peers.get(response.socket);
     if (peer?.current === response) peer.isStream = true;

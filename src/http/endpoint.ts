@@ -1,5 +1,5 @@
 /**
- * The HTTP endpoint: what is answered at which path.
+ * The HTTP endpoint: the paths and their answers.
  *
  *     /healthz      200 while the event loop turns and the agent's parts are kept running
  *     /readyz       200 once Docker was listed, while the event stream and the lease live and no change waits for long; ?verbose
@@ -89,7 +89,7 @@ export class Endpoint {
     await this.#fleet.close();
   }
 
-  /** By the path; `*` stands for a last segment. */
+  /** By the path; `*` means any last segment. */
   readonly #routes: ReadonlyMap<string, Route> = new Map<string, Route>([
     ['/healthz', { answer: (_asked, response) => this.#healthz(response) }],
     ['/readyz', { answer: ({ query }, response) => this.#readyz(query.has('verbose'), response) }],
@@ -210,7 +210,7 @@ export class Endpoint {
 
   async #watchService({ name, selector }: Asked, response: ServerResponse): Promise<void> {
     if (!couldBeName(name)) return this.#noSuchName(response);
-    // What cannot be answered at all is answered with a status.
+    // Before the stream begins: without any answer, the client gets an HTTP status.
     await this.#fleet.instancesOf(name, selector);
     const stream = this.#stream(response);
     for await (const instances of this.#fleet.follow(name, selector, stream.signal)) {
@@ -256,7 +256,7 @@ export class Endpoint {
     return stream;
   }
 
-  /** Sends the answer at once, and again whenever it is another one. */
+  /** Sends the answer at once, and again whenever it has changed. */
   async #poll(
     event: string,
     selection: string,
@@ -265,7 +265,7 @@ export class Endpoint {
     response: ServerResponse,
   ): Promise<void> {
     const key = `${event} ${selection}`;
-    // What cannot be answered at all is answered with a status.
+    // Before the stream begins: without any answer, the client gets an HTTP status.
     const first = await this.#answers.get(key, read);
     const stream = this.#stream(response);
     if (stream.signal.aborted) return;

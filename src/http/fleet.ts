@@ -1,10 +1,10 @@
 /**
  * All hosts as etcd has them: for the page, for scripts and for Prometheus's discovery.
  *
- * One watch follows the services of every host, whatever is asked: it begins with the first question and ends ten minutes
- * after the last one. Instances are counted and indexed by host as they change, so that no question walks over all of
- * them but the one for all. Once something is known, a question is always answered: while etcd cannot be read, with what
- * was known last, and `stale` says since when and why.
+ * One watch follows the services of every host for all queries: it begins with the first query and ends ten minutes
+ * after the last one. Instances are counted and indexed by host as they change, so only the query for all instances
+ * walks over all of them. After the first reading every query has an answer: while etcd cannot be read, the answer is
+ * the last known one, and `stale` says since when and why.
  */
 
 import type { Selector } from '../client/catalogue.ts';
@@ -20,10 +20,10 @@ import type { HostRow, Stale } from './shapes.ts';
 
 /** Results are shared for one second. */
 const freshMs = 1_000;
-/** A question waits for the owners to be read anew for so long, if they are known. */
+/** The longest wait of a query for a new reading of the owners, if there is an older reading. */
 const patienceMs = 500;
 const unusedMs = 10 * 60_000;
-/** Between two events of one service with many instances: each event has all of them. */
+/** A service with so many instances has at most one event in this time, because each event has all instances. */
 const manyInstances = 1_000;
 const manyInstancesEveryMs = 1_000;
 
@@ -42,7 +42,7 @@ export class Fleet {
   #watchers = 0;
   readonly #sweeper: NodeJS.Timeout;
   #isClosed = false;
-  /** The owners as read last, and since when they cannot be read. */
+  /** The owners as read last. */
   #owners: { readonly atMs: number; readonly found: readonly FoundKey[] } | undefined;
   #reading: Promise<readonly FoundKey[]> | undefined;
   readonly #ownersStale = new StaleSince();
@@ -66,7 +66,7 @@ export class Fleet {
     return (await this.#known()).feed.catalogue.counts(selector);
   }
 
-  /** The instances of a service; empty where there are none. */
+  /** The instances of a service; empty if there are none. */
   async instancesOf(name: string, selector: Selector): Promise<readonly Instance[]> {
     return (await this.#known()).feed.catalogue.select(name, selector);
   }
@@ -84,7 +84,7 @@ export class Fleet {
     return [...((await this.#known()).hosts.get(host)?.values() ?? [])];
   }
 
-  /** The set, and again whenever the set or its being stale has changed, until the signal is aborted. */
+  /** The set, and again whenever the set or `stale` has changed, until the signal is aborted. */
   async *follow(name: string, selector: Selector, signal: AbortSignal): AsyncGenerator<readonly Instance[]> {
     const { feed } = await this.#known(signal);
     let last: readonly Instance[] | undefined;
@@ -117,7 +117,7 @@ export class Fleet {
       const host = key.slice(key.lastIndexOf('/') + 1);
       rows.set(host, rowOf(host, value, lease, hosts.get(host)?.size ?? 0));
     }
-    // Written by hand, or by another program than discover.
+    // Keys that were written by hand, or by another program.
     const ownerless = { alive: false, version: null, ip: null, startedAt: null, released: false };
     for (const [host, { size }] of hosts) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: size });
     const sorted = [...rows.values()].sort((one, other) => (one.host < other.host ? -1 : 1));
@@ -130,7 +130,7 @@ export class Fleet {
     this.#stopFollowing();
   }
 
-  /** Resolves once it is known what there is; rejects while it never has been and etcd does not tell. */
+  /** Resolves after the first reading; rejects if etcd refuses it, or does not answer in time. */
   async #known(signal?: AbortSignal): Promise<Following> {
     if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The endpoint is closed');
     this.#askedAtMs = performance.now();
@@ -166,7 +166,7 @@ export class Fleet {
     if (this.#watchers === 0 && performance.now() - this.#askedAtMs > unusedMs) this.#stopFollowing();
   }
 
-  /** Not older than a second, unless etcd is slow or away: then what was read last, at once. */
+  /** Owners that were read at most a second ago. If etcd is slow or away: the owners that were read last. */
   async #readFresh(): Promise<readonly FoundKey[]> {
     const last = this.#owners;
     if (last !== undefined && performance.now() - last.atMs < freshMs) return last.found;
@@ -194,7 +194,7 @@ export class Fleet {
   }
 }
 
-/** The moment from which something is stale: the same for as long as it lasts, however often it is asked. */
+/** The moment from which something is stale. The moment stays the same until the staleness is over. */
 class StaleSince {
   #now: Stale | undefined;
 

@@ -6,7 +6,7 @@ import { containerOf, containersOf, summaryOf } from './status.ts';
 import { Broadcast, eventOf, type Stream } from './streams.ts';
 
 const tickMs = 500;
-/** So that a first sight of thousands is drawn in steps. */
+/** Containers in one event, so that the page draws thousands of containers in steps. */
 const chunk = 1_000;
 
 export class Live {
@@ -24,9 +24,9 @@ export class Live {
     this.#broadcast = new Broadcast(() => this.#begin());
   }
 
-  /** Everything there is, then what changes. */
+  /** The full state, then the changes. */
   follow(stream: Stream): void {
-    // Added first: what is touched from now on is in a later event, whether or not it is in the first ones.
+    // Added first: a change from now on is in a later event, whether or not the first events have it already.
     this.#broadcast.add(stream);
     this.#first ??= this.#snapshot();
     for (const bytes of this.#first) stream.write(bytes);
@@ -62,7 +62,7 @@ export class Live {
   }
 
   #tell(): void {
-    // The lease has run out, or there is one again: every container has another state, and none was touched.
+    // The lease has run out, or there is one again: every container has another state, and the ledger reports none.
     if (this.#agent.isPublishedKnown !== this.#isPublishedKnown) {
       this.#isPublishedKnown = !this.#isPublishedKnown;
       for (const shortId of this.#agent.ledger.containers()) this.#touched.add(shortId);

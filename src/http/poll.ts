@@ -1,7 +1,7 @@
 /**
- * One answer that several streams follow: made once for all of them, and sent when it is another one than before.
+ * One answer that several streams follow: made once for all of them, and sent when it has changed.
  *
- * A failure to make it is an event too: the last answer, with `stale` that says since when and why.
+ * If the answer cannot be made, the event is the last answer with `stale`, which says since when and why.
  */
 
 import { messageOf } from '../errors.ts';
@@ -12,7 +12,7 @@ export class Poll {
   readonly #event: string;
   readonly #broadcast: Broadcast;
   #last: string | undefined;
-  /** Since when no answer can be made. */
+  /** The time since which no answer can be made. */
   #staleSince: string | undefined;
 
   constructor(event: string, everyMs: number, read: () => Promise<Body>, onEnd: () => void) {
@@ -37,7 +37,7 @@ export class Poll {
     });
   }
 
-  /** `first` is what is sent if nothing has been read yet. */
+  /** `first` is sent if there is no newer answer. */
   follow(stream: Stream, first: Body): void {
     this.#broadcast.add(stream);
     this.#last ??= textOf(first);
@@ -63,7 +63,7 @@ export class Poll {
   }
 }
 
-/** An answer is no news because it is a second older. */
+/** An answer that differs only in its age is not news. */
 const withoutAge = (answer: string): string => answer.replace(/"ageMs":\d+,/, '');
 
 const textOf = (body: Body): string => Buffer.concat(body).toString().trimEnd();

@@ -2,8 +2,8 @@
  * `/metrics`: the agent's counters in Prometheus's format. prom-client writes the text and adds the metrics of the process;
  * our own figures are read at each scrape, so that counting costs the agent nothing more.
  *
- * No id of a container, host or lease is ever a label. Every series is there from the start, at zero. What is published is
- * 0 once the lease has run out by our own clock: see `health.ts`.
+ * No id of a container, host or lease is ever a label. Every series is there from the start, at zero. The number of
+ * published containers is 0 once the lease has run out by our own clock: see `health.ts`.
  */
 
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
@@ -29,7 +29,7 @@ export interface Exposition {
   close(): void;
 }
 
-/** What the process knows and the agent does not. */
+/** Facts of the process that the agent does not have. */
 export interface Surroundings {
   readonly streams: () => number;
   readonly reload: { readonly isSuccessful: boolean; readonly at: number };
@@ -37,8 +37,8 @@ export interface Surroundings {
 
 export function exposition(agent: Agent, surroundings: Surroundings): Exposition {
   const registry = new Registry();
-  // prom-client's own watch over the event loop wakes the process a hundred times a second, most of the work of an idle
-  // discover. Ours is below.
+  // prom-client's own monitor of the event loop wakes the process a hundred times a second, most of the work of an idle
+  // discover. Our monitor is below.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 60_000 });
   const lags = registry.getMetricsAsArray().map(({ name }) => name);
   for (const name of lags) if (name.startsWith('nodejs_eventloop_lag')) registry.removeSingleMetric(name);

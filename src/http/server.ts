@@ -1,13 +1,12 @@
 /**
- * Where the HTTP endpoint listens: which requests are accepted, how many and how large. What they are answered with is
- * `endpoint.ts`'s.
+ * The listener of the HTTP endpoint: which requests are accepted, how many and how large. `endpoint.ts` answers them.
  *
  * The endpoint is read-only: GET and HEAD are the only methods. A Host header that is neither an address nor a known name
- * is refused, which keeps a stranger's page, opened in a browser on this machine, from reading the endpoint through a name
- * that it points here. Headers, time, connections (`connections.ts`) and bytes (`answers.ts`) are limited.
+ * is refused. Otherwise a foreign web page, opened in a browser on this machine, could read the endpoint through a DNS
+ * name that points here. Headers, time, connections (`connections.ts`) and bytes (`answers.ts`) are limited.
  *
- * It listens before there is anything to answer, so that a process that cannot listen ends before it claims its host.
- * Requests wait until `serve` is called. Another `serve` takes over without a moment in which nothing listens.
+ * The listener opens before there is an answer, so that a process that cannot listen ends before it claims its host.
+ * Requests wait until `serve` is called. Another `serve` takes over, and the listener stays open all the time.
  */
 
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
@@ -48,7 +47,7 @@ export type Handler = (request: Request, response: ServerResponse) => Promise<vo
 
 export class HttpListener {
   readonly connections = new Connections();
-  /** What waits for readers in all. */
+  /** The bytes that wait for all readers together. */
   readonly waiting = new WaitingBytes();
   readonly #where: Listen;
   readonly #server: Server;
@@ -91,7 +90,7 @@ export class HttpListener {
     return nameOf(this.#where);
   }
 
-  /** Where it listens, as the system sees it. */
+  /** The address at which it listens, as the system reports it. */
   get address(): ReturnType<Server['address']> {
     return this.#server.address();
   }
@@ -162,7 +161,7 @@ export class HttpListener {
 const nameOf = (where: Listen): string =>
   'path' in where ? where.path : `http://${where.host.includes(':') ? `[${where.host}]` : where.host}:${where.port}`;
 
-/** The host of the request, in lower case, without port and brackets; empty where there is none. */
+/** The host of the request, in lower case, without port and brackets; empty if there is none. */
 function hostOf({ headers: { host = '' } }: IncomingMessage): string {
   return (/^(?:\[([^\]]*)\]|([^:]*))(?::\d+)?$/.exec(host.toLowerCase())?.slice(1) ?? []).join('');
 }
@@ -176,7 +175,7 @@ function listening(server: Server, where: Listen): Promise<void> {
     server.once('error', reject);
     server.listen(where, () => {
       server.off('error', reject);
-      // Such as running out of descriptors: it concerns one client, and is over in a moment.
+      // An error such as a lack of descriptors concerns one client, and is over in a moment.
       server.on('error', () => {});
       resolve();
     });
@@ -184,7 +183,7 @@ function listening(server: Server, where: Listen): Promise<void> {
 }
 
 /**
- * Removes a socket that a process which is gone has left. One that answers stays, and listening fails. Anything but a
+ * Removes the socket of a process that is gone. A socket that answers stays, and listening fails. A file that is not a
  * socket is never touched.
  */
 async function clear(path: string): Promise<void> {

@@ -27,7 +27,7 @@ export interface Summary {
   readonly ready: boolean;
   readonly checks: readonly Check[];
   readonly health: Health;
-  /** Seconds that the oldest change of a container has been waiting to be in etcd; 0 where none waits. */
+  /** Age in seconds of the oldest change of a container that is not in etcd yet; 0 if there is none. */
   readonly oldestUnsettledSeconds: number;
   readonly docker: {
     readonly connected: boolean;
@@ -74,7 +74,7 @@ export interface Summary {
   };
 }
 
-/** `unknown`: the lease has run out, or there is none yet, so that it is not known what etcd holds. */
+/** `unknown`: the lease has run out, or there is none yet, so the keys in etcd are unknown. */
 export type ContainerState = 'published' | 'unknown' | 'pending' | 'refused' | 'failing' | 'quarantined';
 
 export type LifecycleState = 'starting' | 'ready' | 'failing' | 'gone';
@@ -83,7 +83,7 @@ export interface Container {
   /** The 12 digits that end its keys. */
   readonly id: string;
   readonly state: ContainerState;
-  /** What is known of the container itself. */
+  /** The state of the container itself. */
   readonly lifecycle: LifecycleState;
   readonly services: readonly {
     readonly name: string;
@@ -100,7 +100,7 @@ export interface Container {
   readonly outage: { readonly detail: string; readonly remedy: string } | null;
 }
 
-/** Of `/status?watch`: what there is (`reset`, the first of several where there is much) and what has changed since. */
+/** An event of `/status?watch`: all containers (`reset`; in several events if they are many), then the changes. */
 export interface ContainersEvent {
   readonly reset: boolean;
   readonly set: readonly Container[];
@@ -109,19 +109,19 @@ export interface ContainersEvent {
 
 export interface HostRow {
   readonly host: string;
-  /** A process writes for it, or did so less than a TTL ago. */
+  /** A process writes for this host, or did so less than a TTL ago. */
   readonly alive: boolean;
-  /** Of its owner; null where there is none, or it does not say. */
+  /** The version of its owner; null if there is no owner, or the owner key has no version. */
   readonly version: string | null;
   readonly ip: string | null;
   /** RFC 3339. */
   readonly startedAt: string | null;
-  /** Its owner has stopped in order. */
+  /** Its owner has stopped cleanly. */
   readonly released: boolean;
   readonly instances: number;
 }
 
-/** What is told is what was known last. */
+/** Marks an answer that is only the last known one. */
 export interface Stale {
   /** RFC 3339: when etcd was heard last. */
   readonly since: string;
@@ -141,7 +141,7 @@ export interface HostAnswer {
   readonly stale: Stale | undefined;
 }
 
-/** Of the fields of an instance those that the page shows. */
+/** The fields of an instance that the page shows. */
 export interface HostInstance {
   readonly name: string;
   readonly realm: string;

@@ -1,4 +1,4 @@
-/** What the agent is doing, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
+/** The state of the agent, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
 import { outages, refusals as reasons } from '../container/refusals.ts';
@@ -11,7 +11,7 @@ import type { Check, Container, ContainerState, LifecycleState, Summary } from '
 /** Above this age of a change, in seconds, the agent is not ready: twice the default `etcd.ttl`, and the default `resync`. */
 const unsettledMaxSeconds = 60;
 
-/** What has to be true for readers of etcd to find what runs here. */
+/** The checks that readers of etcd find the containers that run here. */
 export function checksOf(agent: Agent): Check[] {
   const { metrics, state, health } = agent;
   const waitingSeconds = Math.round(agent.ledger.oldestUnsettledSeconds());
@@ -157,7 +157,7 @@ function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: strin
   return ledger.observed(shortId).size > 0 ? 'published' : 'refused';
 }
 
-/** A container that nothing is remembered of has gone. */
+/** A container without a remembered state has gone. */
 function lifecycleOf({ states }: Agent, shortId: string): LifecycleState {
   const state = states.get(shortId);
   return state === undefined ? 'gone' : nameOf(state);

@@ -6,11 +6,11 @@
 import type { ServerResponse } from 'node:http';
 import { type WaitingBytes, waitingBytesMax } from './answers.ts';
 
-/** May wait for one reader. A first event with 10,000 containers takes about 4 MB. */
+/** Bytes that may wait for one reader. A first event with 10,000 containers takes about 4 MB. */
 const readerBytesMax = 16 << 20;
-/** May wait for one reader while the limit in all is reached. */
+/** Bytes that may wait for one reader while the limit for all readers together is reached. */
 const readerShareBytes = 1 << 20;
-/** Proxies end what is silent. */
+/** Proxies end silent connections. */
 const heartbeatMs = 15_000;
 
 export class Stream {
@@ -28,11 +28,11 @@ export class Stream {
     }
     const forget = waiting.follow(this);
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
-    // A reader that is disconnected comes back in a moment, not at once.
+    // A disconnected reader comes back after a second, not at once.
     response.write('retry: 1000\n\n');
     let isStalled = false;
     const heartbeat = setInterval(() => {
-      // It has taken nothing since the last heartbeat.
+      // The reader has taken nothing since the last heartbeat.
       if (isStalled && response.writableNeedDrain) response.destroy();
       isStalled = response.writableNeedDrain;
       this.write(Buffer.from(':\n\n'));
@@ -80,13 +80,13 @@ export function eventOf(event: string, json: string): Buffer {
   return Buffer.from(`event: ${event}\ndata: ${json}\n\n`);
 }
 
-/** One source that several streams follow: its events are made once for all of them, and only while there are any. */
+/** One source that several streams follow: its events are made once for all, and only while there are streams. */
 export class Broadcast {
   readonly #streams = new Set<Stream>();
   readonly #begin: () => () => void;
   #end: () => void = () => {};
 
-  /** `begin` is called for the first stream, and what it returned after the last one. */
+  /** `begin` is called for the first stream. The function that it returns is called after the last one. */
   constructor(begin: () => () => void) {
     this.#begin = begin;
   }

@@ -2,9 +2,9 @@
  * One inspection of some containers, or the list of all that run: ask, parse, reduce to small records. Runs in a pool thread, or
  * on the main thread when there are no workers.
  *
- * A batch is handed back when each container is read, or has been asked for `lingerMs` ago. A container that has not answered
- * by then is reported by itself through `late`, so one that the engine holds locked delays no other. At most `freshMax` young requests are under way, which is what an engine answers
- * fastest; the stragglers are beside them.
+ * A batch is handed back when each container is read, or was asked for `lingerMs` ago. A container without an answer by
+ * then is reported by itself through `late`, so a container that the engine keeps locked delays no other. At most
+ * `freshMax` young requests are under way, the number that an engine answers fastest; late requests are beside them.
  */
 
 import { systemClock } from '../actor/clock.ts';
@@ -17,7 +17,7 @@ import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
 
-/** What a thread is told once, at its start. */
+/** The options that a thread gets once, at its start. */
 export interface BatchInspectorOptions {
   readonly endpoint: DockerEndpoint;
   readonly hostIp: string;
@@ -26,11 +26,11 @@ export interface BatchInspectorOptions {
   readonly entriesMax?: number | undefined;
 }
 
-/** What crosses the thread boundary, there and back: plain data. */
+/** The task of a thread. Tasks and results are plain data, because they cross the thread boundary. */
 export type Task =
   | {
       readonly kind: 'inspect';
-      /** Returned with what comes late, to tell this task from another. */
+      /** Returned with late results, to tell this task from another. */
       readonly number: number;
       readonly versionPrefix: string;
       readonly ids: readonly ContainerId[];
@@ -45,7 +45,7 @@ export interface Report {
 export type TaskResult =
   | { readonly kind: 'inspected'; readonly reports: readonly Report[] }
   | { readonly kind: 'listed'; readonly containers: readonly Listed[] }
-  /** Why there is no list. Plain data, because an error loses its class on the way between threads. */
+  /** The reason why there is no list. Plain data, because an error loses its class on the way between threads. */
   | { readonly kind: 'failed'; readonly detail: string; readonly details?: ErrorDetails };
 
 const lingerMs = 25;
@@ -70,7 +70,7 @@ export function createBatchInspector(
     else fresh--;
   };
 
-  /** `straggles` is called if the answer is not there `lingerMs` after the request was made. */
+  /** `straggles` is called if there is no answer `lingerMs` after the request. */
   async function inspect(versionPrefix: string, id: ContainerId, straggles: () => void): Promise<Inspection> {
     if (fresh < freshMax) fresh++;
     else await new Promise<void>((resolve) => waiting.push(resolve));
@@ -121,12 +121,12 @@ export function createBatchInspector(
   };
 }
 
-/** A network that is made gets its bridge before the first container on it runs: seldom enough to be looked for now and then. */
+/** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
 const hostOnlyMs = 10_000;
 let hostOnlyAt = Number.NEGATIVE_INFINITY;
 let hostOnlyAddresses: readonly string[] = [];
 
-/** Addresses of this host that lead to containers. To list interfaces takes milliseconds where there are a thousand. */
+/** Addresses of this host that lead to containers. A list of a thousand interfaces takes milliseconds. */
 function hostOnly(): readonly string[] {
   const now = systemClock.now();
   if (now - hostOnlyAt >= hostOnlyMs) {
@@ -143,7 +143,7 @@ interface RawListed {
   readonly NetworkSettings?: { readonly Networks?: unknown } | null;
 }
 
-/** A list is whole and of the right shape, or it says nothing at all. */
+/** A list counts only if it is complete and has the right shape. */
 export function readList(body: Uint8Array): TaskResult {
   const containers: Listed[] = [];
   try {

@@ -1,9 +1,9 @@
 /**
- * Inspector: takes container ids, has the pool inspect them, tells the reconciler what was found.
+ * Inspector: takes container ids, has the pool inspect them, tells the reconciler the results.
  *
- * A batch is what gathered while the pool was busy, so it is one id on a calm host and `batchMax` on
- * a busy one. An id stays in flight until its own result is in, also when the result comes after its
- * batch. A result that events have overtaken is told like any other: the life-cycle machine judges it.
+ * A batch is all ids that gathered while the pool was busy, so it is one id on a calm host and `batchMax`
+ * on a busy one. An id stays in flight until its own result is in, also when the result comes after its
+ * batch. A result that events have overtaken is told like any other: the life cycle judges it.
  */
 
 import type { Actor, Ref, Self } from '../actor/actor.ts';
@@ -16,9 +16,9 @@ import type { Metrics } from '../metrics.ts';
 import type { Report } from './batch.ts';
 import type { InspectionPool } from './pool.ts';
 
-/** Ids per task: enough to spread the cost of a task thin, few enough not to hold up the first. */
+/** Ids per task: enough to share the cost of a task, few enough not to delay the first id. */
 export const inspectBatchMax = 32;
-/** Above the time limit of one inspection, so that only what a lost thread took with it runs into it. */
+/** Above the time limit of one inspection, so that only the inspections of a lost thread reach this limit. */
 const lateTimeoutMs = 8_000;
 
 export interface InspectorParts {
@@ -41,17 +41,17 @@ export class Inspector implements Actor<InspectionRequest> {
   readonly #parts: InspectorParts;
   readonly #self: Self<InspectionRequest>;
   readonly #late = new Map<ContainerId, Late>();
-  /** Tasks not yet handed back, with what came for them by the other way meanwhile. */
+  /** Tasks that are not yet handed back, with the late results that came for them before that. */
   readonly #open = new Map<number, Map<ContainerId, Inspection>>();
 
-  /** By the moment at which a task began: how many of its containers are still to come. */
+  /** By the moment at which a task began: the number of its containers without a result. */
   readonly #missing = new Map<number, number>();
 
   constructor(parts: InspectorParts, self: Self<InspectionRequest>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
     const stopListening = parts.pool.late.add((task, report) => this.#arrived(task, report));
-    // Reports that come after the end of this incarnation reach no one.
+    // Results for this incarnation after its end are dropped.
     signal.addEventListener('abort', () => {
       stopListening();
       for (const began of this.#missing.keys()) parts.sequence.end(began);

@@ -1,10 +1,10 @@
 /**
- * The inspections that the inspector asks for and the list, carried out by a Piscina pool or on this thread.
+ * Inspections and lists, carried out by a Piscina pool or on this thread.
  *
- * `workers` is the number of threads: the pool begins with one and starts the others while all are busy, because on a calm host
- * one thread with several tasks answers as fast as four and shares its connections. The default leaves the main thread a core;
- * more are started where they are asked for, though threads that wait for each other's core cost up to two
- * thirds more CPU and answer later. A thread that dies, or hangs and is ended, costs its tasks a retry.
+ * `workers` is the number of threads. The pool begins with one thread and starts another one while all are busy: on a
+ * calm host one thread with several tasks answers as fast as four and shares its connections. The default leaves the
+ * main thread a core. A higher setting is obeyed, but threads that wait for each other's core cost up to two thirds
+ * more CPU and answer later. A thread that dies, or hangs and is ended, costs its tasks a retry.
  */
 
 import { existsSync } from 'node:fs';
@@ -21,25 +21,25 @@ import { DiscoverError } from '../errors.ts';
 import type { BatchInspector, BatchInspectorOptions, Report, Task, TaskResult } from './batch.ts';
 
 export interface PoolUsage {
-  /** Running now, and at the most. */
+  /** The threads that run now, and their largest number. */
   readonly threads: number;
   readonly threadsMax: number;
-  /** The share of the time, of as many as there may be, that they were busy lately: 0 to 1. */
+  /** The share of the last second in which the threads were busy, of `threadsMax` threads: 0 to 1. */
   readonly utilization: number;
 }
 
 export interface InspectionPool {
-  /** Tasks that can be under way before one has to wait. */
+  /** Tasks that can be under way at a time; further tasks wait. */
   readonly slots: number;
   /**
-   * What could be read of the containers in time, for the task of this number. One that is missing is reported through `late`, or
-   * never if its thread is lost. Rejects when the whole task is lost.
+   * The inspections that were done in time, for the task of this number. A missing container is reported through
+   * `late`, or never if its thread is lost. Rejects when the whole task is lost.
    */
   inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
-  /** Asks for a complete list of what runs. Rejects with `DOCKER_UNAVAILABLE` when there is none to be had. */
+  /** Asks for a complete list of the running containers. Rejects with `DOCKER_UNAVAILABLE` if there is none. */
   list(versionPrefix: string): Promise<readonly Listed[]>;
   readonly usage: PoolUsage;
-  /** Told of each container that was too late for its batch, with the number of its task. */
+  /** Its listeners get each container that was too late for its batch, with the number of the task. */
   readonly late: Listeners<[task: number, report: Report]>;
   close(): Promise<void>;
 }
@@ -47,14 +47,14 @@ export interface InspectionPool {
 /** Two tasks per thread: while one waits for the engine, the other parses. */
 const tasksPerThread = 2;
 /**
- * A thread this late is in a loop it will not leave. An inspection hands back after tens of milliseconds. The engine has 15 s
- * to answer for a list, and a list can be large enough to take seconds to read.
+ * A thread that is late by this time is in an endless loop. An inspection hands back after tens of milliseconds. The
+ * engine has 15 s to answer for a list, and a list can be large enough to take seconds to read.
  */
 const taskTimeoutMs = { inspect: 5_000, list: 20_000 } as const;
 const idleThreadMs = 30_000;
-/** Over what time the share is taken that threads are busy. */
+/** The time over which the busy share of the threads is measured. */
 const usageWindowMs = 1_000;
-/** An inspection leaves nothing but garbage: room for more of it costs memory and saves nothing. */
+/** An inspection leaves only garbage: room for more garbage costs memory and saves nothing. */
 const youngGenerationMb = 2;
 
 /** The part of the configuration that concerns inspections. */
@@ -89,7 +89,7 @@ class ThreadedInspectionPool implements InspectionPool {
   readonly #clock: Clock;
   #pool: Piscina<Task, TaskResult>;
   #closed = false;
-  /** What the threads had done when it was last asked, and what came of it. */
+  /** The load of each thread at the last measurement, whose time and result follow. */
   readonly #loads = new WeakMap<Worker, EventLoopUtilization>();
   #usageAt = Number.NEGATIVE_INFINITY;
   #utilization = 0;
@@ -112,7 +112,7 @@ class ThreadedInspectionPool implements InspectionPool {
 
   get usage(): PoolUsage {
     const now = this.#clock.now();
-    // A question in between is answered for the same second.
+    // A call within the same second gets the same result.
     if (now - this.#usageAt >= usageWindowMs) {
       this.#usageAt = now;
       let busy = 0;
@@ -138,7 +138,7 @@ class ThreadedInspectionPool implements InspectionPool {
     const work = pool.run(task);
     const timeoutMs = taskTimeoutMs[task.kind];
     return deadline(this.#clock, timeoutMs, work, () => {
-      // A thread in a loop it will not leave takes its pool with it; the others' tasks are asked again.
+      // A thread in an endless loop ends its whole pool; the tasks of the other threads are asked again.
       if (pool === this.#pool) this.#reopen();
       return new Error(`pool thread gave no answer within ${timeoutMs} ms`);
     });
@@ -199,8 +199,8 @@ class LocalInspectionPool implements InspectionPool {
 }
 
 /**
- * The share of the time since `last`, or of all its time, that a thread was busy. Node's own difference of two samples is of now
- * where there is no last one, and below zero where the thread went to sleep between its two clocks.
+ * The share of the time since `last`, or of all its time, in which a thread was busy. Node's own difference of two
+ * samples takes the present for a missing last one, and is below zero if the thread fell asleep between two clocks.
  */
 export function busyShare(
   load: Pick<EventLoopUtilization, 'idle' | 'active'>,

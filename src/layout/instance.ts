@@ -26,7 +26,7 @@ export interface Instance {
 
 const urlPattern = /^(tcp|udp|sctp):\/\/(?:\[([\da-f:.]+)\]|([\d.]+)):([1-9]\d{0,4})$/i;
 
-/** `below` is a `servicePrefixOf`. Undefined: no instance, whatever else it may be. */
+/** `below` is a `servicePrefixOf`. Undefined: the key is no instance. */
 export function parseInstance(below: string, key: string, url: string): Instance | undefined {
   const parsed = parseServiceKey(below, key);
   if (parsed === undefined) return undefined;

@@ -45,7 +45,7 @@ export interface Layout {
   readonly recordPrefix: string;
   recordKey(shortId: string): string;
   serviceKey(name: string, shortId: string): string;
-  /** A service key without the port that further ports of a name carry; undefined for other keys. */
+  /** A service key without the suffix for further ports of a name; undefined for other keys. */
   plainKeyOf(key: string): string | undefined;
   /** The service that a key of `serviceKey` names; undefined for a record or a key of a view. */
   nameOf(key: string): string | undefined;
@@ -110,7 +110,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
   return keys;
 }
 
-/** What a key says, by the layout above. */
+/** The parts of a key, by the layout above. */
 export type ParsedKey = ServiceKey | RecordKey | OwnerKey | OtherKey;
 
 export interface ServiceKey {
@@ -131,7 +131,7 @@ export interface OwnerKey {
   readonly kind: 'owner';
   readonly host: string;
 }
-/** A key below the prefix that this layout does not write; with a host where one stands in its place. */
+/** A key below the prefix that this layout does not write; with a host if the key has one at its place. */
 export interface OtherKey {
   readonly kind: 'other';
   readonly host: string | undefined;
@@ -143,7 +143,7 @@ export const servicePrefixOf = (prefix: string): string => `${prefix}/service/`;
 const servicePattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})(:[1-9]\d{0,4}(?::[a-z]+)?)?$/;
 const shortIdPattern = /^[0-9a-f]{12}$/;
 
-/** `below` is a `servicePrefixOf`. Undefined: no service key, whatever else it may be. */
+/** `below` is a `servicePrefixOf`. Undefined: the key is no service key. */
 export function parseServiceKey(below: string, key: string): ServiceKey | undefined {
   if (!key.startsWith(below)) return undefined;
   const [, name, realm, host, shortId, port = ''] = servicePattern.exec(key.slice(below.length)) ?? [];
@@ -163,7 +163,7 @@ export function parseKey(prefix: string, key: string): ParsedKey | undefined {
   if (tree === 'host' && segments.length === 2) {
     return shortIdPattern.test(shortId) ? { kind: 'record', host, shortId } : { kind: 'other', host };
   }
-  // Counted from the end, where host and container are whatever the name: the original let slashes into names.
+  // Counted from the end, where host and container are for every name: the original let slashes into names.
   return { kind: 'other', host: tree === 'service' && segments.length >= 4 ? segments.at(-2) : undefined };
 }
 

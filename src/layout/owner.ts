@@ -30,7 +30,7 @@ export interface OwnerRecord {
   readonly started: string;
   readonly version: string;
   readonly ip: string;
-  /** That of the owner's configuration; absent in keys of older versions. */
+  /** The realm of the owner's configuration; absent in keys of older versions. */
   readonly realm?: string;
   readonly lease: LeaseId;
   readonly ttlSeconds: number;

@@ -127,8 +127,9 @@ const labelPattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const foldedMax = 63 - 1 - 8;
 
 /**
- * The DNS label of a value: itself where it is one, else the nearest one (lower case, anything foreign a hyphen) with
- * eight digits of the value's SHA-256 behind. So `web.api` and `Web_API` become two labels, and neither is `web-api`.
+ * The DNS label of a value: the value itself if it is a label, else the nearest label (lower case, a hyphen for every
+ * other character) with eight digits of the value's SHA-256 behind. So `web.api` and `Web_API` become two labels, and
+ * neither is `web-api`.
  */
 export function labelOf(value: string): string {
   if (labelPattern.test(value)) return value;

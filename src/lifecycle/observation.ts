@@ -1,10 +1,10 @@
 /**
- * What actors learn about containers and tell each other, in the order of the data.
+ * The messages in which actors tell each other about containers, in the order of the data.
  *
  *     watcher ── InspectionRequest ──► inspector ── Inspected ──► reconciler ── short id ──► writer
  *        └──────────── Died, Moved, List ────────────────────────────┘
  *
- * An `Observation` is about one container and is what the life-cycle machine takes in. The reconciler makes
+ * An `Observation` is about one container and is the input of the life cycle. The reconciler makes
  * the observations `listed`, `unlisted`, `found`, `fenced` and `woke` of a list, of a reading of etcd and of a timer.
  *
  * Two kinds of time: `at` is the engine's clock in nanoseconds since the epoch, 0 where the engine does not say.
@@ -57,14 +57,14 @@ export type Observation =
     }
   /** A complete list that began at `began` does not show the container. */
   | { readonly kind: 'unlisted'; readonly began: number }
-  /** etcd holds keys of the container, and nothing here says that it should, or should not. */
+  /** etcd holds keys of the container, and it is unknown here whether it should. */
   | { readonly kind: 'found' }
   /** Another process published the container otherwise than this one would, and may know more. */
   | { readonly kind: 'fenced' }
   /** The time has come that the state waited for. */
   | { readonly kind: 'woke' };
 
-/** What the reconciler is told. */
+/** The messages of the reconciler. */
 export type ReconcilerMessage =
   | Inspected
   | Died
@@ -78,5 +78,5 @@ export type ReconcilerMessage =
     }
   /** The time has come that the state of a container waited for. */
   | { readonly kind: 'woke'; readonly shortId: string }
-  /** The ledger has a new reading of etcd. Of the uncertain containers another process may know more than this one. */
+  /** The ledger has a new reading of etcd. About the uncertain containers another process may know more than this. */
   | { readonly kind: 'read'; readonly uncertain: readonly string[] };

@@ -2,29 +2,29 @@
  * The life cycle of one container: from its state and an observation to its next state.
  *
  * Pure. Everything that is true of a container is decided here, and only here: whether a death is news, whether a
- * reading was overtaken, when an inspection is worth asking for, what becomes of keys that somebody else left.
+ * reading was overtaken, when an inspection is needed, whether the keys of another process stay.
  *
  * One property decides whether this is right: any order of observations, with losses and repetitions, that ends in
  * a list begun last leaves `desired` as that list and the inspections after it say.
  *
  * The order of things, as rules:
  * - A death older than the start that is published is old news and only asks for an inspection. So does a death of a
- *   container whose keys somebody else has written, perhaps after it.
+ *   container whose keys another process has written, perhaps after that death.
  * - An inspection that began before a death was heard of shows the past, unless it saw a start after that death.
- * - An inspection that was over before a list began that does not show the container is overtaken by the list. Where
- *   the two overlap, either may have read the newer state, so there is another inspection.
- * - Keys that another process left go by a list that began after they were found, or by an inspection.
+ * - A list that does not show the container overtakes an inspection that was over before the list began. If the two
+ *   overlap, either may have read the newer state, so there is another inspection.
+ * - The keys of another process are removed by a list that began after they were found, or by an inspection.
  *
- * An accepted limit: an incremental list asks for an inspection where it shows other ports than the list before. Ports that
- * change and change back between two lists, both unheard of, with an inspection in between, look like no change. A full
- * list mends that, and each renewal of the event stream brings one.
+ * An accepted limit: an incremental list asks for an inspection only if it shows other ports than the list before. If
+ * ports change and change back between two lists, without events, and an inspection comes in between, the lists show no
+ * change. A full list corrects that, and each renewal of the event stream brings one.
  */
 
 import type { ContainerId, Inspection, Service } from '../container/container.ts';
 import type { Died, Inspected, Moved, Observation } from './observation.ts';
 import type { Gone, Running, State, Unknown } from './state.ts';
 
-/** How the machine behaves; from the configuration. */
+/** The settings of the life cycle; from the configuration. */
 export interface Policy {
   /** The wait after the first failed inspection, and the longest one, in milliseconds. */
   readonly retryFirstMs: number;
@@ -46,7 +46,7 @@ export interface Context {
 export type Effect =
   /** Inspect this container. */
   | { readonly kind: 'inspect'; readonly id: ContainerId }
-  /** List what runs. */
+  /** List the running containers. */
   | { readonly kind: 'list' }
   /** The container cannot be published: another one that runs has the same 12 digits. */
   | { readonly kind: 'clash'; readonly id: ContainerId; readonly holder: ContainerId };
@@ -54,7 +54,7 @@ export type Effect =
 export interface Transition {
   /** Undefined: there is nothing to remember. */
   readonly state: State | undefined;
-  /** What should be published; undefined: no opinion, what is in etcd stays. */
+  /** The offers that should be published; undefined: no opinion, so the keys in etcd stay. */
   readonly desired?: readonly Service[];
   readonly effects: readonly Effect[];
 }
@@ -129,7 +129,7 @@ function ran(
 
 function failed(known: State, began: number, detail: string, { now, chance, policy }: Context): Transition {
   const tries = (known.failing?.tries ?? 0) + 1;
-  // Exponential, with jitter over the upper half, so that what failed together is not asked for together.
+  // Exponential, with jitter over the upper half, so that containers that failed together are not asked for together.
   const ceilingMs = Math.min(policy.retryCapMs, policy.retryFirstMs * 2 ** Math.min(tries - 1, 30));
   // mutant: ask once only
   const wakeAt = now + ceilingMs * (0.5 + chance / 2);
@@ -234,7 +234,7 @@ function isOvertakenByDeath({ death }: State, { at, began, inspection }: Inspect
   return !(inspection.kind === 'running' && inspection.startedAt > death.at);
 }
 
-/** The container that holds the 12 digits, where it is not this one. */
+/** The container that has the 12 digits, if it is not this one. */
 function otherHolder(state: State | undefined, id: ContainerId): ContainerId | undefined {
   return state?.kind === 'running' && state.id !== id ? state.id : undefined;
 }
@@ -243,7 +243,7 @@ const nothing = {
   ...{ id: undefined, listing: undefined, death: undefined, movedAt: 0, failing: undefined, wakeAt: undefined },
 };
 
-/** What is known of this very container, where the 12 digits may have been another's. */
+/** The state of this container, even if the state with its short id is that of another container. */
 function knownAs(state: State | undefined, id: ContainerId): State {
   if (state === undefined) return { ...nothing, kind: 'unknown', id, foundAt: 0 };
   if (state.id === id) return state;

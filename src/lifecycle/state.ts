@@ -1,9 +1,9 @@
 /**
- * What is known of one container, and the names of its states.
+ * The state of one container, and the names of the states.
  *
- * `unknown` has no opinion: what etcd holds of the container stays. `running` says what the container offers. `gone`
- * remembers a death for as long as a reading from before it can arrive. Failed inspections, a place in the
- * newest list and a move of ports go with each of the three.
+ * `unknown` has no opinion: the keys of the container in etcd stay. `running` has the offers of the container. `gone`
+ * remembers a death as long as a reading from before it can arrive. Failed inspections, a place in the newest list
+ * and a move of ports go with each of the three.
  */
 
 import type { ContainerId, Refusal, Service } from '../container/container.ts';
@@ -11,7 +11,7 @@ import type { ContainerId, Refusal, Service } from '../container/container.ts';
 /** The newest list that showed the container. */
 export interface Listing {
   readonly began: number;
-  /** What the list said of its ports and its state. */
+  /** The ports and the state of the container in the list. */
   readonly fingerprint: string;
 }
 
@@ -27,7 +27,7 @@ export interface Failing {
   readonly tries: number;
   /** When the last of them began. */
   readonly began: number;
-  /** What the engine says. */
+  /** The error text of the engine. */
   readonly detail: string;
 }
 
@@ -72,7 +72,7 @@ export type State = Unknown | Running | Gone;
 /** Failed inspections from which on a container counts as failing: the first may be a thread or a connection lost. */
 export const failingTries = 5;
 
-/** What people are shown. */
+/** The names that people see. */
 export type StateName = 'starting' | 'ready' | 'failing' | 'gone';
 
 export const stateNames: readonly StateName[] = ['starting', 'ready', 'failing', 'gone'];
@@ -83,8 +83,8 @@ export function nameOf(state: State): StateName {
 }
 
 /**
- * Whether what is remembered matters to no reading any more: it is there to judge inspections from before a death or a
- * move, and the oldest reading under way began after both.
+ * Whether the state can be forgotten. It is only kept to judge inspections from before a death or a move; it can go
+ * when the oldest reading under way began after both.
  */
 export function isForgettable(state: State, oldestReading: number): boolean {
   const hasOpinion = state.kind === 'running' || (state.kind === 'unknown' && state.foundAt > 0);

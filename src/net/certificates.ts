@@ -1,15 +1,15 @@
 /**
- * The files of TLS as options name them: read, parsed and held against each other.
+ * The files of TLS that options name: read, parsed and checked against each other.
  *
- * Every problem is handed to `refuse`, by the option that is wrong and what it must be; what was refused is left
- * out of the result.
+ * Every problem is handed to `refuse`, with the option that is wrong and the value that it must have. Refused files
+ * are left out of the result.
  */
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../errors.ts';
 
-/** Options that are wrong, each by itself or all of them together, and what may follow "must be". */
+/** Options that are wrong, each by itself or only together, and the words that follow "must be". */
 export type Refuse = (options: readonly string[], mustBe: string) => void;
 
 export interface Certificates {
@@ -19,10 +19,10 @@ export interface Certificates {
 }
 
 const kinds = ['ca', 'cert', 'key'] as const;
-/** Each a path, or what is in the file. */
+/** Each is a path, or the content of the file. */
 export type CertificateFiles = Readonly<Partial<Record<(typeof kinds)[number], string | Buffer | null | undefined>>>;
 
-/** Undefined where no file is named. `group` is that of the options, such as `etcd.tls`. */
+/** Undefined if no file is named. `group` is that of the options, such as `etcd.tls`. */
 export function readCertificates(group: string, files: CertificateFiles, refuse: Refuse): Certificates | undefined {
   const named = kinds.filter((kind) => files[kind] != null);
   if (named.length === 0) return undefined;
@@ -48,7 +48,7 @@ export function readCertificates(group: string, files: CertificateFiles, refuse:
   return found;
 }
 
-/** What is in the file that an option names. */
+/** The content of the file that an option names. */
 export function readOption(option: string, file: string | Buffer, refuse: Refuse): Buffer | undefined {
   if (typeof file !== 'string') return file;
   try {
@@ -59,7 +59,7 @@ export function readOption(option: string, file: string | Buffer, refuse: Refuse
   }
 }
 
-/** A value for a message: short, and hidden where it may hold a secret. */
+/** A value for a message: short, and hidden if it may hold a secret. */
 export function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? 'undefined';
   return text.includes('@') ? '***' : text.slice(0, 80);

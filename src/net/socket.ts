@@ -1,8 +1,8 @@
 /**
- * A connection to a server, for the two clients of our own, and what a failed handshake is about.
+ * A connection to a server, for our own two clients, and the meaning of a failed handshake.
  *
- * Without TLS all reads go into one buffer for the life of the connection, where a stream would
- * allocate 64 KiB for each; that is most of what a small answer costs in garbage.
+ * Without TLS all reads go into one buffer for the life of the connection. A stream would allocate
+ * 64 KiB for each read, which would be most of the garbage of a small answer.
  */
 
 import { connect, isIP, type Socket } from 'node:net';
@@ -23,7 +23,7 @@ export type Address =
 export function openSocket(address: Address, bufferBytes: number, onBytes: (bytes: Buffer) => void): Socket {
   if ('host' in address && address.tls) {
     const { host, port, tls } = address;
-    // A name is what the certificate is checked for; an address is checked as such, and cannot be asked for.
+    // The certificate is checked for a name, or for an address; but only a name may be sent as the server name.
     const servername = isIP(host) ? {} : { servername: host };
     return connectTls({ host, port, ...tls, ...servername })
       .setNoDelay(true)
@@ -37,7 +37,7 @@ export function openSocket(address: Address, bufferBytes: number, onBytes: (byte
   return connect({ ...address, onread: { buffer, callback } }).setNoDelay(true);
 }
 
-/** What Node, OpenSSL and servers of Go say of a handshake that failed. */
+/** The error texts of Node, OpenSSL and servers of Go for a failed handshake, and their meanings. */
 const handshakeFailures: readonly (readonly [said: RegExp, meaning: (group: string, address: string) => string])[] = [
   [
     /certificate has expired|not yet valid/,
@@ -64,8 +64,8 @@ export function tlsFailure(text: string): 'certificate' | 'tls-unspoken' | undef
 }
 
 /**
- * The option that an error of TLS is about, to stand before the error; empty where it is about none.
- * Told by the text, because that is all that libraries hand on.
+ * The option that an error of TLS is about, as a prefix for the error; empty if it is about no option.
+ * Recognised by the text, because libraries hand on nothing else.
  */
 export function handshakeFailure(text: string, group: 'docker' | 'etcd'): string {
   const meaning = handshakeFailures.find(([said]) => said.test(text))?.[1];

@@ -1,7 +1,7 @@
 /**
  * The two small charts. Drawn as paths in a box of a hundred by forty that is stretched to its place, with
- * their scales beside it as text, so that nothing has to be measured. What they show is said in words next to
- * them; to a reader of the screen they are nothing.
+ * their scales beside it as text, so that nothing has to be measured. Words next to the charts say the same;
+ * a screen reader skips the charts.
  */
 import type { ComponentChildren } from 'preact';
 import { type History, windowMs } from './history.ts';
@@ -47,7 +47,7 @@ function Figure({ title, says, scale, children }: FigureProps) {
   );
 }
 
-/** How it looks in the plot. */
+/** A sample of the bar or line in the plot, for the legend. */
 function Swatch({ of }: { readonly of: 'up' | 'down' | 'p50' | 'p99' }) {
   return (
     <svg class="swatch" viewBox="0 0 16 10" aria-hidden="true">
@@ -56,7 +56,7 @@ function Swatch({ of }: { readonly of: 'up' | 'down' | 'p50' | 'p99' }) {
   );
 }
 
-/** Up what came, down what went. */
+/** Published containers as bars upwards, unpublished ones downwards. */
 export function Churn({ history }: { readonly history: History }) {
   const rates = history.rates();
   const now = history.now();
@@ -87,12 +87,12 @@ export function Churn({ history }: { readonly history: History }) {
   );
 }
 
-/** On a scale of powers of ten: what is told apart are 2 ms and 200, not 200 and 210. */
+/** On a logarithmic scale: the difference between 2 ms and 200 ms matters, not between 200 and 210. */
 export function PublishLatency({ history }: { readonly history: History }) {
   const points = history.quantiles();
   const overall = history.overall();
   const present = points.filter((point) => point !== undefined);
-  // Below a millisecond nothing is worth a scale that changes.
+  // The scale ends at a millisecond: differences below do not matter.
   const floor = -3;
   const ceiling = Math.max(floor + 2, Math.ceil(Math.log10(Math.max(0.1, ...present.map(({ p99 }) => p99)))));
   const x = place(history);

@@ -1,12 +1,12 @@
 /**
- * An event stream of the endpoint that comes back by itself, and says when it is not there.
+ * An event stream of the endpoint that reconnects by itself, and reports a lost connection.
  *
- * The browser's own EventSource gives up where the answer is an error, and never notices a connection that
- * has fallen silent; so each connection here is used once, and the next one is ours to make. Each begins with
- * everything anew, so nothing of the one before has to be kept.
+ * The browser's own EventSource gives up after an error answer, and never notices a silent connection. So
+ * each EventSource here is used for one connection, and this file makes the next one. Each connection begins
+ * with the full state, so nothing of the connection before has to be kept.
  *
- * A page that was hidden for a minute lets go of its stream: a browser has six connections for one
- * address, and an agent better things to do.
+ * A page that was hidden for a minute closes its stream: a browser has only six connections for one
+ * address, and the agent saves the work.
  */
 
 export type Link =
@@ -72,7 +72,7 @@ export function follow({ path, on, onLink, silenceMs }: FeedOptions): () => void
     if (document.hidden) hiding = setTimeout(disconnect, hiddenMs);
     else if (source === undefined) connect();
   };
-  // The network is back, or so the browser thinks: no reason to wait any longer.
+  // The browser reports that the network is back: no reason to wait any longer.
   const onOnline = (): void => {
     if (lostMs !== undefined) connect();
   };

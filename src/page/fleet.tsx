@@ -175,7 +175,7 @@ function instanceDetails({ key, url, realm, containerId }: HostInstance) {
   );
 }
 
-/** How often a visible page asks again. */
+/** The time between two requests of a visible page. */
 const refreshMs = 5_000;
 
 export function FleetHostView({ host }: { readonly host: string }) {
@@ -187,7 +187,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
     const refresh = async (): Promise<void> => {
       if (!document.hidden) {
         const next = await ask<HostAnswer>(`v1/hosts/${encodeURIComponent(host)}`);
-        // The last answer stays while there is none.
+        // The last answer stays while there is no new one.
         if (!isOver) setAsked((before) => ({ answer: next.answer ?? before?.answer, failure: next.failure }));
       }
       if (!isOver) timer = setTimeout(refresh, refreshMs);
@@ -241,7 +241,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
 
 interface StaleNoteProps {
   readonly stale: Stale | undefined;
-  /** Why there is no answer at all. */
+  /** The reason why there is no answer at all. */
   readonly failure: string | undefined;
   readonly nowMs: number;
 }
@@ -261,7 +261,7 @@ function StaleNote({ stale, failure, nowMs }: StaleNoteProps) {
 
 interface Asked<Answer> {
   readonly answer: Answer | undefined;
-  /** Why there is none. */
+  /** The reason why there is no answer. */
   readonly failure: string | undefined;
 }
 

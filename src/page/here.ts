@@ -1,7 +1,7 @@
 /**
- * What the page knows of the agent it comes from, as the event stream tells it: a summary each second, and the
- * containers as they change. One object that is changed in place, because ten thousand containers would
- * otherwise be copied for each one that stops; who draws it is told once for each frame of the screen.
+ * The page's knowledge of its own agent, from the event stream: a summary each second, and the containers as
+ * they change. One object that is changed in place, because ten thousand containers would otherwise be copied
+ * for each one that stops. The page is redrawn at most once for each frame of the screen.
  */
 
 import type { Container, ContainersEvent, Summary } from '../http/shapes.ts';
@@ -34,7 +34,7 @@ export class Here {
       silenceMs,
       on: {
         status: (summary: Summary) => {
-          // Another version brings another page along.
+          // Another version of the agent serves another page.
           if (this.summary !== undefined && this.summary.version !== summary.version) location.reload();
           this.summary = summary;
           this.history.add(summary);

@@ -1,9 +1,9 @@
 /**
- * What the two charts are drawn from: the last two minutes of an agent's counters, and the rates and
- * quantiles that their differences give. Pure; times are the agent's own, so no clock of the browser's.
+ * The data of the two charts: the last two minutes of an agent's counters, and the rates and quantiles of
+ * their differences. Pure; all times are by the agent's clock, never by the browser's.
  *
- * Counters of a process that has started anew begin at zero: a difference is only ever taken between two
- * samples of one process, so a restart is a gap and never a fall.
+ * Counters of a restarted process begin at zero. A difference is only taken between two samples of one
+ * process, so a restart is a gap and never a fall.
  */
 import type { Summary } from '../http/shapes.ts';
 
@@ -32,9 +32,9 @@ export interface Quantiles {
 }
 
 export const windowMs = 120_000;
-/** A second alone has a handful of publications at the most: what is said of now is of so many. */
+/** One second has too few publications for a figure: the present figures are over so many milliseconds. */
 const smoothMs = 10_000;
-/** Samples further apart are of a page that was not looked at. */
+/** A longer gap between samples means that the page was hidden. */
 const gapMs = 5_000;
 
 export class History {
@@ -42,7 +42,7 @@ export class History {
 
   add({ now, startedAt, totals, latency }: Summary): void {
     const atMs = Date.parse(now);
-    // A clock that was set back: what is drawn goes from left to right.
+    // The clock was set back, and a chart can only go forward in time.
     if (atMs <= (this.#samples.at(-1)?.atMs ?? 0)) this.#samples.length = 0;
     const { published, unpublished } = totals;
     this.#samples.push({ atMs, startedAt, published, unpublished, latency });
@@ -63,7 +63,7 @@ export class History {
     });
   }
 
-  /** Over the last seconds; undefined where there is no other sample to reckon from. */
+  /** Over the last seconds; undefined without a second sample to compare with. */
   now(): Rate | undefined {
     const last = this.#samples.at(-1);
     if (last === undefined) return undefined;
@@ -73,7 +73,7 @@ export class History {
     return first === undefined || first === last ? undefined : rateOf(first, last);
   }
 
-  /** Over the seconds before each sample; undefined where nothing was published in them. */
+  /** Over the seconds before each sample; undefined if nothing was published in them. */
   quantiles(): (Quantiles | undefined)[] {
     let oldest = 0;
     return this.#samples.map((sample) => {
@@ -123,7 +123,7 @@ function quantilesOf(atMs: number, latency: Latency): Quantiles | undefined {
   return { atMs, p50: quantile(latency, 0.5), p99: quantile(latency, 0.99) };
 }
 
-/** As Prometheus reckons it: evenly spread within a bucket; beyond the last limit, that limit. */
+/** As Prometheus computes it: evenly spread within a bucket; beyond the last limit, that limit. */
 export function quantile({ buckets, count }: Latency, fraction: number): number {
   const rank = fraction * count;
   let [lower, below] = [0, 0];

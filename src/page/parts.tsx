@@ -1,9 +1,9 @@
-/** What several views are made of. */
+/** Parts that several views use. */
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useState } from 'preact/hooks';
 import { foreign } from './words.ts';
 
-/** Text that others have written: kept to itself, whichever way it runs, and never more than text. */
+/** Text from other writers: isolated in its writing direction, and never markup. */
 export function Foreign({ children, code = false }: { readonly children: string; readonly code?: boolean }) {
   return <bdi class={code ? 'code' : undefined}>{foreign(children)}</bdi>;
 }
@@ -73,7 +73,7 @@ interface FilterProps {
   readonly label: string;
   readonly value: string;
   readonly change: (value: string) => void;
-  /** What is left, said to a reader of the screen once typing has paused. */
+  /** The number of rows that are left, read out by a screen reader once typing has paused. */
   readonly found: string;
 }
 

@@ -1,12 +1,12 @@
 /**
- * Containers as the page shows them: one row for each service, and what is not published in groups of one
- * reason. Pure; and made for ten thousand of them twice a second.
+ * Containers as the page shows them: one row for each service, and unpublished entries in groups of one
+ * reason. Pure; fast enough for ten thousand containers twice a second.
  */
 import type { Container } from '../http/shapes.ts';
 import { reasons } from './words.ts';
 
 export interface ServiceRow {
-  /** Of etcd: no two rows share one. */
+  /** The key in etcd: no two rows share one. */
   readonly key: string;
   readonly name: string;
   readonly url: string;
@@ -14,7 +14,7 @@ export interface ServiceRow {
   readonly state: 'published' | Container['state'];
 }
 
-/** What has one reason, and so one remedy. */
+/** All entries with the same reason, and so with the same remedy. */
 export interface Problem {
   readonly code: string;
   readonly title: string;
@@ -24,7 +24,7 @@ export interface Problem {
 
 export interface ProblemEntry {
   readonly container: string;
-  /** As advertised; empty where the whole container is meant. */
+  /** As advertised; empty for a problem of the whole container. */
   readonly entry: string;
   readonly detail: string;
 }
@@ -39,7 +39,7 @@ export function serviceRows(containers: Iterable<Container>): ServiceRow[] {
   return rows;
 }
 
-/** The reason that most have comes first. */
+/** The reason with the most entries comes first. */
 export function problemsOf(containers: Iterable<Container>): Problem[] {
   const groups = new Map<string, Problem & { readonly entries: ProblemEntry[] }>();
   const add = (code: string, remedy: string, entry: ProblemEntry): void => {
@@ -87,7 +87,7 @@ export function sorted<Row>(
   return keyed.map(({ row }) => row);
 }
 
-/** What comes before what as plain text: service-2 before service-10. A collator says the same in ten times as long. */
+/** A text that sorts numbers by value: service-2 before service-10. A collator takes ten times as long for the same. */
 function orderOf(text: string): string {
   return text.toLowerCase().replaceAll(/\d+/g, (digits) => digits.padStart(12, '0'));
 }

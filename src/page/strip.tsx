@@ -1,5 +1,5 @@
 /**
- * The strip on top of every view: what is known of Docker, etcd and the lease.
+ * The strip on top of every view: the knowledge of Docker, etcd and the lease.
  *
  * Layout: three cells in a row, each a mark, the name and one line. A part that is not known has a block of its own below:
  * since when, the last error, what follows, what to do. The words are the agent's (`health.ts` there), so the page cannot

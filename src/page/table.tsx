@@ -1,9 +1,9 @@
 /**
  * The table of the page: sorted by any column, a hundred rows at a time, each row with details to open.
  *
- * A real table, so that a reader of the screen knows it as one, and pages rather than a window that follows the
- * scroll bar: what is there can be searched and copied, and ten thousand rows cost as much as a hundred. The
- * arrow keys go from row to row, Tab as everywhere.
+ * A real table, so that a screen reader knows it as one. It has pages rather than a window that follows the
+ * scroll bar: the browser can search and copy the whole page, and ten thousand rows cost as much as a hundred.
+ * The arrow keys go from row to row, Tab as everywhere.
  */
 import type { ComponentChildren } from 'preact';
 import { useId, useMemo, useState } from 'preact/hooks';
@@ -14,13 +14,13 @@ export interface Column<Row> {
   readonly label: string;
   readonly sort: (row: Row) => string | number;
   readonly cell: (row: Row) => ComponentChildren;
-  /** `number` stands to the right; `spare` goes first where there is little room. */
+  /** `number` is aligned to the right; `spare` is hidden first where there is little room. */
   readonly kind?: 'number' | 'spare';
 }
 
 export interface TableProps<Row> {
   readonly caption: string;
-  /** The first one names the row; its cell holds what the keyboard reaches. */
+  /** The first column names the row; its cell has the element that the keyboard reaches. */
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
   readonly keyOf: (row: Row) => string;
@@ -39,7 +39,7 @@ export function Table<Row>({ caption, columns, rows, keyOf, details, empty }: Ta
     () => (by === undefined ? rows : sorted(rows, by.sort, keyOf, order.descending)),
     [rows, by, keyOf, order.descending],
   );
-  // Rows go while somebody reads the last page.
+  // Rows can disappear while a person reads the last page.
   const pages = Math.max(1, Math.ceil(rows.length / pageSize));
   const shownPage = Math.min(page, pages - 1);
   const shown = inOrder.slice(shownPage * pageSize, (shownPage + 1) * pageSize);
@@ -172,7 +172,7 @@ function Pager({ page, pages, rows, go }: PagerProps) {
   );
 }
 
-/** From row to row; what is reached is whatever the row has to press. */
+/** Moves the focus from row to row: to the button or link of the row. */
 function moveByKey(event: KeyboardEvent & { readonly currentTarget: HTMLElement }): void {
   const all = [...event.currentTarget.querySelectorAll<HTMLElement>('[data-row]')];
   const at = all.indexOf(event.target as HTMLElement);

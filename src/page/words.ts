@@ -4,10 +4,10 @@
  */
 import { outages, refusals } from '../container/refusals.ts';
 
-/** Why an entry, or a whole container, is not published: the heading above such entries. */
+/** The reasons why an entry, or a whole container, is not published: the heading above such entries. */
 export const reasons = { ...refusals, ...outages };
 
-/** Steers the reader's eye or is not seen at all, wherever it stands. */
+/** Characters that are invisible or that change how the text around them is shown. */
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 const charactersMax = 300;
 
@@ -40,7 +40,7 @@ export function duration(ms: number): string {
   return days < 100 ? `${days} d ${hours % 24} h` : `${count(days)} d`;
 }
 
-/** Time passed since a moment; undefined if it is none, for other programs write owner keys too. */
+/** Time passed since a moment; undefined for a text that is no moment, because other programs write owner keys too. */
 export function since(moment: string | null, nowMs: number): string | undefined {
   const ms = nowMs - Date.parse(moment ?? '');
   return Number.isNaN(ms) ? undefined : duration(ms);

@@ -1,6 +1,6 @@
 /**
- * Conditions: what there is to say about a container beside its keys, to explain why something is not published.
- * Nothing is decided by them.
+ * Conditions: the reports about a container beside its keys, which explain why something is not published. They
+ * decide nothing.
  */
 
 import { Listeners } from '../actor/listeners.ts';
@@ -16,7 +16,7 @@ export interface Condition {
 
 export class Conditions {
   readonly #conditions = new Map<string, Condition>();
-  /** Told of each container whose condition is another than before. */
+  /** Called with each container whose condition has changed. */
   readonly touched = new Listeners<[shortId: string]>();
 
   get(shortId: string): Condition | undefined {

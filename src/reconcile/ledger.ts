@@ -117,7 +117,7 @@ export class Ledger {
     return changes;
   }
 
-  /** The same changes, now under way: the entry stays until `ended`, whatever is desired meanwhile. */
+  /** The same changes, now under way: the entry stays until `ended`, even if other keys are desired meanwhile. */
   begin(shortId: string): Change[] {
     const changes = this.changes(shortId);
     // mutant: forget what is under way
@@ -191,8 +191,8 @@ export class Ledger {
   }
 
   /**
-   * Takes note of a key that hangs on no lease of ours and that no reading has shown. False: it is known, or may have
-   * been written or deleted since `version`, before which it was read.
+   * Takes note of a key that is on no lease of ours and that no reading has shown. False: the key is known, or may have
+   * been written or deleted since `version`, and it was read before that.
    */
   foundStray(shortId: string, key: string, version: number): boolean {
     const known = this.#entries.get(shortId);
@@ -245,7 +245,7 @@ export class Ledger {
   }
 }
 
-/** Whether etcd holds exactly what is desired. */
+/** Whether etcd holds exactly the desired keys. */
 function isSame(desired: Keys, observed: ReadonlyMap<string, Held>): boolean {
   if (desired.size !== observed.size) return false;
   for (const [key, value] of desired) if (ourValue(observed.get(key)) !== value) return false;

@@ -1,10 +1,10 @@
 /**
- * Reconciler: the shell of the life-cycle machine. It turns what it is told into observations of single containers,
- * keeps the state of each, and carries out what the machine asks for.
+ * Reconciler: the shell of the life cycle. It turns its messages into observations of single containers, keeps the
+ * state of each, and carries out the effects that the life cycle asks for.
  *
- * Nothing about a container is decided here: `lifecycle/reduce.ts` does that. A change of what should be published goes
- * to the ledger and, where the ledger now differs from etcd, wakes the writer. States are kept by the 12 digits
- * of a key, which is all that keys in etcd tell.
+ * Nothing about a container is decided here: `lifecycle/reduce.ts` does that. A change of the desired keys goes to the
+ * ledger and, if the ledger now differs from etcd, wakes the writer. States are kept by the short id, because a key in
+ * etcd has no more of the id.
  *
  * Memory is bounded by containers, not by events: a container that has gone is remembered until every reading of the
  * engine that began before has arrived.
@@ -53,12 +53,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #self: Self<ReconcilerMessage>;
   readonly #timers = new Map<string, () => void>();
   readonly #missed: MissedEvents;
-  /** Containers that nothing but old readings can concern, in the order in which they came to rest. */
+  /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
-  /** When the newest complete list began; before the first one, when this incarnation did: older readings are not its own. */
+  /** The beginning of the newest complete list, or of this incarnation: older readings belong to an earlier one. */
   #listBegan: number;
   #hasListed = false;
-  /** Readings that began earlier had all been told of when the last batch was taken. */
+  /** All readings that began earlier had arrived when the last batch was taken. */
   #settledBefore = 0;
   #isListWanted = false;
 
@@ -75,7 +75,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       this.#timers.clear();
       this.#missed.clear();
     });
-    // Started again, it has forgotten what it knew: what is published may be wrong by now.
+    // A restarted reconciler has no states: the published keys may be wrong by now.
     // mutant: forget what was published before a crash
     for (const shortId of [...parts.ledger.containers()]) this.#observe(shortId, { kind: 'found' });
     parts.resync('full');
@@ -113,12 +113,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #listed({ began, containers, full }: Extract<ReconcilerMessage, { kind: 'list' }>): void {
-    // A list may be overtaken by one that was asked for later.
+    // A list may be overtaken by a later one.
     // mutant: take in a list that was overtaken
     if (began < this.#listBegan) return;
     const { states } = this.#parts;
     this.#listBegan = began;
-    // The list after a gap shows what nothing told of, and so does the first one.
+    // A list after a gap shows changes without an event, and so does the first list.
     const isRefresh = !full && this.#hasListed;
     this.#hasListed = true;
     if (!isRefresh) this.#missed.clear();
@@ -145,7 +145,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     }
   }
 
-  /** `at`: of the event that led to this, 0 if none did. */
+  /** `at`: the time of the event that led to this, 0 if no event did. */
   #observe(shortId: string, observation: Observation, at = 0): void {
     const { clock, metrics, sequence, states } = this.#parts;
     const before = states.get(shortId);
@@ -204,7 +204,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     else ledger.answered(shortId);
   }
 
-  /** Forgets what no reading can concern any more. Readings that have ended may still wait to be received, until the next batch. */
+  /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */
   #forget(): void {
     const { sequence, states } = this.#parts;
     for (const shortId of this.#resting) {
@@ -217,7 +217,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     this.#settledBefore = sequence.oldest;
   }
 
-  /** What people are told of a container: in the log once, in its conditions as long as it is true. */
+  /** Reports a container to people: in the log once, in its conditions as long as the report is true. */
   #report(shortId: string, before: State | undefined, state: State | undefined): void {
     const { conditions, log } = this.#parts;
     if (state?.kind === 'running') {

@@ -1,14 +1,13 @@
 /**
- * The audit: whether etcd holds for this host what the ledger says it holds.
+ * The audit: compares the keys of this host in etcd with the ledger.
  *
- * It asks which keys hang on the lease, what the records say, and for the values of some of the service keys,
- * others each time: three calls, whatever the size of the cluster. Only what nothing touched meanwhile is
- * compared.
+ * It reads the names of the keys on the lease, all records, and the values of some service keys, others each
+ * time: three calls for a cluster of any size. Only containers that were not touched meanwhile are compared.
  *
- * A service key of this host that hangs on no lease and stands in no record is in none of these answers. Every
- * tenth time a page of all service keys is read as well, the next one each time, and every sixtieth where the
- * cluster has more than one page: on the largest clusters such a key is found late rather than at a price that
- * every host pays.
+ * A service key of this host without a lease and without a record is in none of these answers. So every tenth
+ * audit also reads a page of all service keys, the next page each time; if the cluster has more than one page,
+ * every sixtieth audit does. On the largest clusters such a key is found late, because every host would pay
+ * for an earlier find.
  */
 
 import { type Ownership, operationsMax, type Registry } from '../etcd/registry.ts';
@@ -25,7 +24,7 @@ export interface AuditParts {
   readonly ledger: Ledger;
 }
 
-/** What was found; `strays` are keys that the ledger has been told of. */
+/** The result of an audit; `strays` is the number of keys that are new to the ledger. */
 export type Finding =
   | { readonly kind: 'as-known'; readonly strays: number }
   | { readonly kind: 'lease-gone' | 'owner-key-gone' }
@@ -35,7 +34,7 @@ export class Audit {
   readonly #parts: AuditParts;
   #lastSampled = '';
   #audits = 0;
-  /** Behind which key the next page of service keys begins. */
+  /** The key behind which the next page of service keys begins. */
   #cursor = '';
   #hasMany = false;
 
@@ -43,7 +42,7 @@ export class Audit {
     this.#parts = parts;
   }
 
-  /** Undefined: `isCurrent` says that the ownership is not ours any more. */
+  /** Undefined: by `isCurrent`, the ownership has changed meanwhile. */
   async run(
     ownership: Ownership,
     containerOf: (key: string) => string | undefined,
@@ -66,7 +65,7 @@ export class Audit {
     };
     for (const key of keys) note(key, unread);
     for (const { key, value, lease } of found) note(key, lease === ownership.lease ? ours(value) : foreign);
-    // What is known to be foreign is not on the lease: it is the writer's to put right.
+    // A key that is known to be foreign is not on the lease: the writer will correct it.
     for (const shortId of ledger.published()) {
       for (const [key, known] of ledger.observed(shortId)) {
         if (known.kind === 'foreign' && !held.get(shortId)?.has(key)) note(key, foreign);

@@ -1,13 +1,13 @@
 /**
  * Lease keeper: makes this process the owner of its host, and keeps it so.
  *
- * All keys of a host hang on one lease, kept alive a few times per TTL without a write. The owner key names who
- * may write, and every transaction compares its revision. There is one path to ownership, taken at the start and
- * whenever ownership has to be verified (the lease is gone, the owner key is not as it was written, a call had no
- * answer, an audit found a difference): claim, read what this host has published, go on. The claim comes before
- * the reading, because it fences off whatever an unanswered call may still do.
+ * All keys of a host depend on one lease, which is kept alive a few times per TTL without a write. The owner key
+ * names the process that may write, and every transaction compares its revision. There is one path to ownership,
+ * taken at the start and whenever ownership has to be verified (the lease is gone, the owner key is not as it was
+ * written, a call had no answer, an audit found a difference): claim, read the published keys of this host, go on.
+ * The claim comes before the reading, because the claim fences off the late effect of an unanswered call.
  *
- * How a claim is made is in `ownership.ts`, what an audit compares in `audit.ts`.
+ * The claim is in `ownership.ts`, the comparison of an audit in `audit.ts`.
  */
 
 import type { Actor, Self } from '../actor/actor.ts';
@@ -32,7 +32,7 @@ export type LeaseKeeperMessage =
 
 const retryFirstMs = 50;
 const retryCapMs = 1_000;
-/** What etcd has refused for a reason of its own (a role, a password) does not change by the second. */
+/** The wait after a refusal of etcd: its reason (a role, a password) does not change by the second. */
 const refusedRetryMs = 10_000;
 /** An ownership that lasted this long was no false start. */
 const ownershipSettledMs = 5_000;
@@ -40,9 +40,9 @@ const releaseTimeoutMs = 2_500;
 
 export interface LeaseKeeperParts extends ClaimParts, AuditParts {
   readonly current: CurrentOwnership;
-  /** What becomes of the keys; asked when it stops. */
+  /** Whether the keys stay or go; asked when the lease keeper stops. */
   readonly onExit: () => 'keep' | 'remove';
-  /** The host is owned and the ledger loaded: what is unsettled can be written now. Of `uncertain` another may know more. */
+  /** The host is owned and the ledger loaded: writing may begin. About `uncertain` another process may know more. */
   readonly onOwned: (uncertain: readonly string[]) => void;
   readonly onFatal: (error: DiscoverError) => void;
 }
@@ -113,7 +113,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
 
   #verifyOwnership(ownership: Ownership, reason: string): void {
     const { current, log } = this.#parts;
-    // It may be about an ownership long since replaced.
+    // The request may be about an ownership that was replaced long ago.
     if (this.#seeking !== undefined || (current.ownership !== undefined && current.ownership !== ownership)) return;
     // mutant (3 lines): go on writing while ownership is verified
     current.ownership = undefined;
@@ -138,7 +138,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
 
   async #seekUntilOwned(): Promise<Ownership | undefined> {
     const { clock, onFatal } = this.#parts;
-    // Claims that succeed and commits that do not, in turn, would otherwise go round at full speed.
+    // Otherwise a loop of successful claims and failing commits would run at full speed.
     if (clock.now() - this.#ownedAt > ownershipSettledMs) this.#backoff.reset();
     else await sleep(clock, this.#backoff.next(), this.#signal);
     while (!this.#signal.aborted) {
@@ -161,7 +161,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     return undefined;
   }
 
-  /** Loads the ledger with what this host has in etcd. False: etcd refused that, so the next try takes another lease. */
+  /** Loads the ledger with the keys of this host in etcd. False: etcd refused; the next try takes another lease. */
   async #read(ownership: Ownership): Promise<boolean> {
     const { layout, ledger, registry } = this.#parts;
     try {

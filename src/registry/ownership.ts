@@ -1,15 +1,15 @@
 /**
- * The claim: how a process becomes the one that writes for its host.
+ * The claim: the steps by which a process becomes the owner of its host.
  *
- * One try looks at the owner key, finds out whether its owner may be followed, chooses a lease and writes
- * the owner key. A predecessor that released the owner key, or whose process is provably gone, is followed
- * at once and its lease adopted, so that readers notice nothing of a restart. An owner that may be alive is
- * given the time in which it would renew its lease: if it does, this process has to go (`HOST_ID_TAKEN`). One
- * in this very process, at a reload, is asked to leave before anything is written: never two write.
+ * One try reads the owner key, finds out whether this process may follow its owner, chooses a lease and writes
+ * the owner key. A predecessor that released the owner key, or whose process is provably gone, is followed at
+ * once and its lease adopted, so that readers notice nothing of a restart. An owner that may be alive gets the
+ * time in which it would renew its lease: if it does, this process has to give way (`HOST_ID_TAKEN`). An owner
+ * in this same process, at a reload, is asked to leave before anything is written: two never write.
  *
- * A lease whose keys this process may not read is given up: it is not renewed, all that should be there is
- * written anew on another lease, and what stood on the old one ends with it. A claim after which nothing could
- * be read is not repeated until the reading is allowed.
+ * A lease whose keys this process may not read is given up: it is not renewed, all desired keys are written on
+ * another lease, and the keys on the old lease end with it. A claim whose reading was refused is not repeated
+ * until the reading is allowed.
  */
 
 import { type Clock, sleep } from '../actor/clock.ts';
@@ -44,7 +44,7 @@ export interface ClaimParts {
   /** This process; `lease` and `released` are filled in as they come. */
   readonly owner: Omit<OwnerRecord, 'lease' | 'released' | 'ttlSeconds' | 'views'>;
   readonly livenessOf: (process: ProcessIdentity | undefined) => Liveness;
-  /** Tells whose the keys of such templates are, of the containers of this host. */
+  /** Finds the container of this host that a key of these templates belongs to. */
   readonly keyMatcher: (templates: readonly string[]) => PredecessorKeys['containerOf'];
 }
 
@@ -56,7 +56,7 @@ export class OwnershipClaim {
   #unused: LeaseId | undefined;
   readonly #givenUp = new Set<LeaseId>();
   #isReadingRefused = false;
-  /** What may stand on the lease beside the native keys. */
+  /** The key templates of the views that may have keys on the lease, beside the native keys. */
   #views: readonly string[] = [];
   #predecessorKeys: PredecessorKeys;
   #isSuccessor = false;
@@ -78,14 +78,14 @@ export class OwnershipClaim {
     return this.#isSuccessor;
   }
 
-  /** What this host has in etcd has been read after a claim: the host is owned. */
+  /** The keys of this host have been read after a claim: the host is owned. */
   completed(): void {
     this.#isSuccessor = false;
     this.#isReadingRefused = false;
     this.#unused = undefined;
   }
 
-  /** One try. Undefined: another was faster, the owner changed meanwhile, or the predecessor is not to leave yet. */
+  /** One try. Undefined: another process was faster, the owner changed, or the predecessor may not leave yet. */
   async try(): Promise<Ownership | undefined> {
     const { layout, metrics, predecessor, registry } = this.#parts;
     const owner = await registry.owner(layout.ownerKey);
@@ -93,7 +93,7 @@ export class OwnershipClaim {
     if (!this.#isAlone) {
       if (this.#signal.aborted || !(await predecessor?.leave())) return undefined;
       this.#isAlone = true;
-      // It has written until now.
+      // The predecessor has written until now, so the owner key is read again.
       return this.#signal.aborted ? undefined : this.try();
     }
     const lease = await this.#usableLease(owner);
@@ -107,12 +107,12 @@ export class OwnershipClaim {
     const ownership = await registry.claim(layout.ownerKey, record, lease, owner?.revision ?? absent);
     if (ownership === undefined) return undefined;
     metrics.claims++;
-    // Only now: a claim that is refused again and again must not keep alive what it may not take.
+    // Only now: a claim that is refused again and again must not keep a lease alive that it may not take.
     if (lease !== this.#unused && (await registry.keepAlive(lease)) <= 0) return undefined;
     return ownership;
   }
 
-  /** What was claimed could not be read. True: its lease is given up, and the next try takes another one. */
+  /** The keys could not be read after a claim. True: the lease is given up, and the next try takes another one. */
   async readingRefused(error: unknown): Promise<boolean> {
     const leases = [this.#lease, ...this.#predecessorKeys.leases].filter((lease) => lease !== undefined);
     const adopted = leases.filter((lease) => lease !== this.#unused && !this.#givenUp.has(lease));
@@ -134,12 +134,12 @@ export class OwnershipClaim {
     } satisfies OwnerRecord);
   }
 
-  /** What a predecessor wrote in views that are off now is found, and goes with whatever else is not wanted. */
+  /** Finds the keys of a predecessor in views that are off now too, so that they go with all other unwanted keys. */
   #succeed(owner: OwnerKey | undefined, lease: LeaseId): void {
     const { layout, keyMatcher } = this.#parts;
     const own = layout.views.map(({ template }) => template);
     const record = parseOwner(owner?.value ?? '');
-    // Until a reading has taken that into account, whatever becomes of this claim.
+    // This stays set until a reading has taken it into account, also if this claim fails.
     if (owner !== undefined && record?.instance !== this.#parts.owner.instance) this.#isSuccessor = true;
     const templates = templatesIn(record);
     const former = keyMatcher(templates.filter((template) => !own.includes(template)));
@@ -160,7 +160,7 @@ export class OwnershipClaim {
       // An owner key that was written by hand is on no lease.
       if (lease === undefined || lease === noLease || this.#givenUp.has(lease)) continue;
       try {
-        // With its keys: etcd refuses that where one of them may not be read.
+        // With its keys: etcd refuses that if one of them may not be read.
         const { ttlSeconds: left, grantedTtlSeconds } = await registry.lease(lease, true);
         // Whole seconds: a lease that lives may have 0 of them left.
         if (left >= 0 && grantedTtlSeconds === ttlSeconds) return lease;
@@ -215,7 +215,7 @@ export class OwnershipClaim {
     const renewalMs = ((record?.ttlSeconds ?? ttlSeconds) * 1000) / renewalsPerTtl;
     let { ttlSeconds: first } = await registry.lease(owner.lease, false);
     if (first <= 0) return true;
-    // From the answer on: more time has passed since the lease was looked at, never less.
+    // Counted from the answer on: in truth more time has passed since etcd read the lease, never less.
     let began = clock.now();
     let hasRenewed = false;
     log.info(
@@ -229,7 +229,7 @@ export class OwnershipClaim {
       const { ttlSeconds: left } = await registry.lease(owner.lease, false);
       // mutant (2 lines): take an ended lease for a sign of life
       if (left <= 0) return true;
-      // Left alone, the time left goes down by the second; answers are whole seconds.
+      // Without a renewal the remaining time falls by the second; answers are whole seconds.
       if (left > first - passedMs / 1000 + 1.2) {
         // mutant: take one renewal for a sign of life
         if (hasRenewed) throw hostIdTaken(record, 'it renews its lease');

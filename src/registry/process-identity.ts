@@ -1,9 +1,9 @@
 /**
- * Which process this is, so that a successor on the same machine can tell whether it still lives.
+ * The identity of this process, so that a successor on the same machine can tell whether it still lives.
  *
- * A pid alone says nothing: it is used again, and it means something else in another container. So a
- * process is named by the boot of the machine, the pid namespace, the pid and the moment it started,
- * and only where the first two are the same is anything said about it. See proc(5).
+ * A pid alone says nothing: it is used again, and it means another process in another container. So a
+ * process is named by the boot of the machine, the pid namespace, the pid and the moment of its start.
+ * Only if the first two are the same, its liveness can be known. See proc(5).
  */
 
 import { readFileSync, readlinkSync } from 'node:fs';
@@ -11,7 +11,7 @@ import type { ProcessIdentity } from '../layout/owner.ts';
 
 export type Liveness = 'alive' | 'gone' | 'unknown';
 
-/** Undefined where there is no /proc to read it from. */
+/** Undefined if there is no /proc to read it from. */
 export function ownIdentity(): ProcessIdentity | undefined {
   try {
     const startTicks = startTicksOf('self');

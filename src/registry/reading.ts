@@ -1,6 +1,6 @@
 /**
- * What a host has in etcd, found without reading anybody else's: the keys on its lease and that of its
- * predecessor, the records below its own prefix, and the service keys that these name.
+ * The keys of a host in etcd, found without reading those of other hosts: the keys on its lease and on that
+ * of its predecessor, the records below its own prefix, and the service keys that these name.
  */
 
 import type { LeaseId, Ownership, Registry } from '../etcd/registry.ts';
@@ -13,12 +13,12 @@ export interface PredecessorKeys {
   readonly containerOf: (key: string) => string | undefined;
 }
 
-/** By the short id of a container: its keys, each `foreign` where it is not on our lease. */
+/** By the short id of a container: its keys, each `foreign` if it is not on our lease. */
 export async function readHost(
   registry: Registry,
   layout: Layout,
   ownership: Ownership,
-  /** What a predecessor may have left: the leases to look at beside ours, and whose a key is. */
+  /** The possible keys of a predecessor: the leases to read beside ours, and the container of each key. */
   predecessorKeys: PredecessorKeys,
 ): Promise<Map<string, Map<string, Held>>> {
   const keys: string[] = [];
@@ -33,7 +33,7 @@ export async function readHost(
   }
   for (const { key, value } of records) {
     const shortId = layout.containerOf(key);
-    // A path that stands in etcd is never followed: only names are taken from a record.
+    // The keys in a record are never followed: only its names are used.
     if (shortId !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, shortId));
   }
   const reading = new Map<string, Map<string, Held>>();

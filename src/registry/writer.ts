@@ -5,10 +5,10 @@
  * next transaction takes them together. So no change waits for a timer: on a calm host a change goes
  * out at once, and on a busy one the transactions grow. A container's changes are never split.
  *
- * Four outcomes. Committed: the ledger takes note. Ownership over, or no answer: what is known of
- * etcd may be wrong, so the lease keeper claims and reads anew, and then tells us what is left to do.
- * Refused: the batch is halved until the container that etcd will not take stands alone; it is
- * parked, and everybody else goes ahead. Removals are never held up by publications that fail.
+ * Four outcomes. Committed: the ledger takes note. Ownership over, or no answer: the knowledge of etcd
+ * may be wrong, so the lease keeper claims and reads again, and then tells the writer the changes that
+ * are left. Refused: the batch is halved until the container that etcd refuses is alone; it is
+ * quarantined, and all others go ahead. Publications that fail never delay removals.
  */
 
 import type { Actor, Ref, Self } from '../actor/actor.ts';
@@ -62,7 +62,7 @@ export class Writer implements Actor<string> {
 
   async receive(shortIds: readonly string[]): Promise<void> {
     const { current, ledger } = this.#parts;
-    // Without the ownership nothing is written; once it is ours, the keeper tells us all that is unsettled.
+    // Without the ownership nothing is written; after a claim, the lease keeper tells all unsettled containers.
     const ownership = current.ownership;
     if (ownership === undefined) return;
     const changeSets: ChangeSet[] = [];
@@ -76,7 +76,7 @@ export class Writer implements Actor<string> {
     } finally {
       for (const { shortId } of changeSets) {
         ledger.ended(shortId);
-        // Desired moved on while its changes were under way.
+        // The desired keys have changed again while the changes were under way.
         if (!this.#quarantined.has(shortId) && current.ownership === ownership && ledger.changes(shortId).length > 0)
           // mutant (4 lines): never return to what moved on
           this.#self.tell(shortId);
@@ -85,8 +85,8 @@ export class Writer implements Actor<string> {
   }
 
   /**
-   * What a container should have fits into one transaction, and so does what it has; both together may not, where
-   * other views are on than before. Then what is to go goes first: views alone, or all of it.
+   * The desired keys of a container fit into one transaction, and so do its observed keys. Both together may not, if
+   * other views are on than before. Then the deletes go first: those of views alone, or those of all observed keys.
    */
   #whatFits(shortId: string, changes: readonly Change[]): readonly Change[] {
     const { layout, ledger } = this.#parts;
@@ -108,7 +108,7 @@ export class Writer implements Actor<string> {
       // mutant: write without a lease
       // mutant: write without the guard
       const isCommitted = await registry.commit(layout.ownerKey, ownership, changes);
-      // Etcd was read anew, or will be: that reading knows what became of this.
+      // Another reading of etcd was made, or will be: it shows the outcome of this commit.
       if (current.ownership !== ownership) return;
       // mutant: take a failed guard for success
       // mutant: pass over a failed guard
@@ -143,7 +143,7 @@ export class Writer implements Actor<string> {
     const removals = batch.filter(isRemoval);
     const publications = batch.filter((changeSet) => !isRemoval(changeSet));
     if (removals.length > 0 && publications.length > 0) {
-      // Out of space, etcd still deletes.
+      // etcd still accepts deletes when it is out of space.
       await this.#commit(ownership, removals);
       await this.#commit(ownership, publications);
     } else if (batch.length > 1) {
@@ -155,7 +155,7 @@ export class Writer implements Actor<string> {
     }
   }
 
-  /** What etcd will not take is tried again now and then: space is freed and roles are mended. */
+  /** A refused container is tried again every few seconds: space is freed and roles are corrected. */
   async #quarantine(ownership: Ownership, changeSet: ChangeSet, error: unknown): Promise<void> {
     const { clock, ledger, log } = this.#parts;
     const { shortId, changes } = changeSet;
@@ -164,7 +164,7 @@ export class Writer implements Actor<string> {
     if (isNew)
       log.error({ container: shortId, keys: changes.length, error: messageOf(error) }, 'etcd refuses this container');
     this.#cancelRetry ??= clock.after(quarantineRetryMs, () => this.#retryQuarantined());
-    // What is published of it may be wrong by now, and wrong is worse than absent.
+    // The published keys of the container may be wrong by now, and wrong is worse than absent.
     const published = [...ledger.observed(shortId).keys()];
     if (published.length > 0 && !isRemoval(changeSet)) {
       await this.#commit(ownership, [{ shortId, changes: published.map((key) => ({ key, value: undefined })) }]);
@@ -179,8 +179,8 @@ export class Writer implements Actor<string> {
   }
 
   /**
-   * A few in turn: a password or a role that is refused concerns all of them, and each try costs etcd a login. Where
-   * one is taken after all, so may the others be, and `#commit` tells them.
+   * A few in turn: a refused password or role concerns all of them, and each try costs etcd a login. If etcd accepts
+   * one of them after all, it may accept the others too, and `#commit` tells them.
    */
   #retryQuarantined(): void {
     const waiting = [...this.#quarantined];
@@ -194,7 +194,7 @@ export class Writer implements Actor<string> {
       waiting.length > 0 ? this.#parts.clock.after(quarantineRetryMs, () => this.#retryQuarantined()) : undefined;
   }
 
-  /** Whether it was parked. */
+  /** Whether the container was in quarantine. */
   #release(shortId: string): boolean {
     const wasQuarantined = this.#quarantined.delete(shortId);
     if (wasQuarantined) {

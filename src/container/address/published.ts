@@ -1,12 +1,13 @@
 /**
- * Where the outside reaches an entry: what the engine publishes for its port, or the one reason why there is none.
+ * The address at which other machines reach an entry, by the published ports of the engine, or why there is none.
  *
- * A wildcard binding is reached at the host's address, where that is of the same family; a binding to one address at that
- * address; a binding to an address that only this host knows (loopback, the gateway of a bridge, link-local) not at all. Saying
- * so beats publishing an address that other machines cannot open, or that is another machine's there.
+ * A wildcard binding is reached at the host's address, if that is of the same family; a binding to one address is
+ * reached at that address. A binding to an address that only this host knows (loopback, the gateway of a bridge,
+ * link-local) is not reached: a refusal is better than an address that other machines cannot open, or that belongs to
+ * another machine.
  *
- * The document is foreign JSON: what does not have the known shape counts as not published. The outcome does not depend on the
- * order in which the engine lists bindings.
+ * The document is foreign JSON: a part without the known shape counts as not published. The outcome does not depend on
+ * the order in which the engine lists bindings.
  */
 import { isIP } from 'node:net';
 import type { Refusal, RefusalCode } from '../container.ts';
@@ -14,7 +15,7 @@ import { type Entry, parsePort, refusal, textOf } from '../sources/variable.ts';
 
 /** One way in. */
 export interface Binding {
-  /** As in a URL, IPv6 canonical and in brackets; empty where the engine names no address. */
+  /** As in a URL, IPv6 canonical and in brackets; empty if the engine names no address. */
   readonly host: string;
   readonly port: number;
 }
@@ -22,7 +23,7 @@ export interface Binding {
 /** `<port>/<protocol>` to its bindings; only ports that have any. */
 export type PublishedPorts = ReadonlyMap<string, readonly Binding[]>;
 
-/** What a document says of the network, and what the host knows of itself. */
+/** The facts of an inspect document about the network, and the facts of the host about itself. */
 export interface HostNetwork {
   readonly hostIp: string;
   /** `HostConfig.NetworkMode` of the document. */
@@ -50,7 +51,7 @@ const ROOTLESS_SANDBOX = /^(?:\/var)?\/run\/user\/\d+\/|\/\.docker\/run\//;
 // Enough to show the slip, short enough for a log line.
 const PORTS_NAMED = 5;
 
-/** Reads what a document of the engine says of its network. `hostOnly` is what else is known of this host. */
+/** Reads the network facts of an inspect document. `hostOnly`: further addresses that only this host can open. */
 export function hostNetworkOf(document: unknown, hostIp: string, hostOnly: readonly string[] = []): HostNetwork {
   const settings = recordOf(recordOf(document).NetworkSettings);
   const config = recordOf(recordOf(document).HostConfig);
@@ -130,7 +131,7 @@ function rankOf(host: string, hostIp: string, hostOnly: ReadonlySet<string>): Ra
   if (host === '0.0.0.0') return hostIp.startsWith('[') ? RANK.otherFamily : RANK.ownWildcard;
   // A host that is configured by name may have addresses of both.
   if (host === '[::]') return isIP(hostIp) === 4 ? RANK.otherFamily : RANK.ownWildcard;
-  // First, because who configures such an address as the host's means it.
+  // First, because an operator who configures such an address as the host's means it.
   if (host === hostIp) return RANK.hostIp;
   return hostOnly.has(host) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
 }

@@ -1,12 +1,12 @@
 /**
- * What a container declares about itself: `DISCOVER=web:80,api:8080/tcp` to entries.
+ * The advertisement of a container in its environment: `DISCOVER=web:80,api:8080/tcp` to entries.
  *
- * The text is written by the container and trusted in nothing: a bad entry is refused with its
- * reason and its siblings live; at most 16 KiB of it are looked at, 100 entries taken and 20
- * refusals listed, in time linear in what is looked at. A name that passes is one segment of a
- * key under every policy. Whatever the original published from names that pass is taken here.
+ * The container writes the text, so nothing in it is trusted. A bad entry is refused with its reason,
+ * and the other entries stay. At most 16 KiB are read, 100 entries taken and 20 refusals listed, in
+ * time linear in the bytes that are read. A name that passes is one segment of a key under every
+ * policy. An entry with such a name that the original published is taken here too.
  *
- * Not here: whether Docker publishes the port. That is `address.ts`.
+ * Not here: whether Docker publishes the port (`address/published.ts`).
  */
 import type { Protocol, Refusal, RefusalCode } from '../container.ts';
 
@@ -17,13 +17,13 @@ export interface AdvertisementOptions {
   /** The environment variable to read, `DISCOVER` unless configured. */
   readonly serviceVariable: string;
   readonly namePolicy: NamePolicy;
-  /** Fewer than the 100 that are taken otherwise, where each has more than one key. */
+  /** The limit of entries: below the usual 100 if each entry has more than one key. */
   readonly entriesMax?: number | undefined;
 }
 
 /** One thing offered: under this name, at this port of the container. */
 export interface Entry {
-  /** As it stands in the key: percent-encoded under `encode`. */
+  /** As in the key: percent-encoded under `encode`. */
   readonly name: string;
   readonly privatePort: number;
   readonly protocol: Protocol;
@@ -35,12 +35,12 @@ export interface Advertisement {
 }
 
 const BYTES_MAX = 16 * 1024;
-// With the record and the owner's guard still one etcd transaction, which takes 128 operations.
+// With the record and the owner's guard, so many entries fit into one etcd transaction of 128 operations.
 const ENTRIES_MAX = 100;
 const REFUSALS_MAX = 20;
 const REFUSAL_CHARACTERS = 64;
 
-// What `.` does not match: for the original one of these hid the variable as a whole.
+// The characters that `.` does not match: in the original, one of them hid the whole variable.
 const LINE_TERMINATOR = /[\n\r\u2028\u2029]/;
 const NEVER_IN_A_KEY = /[/\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;
 
@@ -145,7 +145,7 @@ function parseEntry(item: string, policy: NamePolicy): Entry | Refusal {
   return { name, privatePort, protocol };
 }
 
-/** Whether any policy lets a name stand in a key like this: under `encode` 128 bytes become up to 384. */
+/** Whether a name may be written so in a key under any policy: under `encode` 128 bytes become up to 384. */
 export function couldBeName(segment: string): boolean {
   if (segment === '' || segment === '.' || segment === '..') return false;
   return Buffer.byteLength(segment) <= 3 * 128 && !NEVER_IN_A_KEY.test(segment);

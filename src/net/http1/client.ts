@@ -1,10 +1,10 @@
 /**
  * GET over kept-alive connections of HTTP/1.1, a request at a time on each.
  *
- * Each request has a time limit. It is sent again, once, where an idle connection turns out to have been
- * closed before the other side began to answer. A connection ends as soon as its bytes and its requests can
- * have come apart: bytes that no request asked for, or a response that `read` says is not for its request.
- * On such a connection every later response would be for another request.
+ * Each request has a time limit. It is sent again, once, if an idle connection turns out to have been closed
+ * before the other side began to answer. A connection ends as soon as its responses may no longer match its
+ * requests: after bytes without a request, or after a response that `read` rejects as not for its request. On
+ * such a connection every later response would be for another request.
  */
 
 import type { Socket } from 'node:net';
@@ -26,7 +26,7 @@ export interface Http1Options {
 
 interface Exchange {
   readonly request: string;
-  /** Takes the response. Throws where it is not for this request. */
+  /** Takes the response. Throws if it is not for this request. */
   readonly answered: (response: Response) => void;
   readonly failed: (detail: string) => void;
   /** Sent again once already. */
@@ -36,7 +36,7 @@ interface Exchange {
 export class Http1Client {
   readonly #options: Http1Options;
   readonly #connections = new Set<Connection>();
-  /** The one used last is asked first, so that the others can time out. */
+  /** The connection that was used last is used next, so that the others can time out. */
   readonly #idle: Connection[] = [];
   readonly #waiting: Exchange[] = [];
 
@@ -44,7 +44,7 @@ export class Http1Client {
     this.#options = options;
   }
 
-  /** `path` goes out as it is. `read` makes the result of the response, and throws where it is not for this request. */
+  /** `path` is sent as it is. `read` makes the result of the response, and throws if it is not for this request. */
   get<Result>(path: string, read: (response: Response) => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#send({
@@ -91,7 +91,7 @@ export class Http1Client {
 
 interface ConnectionEvents {
   readonly onIdle: () => void;
-  /** With the request that the other side had not begun to answer, if it is worth sending again. */
+  /** Called with the request that the other side had not begun to answer, if it may be sent again. */
   readonly onClosed: (unheard: Exchange | undefined) => void;
 }
 
@@ -140,7 +140,7 @@ class Connection {
     }
   }
 
-  /** Ends the connection and what is asked on it; a request that was answered wrongly is not sent again. */
+  /** Ends the connection and its request; a request with a wrong answer is not sent again. */
   #fail(detail: string): void {
     this.#failure = detail;
     this.#isFailed = true;

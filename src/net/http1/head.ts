@@ -11,7 +11,7 @@ const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [^\0\r\n]*)?\r\n/;
 /** A line that begins with white space goes on with the value before it (5.2). */
 const fieldLine = /([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[^\0\r\n]|\r\n[ \t])*?)[ \t]*\r\n(?![ \t])/y;
 
-/** `head` ends with the line break of its last line. Throws at what is no head, or has more than one length. */
+/** `head` ends with the line break of its last line. Throws at a malformed head, or one with more than one length. */
 export function framingOf(head: string): Framing {
   const start = statusLine.exec(head);
   if (start === null) throw new Error('answer is not HTTP/1.1');

@@ -1,12 +1,12 @@
 /**
  * Bytes of a connection to HTTP/1.1 responses to GET (RFC 9112). Pure.
  *
- * A body has a given length, comes in chunks, or goes on to the end of the connection. What the RFC lets
- * a client mend is refused here instead: two lengths, a length beside chunks, a line that ends with LF
+ * A body has a given length, comes in chunks, or goes on to the end of the connection. Mistakes that the
+ * RFC lets a client repair are refused here: two lengths, a length beside chunks, a line that ends with LF
  * alone, space before a colon. Bytes behind a response belong to no request; they end the connection.
  *
- * A response that arrives in one piece is read where it lies; the rest is copied, because the caller's buffer is
- * filled anew with the next piece.
+ * A response in one piece is read in the caller's buffer. Other responses are copied, because the next piece
+ * overwrites that buffer.
  */
 
 import { type Framing, framingOf } from './head.ts';
@@ -24,16 +24,16 @@ const trailersBytesMax = 64 << 10;
 const headEnd = Buffer.from('\r\n\r\n');
 const newline = 0x0a;
 
-/** What the next byte belongs to. `break` is the line end behind a chunk, `size` the line before the next. */
+/** The part that the next byte belongs to. `break` is the line end behind a chunk, `size` the line before the next. */
 type Part = 'head' | 'body' | 'break' | 'size' | 'trailers';
 
 export class ResponseReader {
   readonly #bodyBytesMax: number;
   #part: Part = 'head';
-  /** Of a head or a line that is not complete yet. */
+  /** The beginning of a head or a line that is not complete yet. */
   #text = '';
   #framing: Framing | undefined;
-  /** Of the body or the chunk, bytes to come; infinite where only the end of the connection ends it. */
+  /** Bytes of the body or the chunk that are still to come; infinite if only the end of the connection ends it. */
   #left = 0;
   /** The whole body in the caller's buffer, or room that grows by doubling: chunks may be of one byte. */
   #body: Buffer = Buffer.alloc(0);
@@ -50,7 +50,7 @@ export class ResponseReader {
     return this.#part !== 'head' || this.#text !== '';
   }
 
-  /** Takes the next bytes; they may be overwritten afterwards. Returns a response that they complete. Throws at what is none. */
+  /** Takes the next bytes; they may be overwritten later. Returns the response that they end. Throws if malformed. */
   push(bytes: Buffer): Response | undefined {
     let at = 0;
     while (at < bytes.length && this.#response === undefined) {
@@ -64,7 +64,7 @@ export class ResponseReader {
     return response;
   }
 
-  /** The connection is over. Returns the response that only this completes. */
+  /** The connection is over. Returns the response that ends with the connection. */
   end(): Response | undefined {
     if (this.#part === 'body' && this.#left === Number.POSITIVE_INFINITY) this.#finish();
     return this.#response;

@@ -2,7 +2,7 @@
  * The answer on one stream: the order of its parts, and the rules for its fields (RFC 9113, 8.1 to 8.3).
  *
  * Headers come in blocks: any number of interim ones, the final one, and trailers behind the body.
- * Whatever breaks a rule makes the answer malformed; that concerns this stream alone.
+ * A broken rule makes the answer malformed, and concerns this stream alone.
  */
 
 import type { Answer, Field } from './port.ts';

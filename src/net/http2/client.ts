@@ -2,8 +2,8 @@
  * The client of unary HTTP/2 calls: a connection at a time, opened when a call needs it, with a time
  * limit for each call.
  *
- * The time limit settles the call by itself, whatever the connection believes, and ends the connection:
- * a server that hangs may hang for all streams of it. No call is tried twice here.
+ * The time limit settles the call by itself, independent of the connection, and ends the connection: a
+ * server that hangs may hang for all streams of it. No call is tried twice here.
  */
 
 import { messageOf } from '../../errors.ts';
@@ -14,7 +14,7 @@ import { type Answer, CallError, type RequestHead, type UnaryClient } from './po
 
 /** An answer has some hundred bytes. */
 const readBytes = 16 << 10;
-/** For the peer to read the last frame, which says why the connection ends. */
+/** The time for the peer to read the last frame, which says why the connection ends. */
 const lingerMs = 1_000;
 
 export class Http2Client implements UnaryClient {

@@ -197,7 +197,7 @@ export class Connection {
     block.bytes += part.length;
     if (block.bytes > listBytesMax) throw new ConnectionFault(errorCode.enhanceYourCalm, 'header block is too large');
     const isWhole = (flags & flag.endHeaders) !== 0;
-    // Copied where it has to wait: the bytes may be overwritten.
+    // Copied if the part has to wait: the bytes may be overwritten.
     block.parts.push(isWhole ? part : Buffer.from(part));
     if (!isWhole) return;
     this.#block = undefined;
@@ -215,7 +215,7 @@ export class Connection {
     }
   }
 
-  /** Hands a part of the answer to its reader, and settles the call with what is complete or malformed then. */
+  /** Hands a part of the answer to its reader, and settles the call if the answer is complete or malformed then. */
   #read(id: number, read: () => void): void {
     try {
       read();

@@ -1,8 +1,8 @@
 /**
  * Flow control of HTTP/2 (RFC 9113, 5.2 and 6.9), both ways. Pure.
  *
- * `Outbox` holds what the peer's windows have not let through yet and makes DATA frames of the rest.
- * `ReceiveWindow` counts what the peer may still send and says when to open the window anew.
+ * `Outbox` keeps the bytes that the peer's windows do not allow yet, and makes DATA frames of the others.
+ * `ReceiveWindow` counts the bytes that the peer may still send, and says when to open the window again.
  */
 
 import {
@@ -17,14 +17,14 @@ import {
 } from './frames.ts';
 
 interface Outgoing {
-  /** Of the body, what has not been sent; `undefined` once all has. */
+  /** The unsent rest of the body; `undefined` once all is sent. */
   unsent: Buffer | undefined;
   window: number;
 }
 
 export class Outbox {
   readonly #streams = new Map<number, Outgoing>();
-  /** What the peer takes: on the connection, on a new stream, in a frame. */
+  /** The limits of the peer in bytes: on the connection, on a new stream, in a frame. */
   #window = defaultWindowBytes;
   #streamWindow = defaultWindowBytes;
   #frameBytes = defaultFrameBytes;

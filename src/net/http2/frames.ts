@@ -137,7 +137,7 @@ export function encodeFrame(type: number, flags: number, id: number, payload: Bu
   return bytes;
 }
 
-/** A header block as HEADERS, and CONTINUATION where it is long; the stream goes on behind it. */
+/** A header block as HEADERS, with CONTINUATION if it is long; the stream goes on behind it. */
 export function encodeBlock(id: number, block: Buffer): Buffer {
   if (block.length <= defaultFrameBytes) return encodeFrame(frameType.headers, flag.endHeaders, id, block);
   const frames: Buffer[] = [];

@@ -1,9 +1,9 @@
 /**
  * Header blocks of HTTP/2 (RFC 7541). Pure.
  *
- * The decoder has a dynamic table of 4,096 bytes, the size that holds before any setting, and so does
- * not depend on the peer's obedience. It is part of the connection: each block changes it, also the
- * block of a stream that no call waits for. The encoder uses no dynamic table.
+ * The decoder has a dynamic table of 4,096 bytes, the size before any setting, so it does not depend on
+ * the peer's obedience. The table is part of the connection: each block changes it, also the block of a
+ * stream that no call waits for. The encoder uses no dynamic table.
  */
 
 import { decodeHuffman } from './huffman.ts';
@@ -27,10 +27,10 @@ const staticTable = [
     return [name, value];
   });
 
-/** What the RFC adds to the length of name and value for each entry. */
+/** The bytes that the RFC adds to the length of name and value for each entry. */
 const entryOverheadBytes = 32;
 export const tableBytesMax = 4_096;
-/** Of the fields of one block, by `sizeOf`: an index of one byte can stand for 4 KiB. */
+/** The limit for the fields of one block, by `sizeOf`: an index of one byte can mean 4 KiB. */
 export const listBytesMax = 64 << 10;
 const huffmanFlag = 0x80;
 /** Far above any index or length in a block of allowed size. */
@@ -42,7 +42,7 @@ export class HeaderDecoder {
   #tableBytes = 0;
   #tableBytesMax = tableBytesMax;
 
-  /** The fields of a block, in order. Throws at what is no block; the connection must end then. */
+  /** The fields of a block, in order. Throws at a malformed block; the connection must end then. */
   decode(block: Buffer): Field[] {
     const fields: Field[] = [];
     const reader = new BlockReader(block);

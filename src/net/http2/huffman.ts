@@ -33,7 +33,7 @@ const longestCode = 30;
 const symbols = Uint16Array.from(
   codeLengths.map((_, symbol) => symbol).sort((a, b) => (codeLengths[a] ?? 0) - (codeLengths[b] ?? 0) || a - b),
 );
-/** By length: how many codes there are, the first of them, and where its symbol stands. */
+/** By length: the number of codes, the first of them, and the index of its symbol. */
 const count = new Uint32Array(longestCode + 1);
 const firstCode = new Uint32Array(longestCode + 1);
 const firstSymbol = new Uint32Array(longestCode + 1);
@@ -44,7 +44,7 @@ for (let length = 1; length <= longestCode; length++) {
   firstSymbol[length] = (firstSymbol[shorter] ?? 0) + (count[shorter] ?? 0);
 }
 
-/** Throws at what the RFC calls an error: the end of the text in it, padding of 8 bits or more, or of zeros. */
+/** Throws at the errors of the RFC: an end-of-text symbol in the text, padding of 8 bits or more, or of zeros. */
 export function decodeHuffman(bytes: Buffer): string {
   const text = Buffer.allocUnsafe(Math.floor((bytes.length * 8) / 5));
   let written = 0;

@@ -19,7 +19,7 @@ export interface RequestHead {
 export interface Answer {
   readonly status: number;
   readonly headers: ReadonlyMap<string, string>;
-  /** Empty where the server sent none. */
+  /** Empty if the server sent none. */
   readonly trailers: ReadonlyMap<string, string>;
   readonly body: Buffer;
 }
@@ -32,8 +32,8 @@ export interface UnaryClient {
 }
 
 /**
- * Why a call has no answer: its time was over; the server reset the stream; the answer breaks the rules or is too large;
- * the connection could not be opened, was closed, or broke the rules.
+ * The reason why a call has no answer: its time was over; the server reset the stream; the answer breaks the rules or
+ * is too large; the connection could not be opened, was closed, or broke the rules.
  */
 export type CallFailure = 'timeout' | 'reset' | 'malformed' | 'connection';
 

@@ -2,7 +2,7 @@
 
 import { ConnectionFault, defaultFrameBytes, errorCode, frameBytesLimit, setting } from './frames.ts';
 
-/** In order, unknown ones included: those have no effect. Throws at a value that ends the connection. */
+/** In order, with unknown settings, which have no effect. Throws at a value that ends the connection. */
 export function readSettings(payload: Buffer): readonly (readonly [id: number, value: number])[] {
   if (payload.length % 6 !== 0) throw new ConnectionFault(errorCode.frameSizeError, 'SETTINGS are cut short');
   return Array.from({ length: payload.length / 6 }, (_, index) => {

@@ -2,8 +2,8 @@
  * The streams of one connection: the calls under way, those that wait for a place, and the streams
  * that are over (RFC 9113, 5.1).
  *
- * Each call is settled once, by whatever ends it first. The peer says how many streams it takes at a
- * time; the calls above that number wait here and keep their time limit.
+ * Each call is settled once, by the first event that ends it. The peer says how many streams it takes at
+ * a time; the calls above that number wait here and keep their time limit.
  */
 
 import { AnswerReader, bodyBytesMax } from './answer.ts';
@@ -22,18 +22,18 @@ export interface Call {
   readonly window: ReceiveWindow;
 }
 
-/** Until the peer has said how many it takes. RFC 9113 recommends servers to take 100 at least. */
+/** Until the peer has said how many calls it takes. RFC 9113 recommends that servers take at least 100. */
 const callsMaxAtFirst = 100;
 /** Streams ended by this side on which frames may still arrive. */
 const ignoredMax = 1_000;
 
 export class Streams {
-  /** What the peer's windows let through of each body. */
+  /** The bodies, sent as far as the peer's windows allow. */
   readonly outbox = new Outbox();
   readonly #write: (frames: readonly Buffer[]) => void;
   readonly #calls = new Map<number, Call>();
   readonly #waiting: Call[] = [];
-  /** The latest of those that this side has ended before the peer did. */
+  /** The latest streams that this side has ended before the peer did. */
   readonly #ignored = new Set<number>();
   #callsMax = callsMaxAtFirst;
   #nextId = 1;
@@ -77,7 +77,7 @@ export class Streams {
     if (!this.isTaking) this.#failWaiting('connection takes no more calls');
   }
 
-  /** The call on a stream; undefined where it is over. Throws for a stream that never was. */
+  /** The call on a stream; undefined if it is over. Throws for a stream that was never opened. */
   find(id: number): Call | undefined {
     if (id === 0 || id % 2 === 0 || id >= this.#nextId) {
       throw new ConnectionFault(errorCode.protocolError, `stream ${id} was never opened`);
@@ -94,7 +94,7 @@ export class Streams {
     return call;
   }
 
-  /** The peer has ended the stream, in whatever way. */
+  /** The peer has ended the stream, in any way. */
   settle(id: number, error: CallError | undefined, answer?: Answer): void {
     const call = this.#calls.get(id);
     this.#calls.delete(id);
@@ -111,7 +111,7 @@ export class Streams {
     this.settle(id, error);
   }
 
-  /** The peer takes no more calls, and has passed over all above `lastId`. */
+  /** The peer takes no more calls, and has ignored all calls above `lastId`. */
   stopTaking(lastId: number, reason: string): void {
     this.#isTaking = false;
     for (const id of [...this.#calls.keys()]) {
@@ -141,7 +141,7 @@ export class Streams {
     this.#write([encodeBlock(id, block), ...this.outbox.open(id, call.body)]);
   }
 
-  /** Tells the peer that nothing on this stream is wanted any more. What still arrives is passed over. */
+  /** Tells the peer that nothing on this stream is wanted any more. Late frames on it are ignored. */
   #reset(id: number, code: ErrorCode): void {
     this.#write([encodeReset(id, code)]);
     this.#ignored.add(id);

@@ -1,5 +1,5 @@
 /**
- * What a peer may cost beside its answers (RFC 9113, 10.5): a budget of frames, and replies that wait.
+ * Limits on the cost of a peer beside its answers (RFC 9113, 10.5): a budget of frames, and of replies that wait.
  *
  * Without these two limits a peer that sends PING or SETTINGS without end, and reads no reply, would
  * fill the memory.
@@ -7,12 +7,12 @@
 
 import { ConnectionFault, errorCode } from './frames.ts';
 
-/** Frames without progress, in this time, between two answers. A server sends some for each answer. */
+/** The limit of frames without progress between two answers, in `periodMs`. A server sends some for each answer. */
 const framesMax = 10_000;
 const periodMs = 10_000;
 /** Replies that the peer has not read. */
 const repliesMax = 1_000;
-/** Replies that go out together, though their time has not come. */
+/** So many gathered replies are sent at once, before their delay has passed. */
 const togetherMax = 100;
 /** Far below the 20 s that etcd waits for the reply to a ping of its keep-alive. */
 const replyDelayMs = 500;
@@ -21,7 +21,7 @@ export class FrameBudget {
   #spent = 0;
   #since = Number.NEGATIVE_INFINITY;
 
-  /** A frame that brings no answer nearer. Throws where there are too many. */
+  /** Counts a frame without progress for an answer. Throws if there are too many. */
   spend(): void {
     if (++this.#spent <= framesMax) return;
     // The clock is read here only, so the limit is twice the number in the worst case.
@@ -49,8 +49,9 @@ export class Replies {
   }
 
   /**
-   * For PING. A server of gRPC pings whenever it reads data and no ping is under way, to learn how wide the way is. So each
-   * answer brings the next ping, as a packet of its own that wakes this side for nothing: a late reply makes pings rare.
+   * For PING. A server of gRPC pings whenever it reads data and no ping is under way, to measure the bandwidth. So
+   * each answer brings the next ping, in a packet of its own that wakes this side for nothing. Late replies make pings
+   * rare.
    */
   later(reply: Buffer): void {
     this.#count();
