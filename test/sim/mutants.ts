@@ -42,8 +42,7 @@ const mutants: Record<string, string> = {
   'drop what was overtaken by a death, even a later start': 'return true;',
   'take an error for absence': 'return gone(known, id, context);',
   'ask once only': 'const wakeAt = undefined;',
-  'keep a retry after a success':
-    "...{ ...common(known), kind: 'running', id, startedAt, began, ended: context.moment },",
+  'keep a retry after a success': 'wakeAt: known.wakeAt,',
   'see the end of an inspection at its beginning': 'const ended = began;',
   'pass over a move during an inspection': 'const isOld = false;',
   'inspect for ever after a move': 'const isOld = known.movedAt > 0;',
@@ -70,7 +69,7 @@ const mutants: Record<string, string> = {
   'ask for no newer list': 'return { state: next, effects: [] };',
   'forget what was uncertain and never inspect again': 'const effects: Effect[] = [];',
   'take the uncertain for certain': 'return unchanged(state);',
-  'remember the dead as listed': "const state: Gone = { ...common(known), kind: 'gone', id, since: moment };",
+  'remember the dead as listed': "const state: Gone = { ...known, kind: 'gone', id, since: moment };",
   'forget a death at once': 'return true;',
   'publish over another with the same short id': 'const holder = undefined;',
 

@@ -29,12 +29,14 @@ export interface HostNetwork {
   /** `HostConfig.NetworkMode` of the document. */
   readonly networkMode: unknown;
   readonly published: PublishedPorts;
-  /** The ports that the engine was asked to publish, as `80/tcp`. */
-  readonly requested: ReadonlySet<string>;
-  /** Names of the networks it is on. */
-  readonly networks: ReadonlySet<string>;
-  /** Addresses that lead to containers of this host, as in a URL. */
-  readonly hostOnly: ReadonlySet<string>;
+  /** The ports that the engine was asked to publish, as `80/tcp`: a list where it was. Foreign. */
+  readonly requested: Readonly<Record<string, unknown>>;
+  /** The networks it is on, by name. Foreign. */
+  readonly networks: Readonly<Record<string, unknown>>;
+  /** Addresses that lead to containers of this host only, beside the gateways of its networks. */
+  readonly hostOnly: readonly string[];
+  /** The gateways of a container without networks of a name. Foreign. */
+  readonly settings: Readonly<Record<string, unknown>>;
   /** The engine has a network of its own beside the host's: rootless dockerd behind rootlesskit. */
   readonly isRootless: boolean;
 }
@@ -55,19 +57,14 @@ const PORTS_NAMED = 5;
 export function hostNetworkOf(document: unknown, hostIp: string, hostOnly: readonly string[] = []): HostNetwork {
   const settings = recordOf(recordOf(document).NetworkSettings);
   const config = recordOf(recordOf(document).HostConfig);
-  const networks = recordOf(settings.Networks);
-  const gateways = [settings, ...Object.values(networks).map(recordOf)].flatMap(({ Gateway, IPv6Gateway }) => [
-    Gateway,
-    IPv6Gateway,
-  ]);
-  const requested = Object.entries(recordOf(config.PortBindings)).filter(([, asked]) => Array.isArray(asked));
   return {
     hostIp,
     networkMode: config.NetworkMode,
     published: bindingsOf(settings.Ports),
-    requested: new Set(requested.map(([port]) => port)),
-    networks: new Set(Object.keys(networks)),
-    hostOnly: new Set([...gateways, ...hostOnly].map((one) => (typeof one === 'string' && urlHost(one)) || '')),
+    requested: recordOf(config.PortBindings),
+    networks: recordOf(settings.Networks),
+    hostOnly,
+    settings,
     isRootless: typeof settings.SandboxKey === 'string' && ROOTLESS_SANDBOX.test(settings.SandboxKey),
   };
 }
@@ -102,7 +99,7 @@ export function publicAddress(entry: Entry, network: HostNetwork): Address {
     return refused('rootless-host-network', `${port} is open in the network of a rootless engine, not of the host`);
   }
   const ranked = (network.published.get(port) ?? []).map((binding) => {
-    return { ...binding, rank: rankOf(binding.host, hostIp, network.hostOnly) };
+    return { ...binding, rank: rankOf(binding.host, hostIp, network) };
   });
   const [best] = ranked.sort(compareBindings);
   if (best === undefined) return refused(...whyNotPublished(port, network));
@@ -125,7 +122,7 @@ const RANK = {
 } as const;
 type Rank = (typeof RANK)[keyof typeof RANK];
 
-function rankOf(host: string, hostIp: string, hostOnly: ReadonlySet<string>): Rank {
+function rankOf(host: string, hostIp: string, network: HostNetwork): Rank {
   if (LOOPBACK.test(host)) return RANK.loopback;
   if (host === '') return RANK.unnamed;
   if (host === '0.0.0.0') return hostIp.startsWith('[') ? RANK.otherFamily : RANK.ownWildcard;
@@ -133,7 +130,15 @@ function rankOf(host: string, hostIp: string, hostOnly: ReadonlySet<string>): Ra
   if (host === '[::]') return isIP(hostIp) === 4 ? RANK.otherFamily : RANK.ownWildcard;
   // First, because an operator who configures such an address as the host's means it.
   if (host === hostIp) return RANK.hostIp;
-  return hostOnly.has(host) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
+  return isHostOnly(host, network) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
+}
+
+/** Asked of the rare binding to one address, so the gateways are not read before. */
+function isHostOnly(host: string, { hostOnly, networks, settings }: HostNetwork): boolean {
+  const gateways = [settings, ...Object.values(networks).map(recordOf)].flatMap(({ Gateway, IPv6Gateway }) => {
+    return [Gateway, IPv6Gateway];
+  });
+  return [...gateways, ...hostOnly].some((one) => typeof one === 'string' && urlHost(one) === host);
 }
 
 function compareBindings(a: Binding & { readonly rank: Rank }, b: Binding & { readonly rank: Rank }): number {
@@ -170,10 +175,10 @@ function whyNotPublished(port: string, network: HostNetwork): [code: RefusalCode
   if (mode.startsWith('container:')) {
     return ['shared-network', `${port} is not published by the container whose network this one uses`];
   }
-  if (networks.has('ingress')) {
+  if (Object.hasOwn(networks, 'ingress')) {
     return ['swarm-ingress', `${port} is published by the swarm for all of its hosts, not by this one`];
   }
-  if (requested.has(port))
+  if (Array.isArray(requested[port]))
     return ['not-bound', `${port} was to be published, and the engine has bound no address to it`];
   if (published.size === 0) {
     return ['not-published', `${port} is not published, nor is any other port; run the container with -p`];
