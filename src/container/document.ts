@@ -35,8 +35,11 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   const refusals: Refusal[] = [...advertisement.refusals];
   for (const entry of advertisement.entries) {
     const way = publicAddress(entry, network);
-    if (way.kind === 'reached') services.push({ ...entry, address: way.address, port: way.port });
-    else refusals.push(way.refusal);
+    if (way.kind === 'refused') refusals.push(way.refusal);
+    else {
+      const { name, privatePort, protocol } = entry;
+      services.push({ name, privatePort, protocol, address: way.address, port: way.port });
+    }
   }
   return { kind: 'running', startedAt: nanosecondsOf(field(state, 'StartedAt')), services, refusals };
 }

@@ -98,10 +98,11 @@ export function publicAddress(entry: Entry, network: HostNetwork): Address {
     if (!network.isRootless) return reached(hostIp, entry.privatePort);
     return refused('rootless-host-network', `${port} is open in the network of a rootless engine, not of the host`);
   }
-  const ranked = (network.published.get(port) ?? []).map((binding) => {
-    return { ...binding, rank: rankOf(binding.host, hostIp, network) };
-  });
-  const [best] = ranked.sort(compareBindings);
+  let best: Ranked | undefined;
+  for (const { host, port: at } of network.published.get(port) ?? []) {
+    const ranked = { host, port: at, rank: rankOf(host, hostIp, network) };
+    if (best === undefined || compareBindings(ranked, best) < 0) best = ranked;
+  }
   if (best === undefined) return refused(...whyNotPublished(port, network));
   switch (best.rank) {
     case RANK.loopback:
@@ -121,13 +122,14 @@ const RANK = {
   ...{ otherFamily: 4, hostOnly: 5, loopback: 6 },
 } as const;
 type Rank = (typeof RANK)[keyof typeof RANK];
+type Ranked = Binding & { readonly rank: Rank };
 
 function rankOf(host: string, hostIp: string, network: HostNetwork): Rank {
-  if (LOOPBACK.test(host)) return RANK.loopback;
   if (host === '') return RANK.unnamed;
   if (host === '0.0.0.0') return hostIp.startsWith('[') ? RANK.otherFamily : RANK.ownWildcard;
   // A host that is configured by name may have addresses of both.
   if (host === '[::]') return isIP(hostIp) === 4 ? RANK.otherFamily : RANK.ownWildcard;
+  if (LOOPBACK.test(host)) return RANK.loopback;
   // First, because an operator who configures such an address as the host's means it.
   if (host === hostIp) return RANK.hostIp;
   return isHostOnly(host, network) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
@@ -141,7 +143,7 @@ function isHostOnly(host: string, { hostOnly, networks, settings }: HostNetwork)
   return [...gateways, ...hostOnly].some((one) => typeof one === 'string' && urlHost(one) === host);
 }
 
-function compareBindings(a: Binding & { readonly rank: Rank }, b: Binding & { readonly rank: Rank }): number {
+function compareBindings(a: Ranked, b: Ranked): number {
   if (a.rank !== b.rank) return a.rank - b.rank;
   if (a.host !== b.host) return a.host < b.host ? -1 : 1;
   return a.port - b.port;
