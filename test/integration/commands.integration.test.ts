@@ -1,6 +1,5 @@
 /** `ls`, `get`, `watch`, `verify`, `doctor` and `health` as an operator runs them: what they print, and their exit codes. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
@@ -8,43 +7,16 @@ import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { commandTable } from '../../src/commands/table.ts';
+import { type Outcome, runCommand } from '../helpers/command.ts';
 import { startDockerd } from '../helpers/dockerd.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startFront, status } from '../helpers/front.ts';
 import { fromDockerd, fromEngine, startHost } from '../helpers/host.ts';
 import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
-import { atExit, cleanEnvironment, needs, runDiscover } from '../helpers/run.ts';
-
-const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
-
-interface Outcome {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a command to its end, with its streams apart. */
-async function run(args: readonly string[]): Promise<Outcome> {
-  const child = spawn(process.execPath, [builtCli, ...args], {
-    env: cleanEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const forget = atExit(() => child.kill('SIGKILL'));
-  let [out, err] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    err += text;
-  });
-  const [code] = (await once(child, 'close')) as [number | null];
-  forget();
-  return { code, out, err };
-}
+import { needs, runDiscover } from '../helpers/run.ts';
 
 const nowhere = ['--etcd:endpoints', '127.0.0.1:1'];
 
@@ -67,7 +39,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     await writer[Symbol.asyncDispose]();
     await etcd.close();
   });
-  const ask = (...args: string[]): Promise<Outcome> => run([...args, '--etcd:endpoints', etcd.endpoint]);
+  const ask = (...args: string[]): Promise<Outcome> => runCommand([...args, '--etcd:endpoints', etcd.endpoint]);
 
   test('ls prints all services as a table, as JSON and for a shell; or one, of a realm or a protocol (real etcd)', async () => {
     const [table, json, env, blue, udps] = await Promise.all([
@@ -127,8 +99,8 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
       ask('ls', 'nobody'),
       ask('get', 'nobody'),
       ask('get', 'web', '--protocol', 'udp'),
-      run(['watch', 'web', ...nowhere]),
-      run(['verify', ...nowhere, '--docker:socketPath', '/nowhere/docker.sock', '--host:ip', '10.0.0.5']),
+      runCommand(['watch', 'web', ...nowhere]),
+      runCommand(['verify', ...nowhere, '--docker:socketPath', '/nowhere/docker.sock', '--host:ip', '10.0.0.5']),
       ask('get', 'a/b'),
       ask('get'),
       ask('watch', 'web', '--wait', '5s:1s'),
@@ -248,7 +220,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
 
   test('help names the words and options of each command (no etcd)', async () => {
     for (const name of ['ls', 'get', 'watch', 'verify', 'doctor']) {
-      const { code, out } = await run(['help', name]);
+      const { code, out } = await runCommand(['help', name]);
       assert.equal(code, 0);
       assert.ok(out.includes(String(commandTable[name]?.description)), out);
       assert.match(out, /--output/);
@@ -279,7 +251,7 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     await host.converged();
     const args = ['--host:ip', '10.0.0.5', '--host:id', 'h1', '--etcd:endpoints', etcd.endpoint];
     const ask = (name: string, ...more: string[]): Promise<Outcome> =>
-      run([name, '-o', 'json', '--docker:socketPath', socketPath, ...args, ...more]);
+      runCommand([name, '-o', 'json', '--docker:socketPath', socketPath, ...args, ...more]);
     const verify = async (): Promise<Verified & { code: number | null }> => {
       const { code, out, err } = await ask('verify');
       assert.notEqual(out, '', err);
@@ -371,9 +343,9 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     await host.converged();
     const args = ['--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', host.etcd.endpoint];
     const here = [...args, '--host:ip', '10.0.0.5', '--host:id', 'h1'];
-    const verified = await run(['verify', ...here]);
+    const verified = await runCommand(['verify', ...here]);
     assert.deepEqual([verified.code, verified.out], [0, 'exact: 3 keys of 1 containers of h1\n'], verified.err);
-    const { code, out } = await run(['doctor', ...here]);
+    const { code, out } = await runCommand(['doctor', ...here]);
     assert.equal(code, 0, out);
     for (const name of ['docker', 'docker list', 'docker inspect', 'docker events', 'clock', 'etcd write', 'owner']) {
       assert.match(out, new RegExp(`^ok +${name} `, 'm'));
@@ -381,7 +353,7 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
   });
 
   test('doctor goes on where nothing answers, and says it all in one table (nothing but discover is real)', async () => {
-    const { code, out } = await run([
+    const { code, out } = await runCommand([
       'doctor',
       ...nowhere,
       '--host:ip',
@@ -393,7 +365,7 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.match(out, /^failed +docker +.*ENOENT \/nowhere\/s$/m);
     assert.match(out, /^failed +etcd http:\/\/127\.0\.0\.1:1 +.*connection refused/m);
     assert.match(out, /^warning +host\.ip +10\.0\.0\.5 \(command line\) is on no interface here$/m);
-    const mistake = await run(['doctor', '--host:ip', 'nonsense']);
+    const mistake = await runCommand(['doctor', '--host:ip', 'nonsense']);
     assert.equal(mistake.code, 78);
     assert.match(mistake.out, /^failed +configuration +host\.ip .*"nonsense"$/m);
   });
@@ -405,10 +377,10 @@ test('health ends with 0, 1, 69 or 78 for well, not well, nobody there and nowhe
   const { port } = server.address() as AddressInfo;
   const listen = ['--http:listen', `127.0.0.1:${port}`];
   const [well, notReady, nobody, unset] = await Promise.all([
-    run(['health', ...listen]),
-    run(['health', '--ready', ...listen]),
-    run(['health', '--http:listen', '127.0.0.1:1']),
-    run(['health']),
+    runCommand(['health', ...listen]),
+    runCommand(['health', '--ready', ...listen]),
+    runCommand(['health', '--http:listen', '127.0.0.1:1']),
+    runCommand(['health']),
   ]);
   server.close();
   assert.deepEqual(well, { code: 0, out: '/healthz\n', err: '' });

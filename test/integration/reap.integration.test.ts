@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { EtcdRegistry } from '../../src/etcd/cluster.ts';
 import { readFleet, removeHost } from '../../src/reap/fleet.ts';
+import { type Outcome, runCommand } from '../helpers/command.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { atExit, cleanEnvironment, exitOf, needs } from '../helpers/run.ts';
@@ -20,20 +21,19 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const builtCli = path.join(root, 'dist/cli.js');
 const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-reap-'));
 
-interface Outcome {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
 interface Run {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly cli?: string;
 }
 
-/** Runs `discover reap` with its streams apart. Nothing of AWS is to be had but what `env` gives. */
-async function run(args: readonly string[], { input = '', env = {}, cli = builtCli }: Run = {}): Promise<Outcome> {
+const run = async (args: readonly string[], options: Run = {}): Promise<Outcome> =>
+  options.env === undefined && options.cli === undefined
+    ? runCommand(['reap', ...args], { input: options.input ?? '' })
+    : runProcess(args, options);
+
+/** As a process, with its streams apart. The SDK reads the environment: nothing of AWS is to be had but what `env` gives. */
+async function runProcess(args: readonly string[], { input = '', env = {}, cli = builtCli }: Run): Promise<Outcome> {
   const bare = Object.entries(cleanEnvironment()).filter(([name]) => !name.startsWith('AWS_'));
   const nowhere = {
     AWS_EC2_METADATA_DISABLED: 'true',
@@ -57,7 +57,7 @@ async function run(args: readonly string[], { input = '', env = {}, cli = builtC
   const { code } = await exitOf(child);
   await closed;
   forget();
-  return { code, out, err };
+  return { code: code ?? -1, out, err };
 }
 
 const id = '2a03efc597e9';

@@ -1,20 +1,11 @@
 /** `discover why`: the right reason for each kind of container that is not published, from variable to key. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { type Outcome, runCommand } from '../helpers/command.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
-import { cleanEnvironment, needs } from '../helpers/run.ts';
-
-interface Told {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+import { needs } from '../helpers/run.ts';
 
 const skip = needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root');
 
@@ -31,28 +22,24 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
     await dockerd?.[Symbol.asyncDispose]();
   });
 
-  function why(container: string, ...more: readonly string[]): Promise<Told> {
+  function why(container: string, ...more: readonly string[]): Promise<Outcome> {
     // A list that is given twice adds up.
     const endpoints = more.includes('--etcd:endpoints') ? [] : ['--etcd:endpoints', host.etcd.endpoint];
     const args = [
       ...['why', container, '--docker:socketPath', dockerd.socketPath, ...endpoints],
       ...['--host:ip', host.names.ip, '--host:id', host.names.id, ...more],
     ];
-    return new Promise((resolve) => {
-      execFile(process.execPath, [cli, ...args], { env: cleanEnvironment() }, (error, stdout, stderr) => {
-        resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
-      });
-    });
+    return runCommand(args);
   }
 
   const reasonsFor = async (container: string, ...more: readonly string[]): Promise<string[]> => {
-    const { code, stdout, stderr } = await why(container, '-o', 'json', ...more);
-    const told = JSON.parse(stdout || '{}') as {
+    const { code, out, err } = await why(container, '-o', 'json', ...more);
+    const told = JSON.parse(out || '{}') as {
       published: boolean;
       reasons: string[];
       steps: { reason?: string; remedy?: string }[];
     };
-    assert.equal(code, told.published ? 0 : 1, stderr);
+    assert.equal(code, told.published ? 0 : 1, err);
     for (const { reason, remedy } of told.steps) assert.equal(reason === undefined, remedy === undefined);
     return told.reasons;
   };
@@ -99,9 +86,9 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
     assert.deepEqual(await reasonsFor('is-no-owner', '--etcd:endpoints', `127.0.0.1:${await freePort()}`), [
       'etcd-unavailable',
     ]);
-    const { code, stderr } = await why('web', '--docker:socketPath', '/nowhere.sock');
+    const { code, err } = await why('web', '--docker:socketPath', '/nowhere.sock');
     assert.equal(code, 69);
-    assert.match(stderr, /^discover: Docker Engine: .*\/nowhere\.sock/);
+    assert.match(err, /^discover: Docker Engine: .*\/nowhere\.sock/);
   });
 
   test('follows each entry to its key once discover writes, and says what differs there', async () => {
@@ -109,19 +96,19 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
     await host.launch();
     await eventually(async () => assert.deepEqual(await reasonsFor('is-fine'), ['not-published']));
     const key = `/discover/service/web/default/${host.names.id}/${id.slice(0, 12)}`;
-    const { code, stdout } = await why('is-fine');
+    const { code, out } = await why('is-fine');
     assert.equal(code, 1);
     const port = await dockerd.hostPort(id, '80/tcp');
-    assert.match(stdout, /^yes {2}container: runs since 20/m);
-    assert.match(stdout, /^yes {2}variable: DISCOVER=web:80, api:81, no:82$/m);
-    assert.match(stdout, new RegExp(`^yes {2}web:80/tcp: tcp://${host.names.ip}:${port}$`, 'm'));
-    assert.match(stdout, /^no {3}no:82\/tcp: .* \(not-published\)\n {5}Publish the port: docker run -p/m);
-    assert.match(stdout, /^yes {2}etcd: discover \S+ since \S+ writes for h1$/m);
-    assert.match(stdout, new RegExp(`^yes {2}${key}: tcp://`, 'm'));
-    assert.doesNotMatch(stdout, /\u{1b}/u);
+    assert.match(out, /^yes {2}container: runs since 20/m);
+    assert.match(out, /^yes {2}variable: DISCOVER=web:80, api:81, no:82$/m);
+    assert.match(out, new RegExp(`^yes {2}web:80/tcp: tcp://${host.names.ip}:${port}$`, 'm'));
+    assert.match(out, /^no {3}no:82\/tcp: .* \(not-published\)\n {5}Publish the port: docker run -p/m);
+    assert.match(out, /^yes {2}etcd: discover \S+ since \S+ writes for h1$/m);
+    assert.match(out, new RegExp(`^yes {2}${key}: tcp://`, 'm'));
+    assert.doesNotMatch(out, /\u{1b}/u);
 
     const env = await why('is-fine', '-o', 'env');
-    assert.equal(env.stdout, `WHY_CONTAINER='${id}'\nWHY_PUBLISHED='false'\nWHY_REASONS='not-published'\n`);
+    assert.equal(env.out, `WHY_CONTAINER='${id}'\nWHY_PUBLISHED='false'\nWHY_REASONS='not-published'\n`);
 
     await host.discover.signal('SIGSTOP');
     await host.etcd.ctl('put', '--ignore-lease', key, 'tcp://10.9.9.9:1');
@@ -134,7 +121,7 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
   test('says nothing but yes of a container that is published', async () => {
     await dockerd.run({ name: 'is-whole', env: { DISCOVER: 'web:80' }, ports: [80] });
     await eventually(async () => assert.deepEqual(await reasonsFor('is-whole'), []));
-    assert.doesNotMatch((await why('is-whole')).stdout, /^no/m);
+    assert.doesNotMatch((await why('is-whole')).out, /^no/m);
   });
 
   test('asks which of several where a piece of an id names more than one', async () => {
