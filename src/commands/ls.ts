@@ -1,10 +1,11 @@
 /**
  * `discover ls [service]`: the services and their instances.
  *
- * Exit codes: 0, or 1 if the named service has no instance; 69 etcd did not answer.
+ * Exit codes: 0; 1 if the named service has no instance, or if two services have the same name in a shell; 69 etcd did not answer.
  */
 import { command, shellOutput } from './command.ts';
-import { choice, connect, print, queryOf, type Services, serviceNames } from './services.ts';
+import { variable } from './print.ts';
+import { choice, clashes, connect, print, queryOf, type Services, serviceNames, shellName } from './services.ts';
 
 export const ls = command({
   options: { ...choice, output: shellOutput },
@@ -18,7 +19,23 @@ export const ls = command({
     const all: [string, Services[number][1]][] = [];
     for (const name of names) all.push([name, await client.resolve(name, query)]);
     const found = all.filter(([, instances]) => instances.length > 0);
-    io.write(print(found, flags.output ?? 'table'));
-    return service !== undefined && found.length === 0 ? 1 : 0;
+    if (flags.output !== 'env') {
+      io.write(print(found, flags.output ?? 'table'));
+      return service !== undefined && found.length === 0 ? 1 : 0;
+    }
+    const clashing = clashes(found.map(([name]) => name));
+    for (const names of clashing) {
+      io.warn(
+        `services ${names.join(' and ')} have one name in a shell, ${variable(shellName(names[0]))}: not printed`,
+      );
+    }
+    const left = new Set(clashing.flat());
+    io.write(
+      print(
+        found.filter(([name]) => !left.has(name)),
+        'env',
+      ),
+    );
+    return clashing.length > 0 || (service !== undefined && found.length === 0) ? 1 : 0;
   },
 });

@@ -6,7 +6,7 @@ import { readSources, type Sources } from '../config/sources.ts';
 import { detailsOf, type Failure } from '../errors.ts';
 import type { EtcdAccess } from '../etcd/access.ts';
 import { type Io, tellingOfWait, warnOf } from './command.ts';
-import { assignments, json, table } from './print.ts';
+import { assignments, json, table, variable } from './print.ts';
 
 export const choice = {
   realm: { type: 'string', description: 'Only instances of this realm (all realms)' },
@@ -83,6 +83,17 @@ export const describe = ({ realm, host, containerId, protocol, address, port, ur
 
 /** The name has a prefix, because a service called `path` must not set PATH. */
 export const shellName = (service: string): string => `discovered_${service}`;
+
+/** The names that one variable of a shell would stand for, as `web.api` and `web-api`. */
+export function clashes(names: readonly string[]): [string, ...string[]][] {
+  const byVariable = new Map<string, [string, ...string[]]>();
+  for (const name of names) {
+    const others = byVariable.get(variable(shellName(name)));
+    if (others === undefined) byVariable.set(variable(shellName(name)), [name]);
+    else others.push(name);
+  }
+  return [...byVariable.values()].filter((group) => group.length > 1);
+}
 
 export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];
 

@@ -79,6 +79,29 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     for (const { code, err } of [table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
   });
 
+  test('ls gives no variable to two services that a shell cannot tell apart, and says so (real etcd)', async () => {
+    const [dotted, dashed] = [keyOf('web.api', 4), keyOf('web-api', 5)];
+    await writer.write(
+      new Map([
+        [dotted, 'tcp://10.0.0.5:1'],
+        [dashed, 'tcp://10.0.0.5:2'],
+      ]),
+    );
+    const { code, err, out } = await ask('ls', '-o', 'env');
+    assert.equal(code, 1);
+    assert.equal(
+      err,
+      'discover: services web-api and web.api have one name in a shell, DISCOVERED_WEB_API: not printed\n',
+    );
+    assert.equal(out, "DISCOVERED_STATS_D='10.0.0.5:8125'\nDISCOVERED_WEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
+    await writer.write(
+      new Map([
+        [dotted, undefined],
+        [dashed, undefined],
+      ]),
+    );
+  });
+
   test('get prints one address, and in other forms what it is made of (real etcd)', async () => {
     const [text, json, env] = await Promise.all([
       ask('get', 'web', '--realm', 'blue'),
