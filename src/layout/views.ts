@@ -7,7 +7,7 @@
 
 import type { Protocol } from '../container/container.ts';
 import type { View } from './keys.ts';
-import { type Instance, type KeyTemplate, parseKey, parseValue } from './template.ts';
+import { type Instance, type KeyTemplate, labelOf, parseKey, parseValue } from './template.ts';
 
 /** The key and value for each instance with one of these protocols; for every instance if none is named. */
 export interface Rule {
@@ -52,20 +52,19 @@ export const presets = {
       { protocols: ['udp', 'sctp'], key: `${key}:{{protocol}}`, value: '{{address}}' },
     ];
   },
-  /** The servers of Traefik's services. The operator defines the routers. */
-  traefik: (root: string): Rule[] => [
-    {
-      protocols: ['tcp'],
-      key: `${root}/http/services/{{realm:dns}}-{{name:dns}}/loadbalancer/servers/{{index}}/url`,
-      value: 'http://{{address}}',
-    },
-    {
-      protocols: ['udp'],
-      key: `${root}/udp/services/{{realm:dns}}-{{name:dns}}/loadbalancer/servers/{{index}}/address`,
-      value: '{{address}}',
-    },
-  ],
-} satisfies Record<string, (root: string) => Rule[]>;
+  /**
+   * The servers of Traefik's services. The operator defines the routers. A realm with a hyphen is followed by an underscore,
+   * which no label has: realm `a-b` with service `c` is not realm `a` with service `b-c`.
+   */
+  traefik(root: string, realm: string): Rule[] {
+    const service = `{{realm:dns}}${labelOf(realm).includes('-') ? '_' : '-'}{{name:dns}}`;
+    const servers = `${service}/loadbalancer/servers/{{index}}`;
+    return [
+      { protocols: ['tcp'], key: `${root}/http/services/${servers}/url`, value: 'http://{{address}}' },
+      { protocols: ['udp'], key: `${root}/udp/services/${servers}/address`, value: '{{address}}' },
+    ];
+  },
+} satisfies Record<string, (root: string, realm: string) => Rule[]>;
 
 /** Parses `<key template> = <value template>`. Throws an `Error` that says what is wrong. */
 export function customRule(text: string): Rule {

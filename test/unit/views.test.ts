@@ -50,10 +50,27 @@ describe('A view is written as its readers expect it:', () => {
 
   test('traefik, with a number for each server', () => {
     const { id, second } = { id: BigInt(`0x${shortId}`) * 100n, second: BigInt(`0x${shortId}`) * 100n + 1n };
-    assert.deepEqual(written(presets.traefik('traefik'), tcp, udp), {
+    assert.deepEqual(written(presets.traefik('traefik', 'prod'), tcp, udp), {
       [`traefik/http/services/prod-web-a-27379642/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
       [`traefik/udp/services/prod-web-a-27379642/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
     });
+  });
+
+  test('traefik, with one service for each pair of realm and name', () => {
+    const serviceOf = (realm: string, name: string): string => {
+      const [view] = viewsOf(presets.traefik('traefik', realm), realm, 'h1');
+      return view?.entryOf({ ...tcp, name }, '', shortId, 0)?.[0].split('/')[3] ?? '';
+    };
+    const pairs = [
+      ['a', 'b-c'],
+      ['a-b', 'c'],
+      ['a.b', 'c'],
+      ['A-b', 'c'],
+      ['a', 'b.c'],
+    ] as const;
+    const services = pairs.map(([realm, name]) => serviceOf(realm, name));
+    assert.equal(new Set(services).size, pairs.length, services.join());
+    assert.deepEqual(services.slice(0, 2), ['a-b-c', 'a-b_c']);
   });
 
   test('custom, by its templates', () => {
