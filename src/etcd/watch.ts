@@ -35,6 +35,7 @@ export class Watch {
   /** Rejects when the watch has failed; resolves once it was ended. */
   readonly over: Promise<void>;
   readonly #prefix: Buffer;
+  readonly #revision: bigint;
   readonly #listener: WatchListener;
   readonly #send: (request: object) => void;
   #finish: (error: Error | undefined) => void = () => {};
@@ -46,12 +47,13 @@ export class Watch {
 
   constructor(prefix: string, revision: Revision, listener: WatchListener, send: (request: object) => void) {
     this.#prefix = Buffer.from(prefix);
+    this.#revision = BigInt(revision);
     this.#listener = listener;
     this.#send = send;
     this.over = new Promise((resolve, reject) => {
       this.#finish = (error) => (error === undefined ? resolve() : reject(error));
     });
-    const start_revision = String(BigInt(revision) + 1n);
+    const start_revision = String(this.#revision + 1n);
     const range = { key: this.#prefix, range_end: after(this.#prefix) };
     send({ create_request: { ...range, start_revision, fragment: true } });
   }
@@ -61,11 +63,19 @@ export class Watch {
     this.#finish(error);
   }
 
-  take({ watch_id, canceled, cancel_reason, compact_revision, created, fragment, events }: Answer): void {
+  take(answer: Answer): void {
+    const { watch_id, canceled, cancel_reason, compact_revision, created, fragment, events } = answer;
     // Late answers of a watch that has ended are older than the next reading.
     if (this.#isOver) return;
     this.#silentTicks = 0;
     this.#listener.heard();
+    // A server whose data is older than the reading (wiped, or restored) would be silent until its revisions catch up. The
+    // probes are answered with its revision as well; `etcd grpc-proxy` answers some with 0.
+    const now = BigInt(answer.header?.revision ?? 0);
+    if (now > 0n && now < this.#revision) {
+      this.end(new Error(`etcd has gone back to revision ${now}`));
+      return;
+    }
     // Before the server has confirmed this watch, no other request was sent.
     const isMain = this.#id === undefined || watch_id === this.#id;
     if (!isMain) {
