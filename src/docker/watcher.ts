@@ -45,6 +45,8 @@ export type Resync =
   | 'full'
   /** List now, and inspect what is new or has changed. */
   | 'incremental'
+  /** The same, and a list that was due for no reason: a change that it shows should have had an event. */
+  | 'periodic'
   /** A list has shown a change without an event: close the stream, which leads to a full resync. */
   | 'silent';
 
@@ -80,6 +82,7 @@ export class Watcher implements Actor<Resync> {
   #closeStream: (why: StreamEnd) => void = () => {};
   #stopped: Promise<void>;
   readonly #stop = new AbortController();
+  readonly #self: Self<Resync>;
   readonly #resync: () => void;
 
   constructor(parts: WatcherParts, self: Self<Resync>, signal: AbortSignal) {
@@ -88,6 +91,7 @@ export class Watcher implements Actor<Resync> {
     // Not AbortSignal.any: with a listener Node keeps such a signal for ever, unless it is aborted.
     this.#signal = this.#stop.signal;
     signal.addEventListener('abort', () => this.#stop.abort());
+    this.#self = self;
     this.#resync = () => self.tell('incremental');
     this.#stopped = this.#follow().catch((error: unknown) => self.crash(error));
     this.#watchForStalls();
@@ -104,7 +108,7 @@ export class Watcher implements Actor<Resync> {
       return;
     }
     try {
-      await this.#list(engine, requests.includes('full'), 'resync');
+      await this.#list(engine, requests.includes('full'), 'resync', !requests.some((one) => one !== 'periodic'));
     } catch {
       // If the engine does not list, its stream is not trustworthy either: the next stream begins with a full resync.
       this.#closeStream('list');
@@ -207,7 +211,7 @@ export class Watcher implements Actor<Resync> {
     }
   }
 
-  async #list(engine: EngineInfo, full: boolean, trigger: 'connect' | 'resync'): Promise<void> {
+  async #list(engine: EngineInfo, full: boolean, trigger: 'connect' | 'resync', isPeriodic = false): Promise<void> {
     const { clock, list, metrics, reconciler, sequence } = this.#parts;
     const began = sequence.begin();
     const beganMs = clock.now();
@@ -216,7 +220,7 @@ export class Watcher implements Actor<Resync> {
       const containers = await list(engine.versionPrefix);
       outcome = 'ok';
       // mutant: date a list by its answer
-      reconciler.tell({ kind: 'list', began, containers, full });
+      reconciler.tell({ kind: 'list', began, containers, full, isPeriodic });
     } finally {
       sequence.end(began);
       metrics.lists[trigger][outcome]++;
@@ -293,7 +297,7 @@ export class Watcher implements Actor<Resync> {
     const { clock, resyncSeconds } = this.#parts;
     // A tenth either way, so that the hosts of a fleet do not list in step.
     this.#after(resyncSeconds * 1000 * (0.9 + clock.random() / 5), () => {
-      this.#resync();
+      this.#self.tell('periodic');
       this.#resyncRegularly();
     });
   }

@@ -75,6 +75,8 @@ export type ReconcilerMessage =
       readonly began: number;
       readonly containers: readonly Listed[];
       readonly full: boolean;
+      /** Nothing else asked for it: changes that it shows should have had events. */
+      readonly isPeriodic: boolean;
     }
   /** The time has come that the state of a container waited for. */
   | { readonly kind: 'woke'; readonly shortId: string }

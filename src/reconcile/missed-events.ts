@@ -2,7 +2,7 @@
  * Finds an event stream that is open and silently dead: a list shows a start or an end, and no event tells of it.
  *
  * A list and an event race, so a suspicion has to last. It ends with the first event about its container. After
- * `graceMs` without such an event the stream counts as dead. Suspicions come only from the regular lists, one a minute,
+ * `graceMs` without such an event the stream counts as dead. Suspicions come only from the periodic lists, one a minute,
  * so there are few.
  */
 

@@ -112,26 +112,27 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     this.#isListWanted = false;
   }
 
-  #listed({ began, containers, full }: Extract<ReconcilerMessage, { kind: 'list' }>): void {
+  #listed({ began, containers, full, isPeriodic }: Extract<ReconcilerMessage, { kind: 'list' }>): void {
     // A list may be overtaken by a later one.
     // mutant: take in a list that was overtaken
     if (began < this.#listBegan) return;
     const { states } = this.#parts;
     this.#listBegan = began;
-    // A list after a gap shows changes without an event, and so does the first list.
-    const isRefresh = !full && this.#hasListed;
+    // The first list shows changes without an event. So does a list after a gap, after an event that was too large to read,
+    // and while events are late.
+    const isCheck = isPeriodic && !full && this.#hasListed;
     this.#hasListed = true;
-    if (!isRefresh) this.#missed.clear();
+    if (!isCheck) this.#missed.clear();
     const shown = new Set<string>();
     for (const { id } of containers) shown.add(id).add(shortIdOf(id));
     for (const [shortId, { id, kind }] of [...states]) {
       // mutant: let no list take anything away
       if (shown.has(id ?? shortId)) continue;
       this.#observe(shortId, { kind: 'unlisted', began });
-      if (isRefresh && kind === 'running' && states.get(shortId)?.kind !== 'running') this.#missed.suspect(id);
+      if (isCheck && kind === 'running' && states.get(shortId)?.kind !== 'running') this.#missed.suspect(id);
     }
     for (const { id, fingerprint } of containers) {
-      if (isRefresh && !states.has(shortIdOf(id))) this.#missed.suspect(id);
+      if (isCheck && !states.has(shortIdOf(id))) this.#missed.suspect(id);
       this.#observe(shortIdOf(id), { kind: 'listed', id, began, fingerprint, full });
     }
     this.#parts.onListed();

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, startHost } from '../helpers/host.ts';
@@ -116,6 +117,8 @@ describe('hostile containers', { skip: needs('etcd', 'etcdctl', 'dockerd', 'dock
     const large = await runLarge(dockerd, { env: [], labels: { label: 'x'.repeat(40 << 20) } });
     const other = await dockerd.run({ env: { DISCOVER: 'web:80' }, ports: [80] });
     await eventually(async () => assert.equal((await host.held()).size, 2));
+    // Longer than a list is waited for that would show a start without an event.
+    await sleep(11_000);
     await dockerd.docker('rm', '--force', large);
     await dockerd.docker('restart', other);
     await host.converged();

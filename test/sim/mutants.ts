@@ -171,7 +171,8 @@ return await docker.events(engine, since, (chunk) => splitter.push(chunk));`,
   'pass over starts': '',
   'pass over moves': '',
   'never renew the stream': 'const cancelRenewal = () => {};',
-  'date a list by its answer': "reconciler.tell({ kind: 'list', began: sequence.next(), containers, full });",
+  'date a list by its answer':
+    "reconciler.tell({ kind: 'list', began: sequence.next(), containers, full, isPeriodic });",
   'stay without a stream': `for (let turn = 0; turn < 1; turn++) {
   try {
     const stream = await this.#open();`,

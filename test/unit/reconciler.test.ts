@@ -84,13 +84,13 @@ class Stage extends BaseStage {
 
   listed(
     listed: readonly (ContainerId | [ContainerId, string])[],
-    { full = false, began = this.nextSequence() } = {},
+    { full = false, isPeriodic = true, began = this.nextSequence() } = {},
   ): void {
     const containers = listed.map((item) => {
       const [id, fingerprint] = typeof item === 'string' ? [item, 'running'] : item;
       return { id, fingerprint };
     });
-    this.tell({ kind: 'list', began, containers, full });
+    this.tell({ kind: 'list', began, containers, full, isPeriodic });
   }
 
   /** The writer has its way. */
@@ -723,6 +723,15 @@ describe('Reconciler misses events and', () => {
   test('says nothing of what a full list shows: nothing could have told of it', async () => {
     const stage = watching();
     stage.listed([c2], { full: true });
+    await stage.clock.advance(20_000);
+    assert.equal(stage.silences, 0);
+  });
+
+  test('says nothing of what a list shows that an event too large to read asked for, nor of what was missing before', async () => {
+    const stage = watching();
+    stage.listed([c1, c2]);
+    await stage.clock.advance(5_000);
+    stage.listed([], { isPeriodic: false });
     await stage.clock.advance(20_000);
     assert.equal(stage.silences, 0);
   });

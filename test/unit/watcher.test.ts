@@ -84,6 +84,11 @@ class Stage extends BaseStage {
     this.engine.fault = (asked) => (asked === call && left-- > 0 ? fault : undefined);
   }
 
+  /** Whether each list came by the clock alone. */
+  periodic(): boolean[] {
+    return this.observations.flatMap((one) => (one.kind === 'list' ? [one.isPeriodic] : []));
+  }
+
   lists(): { ids: string[]; full: boolean }[] {
     return this.observations
       .filter((observation) => observation.kind === 'list')
@@ -267,6 +272,11 @@ describe('Watcher hears an event and', () => {
     await stage.clock.advance(1_000);
     assert.equal(stage.metrics.streams, 1);
     assert.deepEqual(stage.lists(), [{ ids: [], full: false }]);
+    // What the lost event would have told of says nothing against the stream.
+    assert.deepEqual(stage.periodic(), [false]);
+    stage.forget();
+    await stage.clock.advance(70_000);
+    assert.deepEqual(stage.periodic(), [true]);
   });
 
   test('forgets half an event with the stream that brought it', async () => {
