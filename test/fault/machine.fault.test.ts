@@ -70,7 +70,7 @@ describe('machine', { concurrency: 3 }, () => {
     'a wall clock of discover that is set an hour on and an hour back costs no lease and no event (real dockerd, real etcd, simulated clock of discover)',
     dockerHere,
     async () => {
-      const ttl = 2;
+      const ttl = 5;
       // Each signal sets it once: on, then back behind the true time.
       const preload = `
       const truth = Date.now;

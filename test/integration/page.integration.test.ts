@@ -264,14 +264,14 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await shown(page, [['service-0']]);
     await page.clock.install();
     await look(true);
-    await page.clock.fastForward(50_000);
+    await page.clock.fastForward(30_000);
     assert.equal(await streams(), '1');
-    await page.clock.fastForward(11_000);
+    await page.clock.fastForward(31_000);
     await eventually(async () => assert.equal(await streams(), '0'));
     await engine.run([offering('new:80', '80/tcp')]);
     await look(false);
     await shown(page, [['new'], ['service-0']]);
-    assert.equal(await streams(), '1');
+    await eventually(async () => assert.equal(await streams(), '1'));
     tab.assertClean();
   });
 
