@@ -7,7 +7,7 @@
  * of its own (piscina, pino), or is seldom needed, stays a dependency.
  *
  * Three things of packages are changed on the way. Each says what for, where upstream knows of it, and what makes it unnecessary; a
- * build fails once a package no longer has the place. Under tsx they are not changed: a start is
+ * build fails once a package no longer has the place. Run from the source they are not changed: a start is
  * slower, and an etcd that is addressed by IP over TLS earns a warning, from Node 26 on an error.
  */
 import { execFileSync } from 'node:child_process';

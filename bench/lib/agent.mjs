@@ -1,7 +1,7 @@
 /**
  * discover with transactions of at most so many operations, which no option and no public call asks for; so it is run
- * from the source, through tsx: `node --import tsx agent.mjs SOCKET ETCD-ENDPOINT HOST-ID HOST-IP OPERATIONS-MAX`. It
- * writes no log.
+ * from the source: `node --import ./test/loader.mjs bench/lib/agent.mjs SOCKET ETCD-ENDPOINT HOST-ID HOST-IP
+ * OPERATIONS-MAX`. It writes no log.
  */
 import { createAgent } from '../../src/agent.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';

@@ -7,6 +7,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { typescript } from '../../test/helpers/run.ts';
 import { type Figures, percentile } from './measure.ts';
 import type { Row } from './report.ts';
 
@@ -14,7 +15,7 @@ import type { Row } from './report.ts';
 export async function measureApart(program: string, task: object): Promise<Figures> {
   const file = fileURLToPath(new URL(program, import.meta.url));
   const child = fork(file, [JSON.stringify(task)], {
-    execArgv: ['--import', import.meta.resolve('tsx')],
+    execArgv: [...typescript],
     stdio: 'inherit',
   });
   const exited = once(child, 'exit');

@@ -8,7 +8,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { atExit, cleanEnvironment, exitOf } from '../../test/helpers/run.ts';
+import { atExit, cleanEnvironment, exitOf, typescript } from '../../test/helpers/run.ts';
 import { monotonicMs } from '../engine/churn.ts';
 import type { Figures } from './measure.ts';
 
@@ -60,8 +60,7 @@ export function httpSocketBeside(engineSocket: string): string {
 
 function commandOf({ answers, operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
-  if (operationsMax !== undefined)
-    return ['--import', 'tsx', inBench('lib/agent.mjs'), ...place, String(operationsMax)];
+  if (operationsMax !== undefined) return [...typescript, inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
   const endpoint = answers ? ['--http:listen', httpSocketBeside(place[0] ?? '')] : [];

@@ -1,8 +1,8 @@
 /**
- * npx tsx test/fuzz/main.ts: what containers and engines may say, by the million, see `advertisements.ts` and `documents.ts`.
+ * node --import ./test/loader.mjs test/fuzz/main.ts: what containers and engines may say, by the million, see `advertisements.ts` and `documents.ts`.
  *
- *   npx tsx test/fuzz/main.ts --strings 1000000 --documents 100000 --seed 1
- *   npx tsx test/fuzz/main.ts --strings 1 --documents 0 --seed 4711       one of them again
+ *   node --import ./test/loader.mjs test/fuzz/main.ts --strings 1000000 --documents 100000 --seed 1
+ *   node --import ./test/loader.mjs test/fuzz/main.ts --strings 1 --documents 0 --seed 4711       one of them again
  *
  * Prints how many a second and what was wrong, with the seed of each and, of an environment, the least
  * that still fails; then how long the parsers take for 1, 2 and 4 MiB, to be read, not judged. The status

@@ -1,8 +1,8 @@
 /**
- * npx tsx test/fuzz/net.ts: the protocols of `src/net`, by the million; see `http2-frames.ts`, `http2-calls.ts` and `http1-responses.ts`.
+ * node --import ./test/loader.mjs test/fuzz/net.ts: the protocols of `src/net`, by the million; see `http2-frames.ts`, `http2-calls.ts` and `http1-responses.ts`.
  *
- *   npx tsx test/fuzz/net.ts --frames 1000000 --calls 10000 --responses 1000000 --inspections 10000 --seed 1
- *   npx tsx test/fuzz/net.ts --only frames --frames 1 --seed 4711        one connection again
+ *   node --import ./test/loader.mjs test/fuzz/net.ts --frames 1000000 --calls 10000 --responses 1000000 --inspections 10000 --seed 1
+ *   node --import ./test/loader.mjs test/fuzz/net.ts --only frames --frames 1 --seed 4711        one connection again
  *
  * Prints how many a second, what was wrong with the seed of each, and how the memory of the process grew. The status
  * is 1 where anything was wrong, or the memory grew by more than a process of this kind needs.

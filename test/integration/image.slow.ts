@@ -1,7 +1,7 @@
 /**
  * The image and the compose file as an operator uses them: built, started, looked at, stopped, on a real engine.
  *
- *     npm run build && npx tsx --test test/integration/image.slow.ts
+ *     npm run build && node --import ./test/loader.mjs --test test/integration/image.slow.ts
  *
  * Nothing is pulled: what they build on and run beside is made of this machine's programs, under the names that stand
  * in the files (see `helpers/images.ts`), so the files are used as they are. It takes minutes, most of them npm's; the

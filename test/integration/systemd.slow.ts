@@ -1,7 +1,7 @@
 /**
  * discover as a service, as deploy/README.md has it, under a real systemd with the unit as it is:
  *
- *     npm run build && npx tsx --test test/integration/systemd.slow.ts
+ *     npm run build && node --import ./test/loader.mjs --test test/integration/systemd.slow.ts
  *
  * What is said by the protocol is in `service-manager.integration.test.ts`; this is what systemd makes of it. It needs
  * root and systemd-nspawn, which is in Debian's systemd-container.

@@ -1,4 +1,4 @@
-/** A share of `npx tsx test/fuzz/main.ts`, and that the fuzzer would find what it looks for. */
+/** A share of `node --import ./test/loader.mjs test/fuzz/main.ts`, and that the fuzzer would find what it looks for. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { RefusalCode, Service } from '../../src/container/container.ts';
@@ -15,7 +15,7 @@ test('50,000 environments are read without a throw or a foreign key, and in plai
     assert.equal(
       found,
       undefined,
-      `npx tsx test/fuzz/main.ts --strings 1 --documents 0 --seed ${seed}\n${found?.detail}`,
+      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 1 --documents 0 --seed ${seed}\n${found?.detail}`,
     );
   }
 });
@@ -26,7 +26,7 @@ test('3,000 documents are read without a throw, and to nothing that cannot be', 
     assert.equal(
       found,
       undefined,
-      `npx tsx test/fuzz/main.ts --strings 0 --documents 1 --seed ${seed}\n${found?.detail}`,
+      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 0 --documents 1 --seed ${seed}\n${found?.detail}`,
     );
   }
 });

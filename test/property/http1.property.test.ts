@@ -1,4 +1,4 @@
-/** A share of `npx tsx test/fuzz/net.ts` for HTTP/1, and that it would find what it looks for. */
+/** A share of `node --import ./test/loader.mjs test/fuzz/net.ts` for HTTP/1, and that it would find what it looks for. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ResponseReader } from '../../src/net/http1/response.ts';
@@ -8,7 +8,11 @@ test('10,000 responses, most of them damaged, are read the same wherever they ar
   let read = 0;
   for (let seed = 1; seed <= 10_000; seed++) {
     const { fault, isRead } = fuzzResponse(seed);
-    assert.equal(fault, undefined, `npx tsx test/fuzz/net.ts --only responses --responses 1 --seed ${seed}`);
+    assert.equal(
+      fault,
+      undefined,
+      `node --import ./test/loader.mjs test/fuzz/net.ts --only responses --responses 1 --seed ${seed}`,
+    );
     if (isRead) read++;
   }
   // Neither all of them nor only those that are whole.

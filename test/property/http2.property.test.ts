@@ -1,4 +1,4 @@
-/** A share of `npx tsx test/fuzz/net.ts`, and that it would find what it looks for. */
+/** A share of `node --import ./test/loader.mjs test/fuzz/net.ts`, and that it would find what it looks for. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AnswerReader } from '../../src/net/http2/answer.ts';
@@ -10,7 +10,11 @@ test('30,000 frames are read without a throw, and each call on their connections
   const sum = { frames: 0, answered: 0, ended: 0, connections: 0 };
   for (let seed = 1; sum.frames < 30_000; seed++) {
     const { answered, fault, frames, isEnded } = fuzzConnection(seed);
-    assert.equal(fault, undefined, `npx tsx test/fuzz/net.ts --frames 1 --calls 0 --seed ${seed}`);
+    assert.equal(
+      fault,
+      undefined,
+      `node --import ./test/loader.mjs test/fuzz/net.ts --frames 1 --calls 0 --seed ${seed}`,
+    );
     sum.frames += frames;
     sum.answered += answered;
     sum.connections++;

@@ -1,5 +1,5 @@
 /**
- * npx tsx test/sim/mutants.ts: does the simulation see?
+ * node --import ./test/loader.mjs test/sim/mutants.ts: does the simulation see?
  *
  * The script plants one fault after the other in a copy of `src`, runs the simulation, and for the life
  * cycle first its property test, against the copy, and tells which faults the simulation finds. A comment in the source marks each place:

@@ -74,7 +74,10 @@ describe('A command line may end in', () => {
 describe('The script of', () => {
   const directory = mkdtempSync(join(tmpdir(), 'discover-completion-'));
   after(() => rmSync(directory, { recursive: true }));
-  writeFileSync(join(directory, 'discover'), `#!/bin/sh\nexec "${process.execPath}" --import tsx "${cli}" "$@"\n`);
+  writeFileSync(
+    join(directory, 'discover'),
+    `#!/bin/sh\nexec "${process.execPath}" ${typescript.join(' ')} "${cli}" "$@"\n`,
+  );
   chmodSync(join(directory, 'discover'), 0o755);
 
   /** What bash puts in place of the piece of the word that it would replace. */
@@ -101,7 +104,7 @@ describe('The script of', () => {
   });
 
   test('another shell is refused', () => {
-    const { status, stderr } = spawnSync(process.execPath, ['--import', 'tsx', cli, 'completion', 'fish']);
+    const { status, stderr } = spawnSync(process.execPath, [...typescript, cli, 'completion', 'fish']);
     assert.equal(status, 78);
     assert.match(String(stderr), /shell must be bash or zsh, got "fish"/);
   });

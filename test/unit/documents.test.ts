@@ -1,7 +1,7 @@
 /**
  * The documents: links lead somewhere, files that are named exist, every file of `src` and every state is described.
  *
- * `UPDATE=1 npx tsx --test test/unit/documents.test.ts` writes the missing rows of `src/README.md`.
+ * `UPDATE=1 node --import ./test/loader.mjs --test test/unit/documents.test.ts` writes the missing rows of `src/README.md`.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -77,7 +77,11 @@ test('src/README.md describes exactly the files of src', () => {
     .sort();
   if (process.env.UPDATE) writeFileSync(path.join(root, 'src/README.md'), withRows(read('src/README.md'), files));
   const rows = [...read('src/README.md').matchAll(/^\| `([^`]+)` \| \S.*\. \|$/gm)].map(([, file]) => file);
-  assert.deepEqual(rows.sort(), files, 'run: UPDATE=1 npx tsx --test test/unit/documents.test.ts');
+  assert.deepEqual(
+    rows.sort(),
+    files,
+    'run: UPDATE=1 node --import ./test/loader.mjs --test test/unit/documents.test.ts',
+  );
 });
 
 for (const document of documents) {

@@ -2,7 +2,7 @@
  * The rooms of `src` and what each may import. `mayImport` below is the rule, and the one place where it is written:
  * `.github/ARCHITECTURE.md` holds it as a diagram and as a table, printed from here. After a change of the rule:
  *
- *     UPDATE=1 npx tsx --test test/unit/layering.test.ts
+ *     UPDATE=1 node --import ./test/loader.mjs --test test/unit/layering.test.ts
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -146,7 +146,10 @@ test('.github/ARCHITECTURE.md has the diagram and the table of imports as they a
   const printed = `<!-- imports:begin -->\n${diagram()}\n\n${table()}\n<!-- imports:end -->`;
   const updated = text.replace(/<!-- imports:begin -->.*<!-- imports:end -->/s, () => printed);
   if (process.env.UPDATE) writeFileSync(page, updated);
-  assert.ok(text.includes(printed) || process.env.UPDATE, 'run: UPDATE=1 npx tsx --test test/unit/layering.test.ts');
+  assert.ok(
+    text.includes(printed) || process.env.UPDATE,
+    'run: UPDATE=1 node --import ./test/loader.mjs --test test/unit/layering.test.ts',
+  );
 });
 
 test('no import leads back to where it came from', () => {

@@ -47,9 +47,7 @@ for (const file of telling) {
     for (const [, script = ''] of text.matchAll(/\bnpm run (?:--silent |-s )?([a-z][\w:]*)/g)) {
       assert.ok(script in manifest.scripts, `npm run ${script}`);
     }
-    for (const [, program = ''] of text.matchAll(
-      /\b(?:npx tsx|node(?: --import \S+)?)(?: --test)? ([\w./-]+\.(?:m?js|ts))\b/g,
-    )) {
+    for (const [, program = ''] of text.matchAll(/\bnode(?: --import \S+)?(?: --test)? ([\w./-]+\.(?:m?js|ts))\b/g)) {
       // Built later than this may run, and from a source that is there.
       const source = program.replace(/^dist\/(.*)\.js$/, 'src/$1.ts');
       assert.ok(existsSync(path.join(root, source)), program);
