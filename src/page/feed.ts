@@ -74,7 +74,7 @@ export function follow({ path, on, onLink, silenceMs }: FeedOptions): () => void
   };
   // The browser reports that the network is back: no reason to wait any longer.
   const onOnline = (): void => {
-    if (lostMs !== undefined) connect();
+    if (lostMs !== undefined && !document.hidden) connect();
   };
 
   document.addEventListener('visibilitychange', onVisibility);

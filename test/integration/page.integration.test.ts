@@ -265,7 +265,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await page.clock.install();
     await look(true);
     await page.clock.fastForward(30_000);
-    assert.equal(await streams(), '1');
+    await eventually(async () => assert.equal(await streams(), '1'));
     await page.clock.fastForward(31_000);
     await eventually(async () => assert.equal(await streams(), '0'));
     await engine.run([offering('new:80', '80/tcp')]);
