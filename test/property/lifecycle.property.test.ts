@@ -279,3 +279,47 @@ test('the life-cycle machine lets no list that begins before the last change hav
     { numRuns: 5_000 },
   );
 });
+
+/** Another container whose id begins with the same 12 digits. */
+const rival = 'a'.repeat(12).padEnd(64, 'b') as ContainerId;
+type ObservationAt = (moment: number) => Observation;
+const inspections: readonly Inspection[] = [
+  { kind: 'running', startedAt: 1, services: offersOf({ startedAt: 1, port: 1 }), refusals: [] },
+  { kind: 'down' },
+  { kind: 'failed', detail: '' },
+];
+const ofRival = fc.constantFrom<ObservationAt[]>(
+  ...inspections.map((inspection): ObservationAt => {
+    return (began) => ({ kind: 'inspected', id: rival, at: 0, began, inspection });
+  }),
+  (heard) => ({ kind: 'died', id: rival, at: 0, heard }),
+  (heard) => ({ kind: 'died', id: rival, at: heard, heard }),
+  (heard) => ({ kind: 'moved', id: rival, heard }),
+  (began) => ({ kind: 'listed', id: rival, began, fingerprint: 'running', full: true }),
+  (began) => ({ kind: 'listed', id: rival, began, fingerprint: 'running', full: false }),
+);
+
+test('a container that runs stays as it is, whatever is seen of another one with the same short id', () => {
+  fc.assert(
+    fc.property(lives, fc.array(ofRival, { minLength: 1, maxLength: 5 }), (steps, seen) => {
+      const world = new World();
+      live(world, steps);
+      world.start(1, 0, 1);
+      world.settle(true);
+      const before = world.state;
+      for (const observationAt of seen) {
+        const observation = observationAt(++world.moment);
+        const context = { now: world.moment, moment: ++world.moment, listBegan: world.listBegan, chance: 0.5, policy };
+        const { desired, effects, state } = reduce(world.state, observation, context);
+        assert.equal(desired, undefined);
+        assert.equal(state, before);
+        const isClash = observation.kind === 'inspected' && observation.inspection.kind === 'running';
+        assert.equal(
+          effects.some(({ kind }) => kind === 'clash'),
+          isClash,
+        );
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+});

@@ -189,6 +189,8 @@ return await docker.events(engine, since, (chunk) => splitter.push(chunk));`,
 const harmless: Record<string, string> = {
   'go on writing while ownership is verified': 'the guard refuses what is written',
   'after a gap inspect the unknown alone': 'other ports show in the list',
+  'drop an inspection that a list has overtaken':
+    'the start that it saw has an event, and so an inspection, of its own',
   'take in a list that was overtaken': 'the next list mends it',
   'take a refusal for a lost ownership': 'costs a claim, and the refused container waits for one',
 };
