@@ -69,17 +69,14 @@ export class Watch {
     if (this.#isOver) return;
     this.#silentTicks = 0;
     this.#listener.heard();
-    // A server whose data is older than the reading (wiped, or restored) would be silent until its revisions catch up. The
-    // probes are answered with its revision as well; `etcd grpc-proxy` answers some with 0.
-    const now = BigInt(answer.header?.revision ?? 0);
-    if (now > 0n && now < this.#revision) {
-      this.end(new Error(`etcd has gone back to revision ${now}`));
-      return;
-    }
     // Before the server has confirmed this watch, no other request was sent.
     const isMain = this.#id === undefined || watch_id === this.#id;
     if (!isMain) {
-      if (created === true && canceled !== true) this.#send({ cancel_request: { watch_id } });
+      // An etcd whose data was wiped or restored sends nothing until its revisions catch up with the reading. A member that
+      // only lags has caught up before the first probe. A proxy may answer without a revision.
+      const now = BigInt(answer.header?.revision ?? 0);
+      if (now > 0n && now < this.#revision) this.end(new Error(`etcd has gone back to revision ${now}`));
+      else if (created === true && canceled !== true) this.#send({ cancel_request: { watch_id } });
       return;
     }
     if (canceled === true) {

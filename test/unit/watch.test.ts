@@ -55,19 +55,15 @@ describe('A watch', () => {
     ]);
   });
 
-  test('is over once an answer is of an older revision than what was read, also that of a probe', async () => {
+  test('is over once a probe is answered with an older revision than that of the reading', async () => {
     const header = (revision: string) => ({ header: { revision } }) as Partial<Answer>;
-    for (const isProbed of [false, true]) {
-      const { outcomeOf, told, watch } = start();
-      if (isProbed) {
-        watch.take(answer({ created: true, ...header('9007199254740993') }));
-        watch.take(answer({ watch_id: '1', created: true, ...header('0') }));
-        assert.equal(await outcomeOf(), 'open');
-      }
-      watch.take(answer({ watch_id: isProbed ? '1' : '0', created: true, ...header('12') }));
-      assert.equal(await outcomeOf(), 'etcd has gone back to revision 12');
-      assert.deepEqual(told, isProbed ? ['heard', 'begun', 'heard', 'heard'] : ['heard']);
-    }
+    const { outcomeOf, watch } = start();
+    // A member that lags confirms the watch, and sends the changes once it has them.
+    watch.take(answer({ created: true, ...header('12') }));
+    for (const revision of ['9007199254740993', '0']) watch.take(answer({ watch_id: '1', ...header(revision) }));
+    assert.equal(await outcomeOf(), 'open');
+    watch.take(answer({ watch_id: '2', created: true, ...header('12') }));
+    assert.equal(await outcomeOf(), 'etcd has gone back to revision 12');
   });
 
   test('asks by a second watch after two silent ticks, cancels that once it is confirmed, and goes on', async () => {
