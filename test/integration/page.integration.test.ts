@@ -272,6 +272,16 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await look(false);
     await shown(page, [['new'], ['service-0']]);
     await eventually(async () => assert.equal(await streams(), '1'));
+
+    // Hidden while the connection is lost, the page stays without a stream, although the network comes back.
+    await look(true);
+    await host.terminate();
+    await says(page, 'No connection to discover');
+    await page.clock.fastForward(61_000);
+    await host.launch();
+    // The answer comes after the request of a stream would have come.
+    await page.evaluate(`dispatchEvent(new Event('online')); fetch('/metrics').then((answer) => answer.text())`);
+    assert.equal(await streams(), '0');
     tab.assertClean();
   });
 
