@@ -80,7 +80,7 @@ async function prove(one: Case, engine: EngineHandle, host: Host): Promise<void>
   const [changesBefore, linesBefore] = [host.recorder.changes.length, host.discover.logs.length];
   await engine.setFaults({ ...noFaults, ...faults });
   let isOver = false;
-  const churned = engine.churn({ rate: rateOf(one), seconds, lifetimeMs, survivors: 0.1 }).finally(() => {
+  const churned = engine.churn({ rate: rateOf(one), seconds, lifetimeMs, survivors: 0.2 }).finally(() => {
     isOver = true;
   });
   const [{ lifecycles }] = await Promise.all([churned, meanwhile?.(engine, () => isOver)]);
@@ -88,6 +88,7 @@ async function prove(one: Case, engine: EngineHandle, host: Host): Promise<void>
     assert.equal((await engine.counts()).eventsLost, 0, 'There is no resync to hide behind');
   }
   const restarted = lifecycles.flatMap(({ id, endedMs }) => (endedMs === undefined ? [id] : [])).slice(0, 5);
+  assert.ok(restarted.length > 0, 'None was left running');
   await engine.apply('restart', restarted);
   await engine.apply('disconnect', restarted.slice(0, 2));
   await engine.apply('connect', restarted.slice(0, 1));

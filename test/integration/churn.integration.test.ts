@@ -2,7 +2,7 @@
  * Many lives, at random, on a real engine: whatever containers do and in whatever order, at each
  * calm moment etcd holds exactly what runs, and at no moment anything that never was true.
  *
- * `SEED=n` repeats what is done to each container; when it happens is the machine's.
+ * `SEED=n` repeats what is done to each container; when it happens is the machine's. `LIVES=100` makes it longer.
  */
 import { test } from 'node:test';
 import { Random } from '../../bench/engine/random.ts';
@@ -11,7 +11,7 @@ import { fromDockerd, knownOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 
 const rounds = 2;
-const livesPerRound = 15;
+const livesPerRound = Math.ceil(Number(process.env.LIVES ?? 30) / rounds);
 const atOnce = 6;
 const advertisements = ['web:80', 'web:80,admin:81', 'dns:80/tcp,dns:81/tcp', 'web:80,bad/name:81', 'web:82'];
 
