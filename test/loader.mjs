@@ -2,7 +2,7 @@
  * Runs TypeScript: `node --import ./test/loader.mjs <file>`, which is how `npm test` and what it starts do it.
  *
  * Each file is transformed by esbuild, as the build does it, and what comes out is kept by its content in
- * `node_modules/.cache`: a start costs 0.15 s less of one core than with a loader that transforms anew, and hundreds of processes are started.
+ * `node_modules/.cache`: the tests start hundreds of processes, and each would transform its files anew.
  *
  * It also gives `assert.ok` a message where it has none. Node would make one up from the source, at the line and column
  * that the transformed code has: in a source of one long line it looks for an expression at each column, for minutes.

@@ -51,7 +51,7 @@ export async function forkEngine(options: ForkOptions = {}): Promise<EngineHandl
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}=${value}`]));
   const main = fileURLToPath(new URL('./main.ts', import.meta.url));
-  // Coverage is of discover: what the engine would write of itself, 1 MB at each end, is of no use.
+  // Coverage is measured of discover only; an engine would write 1 MB about itself at its end.
   const env = { ...process.env, NODE_V8_COVERAGE: '' };
   const child = fork(main, args, { execArgv: ['--import', loader], stdio: 'inherit', env });
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();

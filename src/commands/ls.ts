@@ -26,7 +26,7 @@ export const ls = command({
     const clashing = clashes(found.map(([name]) => name));
     for (const names of clashing) {
       io.warn(
-        `services ${names.join(' and ')} have one name in a shell, ${variable(shellName(names[0]))}: not printed`,
+        `services ${names.join(' and ')} are not printed: the name in a shell would be ${variable(shellName(names[0]))} for all`,
       );
     }
     const left = new Set(clashing.flat());

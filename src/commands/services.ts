@@ -84,7 +84,7 @@ export const describe = ({ realm, host, containerId, protocol, address, port, ur
 /** The name has a prefix, because a service called `path` must not set PATH. */
 export const shellName = (service: string): string => `discovered_${service}`;
 
-/** The names that one variable of a shell would stand for, as `web.api` and `web-api`. */
+/** Groups of services with the same variable in a shell, such as `web.api` and `web-api`. */
 export function clashes(names: readonly string[]): [string, ...string[]][] {
   const byVariable = new Map<string, [string, ...string[]]>();
   for (const name of names) {

@@ -29,7 +29,7 @@ import type { connect as connectManager, ServiceManager } from './service-manage
 /** Each stage of a stop has a time limit of its own; this limit is for the unforeseen. */
 const stopTimeoutMs = 9_500;
 
-/** By then a start is over, or waits. An earlier load would cost the start a tenth of its CPU. */
+/** The start is over by then, or waits for Docker or etcd: it does not pay for the loading. */
 const loadLateMs = 15_000;
 
 /** One configuration at work. */

@@ -45,7 +45,7 @@ export type Resync =
   | 'full'
   /** List now, and inspect what is new or has changed. */
   | 'incremental'
-  /** The same, and a list that was due for no reason: a change that it shows should have had an event. */
+  /** The same, because the interval is over and for no other reason: a change in the list should have had an event. */
   | 'periodic'
   /** A list has shown a change without an event: close the stream, which leads to a full resync. */
   | 'silent';
@@ -108,7 +108,12 @@ export class Watcher implements Actor<Resync> {
       return;
     }
     try {
-      await this.#list(engine, requests.includes('full'), 'resync', !requests.some((one) => one !== 'periodic'));
+      await this.#list(
+        engine,
+        requests.includes('full'),
+        'resync',
+        requests.every((one) => one === 'periodic'),
+      );
     } catch {
       // If the engine does not list, its stream is not trustworthy either: the next stream begins with a full resync.
       this.#closeStream('list');

@@ -75,7 +75,7 @@ export type ReconcilerMessage =
       readonly began: number;
       readonly containers: readonly Listed[];
       readonly full: boolean;
-      /** Nothing else asked for it: changes that it shows should have had events. */
+      /** The interval alone asked for the list: each change in it should have had an event. */
       readonly isPeriodic: boolean;
     }
   /** The time has come that the state of a container waited for. */

@@ -257,7 +257,7 @@ function knownAs(state: State | undefined, id: ContainerId): State {
   return unknownOf(state?.id === undefined ? state : undefined, id, foundAt);
 }
 
-/** No opinion; the rest is kept. All fields are named here and below: a copy of a copy was a tenth of a transition's time. */
+/** No opinion; the rest is kept. Each state is made in one step: copies of copies cost time on the hot path. */
 function unknownOf(state: State | undefined, id: ContainerId | undefined, foundAt: number): Unknown {
   return {
     kind: 'unknown',

@@ -1,6 +1,6 @@
 /**
- * A command of the command line without a process of its own: most of what a process takes is its start. That the
- * program hands over its arguments, streams and exit code is shown by the tests that do start it (`cli`, `readme`).
+ * A command of the command line without a process of its own, because a process spends most of its time on its start.
+ * The tests `cli` and `readme` start the program, and so show that it passes on arguments, streams and the exit code.
  */
 import { Readable } from 'node:stream';
 import { runCommandLine } from '../../src/commands/command-line.ts';

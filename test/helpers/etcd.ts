@@ -151,7 +151,7 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
       'initial-cluster-token': path.basename(scratch),
       'heartbeat-interval': String(heartbeat),
       'election-timeout': String(heartbeat * 10),
-      // The least that is allowed: a password is hashed at each login.
+      // The lowest cost that etcd allows: each login hashes a password.
       'bcrypt-cost': '4',
       ...(quotaBytes === undefined ? {} : { 'quota-backend-bytes': String(quotaBytes) }),
     };

@@ -37,7 +37,7 @@ describe('mistakes', { concurrency: 3 }, () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  // One of each way in, and of each place that may refuse. What every option refuses is in the unit tests of the configuration.
+  // One mistake for each source of options, and for each place that checks them. unit/config has the mistakes of every option.
   const mistakes: readonly (readonly [args: readonly string[], said: RegExp, env?: Record<string, string>])[] = [
     [['--host:ip', 'ten'], /host\.ip .*must be an IPv4 or IPv6 address.*"ten"/],
     [['--etcd:password', 'hunter2'], /--etcd:password is refused/],

@@ -91,7 +91,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.equal(code, 1);
     assert.equal(
       err,
-      'discover: services web-api and web.api have one name in a shell, DISCOVERED_WEB_API: not printed\n',
+      'discover: services web-api and web.api are not printed: the name in a shell would be DISCOVERED_WEB_API for all\n',
     );
     assert.equal(out, "DISCOVERED_STATS_D='10.0.0.5:8125'\nDISCOVERED_WEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
     await writer.write(

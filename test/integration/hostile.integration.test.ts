@@ -117,7 +117,7 @@ describe('hostile containers', { skip: needs('etcd', 'etcdctl', 'dockerd', 'dock
     const large = await runLarge(dockerd, { env: [], labels: { label: 'x'.repeat(40 << 20) } });
     const other = await dockerd.run({ env: { DISCOVER: 'web:80' }, ports: [80] });
     await eventually(async () => assert.equal((await host.held()).size, 2));
-    // Longer than a list is waited for that would show a start without an event.
+    // Longer than discover waits for the event of a start that a list has shown.
     await sleep(11_000);
     await dockerd.docker('rm', '--force', large);
     await dockerd.docker('restart', other);

@@ -32,7 +32,7 @@ const run = async (args: readonly string[], options: Run = {}): Promise<Outcome>
     ? runCommand(['reap', ...args], { input: options.input ?? '' })
     : runProcess(args, options);
 
-/** As a process, with its streams apart. The SDK reads the environment: nothing of AWS is to be had but what `env` gives. */
+/** As a process, because the AWS SDK reads the environment. The process gets no AWS setting except those in `env`. */
 async function runProcess(args: readonly string[], { input = '', env = {}, cli = builtCli }: Run): Promise<Outcome> {
   const bare = Object.entries(cleanEnvironment()).filter(([name]) => !name.startsWith('AWS_'));
   const nowhere = {

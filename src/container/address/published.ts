@@ -35,7 +35,7 @@ export interface HostNetwork {
   readonly networks: Readonly<Record<string, unknown>>;
   /** Addresses that lead to containers of this host only, beside the gateways of its networks. */
   readonly hostOnly: readonly string[];
-  /** The gateways of a container without networks of a name. Foreign. */
+  /** `NetworkSettings`, which names the gateways of the default bridge. Foreign. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** The engine has a network of its own beside the host's: rootless dockerd behind rootlesskit. */
   readonly isRootless: boolean;
@@ -135,7 +135,7 @@ function rankOf(host: string, hostIp: string, network: HostNetwork): Rank {
   return isHostOnly(host, network) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
 }
 
-/** Asked of the rare binding to one address, so the gateways are not read before. */
+/** The gateways are read here and not before, because a binding to one address is rare. */
 function isHostOnly(host: string, { hostOnly, networks, settings }: HostNetwork): boolean {
   const gateways = [settings, ...Object.values(networks).map(recordOf)].flatMap(({ Gateway, IPv6Gateway }) => {
     return [Gateway, IPv6Gateway];
