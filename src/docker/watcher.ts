@@ -143,7 +143,7 @@ export class Watcher implements Actor<Resync> {
         if (this.#why !== 'renewed') metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
         // Back off if the engine keeps closing the stream.
         if (clock.now() - openedAt > streamSettledMs) backoff.reset();
-        if (!this.#signal.aborted) log.debug({}, 'event stream ended');
+        if (!this.#signal.aborted) log.debug({ reason: this.#why }, 'event stream ended');
       } catch (error) {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
         metrics.streamEnds.failed++;

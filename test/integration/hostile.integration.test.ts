@@ -122,7 +122,7 @@ describe('hostile containers', { skip: needs('etcd', 'etcdctl', 'dockerd', 'dock
     await dockerd.docker('rm', '--force', large);
     await dockerd.docker('restart', other);
     await host.converged();
-    const ends = host.discover.logs.filter((line) => line.msg === 'event stream ended');
+    const ends = host.discover.logs.filter(({ msg, reason }) => msg === 'event stream ended' && reason === 'silent');
     assert.deepEqual(ends, [], 'The stream was given up');
   });
 });
