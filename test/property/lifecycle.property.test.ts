@@ -1,6 +1,9 @@
 /**
- * The one property of the life-cycle machine: any order of observations that ends in a list begun last leaves `desired` as
- * that list, and the inspections after it, say.
+ * The properties of the life-cycle machine:
+ * - Any order of observations that ends in a list begun last leaves `desired` as that list, and the inspections after
+ *   it, say.
+ * - Where no event is lost, no list is needed.
+ * - What is right already costs no inspection.
  *
  * A container lives through starts, deaths and moves of its port. Readings of it take time: they see the engine at some
  * moment between their beginning and their end. Events come late, twice, in another order, or never. The machine is
@@ -49,6 +52,13 @@ interface Life {
 const offersOf = ({ port }: Life): readonly Service[] =>
   port % 3 === 0 ? [] : [{ name: 'web', privatePort: 80, protocol: 'tcp', address: '10.0.0.1', port }];
 
+interface Shape {
+  /** A port that was given up is never given again, so that a list shows each change. */
+  readonly hasFreshPorts?: boolean;
+  /** Each event arrives at least once and says when it was, and retries are made. */
+  readonly losesNothing?: boolean;
+}
+
 class World {
   /** Moments and the engine's nanoseconds run together here. */
   moment = 0;
@@ -60,19 +70,26 @@ class World {
   readonly agenda: { readonly due: number; readonly act: () => void }[] = [];
   inspecting = false;
   wanted = false;
+  /** When the event was that the next inspection answers; 0 if there was none. */
+  wantedAt = 0;
+  inspections = 0;
   readonly underWay = new Set<number>();
-  /** Whether a port that was given up is never given again, so that a list shows each change. */
-  readonly #isFresh: boolean;
+  readonly #shape: Shape;
   #lastPort = 0;
 
-  constructor(isFresh = false) {
-    this.#isFresh = isFresh;
+  constructor(shape: Shape = {}) {
+    this.#shape = shape;
   }
 
   #portOf(wanted: number): number {
-    if (!this.#isFresh) return wanted;
+    if (!this.#shape.hasFreshPorts) return wanted;
     this.#lastPort += 3;
     return this.#lastPort + (wanted % 3);
+  }
+
+  /** How often an event arrives. */
+  #times(wanted: number): number {
+    return this.#shape.losesNothing ? Math.max(1, wanted) : wanted;
   }
 
   /** The next moment, with all that is due. */
@@ -83,6 +100,7 @@ class World {
       this.agenda.splice(this.agenda.indexOf(item), 1);
       item.act();
     }
+    this.#forget();
     if (this.wanted && !this.inspecting) this.inspect(1, 1, false);
   }
 
@@ -105,17 +123,23 @@ class World {
       if (effect.kind === 'inspect') this.wanted = true;
       if (effect.kind === 'list') this.list(1, 1, false);
     }
-    // Whatever may be forgotten is forgotten at once here.
+    this.#forget();
+  }
+
+  /** Whatever may be forgotten is forgotten at once here. */
+  #forget(): void {
     const oldest = Math.min(...this.underWay, this.moment + 1);
     if (this.state !== undefined && isForgettable(this.state, oldest)) this.state = undefined;
   }
 
   start(port: number, delayed: number, repeats: number): void {
     if (this.life !== undefined) return;
-    this.life = { startedAt: this.moment, port: this.#portOf(port) };
-    for (let n = 0; n < repeats; n++) {
+    const at = ++this.moment;
+    this.life = { startedAt: at, port: this.#portOf(port) };
+    for (let n = 0; n < this.#times(repeats); n++) {
       this.in(delayed * (n + 1), () => {
         this.wanted = true;
+        this.wantedAt = Math.max(this.wantedAt, at);
       });
     }
   }
@@ -123,7 +147,7 @@ class World {
   move(port: number, delayed: number, repeats: number): void {
     if (this.life === undefined) return;
     this.life = { ...this.life, port: this.#portOf(port) };
-    for (let n = 0; n < repeats; n++) {
+    for (let n = 0; n < this.#times(repeats); n++) {
       this.in(delayed * (n + 1), () => this.observe({ kind: 'moved', id, heard: ++this.moment }));
     }
   }
@@ -131,8 +155,8 @@ class World {
   die(delayed: number, repeats: number, timed: boolean): void {
     if (this.life === undefined) return;
     this.life = undefined;
-    const at = timed ? this.moment : 0;
-    for (let n = 0; n < repeats; n++) {
+    const at = timed || this.#shape.losesNothing ? ++this.moment : 0;
+    for (let n = 0; n < this.#times(repeats); n++) {
       this.in(delayed * (n + 1), () => this.observe({ kind: 'died', id, at, heard: ++this.moment }));
     }
   }
@@ -142,6 +166,9 @@ class World {
     if (this.inspecting) return;
     this.inspecting = true;
     this.wanted = false;
+    const at = this.wantedAt;
+    this.wantedAt = 0;
+    this.inspections++;
     const began = ++this.moment;
     this.underWay.add(began);
     this.in(reads, () => {
@@ -152,7 +179,7 @@ class World {
           : { kind: 'running', startedAt: this.life.startedAt, services: offersOf(this.life), refusals: [] };
       this.in(lasts, () => {
         this.inspecting = false;
-        this.observe({ kind: 'inspected', id, at: 0, began, inspection });
+        this.observe({ kind: 'inspected', id, at, began, inspection });
         this.underWay.delete(began);
       });
     });
@@ -217,12 +244,26 @@ class World {
     }
   }
 
+  /** Whatever comes of what was, until nothing is under way. */
+  rest(): void {
+    for (let n = 0; n < 200 && (this.agenda.length > 0 || this.wanted || this.#isAsleep); n++) {
+      if (this.agenda.length === 0 && !this.wanted) this.observe({ kind: 'woke' });
+      this.tick();
+    }
+    assert.equal(this.agenda.length, 0, 'It comes to rest');
+    assert.equal(this.wanted, false, 'and asks for nothing more');
+  }
+
+  /** It waits for a time that will come. */
+  get #isAsleep(): boolean {
+    return this.#shape.losesNothing === true && this.state?.wakeAt !== undefined;
+  }
+
   /** A list that begins when all is calm, and then whatever comes of it. */
   settle(full: boolean): void {
     for (let n = 0; n < 20; n++) this.tick();
     this.list(1, 1, full);
-    for (let n = 0; n < 60 && (this.agenda.length > 0 || this.wanted); n++) this.tick();
-    assert.equal(this.agenda.length, 0, 'It comes to rest');
+    this.rest();
   }
 }
 
@@ -256,12 +297,40 @@ test('the life-cycle machine ends with what a full list and the inspections afte
 test('the life-cycle machine ends with what an incremental list says, where each change shows in a list', () => {
   fc.assert(
     fc.property(lives, (steps) => {
-      const world = new World(true);
+      const world = new World({ hasFreshPorts: true });
       live(world, steps);
       world.settle(false);
       assertTrue(world);
     }),
     { numRuns: 10_000 },
+  );
+});
+
+test('the life-cycle machine needs no list where no event is lost', () => {
+  fc.assert(
+    fc.property(lives, (steps) => {
+      const world = new World({ losesNothing: true });
+      live(world, steps);
+      world.rest();
+      assertTrue(world);
+    }),
+    { numRuns: 10_000 },
+  );
+});
+
+test('the life-cycle machine inspects nothing that a list shows as it was', () => {
+  fc.assert(
+    fc.property(lives, fc.integer({ min: 1, max: 3 }), (steps, lists) => {
+      const world = new World();
+      live(world, steps);
+      world.settle(true);
+      const before = world.inspections;
+      for (let n = 0; n < lists; n++) world.settle(false);
+      assert.equal(world.inspections, before);
+      assert.equal(world.state?.wakeAt, undefined, 'and it waits for no retry');
+      assertTrue(world);
+    }),
+    { numRuns: 3_000 },
   );
 });
 
