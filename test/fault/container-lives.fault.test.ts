@@ -18,6 +18,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { listsOf, needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const noResync = ['--resync', '86400'];
 const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
@@ -58,7 +59,7 @@ describe('lives of containers', {
 
   test('containers that are over as soon as they start leave nothing behind, and no word in the log (real dockerd, real etcd)', async () => {
     await using host = await start();
-    const numbers = Array.from({ length: 9 }, (_, number) => number);
+    const numbers = Array.from({ length: amount(6, 18) }, (_, number) => number);
     const lane = async (): Promise<void> => {
       for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
         await dockerd.run({ ...web, rm: number % 2 === 0, command: ['true'] });
@@ -78,9 +79,11 @@ describe('lives of containers', {
   test('containers in a crash loop hold up nobody, and leave nothing when they are removed (real dockerd, real etcd)', async () => {
     await using host = await start();
     const loops = await Promise.all(
-      Array.from({ length: 4 }, () => dockerd.run({ ...web, args: ['--restart=always'], command: ['false'] })),
+      Array.from({ length: amount(2, 4) }, () =>
+        dockerd.run({ ...web, args: ['--restart=always'], command: ['false'] }),
+      ),
     );
-    for (let round = 0; round < 2; round++) {
+    for (let round = 0; round < amount(1, 4); round++) {
       const healthy = await dockerd.run(web);
       const isPublished = async (): Promise<boolean> =>
         [...(await host.held()).keys()].some((key) => key.endsWith(shortOf(healthy)));
@@ -102,7 +105,7 @@ describe('lives of containers', {
     await using host = await start();
     const first = await freePort();
     const made: { id: string; env: string[] }[] = [];
-    const numbers = Array.from({ length: 9 }, (_, number) => number);
+    const numbers = Array.from({ length: amount(6, 18) }, (_, number) => number);
     const lane = async (): Promise<void> => {
       for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
         const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });

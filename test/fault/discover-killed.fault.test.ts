@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { killOverAndOver } from '../helpers/kills.ts';
 import { needs } from '../helpers/run.ts';
 
-test('ten discovers in a row are killed under load, and no key of a running container is ever deleted (simulated engine, real etcd)', {
+test('four discovers in a row are killed under load, and no key of a running container is ever deleted (simulated engine, real etcd)', {
   skip: needs('etcd', 'etcdctl'),
 }, async () => {
-  await killOverAndOver(10);
+  await killOverAndOver(4);
 });

@@ -22,6 +22,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { atExit, listsOf, needs, type Running, requireCommand } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerHere = { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') };
@@ -127,7 +128,7 @@ describe('docker away', { concurrency: 4 }, () => {
     beforeEach(() => removeAll(dockerd));
     after(() => dockerd.close());
 
-    for (const end of ['stop', 'kill'] as const) {
+    for (const end of amount(['kill'] as const, ['kill', 'stop'] as const)) {
       test(`only the container that died while dockerd was away (${end}) is deleted, without an event (real dockerd, real etcd)`, async () => {
         await using host = await startHost({ source: fromDockerd(dockerd) });
         const [lives, dies] = [await dockerd.run(web(80)), await dockerd.run(web(81))];
@@ -156,7 +157,7 @@ describe('docker away', { concurrency: 4 }, () => {
       await dockerd.run(web(80));
       await host.converged();
       const revision = await host.etcd.revision();
-      for (const end of ['stop', 'kill'] as const) {
+      for (const end of amount(['stop'] as const, ['stop', 'kill'] as const)) {
         const lists = await listsOf(host.discover);
         await dockerd[end]();
         await dockerd.restart();
@@ -185,7 +186,7 @@ describe('docker away', { concurrency: 4 }, () => {
     });
   });
 
-  for (const as of ['missing', 'refusing'] as const) {
+  for (const as of amount(['missing'] as const, ['missing', 'refusing'] as const)) {
     test(
       `an engine that is away (${as}) again and again under load costs no key of what runs (simulated engine, real etcd)`,
       etcdHere,

@@ -1,7 +1,7 @@
 /**
  * A real engine behind something that gets in the way: connections that are dead and do not say
  * so, answers that are slow, made up on the way or without an end. Not run by `npm test`, but by
- * `npm run test:fault`.
+ * `npm run test:full`.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';

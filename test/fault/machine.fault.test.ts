@@ -24,6 +24,7 @@ import { startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { atExit, needs, requireCommand } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const noResync = ['--resync', '86400'];
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
@@ -87,7 +88,7 @@ describe('machine', { concurrency: 3 }, () => {
       await dockerd.run(web);
       await host.converged();
       const lease = await leaseOf(host);
-      for (const hours of [1, -1]) {
+      for (const hours of amount([1], [1, -1])) {
         const revision = await host.etcd.revision();
         host.discover.signal('SIGWINCH');
         await sleep((ttl + 1) * 1000); // longer than its keys would live without it
@@ -115,7 +116,7 @@ describe('machine', { concurrency: 3 }, () => {
       await using engine = await forkEngine({ containers: 5 });
       await using host = await startHost({ source: fromEngine(engine), args: noResync });
       await host.converged();
-      for (const hours of [-1, 1, 0]) {
+      for (const hours of amount([-1, 0], [-1, 1, 0])) {
         const before = (await fromEngine(engine).running()).map(({ id }) => id);
         await engine.setClock(hours * 3_600_000);
         await engine.apply('restart', before.slice(0, 2)); // a start that is older than the one it follows, or much younger

@@ -1,6 +1,6 @@
 /**
  * A thread of the pool in a loop that it will not leave: it is given up after a while, with its pool, each time
- * anew; until then others wait, and then they are published. Not run by `npm test`, but by `npm run test:fault`.
+ * anew; until then others wait, and then they are published. Not run by `npm test`, but by `npm run test:full`.
  */
 import { test } from 'node:test';
 import { needs } from '../helpers/run.ts';

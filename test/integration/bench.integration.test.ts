@@ -16,6 +16,7 @@ import { prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { needs, runDiscover, typescript } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const skip = needs('etcd', 'etcdctl');
 before(() => prepareSubjects());
@@ -50,17 +51,18 @@ test('Keys that were taken away, left over or changed in etcd are found', { skip
 test('A fleet is exact once all of its hosts have started, and what is left over of one of them is found', {
   skip,
 }, async () => {
-  await using fleet = await openFleet(3, 2);
+  const hosts = amount(2, 3);
+  await using fleet = await openFleet(hosts, 2);
   const { missing } = await fleet.settle(0);
-  assert.equal(missing, 3 * 2 * 2);
-  await fleet.tell(0, 3);
+  assert.equal(missing, hosts * 2 * 2);
+  await fleet.tell(0, hosts);
   assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
   await fleet.etcd.ctl('put', '/discover/service/ghost/default/h1/0123456789ab', 'tcp://10.0.0.5:2');
   assert.deepEqual(await fleet.settle(0), { missing: 0, stale: 1, wrong: 0 });
   await fleet.crash();
   await fleet.engine.run([{ env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] }]);
-  assert.deepEqual(await fleet.settle(0), { missing: 3 * 2, stale: 1, wrong: 0 });
-  await fleet.tell(0, 3);
+  assert.deepEqual(await fleet.settle(0), { missing: hosts * 2, stale: 1, wrong: 0 });
+  await fleet.tell(0, hosts);
   await fleet.etcd.ctl('del', '/discover/service/ghost/default/h1/0123456789ab');
   assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
 });
@@ -105,7 +107,7 @@ test('The runner prints a table, writes JSON and leaves no process', { skip, tim
   }
 });
 
-for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+for (const signal of amount(['SIGKILL'] as const, ['SIGKILL', 'SIGINT'] as const)) {
   test(`A runner ended by ${signal} leaves no process of its own`, { skip, timeout: 3 * guardMs }, async () => {
     const mark = randomUUID();
     const args = ['churn', '--points', '50', '--seconds', '30', '--subjects', 'floor'];

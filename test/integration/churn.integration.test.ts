@@ -9,9 +9,10 @@ import { Random } from '../../bench/engine/random.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { fromDockerd, knownOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const rounds = 2;
-const livesPerRound = Math.ceil(Number(process.env.LIVES ?? 30) / rounds);
+const livesPerRound = Math.ceil(Number(process.env.LIVES ?? amount(16, 60)) / rounds);
 const atOnce = 6;
 const advertisements = ['web:80', 'web:80,admin:81', 'dns:80/tcp,dns:81/tcp', 'web:80,bad/name:81', 'web:82'];
 

@@ -19,6 +19,7 @@ import type { Change } from '../helpers/etcd.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { freePort, fromDockerd, fromEngine, type Host, type HostOptions, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const offering = (advertisement: string, ...ports: string[]): CreateOptions => ({
   env: [`DISCOVER=${advertisement}`],
@@ -279,9 +280,10 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await says(page, 'No connection to discover');
     await page.clock.fastForward(61_000);
     await host.launch();
-    // The answer comes after the request of a stream would have come.
+    // The answer comes after the request of a stream would have come, and that stream would stay. One that was asked
+    // for and closed before the minute was over may still be on its way.
     await page.evaluate(`dispatchEvent(new Event('online')); fetch('/metrics').then((answer) => answer.text())`);
-    assert.equal(await streams(), '0');
+    await eventually(async () => assert.equal(await streams(), '0'));
     tab.assertClean();
   });
 
@@ -374,7 +376,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await using light = await browser.open(host.url, { colorScheme: 'light' });
     await using dark = await browser.open(host.url, { colorScheme: 'dark' });
     for (const { page } of [light, dark]) {
-      for (const [hash, make] of views) {
+      for (const [hash, make] of page === light.page ? views : amount(views.slice(0, 1), views)) {
         await page.goto(`${host.url}${hash}`);
         await make(page);
         assert.deepEqual(await unfit(page), [], hash);
@@ -389,26 +391,27 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     }
   });
 
-  test('stays usable with 10,000 instances (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 10_000 });
+  const [many, some] = amount([1_000, 'service-77'], [10_000, 'service-777']);
+  test(`stays usable with ${many} instances (simulated engine, real etcd)`, async () => {
+    await using engine = await forkEngine({ containers: many });
     await using host = await startServing({ source: fromEngine(engine), record: false, ttl: 60 });
-    await eventually(async () => assert.equal((await host.held()).size, 20_000), { everyMs: 500 });
+    await eventually(async () => assert.equal((await host.held()).size, 2 * many), { everyMs: 500 });
     await using tab = await browser.open(host.url);
     const { page } = tab;
-    await says(page, '1–100 of 10,000');
+    await says(page, `1–100 of ${many.toLocaleString('en')}`);
     assert.equal((await rowsOf(page)).length, 100);
     await page.getByRole('button', { name: 'Next' }).click();
     await eventually(async () => assert.deepEqual((await rowsOf(page))[0]?.[0], 'service-100'));
     await page.getByRole('button', { name: 'Service', exact: true }).click();
-    await eventually(async () => assert.deepEqual((await rowsOf(page))[0]?.[0], 'service-9999'));
-    await page.getByRole('searchbox').fill('service-777');
+    await eventually(async () => assert.deepEqual((await rowsOf(page))[0]?.[0], `service-${many - 1}`));
+    await page.getByRole('searchbox').fill(some);
     await eventually(async () => {
       const names = (await rowsOf(page)).map(([name]) => name);
-      assert.deepEqual(names, [...Array.from({ length: 10 }, (_, index) => `service-777${9 - index}`), 'service-777']);
+      assert.deepEqual(names, [...Array.from({ length: 10 }, (_, index) => `${some}${9 - index}`), some]);
     });
     assert.ok(Number(await page.evaluate(`document.querySelectorAll('*').length`)) < 3_000);
     await page.goto(`${host.url}#fleet/h1`);
-    await says(page, '1–100 of 10,000');
+    await says(page, `1–100 of ${many.toLocaleString('en')}`);
     assert.equal((await rowsOf(page)).length, 100);
     tab.assertClean();
   });

@@ -2,8 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { amount } from '../helpers/share.ts';
 import { faultClasses, runSchedule } from '../sim/schedule.ts';
 import { seeds } from '../sim/seeds.ts';
+
+const schedules = amount(8, 100);
 
 describe('The agent in a simulated schedule (simulated engine, etcd and clock)', () => {
   for (const [reason, options] of Object.entries(seeds)) {
@@ -13,8 +16,8 @@ describe('The agent in a simulated schedule (simulated engine, etcd and clock)',
   }
 
   for (const faultClass of faultClasses) {
-    test(`keeps every promise in 20 schedules of the class "${faultClass}"`, async () => {
-      for (let seed = 1; seed <= 20; seed++) {
+    test(`keeps every promise in ${schedules} schedules of the class "${faultClass}"`, async () => {
+      for (let seed = 1; seed <= schedules; seed++) {
         const { violations, steps } = await runSchedule({ seed, faultClass });
         assert.deepEqual(violations, [], `npm run sim -- --class ${faultClass} --seed ${seed}\n${steps.join('\n')}`);
       }
