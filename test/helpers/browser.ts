@@ -13,14 +13,22 @@ export interface Tab extends AsyncDisposable {
   assertClean(): void;
 }
 
+export interface TabOptions extends BrowserContextOptions {
+  /**
+   * The test may put the clock of the page forward. From the beginning, because a timer that is set before would stay the
+   * browser's own, and the page could not clear it.
+   */
+  readonly hasClock?: boolean;
+}
+
 export interface Browser extends AsyncDisposable {
-  open(url: string, options?: BrowserContextOptions): Promise<Tab>;
+  open(url: string, options?: TabOptions): Promise<Tab>;
 }
 
 export async function startBrowser(): Promise<Browser> {
   const browser = await chromium.launch({ executablePath: requireCommand('chromium') });
   return {
-    open: async (url, options = {}) => {
+    open: async (url, { hasClock = false, ...options } = {}) => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
       context.setDefaultTimeout(guardMs);
       const page = await context.newPage();
@@ -39,6 +47,7 @@ export async function startBrowser(): Promise<Browser> {
       await page.addInitScript(
         `addEventListener('securitypolicyviolation', (event) => console.error('refused: ' + event.violatedDirective))`,
       );
+      if (hasClock) await page.clock.install();
       await page.goto(url);
       return {
         page,

@@ -11,7 +11,6 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
-  copyFileSync,
   existsSync,
   mkdirSync,
   openSync,
@@ -25,10 +24,9 @@ import {
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
-import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { argumentsOf, type ContainerOptions, documentOf } from './docker-run.ts';
+import { createEngineClient, type EngineClient } from './engine-client.ts';
 import { eventually } from './eventually.ts';
 import {
   abandoned,
@@ -49,41 +47,11 @@ export interface DockerdOptions {
   readonly args?: readonly string[];
 }
 
-export interface Inspection {
-  readonly Id: string;
-  readonly Name: string;
-  readonly State: {
-    readonly Status: string;
-    readonly Running: boolean;
-    readonly Pid: number;
-    readonly StartedAt: string;
-  };
-  readonly NetworkSettings: {
-    readonly Ports: Readonly<Record<string, readonly { readonly HostIp: string; readonly HostPort: string }[] | null>>;
-  };
-}
-
-export interface Dockerd extends AsyncDisposable {
-  readonly socketPath: string;
+export interface Dockerd extends EngineClient, AsyncDisposable {
   readonly dataDir: string;
   /** Address of the bridge on the host's side. */
   readonly gateway: string;
   readonly pid: number;
-  /** Runs the command line client and returns what it wrote to stdout, trimmed. */
-  docker(...args: readonly string[]): Promise<string>;
-  /** Asks the API itself: for what is too much for a command line, and where a process each would be most of the cost. */
-  ask(
-    method: 'GET' | 'POST' | 'DELETE',
-    path: string,
-    body?: object,
-  ): Promise<{ readonly status: number; readonly said: string }>;
-  /** Starts a container and returns its full id. */
-  run(options?: ContainerOptions): Promise<string>;
-  /** Makes, once, a busybox image with the changes, such as `ENV DISCOVER=web:80`; returns its name. */
-  image(changes?: readonly string[]): Promise<string>;
-  inspect(id: string): Promise<Inspection>;
-  /** The published port, as inspect shows it, of `80/tcp` for example. */
-  hostPort(id: string, port: string): Promise<number | undefined>;
   /** SIGTERM: containers end too, unless live-restore is on. Resolves when the daemon has ended. */
   stop(): Promise<void>;
   /** SIGKILL: containers run on. */
@@ -101,7 +69,6 @@ const runFile = promisify(execFile);
 
 export async function startDockerd(options: DockerdOptions = {}): Promise<Dockerd> {
   const program = requireCommand('dockerd');
-  const client = requireCommand('docker');
   // A unix socket's path ends at 107 bytes, and containerd adds 38 to this one.
   const parent = os.tmpdir().length > 25 ? '/tmp' : os.tmpdir();
   for (const directory of abandoned('dockerd', parent)) erase(directory);
@@ -118,7 +85,6 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
   const env = cleanEnvironment({ DOCKER_CONFIG: path.join(scratch, 'client') });
   let child: ChildProcess | undefined;
   let subnet = 0;
-  const images = new Map<string, Promise<string>>();
 
   const isRunning = (): boolean => child?.exitCode === null && child.signalCode === null;
   const launch = (): void => {
@@ -150,102 +116,14 @@ export async function startDockerd(options: DockerdOptions = {}): Promise<Docker
     child.kill(signal);
     await exit;
   };
-  const docker = async (...args: readonly string[]): Promise<string> => {
-    const call = async () => runFile(client, ['-H', `unix://${socketPath}`, ...args], { env, maxBuffer: 1 << 28 });
-    // Another test's daemon hands out host ports from the same range, and may have been faster.
-    const isTaken = (error: unknown): boolean => /address already in use/.test(String(error));
-    for (let tries = 1; ; tries++) {
-      try {
-        return (await call()).stdout.trimEnd();
-      } catch (error) {
-        // One of --rm may be on its way out by itself.
-        if (args[0] === 'rm' && /already in progress/.test(String(error))) return '';
-        if (args[0] === 'run' || tries > 5 || !isTaken(error)) throw error;
-      }
-    }
-  };
-
-  interface Begun {
-    readonly id: string;
-    readonly problem?: string;
-  }
-  /** As `docker run --detach` does it, without a process for it. */
-  const byApi = async (container: ContainerOptions, image: string): Promise<Begun> => {
-    const name = container.name === undefined ? '' : `?name=${container.name}`;
-    const created = await dockerd.ask('POST', `/containers/create${name}`, documentOf(container, image));
-    if (created.status !== 201) return { id: '', problem: created.said };
-    const { Id: id } = JSON.parse(created.said) as { Id: string };
-    const { status, said } = await dockerd.ask('POST', `/containers/${id}/start`);
-    return status === 204 ? { id } : { id, problem: said };
-  };
-  const byCommand = async (container: ContainerOptions, image: string): Promise<Begun> => {
-    try {
-      return { id: await docker(...argumentsOf(container, image)) };
-    } catch (error) {
-      const { stdout = '', stderr } = error as { stdout?: string; stderr?: string };
-      return { id: stdout.trim(), problem: stderr ?? String(error) };
-    }
-  };
-
-  const importImage = async (changes: readonly string[], name: string): Promise<string> => {
-    const root = path.join(scratch, 'root');
-    if (!existsSync(root)) {
-      mkdirSync(path.join(root, 'bin'), { recursive: true });
-      copyFileSync(requireCommand('busybox'), path.join(root, 'bin/busybox'));
-    }
-    const archive = path.join(scratch, `${name}.tar`);
-    await runFile('tar', ['-C', root, '-cf', archive, '.']);
-    const flags = ['ENTRYPOINT ["/bin/busybox"]', ...changes].flatMap((change) => ['--change', change]);
-    await docker('import', ...flags, archive, name);
-    rmSync(archive);
-    return name;
-  };
-
   const dockerd: Dockerd = {
-    socketPath,
+    ...createEngineClient(socketPath, scratch),
     dataDir,
     get gateway() {
       return `172.30.${subnet}.1`;
     },
     get pid() {
       return child?.pid ?? -1;
-    },
-    docker,
-    ask: async (method, path, body) => {
-      const headers = { 'content-type': 'application/json' };
-      const options = { socketPath, method, path: `/v1.41${path}`, headers, agent: false };
-      const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
-        http
-          .request(options, resolve)
-          .on('error', reject)
-          .end(body && JSON.stringify(body));
-      });
-      return { status: response.statusCode ?? 0, said: await text(response) };
-    },
-    image: (changes = []) => {
-      const key = changes.join('\n');
-      const made = images.get(key) ?? importImage(changes, `busybox-${images.size}`);
-      images.set(key, made);
-      return made;
-    },
-    run: async (container = {}) => {
-      const image = container.image ?? (await dockerd.image());
-      for (let attempt = 1; ; attempt++) {
-        const { id, problem } = await (container.args === undefined ? byApi : byCommand)(container, image);
-        if (problem === undefined) return id;
-        // Daemons pick random ports from one range without knowing of each other; each try moves on.
-        if (attempt === 5 || !/address already in use|port is already allocated/.test(problem)) throw Error(problem);
-        if (id !== '') await docker('rm', '--force', id).catch(() => undefined); // gone already with --rm
-      }
-    },
-    inspect: async (id) => {
-      const { status, said } = await dockerd.ask('GET', `/containers/${encodeURIComponent(id)}/json`);
-      if (status !== 200) throw new Error(`Cannot inspect ${id}: ${status} ${said}`);
-      return JSON.parse(said) as Inspection;
-    },
-    hostPort: async (id, port) => {
-      const binding = (await dockerd.inspect(id)).NetworkSettings.Ports[port]?.[0];
-      return binding === undefined ? undefined : Number(binding.HostPort);
     },
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),

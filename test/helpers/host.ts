@@ -13,7 +13,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { type Lifecycle, monotonicMs } from '../../bench/engine/churn.ts';
 import type { EngineHandle } from '../../bench/engine/client.ts';
-import type { Dockerd, Inspection } from './dockerd.ts';
+import type { EngineClient, Inspection } from './engine-client.ts';
 import { type Change, type Entry, type EtcdOptions, type EtcdServer, type Recorder, startEtcd } from './etcd.ts';
 import { eventually, guardMs } from './eventually.ts';
 import { type Exit, type Running, type RunOptions, runDiscover } from './run.ts';
@@ -39,13 +39,13 @@ type Document = Inspection & {
   readonly HostConfig: { readonly NetworkMode: string };
 };
 
-async function idsIn(dockerd: Dockerd, query = ''): Promise<string[]> {
+async function idsIn(dockerd: EngineClient, query = ''): Promise<string[]> {
   const { status, said } = await dockerd.ask('GET', `/containers/json${query}`);
   if (status !== 200) throw new Error(`Cannot list: ${status} ${said}`);
   return (JSON.parse(said) as { readonly Id: string }[]).map(({ Id }) => Id);
 }
 
-export function fromDockerd(dockerd: Dockerd): Source {
+export function fromDockerd(dockerd: EngineClient): Source {
   return {
     socketPath: dockerd.socketPath,
     running: async () => {
@@ -428,7 +428,7 @@ export async function ended(running: Running): Promise<Exit> {
 }
 
 /** Removes every container, so that a shared dockerd serves the next test as a new one would. */
-export async function removeAll(dockerd: Dockerd): Promise<void> {
+export async function removeAll(dockerd: EngineClient): Promise<void> {
   const ids = await idsIn(dockerd, '?all=1');
   if (ids.length > 0) await dockerd.docker('rm', '--force', ...ids);
 }

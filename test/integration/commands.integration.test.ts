@@ -153,10 +153,12 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
       await eventually(() => assert.deepEqual(json?.logs, [{ name: 'walker', instances: [] }]));
       await eventually(() => assert.equal(env?.output, "DISCOVERED_WALKER=''\n"));
       for (const value of ['tcp://10.0.0.1:1', 'tcp://10.0.0.1:2', undefined]) {
-        const [before, beforeJson] = [lines?.output, json?.logs.length ?? 0];
+        const [before, beforeJson, beforeEnv] = [lines?.output, json?.logs.length ?? 0, env?.output];
         await writer.write(new Map([[key, value]]));
+        // All three before the next change: one that is late sees two changes as one, and what comes to nothing not at all.
         await eventually(() => assert.notEqual(lines?.output, before));
         await eventually(() => assert.equal(json?.logs.length, beforeJson + 1));
+        await eventually(() => assert.notEqual(env?.output, beforeEnv));
       }
       const rest = 'walker default h1 000000000007 tcp://10.0.0.1';
       await eventually(() =>

@@ -165,7 +165,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
   test('says since when the connection is lost, comes back by itself, and then shows what is (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 0 });
     await using host = await startServing({ source: fromEngine(engine) });
-    await using tab = await browser.open(host.url);
+    await using tab = await browser.open(host.url, { hasClock: true });
     const { page } = tab;
     const state = page.getByRole('banner').getByRole('status');
     const isSaid = (text: string) => eventually(async () => assert.equal(await state.innerText(), text));
@@ -190,7 +190,6 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     assert.equal(await bar.count(), 0);
 
     // Nobody ends the connection: it is silent. The browser's clock is put forward, discover's stands still.
-    await page.clock.install();
     host.discover.signal('SIGSTOP');
     await page.clock.fastForward(10_000);
     await isSaid('Connection lost');
@@ -253,7 +252,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
   test('lets go of its stream while nobody looks, and takes it up again (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 1 });
     await using host = await startServing({ source: fromEngine(engine) });
-    await using tab = await browser.open(host.url);
+    await using tab = await browser.open(host.url, { hasClock: true });
     const { page } = tab;
     const streams = async (): Promise<string | undefined> =>
       /^discover_http_streams (\d+)$/m.exec(await (await fetch(`${host.url}metrics`)).text())?.[1];
@@ -263,7 +262,6 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
         document.dispatchEvent(new Event('visibilitychange'));
       `);
     await shown(page, [['service-0']]);
-    await page.clock.install();
     await look(true);
     await page.clock.fastForward(30_000);
     await eventually(async () => assert.equal(await streams(), '1'));
@@ -280,10 +278,9 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await says(page, 'No connection to discover');
     await page.clock.fastForward(61_000);
     await host.launch();
-    // The answer comes after the request of a stream would have come, and that stream would stay. One that was asked
-    // for and closed before the minute was over may still be on its way.
+    // The answer comes after the request of a stream would have come.
     await page.evaluate(`dispatchEvent(new Event('online')); fetch('/metrics').then((answer) => answer.text())`);
-    await eventually(async () => assert.equal(await streams(), '0'));
+    assert.equal(await streams(), '0');
     tab.assertClean();
   });
 

@@ -1,0 +1,118 @@
+/**
+ * A real Podman of the test's own, which serves Docker's API at a socket: own data, network and images.
+ *
+ * Podman has no daemon: the process that serves the API may end, and containers run on. What the service and the
+ * command line know of each other is in the directories that both are given.
+ */
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { createEngineClient, type EngineClient } from './engine-client.ts';
+import { eventually } from './eventually.ts';
+import { abandoned, atExit, cleanEnvironment, exitOf, requireCommand, scratchDirectory } from './run.ts';
+
+export interface Podman extends EngineClient, AsyncDisposable {
+  readonly version: string;
+  /** Runs Podman's own command line, for what Docker has no words for, such as a pod. */
+  podman(...args: readonly string[]): Promise<string>;
+  /** Ends the service: containers run on. */
+  kill(): Promise<void>;
+  /** Serves again if it does not. */
+  restart(): Promise<void>;
+}
+
+const runFile = promisify(execFile);
+const network = 'podman';
+
+export async function startPodman(): Promise<Podman> {
+  const program = requireCommand('podman');
+  for (const directory of abandoned('podman', '/tmp')) erase(program, directory);
+  const scratch = scratchDirectory('podman', '/tmp');
+  const forget = atExit(() => erase(program, scratch));
+  const socketPath = path.join(scratch, 'podman.sock');
+  const flags = flagsOf(scratch);
+  const env = environmentOf();
+  mkdirSync(path.join(scratch, 'networks'));
+  let child: ChildProcess | undefined;
+  const log = path.join(scratch, 'log');
+  const isRunning = (): boolean => child?.exitCode === null && child.signalCode === null;
+  const podman: Podman = {
+    ...createEngineClient(socketPath, scratch),
+    version: readVersion(program),
+    podman: async (...args) => (await runFile(program, [...flags, ...args], { env })).stdout.trimEnd(),
+    kill: async () => {
+      if (child === undefined || !isRunning()) return;
+      child.ref();
+      const exit = exitOf(child);
+      child.kill('SIGKILL');
+      await exit;
+      rmSync(socketPath, { force: true });
+    },
+    restart: async () => {
+      if (!isRunning()) {
+        const output = openSync(log, 'a');
+        const args = [...flags, 'system', 'service', '--time=0', `unix://${socketPath}`];
+        child = spawn(program, args, { stdio: ['ignore', output, output], env });
+        closeSync(output);
+        child.unref(); // one that was forgotten must not keep the test from ending; atExit ends it
+      }
+      const answered = await eventually(async () => {
+        if (!isRunning()) return false;
+        return (await podman.ask('GET', '/info')).status === 200;
+      });
+      if (!answered) throw new Error(`Podman has ended. Its log:\n${readFileSync(log, 'utf8').slice(-3000)}`);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await podman.kill();
+      erase(program, scratch);
+      forget();
+    },
+  };
+  try {
+    // Older versions make the network that everybody is in with the first container, newer ones have it built in.
+    const known = await podman.podman('network', 'ls', '--format={{.Name}}');
+    if (!known.split('\n').includes(network)) await podman.podman('network', 'create', network);
+    await podman.restart();
+  } catch (error) {
+    await podman[Symbol.asyncDispose]();
+    throw error;
+  }
+  return podman;
+}
+
+function flagsOf(scratch: string): string[] {
+  return [
+    `--root=${scratch}/data`,
+    `--runroot=${scratch}/run`,
+    `--tmpdir=${scratch}/tmp`,
+    `--network-config-dir=${scratch}/networks`,
+    '--cgroup-manager=cgroupfs',
+    '--events-backend=file',
+    '--storage-driver=vfs',
+  ];
+}
+
+/** Podman 5 says of version 1 of control groups that their time is over, and goes on with them when it is told to. */
+function environmentOf(): Record<string, string> {
+  return cleanEnvironment({ PODMAN_IGNORE_CGROUPSV1_WARNING: '1' });
+}
+
+function readVersion(program: string): string {
+  return /[\d.]+/.exec(spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout)?.[0] ?? 'unknown';
+}
+
+/** Podman removes what it has made: pods, containers, their mounts and rules; it needs no service for that. */
+function erase(program: string, scratch: string): void {
+  const run = (...args: readonly string[]): void =>
+    void spawnSync(program, [...flagsOf(scratch), ...args], { env: environmentOf(), stdio: 'ignore', timeout: 60_000 });
+  run('pod', 'rm', '--all', '--force', '--time=0');
+  run('rm', '--all', '--force', '--time=0');
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((point) => point.startsWith(`${scratch}/`))
+    .sort((a, b) => b.length - a.length);
+  if (mounts.length > 0) spawnSync('umount', ['--lazy', ...mounts]);
+  rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
+}

@@ -1,0 +1,160 @@
+/** A real Podman in the place of Docker: lives, pauses, networks, pods, and a service that ends while containers run on. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { runCommand } from '../helpers/command.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
+import { type Podman, startPodman } from '../helpers/podman.ts';
+import { listsOf, needs } from '../helpers/run.ts';
+
+// A list would hide an event that was not understood.
+const noResync = ['--resync', '86400'];
+const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
+
+describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'root') }, () => {
+  let podman: Podman;
+  before(async () => {
+    podman = await startPodman();
+  });
+  beforeEach(async () => {
+    await podman.podman('pod', 'rm', '--all', '--force', '--time=0');
+    await removeAll(podman);
+  });
+  after(() => podman?.[Symbol.asyncDispose]());
+
+  const start = (args: readonly string[] = noResync): Promise<Host> => startHost({ source: fromDockerd(podman), args });
+  const keysOf = async (host: Host, id: string): Promise<number> =>
+    [...(await host.held()).keys()].filter((key) => key.includes(id.slice(0, 12))).length;
+
+  test('a container is published while it runs: start, stop, kill, restart, removal (real Podman, real etcd)', async (t) => {
+    t.diagnostic(`Podman ${podman.version}`);
+    await using host = await start();
+    const image = await podman.image(['ENV DISCOVER=web:80,dns:53/udp']);
+    const id = await podman.run({ image, ports: [80, '53/udp'] });
+    await host.converged();
+    assert.equal(await keysOf(host, id), 3);
+    const connected = await host.discover.waitForLog(({ msg }) => msg === 'connected to docker');
+    assert.equal(connected.engine, podman.version);
+    for (const [words, keys] of [
+      [['stop', '--time=0'], 0],
+      [['start'], 3],
+      [['restart', '--time=0'], 3],
+      [['kill'], 0],
+      [['start'], 3],
+      [['rm', '--force'], 0],
+    ] as const) {
+      await podman.docker(...words, id);
+      await eventually(async () => assert.equal(await keysOf(host, id), keys, words.join(' ')));
+      await host.converged();
+    }
+  });
+
+  test('a container that ends by itself, and one that is removed with its end, leave nothing (real Podman, real etcd)', async () => {
+    await using host = await start();
+    const stays = await podman.run(web);
+    await podman.run({ ...web, command: ['sleep', '1'] });
+    await podman.run({ ...web, command: ['sleep', '1'], rm: true });
+    await eventually(async () => assert.equal(await podman.docker('ps', '--quiet'), stays.slice(0, 12)));
+    await host.converged();
+    assert.equal((await host.held()).size, 2);
+  });
+
+  test('a paused container keeps its keys, as with Docker, also over a list and a restart of discover (real Podman, real etcd)', async () => {
+    await using host = await start(['--resync', '1']);
+    const id = await podman.run(web);
+    await host.converged();
+    const revision = await host.etcd.revision();
+    await podman.docker('pause', id);
+    const isPaused = async (): Promise<void> => assert.equal(await keysOf(host, id), 2);
+    const lists = await listsOf(host.discover);
+    await eventually(async () => assert.ok((await listsOf(host.discover)) > lists + 2, 'No list yet'));
+    await isPaused();
+    assert.equal(await host.etcd.revision(), revision);
+    const told = await runCommand(['verify', ...connectionOf(host, podman)]);
+    assert.equal(told.code, 0, told.out + told.err);
+    await host.terminate();
+    await host.launch();
+    await isPaused();
+    await podman.docker('unpause', id);
+    await host.converged();
+  });
+
+  test('a container loses its keys with its network and has them again with it (real Podman, real etcd)', async () => {
+    await using host = await start();
+    await podman.docker('network', 'create', 'inner');
+    try {
+      const id = await podman.run({ ...web, network: 'inner' });
+      await host.converged();
+      assert.equal(await keysOf(host, id), 2);
+      await podman.docker('network', 'disconnect', 'inner', id);
+      await podman.docker('network', 'connect', 'inner', id);
+      await eventually(async () => assert.equal(await keysOf(host, id), 2));
+      await host.converged();
+      await podman.docker('rm', '--force', id);
+      await eventually(async () => assert.equal(await keysOf(host, id), 0));
+    } finally {
+      await podman.docker('network', 'rm', 'inner');
+    }
+  });
+
+  test('a container of a pod is refused with the reason, and touches nothing (real Podman, real etcd)', async () => {
+    await using host = await start();
+    await podman.image();
+    const infra = await podman.image(['CMD ["sleep", "1000000"]']);
+    await podman.podman(
+      'pod',
+      'create',
+      '--name=shop',
+      '--publish=80',
+      `--infra-image=${infra}`,
+      '--infra-command=/bin/busybox sleep 1000000',
+    );
+    const id = await podman.podman('run', '--detach', '--pod=shop', '--env=DISCOVER=web:80', infra);
+    const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
+    assert.equal(refused.reason, 'shared-network');
+    assert.equal(await keysOf(host, id), 0);
+    const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
+    assert.match(why.out, /network/);
+  });
+
+  test('while no service answers nothing is deleted, and what ended meanwhile is gone when one does (real Podman, real etcd)', async () => {
+    await using host = await start();
+    const [stays, ends] = [await podman.run(web), await podman.run(web)];
+    await host.converged();
+    const count = host.recorder.changes.length;
+    await podman.kill();
+    await host.discover.waitForLog(({ msg }) => msg === 'docker unavailable');
+    await podman.podman('kill', ends);
+    assert.deepEqual(await host.changesSince(count), []);
+    await podman.restart();
+    await eventually(async () => assert.equal(await keysOf(host, ends), 0));
+    assert.equal(await keysOf(host, stays), 2);
+    await host.converged();
+  });
+
+  test('doctor, why and verify are right on it (real Podman, real etcd)', async () => {
+    await using host = await start();
+    const id = await podman.run(web);
+    const silent = await podman.run({ env: { DISCOVER: 'web:81' }, ports: [80] });
+    await host.converged();
+    const args = connectionOf(host, podman);
+    const [doctor, verify, why, refused] = await Promise.all([
+      runCommand(['doctor', ...args]),
+      runCommand(['verify', ...args]),
+      runCommand(['why', id.slice(0, 12), ...args]),
+      runCommand(['why', silent.slice(0, 12), ...args]),
+    ]);
+    assert.equal(doctor.code, 0, doctor.out + doctor.err);
+    assert.match(doctor.out, new RegExp(`Podman ${podman.version.replaceAll('.', '\\.')}`));
+    assert.equal(verify.code, 0, verify.out + verify.err);
+    assert.equal(why.code, 0, why.out + why.err);
+    assert.match(refused.out, /81\/tcp is not published; published are 80\/tcp/);
+  });
+});
+
+function connectionOf(host: Host, podman: Podman): string[] {
+  return [
+    ...['--docker:socketPath', podman.socketPath, '--etcd:endpoints', host.etcd.endpoint],
+    ...['--host:ip', host.names.ip, '--host:id', host.names.id, '--host:realm', host.names.realm],
+  ];
+}
