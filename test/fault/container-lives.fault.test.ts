@@ -18,7 +18,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { listsOf, needs } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const noResync = ['--resync', '86400'];
 const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
@@ -101,66 +101,79 @@ describe('lives of containers', {
     assertQuiet(host);
   });
 
-  test('a port that goes from hand to hand is in etcd under one container at a time (real dockerd, real etcd)', async () => {
-    await using host = await start();
-    const first = await freePort();
-    const made: { id: string; env: string[] }[] = [];
-    const numbers = Array.from({ length: amount(6, 18) }, (_, number) => number);
-    const lane = async (): Promise<void> => {
-      for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
-        const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });
-        made.push({ id, env: ['DISCOVER=web:80'] });
-        if (number % 3 === 0) await dockerd.docker('restart', '--time=0', id);
-        await dockerd.docker('rm', '--force', id);
-      }
-    };
-    await Promise.all([lane(), lane(), lane()]);
-    const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });
-    await host.converged(knownOf([...made, { id, env: ['DISCOVER=web:80'] }]));
+  testInFull(
+    'a port that goes from hand to hand is in etcd under one container at a time (real dockerd, real etcd)',
+    async () => {
+      await using host = await start();
+      const first = await freePort();
+      const made: { id: string; env: string[] }[] = [];
+      const numbers = Array.from({ length: amount(6, 18) }, (_, number) => number);
+      const lane = async (): Promise<void> => {
+        for (let number = numbers.pop(); number !== undefined; number = numbers.pop()) {
+          const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });
+          made.push({ id, env: ['DISCOVER=web:80'] });
+          if (number % 3 === 0) await dockerd.docker('restart', '--time=0', id);
+          await dockerd.docker('rm', '--force', id);
+        }
+      };
+      await Promise.all([lane(), lane(), lane()]);
+      const id = await dockerd.run({ ...web, ports: [`${first}-${first + 2}:80`] });
+      await host.converged(knownOf([...made, { id, env: ['DISCOVER=web:80'] }]));
 
-    const holders = new Map<string, string>();
-    const users = new Map<string, Set<string>>();
-    const { changes } = host.recorder;
-    for (const [index, { kind, key, value, previous = '', revision }] of changes.entries()) {
-      if (!key.startsWith('/discover/service/')) continue;
-      if (holders.get(previous) === key) holders.delete(previous);
-      if (kind === 'put') {
-        // Who lets go of it in the same revision may stand behind.
-        const other = holders.get(value);
-        const isLeft = changes.slice(index).some((later) => later.revision === revision && later.key === other);
-        assert.ok(other === undefined || isLeft, `${value} is of ${other} and of ${key} at revision ${revision}`);
-        holders.set(value, key);
-        users.set(value, (users.get(value) ?? new Set()).add(key));
+      const holders = new Map<string, string>();
+      const users = new Map<string, Set<string>>();
+      const { changes } = host.recorder;
+      for (const [index, { kind, key, value, previous = '', revision }] of changes.entries()) {
+        if (!key.startsWith('/discover/service/')) continue;
+        if (holders.get(previous) === key) holders.delete(previous);
+        if (kind === 'put') {
+          // Who lets go of it in the same revision may stand behind.
+          const other = holders.get(value);
+          const isLeft = changes.slice(index).some((later) => later.revision === revision && later.key === other);
+          assert.ok(other === undefined || isLeft, `${value} is of ${other} and of ${key} at revision ${revision}`);
+          holders.set(value, key);
+          users.set(value, (users.get(value) ?? new Set()).add(key));
+        }
       }
-    }
-    assert.ok(
-      [...users.values()].some((keys) => keys.size > 2),
-      'No port has gone from hand to hand',
-    );
-  });
+      assert.ok(
+        [...users.values()].some((keys) => keys.size > 2),
+        'No port has gone from hand to hand',
+      );
+    },
+  );
 
-  test('a container that cannot start for its port is not there, until it can (real dockerd, real etcd)', async () => {
-    await using host = await start();
-    const port = await freePort();
-    const squatter = net.createServer();
-    await new Promise<void>((resolve) => squatter.listen(port, '0.0.0.0', resolve));
-    const image = await dockerd.image();
-    const id = await dockerd.docker('create', '--env=DISCOVER=web:80', `--publish=${port}:80`, image, 'sleep', '1000');
-    try {
-      await assert.rejects(dockerd.docker('start', id), /address already in use/);
-      await dockerd.run(web);
+  testInFull(
+    'a container that cannot start for its port is not there, until it can (real dockerd, real etcd)',
+    async () => {
+      await using host = await start();
+      const port = await freePort();
+      const squatter = net.createServer();
+      await new Promise<void>((resolve) => squatter.listen(port, '0.0.0.0', resolve));
+      const image = await dockerd.image();
+      const id = await dockerd.docker(
+        'create',
+        '--env=DISCOVER=web:80',
+        `--publish=${port}:80`,
+        image,
+        'sleep',
+        '1000',
+      );
+      try {
+        await assert.rejects(dockerd.docker('start', id), /address already in use/);
+        await dockerd.run(web);
+        await host.converged();
+        const changes = (await host.changesSince(0)).filter(({ key }) => key.endsWith(shortOf(id)));
+        assert.deepEqual(changes, []);
+      } finally {
+        await new Promise((resolve) => squatter.close(resolve));
+      }
+      await dockerd.docker('start', id);
       await host.converged();
-      const changes = (await host.changesSince(0)).filter(({ key }) => key.endsWith(shortOf(id)));
-      assert.deepEqual(changes, []);
-    } finally {
-      await new Promise((resolve) => squatter.close(resolve));
-    }
-    await dockerd.docker('start', id);
-    await host.converged();
-    assert.equal((await host.held()).size, 4);
-  });
+      assert.equal((await host.held()).size, 4);
+    },
+  );
 
-  test('a rename, an update, a pause and an exec are no news (real dockerd, real etcd)', async () => {
+  testInFull('a rename, an update, a pause and an exec are no news (real dockerd, real etcd)', async () => {
     await using host = await start(['--resync', '1']);
     const id = await dockerd.run(web);
     await host.converged();
@@ -196,22 +209,25 @@ describe('lives of containers', {
     );
   });
 
-  test('under another host id what was published as the old one goes with its lease, at once and by nobody’s hand (real dockerd, real etcd)', async () => {
-    await using host = await startHost({ source: fromDockerd(dockerd), ttl: 3 });
-    await dockerd.run(web);
-    await dockerd.run(web);
-    await host.converged();
-    const count = host.recorder.changes.length;
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    await host.launch(['--host:id', 'h2']);
-    const running = await fromDockerd(dockerd).running();
-    await eventually(async () => {
-      const held = [...(await host.held())].filter(([key]) => key !== '/discover/owner/h2');
-      assert.deepEqual(new Map(held.sort()), new Map([...expected(running, { ...host.names, id: 'h2' })].sort()));
-    });
-    const old = (await host.changesSince(count)).filter(({ key }) => /\/h1(\/|$)/.test(key));
-    assert.equal(old.length, 4);
-    assert.ok(old.every(({ kind }) => kind === 'delete'));
-    assert.equal(revisionsOf(old).length, 1, 'They did not go together');
-  });
+  testInFull(
+    'under another host id what was published as the old one goes with its lease, at once and by nobody’s hand (real dockerd, real etcd)',
+    async () => {
+      await using host = await startHost({ source: fromDockerd(dockerd), ttl: 3 });
+      await dockerd.run(web);
+      await dockerd.run(web);
+      await host.converged();
+      const count = host.recorder.changes.length;
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      await host.launch(['--host:id', 'h2']);
+      const running = await fromDockerd(dockerd).running();
+      await eventually(async () => {
+        const held = [...(await host.held())].filter(([key]) => key !== '/discover/owner/h2');
+        assert.deepEqual(new Map(held.sort()), new Map([...expected(running, { ...host.names, id: 'h2' })].sort()));
+      });
+      const old = (await host.changesSince(count)).filter(({ key }) => /\/h1(\/|$)/.test(key));
+      assert.equal(old.length, 4);
+      assert.ok(old.every(({ kind }) => kind === 'delete'));
+      assert.equal(revisionsOf(old).length, 1, 'They did not go together');
+    },
+  );
 });

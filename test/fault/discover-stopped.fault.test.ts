@@ -5,7 +5,7 @@ import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { assertOnlyDeadDeleted, fromEngine, knownOf, knownOfLives, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 describe('discover told to stop', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
   test('discovers that are told to stop under load, each at another moment, end with 0, and nothing that runs is deleted (simulated engine, real etcd)', async () => {
@@ -31,25 +31,28 @@ describe('discover told to stop', { skip: needs('etcd', 'etcdctl'), concurrency:
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
-  test('one that is to remove its keys on exit leaves none behind under load, and takes them in one revision (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 20 });
-    const args = ['--host:onExit', 'remove'];
-    await using host = await startHost({ source: fromEngine(engine), ttl: 60, args });
-    const { recorder } = host;
-    for (let stops = 0; stops < 2; stops++) {
-      const churned = engine.churn({ rate: 150, seconds: 2, lifetimeMs: 300, survivors: 0.2 });
-      const count = recorder.changes.length;
-      await eventually(() => assert.ok(recorder.changes.length > count + 60, 'Not yet'));
-      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-      await host.assertGone();
-      await recorder.settled();
-      const last = recorder.changes.at(-1)?.revision;
-      const gone = recorder.changes.filter(({ revision }) => revision === last);
-      // The twenty that ran from the start and the owner key, among others.
-      assert.ok(gone.length >= 41 && gone.every(({ kind }) => kind === 'delete'), `${gone.length} at the end`);
-      await churned;
-      await host.launch();
-      await host.converged();
-    }
-  });
+  testInFull(
+    'one that is to remove its keys on exit leaves none behind under load, and takes them in one revision (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 20 });
+      const args = ['--host:onExit', 'remove'];
+      await using host = await startHost({ source: fromEngine(engine), ttl: 60, args });
+      const { recorder } = host;
+      for (let stops = 0; stops < 2; stops++) {
+        const churned = engine.churn({ rate: 150, seconds: 2, lifetimeMs: 300, survivors: 0.2 });
+        const count = recorder.changes.length;
+        await eventually(() => assert.ok(recorder.changes.length > count + 60, 'Not yet'));
+        assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+        await host.assertGone();
+        await recorder.settled();
+        const last = recorder.changes.at(-1)?.revision;
+        const gone = recorder.changes.filter(({ revision }) => revision === last);
+        // The twenty that ran from the start and the owner key, among others.
+        assert.ok(gone.length >= 41 && gone.every(({ kind }) => kind === 'delete'), `${gone.length} at the end`);
+        await churned;
+        await host.launch();
+        await host.converged();
+      }
+    },
+  );
 });

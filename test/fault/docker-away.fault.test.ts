@@ -22,7 +22,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { atExit, listsOf, needs, type Running, requireCommand } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerHere = { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') };
@@ -150,23 +150,26 @@ describe('docker away', { concurrency: 4 }, () => {
       });
     }
 
-    test('a restart of dockerd that no container notices moves no revision, with the directory of its socket mounted elsewhere (real dockerd, real etcd)', async () => {
-      await using mounted = bindMount(path.dirname(dockerd.socketPath), 'directory');
-      const socketPath = path.join(mounted.at, path.basename(dockerd.socketPath));
-      await using host = await startHost({ source: fromDockerd(dockerd), socketPath });
-      await dockerd.run(web(80));
-      await host.converged();
-      const revision = await host.etcd.revision();
-      for (const end of amount(['stop'] as const, ['stop', 'kill'] as const)) {
-        const lists = await listsOf(host.discover);
-        await dockerd[end]();
-        await dockerd.restart();
-        await eventually(async () => assert.ok((await listsOf(host.discover)) > lists, 'No list yet'));
-      }
-      await host.converged();
-      assert.equal(await host.etcd.revision(), revision);
-      assertSteady(host);
-    });
+    testInFull(
+      'a restart of dockerd that no container notices moves no revision, with the directory of its socket mounted elsewhere (real dockerd, real etcd)',
+      async () => {
+        await using mounted = bindMount(path.dirname(dockerd.socketPath), 'directory');
+        const socketPath = path.join(mounted.at, path.basename(dockerd.socketPath));
+        await using host = await startHost({ source: fromDockerd(dockerd), socketPath });
+        await dockerd.run(web(80));
+        await host.converged();
+        const revision = await host.etcd.revision();
+        for (const end of amount(['stop'] as const, ['stop', 'kill'] as const)) {
+          const lists = await listsOf(host.discover);
+          await dockerd[end]();
+          await dockerd.restart();
+          await eventually(async () => assert.ok((await listsOf(host.discover)) > lists, 'No list yet'));
+        }
+        await host.converged();
+        assert.equal(await host.etcd.revision(), revision);
+        assertSteady(host);
+      },
+    );
 
     test('a socket that is mounted by itself is dead after a restart of dockerd: said with its path, and no key goes (real dockerd, real etcd)', async () => {
       await using mounted = bindMount(dockerd.socketPath, 'file');

@@ -12,7 +12,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
 import { type Proxy as FaultProxy, startProxy } from '../helpers/proxy.ts';
 import { needs } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const noResync = ['--resync', '86400'];
 const web = (port: number) => ({ env: { DISCOVER: `web:${port},all:80` }, ports: [port, 80].map(String) });
@@ -50,41 +50,47 @@ describe('docker behind a proxy', {
   const hostBehind = (args: readonly string[]): Promise<Host> =>
     startHost({ source: fromDockerd(dockerd), socketPath, args });
 
-  test('connections that are closed again and again on a quiet host cost no write and no file descriptor (real dockerd behind a proxy, real etcd)', async () => {
-    await using proxy = await startProxy({ to: dockerd.socketPath, listen: socketPath });
-    await using host = await hostBehind(noResync);
-    await dockerd.run(web(80));
-    await host.converged();
-    await cutAndFollow(proxy);
-    const [revision, descriptors] = [await host.etcd.revision(), openFiles(host.discover.pid)];
-    for (let cuts = 0; cuts < 5; cuts++) await cutAndFollow(proxy);
-    assert.equal(await host.etcd.revision(), revision);
-    // Which connections wait to be used again differs from moment to moment; one lost per cut would be five.
-    await eventually(() => assert.ok(openFiles(host.discover.pid) <= descriptors + 2, 'Descriptors leak'));
-    await dockerd.run(web(81));
-    await host.converged();
-  });
+  testInFull(
+    'connections that are closed again and again on a quiet host cost no write and no file descriptor (real dockerd behind a proxy, real etcd)',
+    async () => {
+      await using proxy = await startProxy({ to: dockerd.socketPath, listen: socketPath });
+      await using host = await hostBehind(noResync);
+      await dockerd.run(web(80));
+      await host.converged();
+      await cutAndFollow(proxy);
+      const [revision, descriptors] = [await host.etcd.revision(), openFiles(host.discover.pid)];
+      for (let cuts = 0; cuts < 5; cuts++) await cutAndFollow(proxy);
+      assert.equal(await host.etcd.revision(), revision);
+      // Which connections wait to be used again differs from moment to moment; one lost per cut would be five.
+      await eventually(() => assert.ok(openFiles(host.discover.pid) <= descriptors + 2, 'Descriptors leak'));
+      await dockerd.run(web(81));
+      await host.converged();
+    },
+  );
 
-  test('answers that come in pieces of 1 to 7 bytes and end anywhere are read as whole ones or not at all (real dockerd behind a proxy, real etcd)', async () => {
-    await using proxy = await startProxy({ to: dockerd.socketPath, listen: socketPath, seed: 7 });
-    await using host = await hostBehind(noResync);
-    proxy.toClient.sliceBytes = 7;
-    await cutAndFollow(proxy);
-    let last = await dockerd.run(web(80));
-    await host.converged();
-    for (const bytes of amount([640], [130, 640, 2000])) {
-      const accepted = proxy.accepted;
-      proxy.toClient.cutAfter(bytes); // in the middle of an event, of a list, of an inspection
-      await dockerd.docker('rm', '--force', last);
-      last = await dockerd.run(web(80));
-      await eventually(() => assert.ok(proxy.accepted > accepted, 'Not cut yet'));
-    }
-    await host.converged();
-    assert.deepEqual(
-      host.discover.logs.filter((line) => line.level === 'error'),
-      [],
-    );
-  });
+  testInFull(
+    'answers that come in pieces of 1 to 7 bytes and end anywhere are read as whole ones or not at all (real dockerd behind a proxy, real etcd)',
+    async () => {
+      await using proxy = await startProxy({ to: dockerd.socketPath, listen: socketPath, seed: 7 });
+      await using host = await hostBehind(noResync);
+      proxy.toClient.sliceBytes = 7;
+      await cutAndFollow(proxy);
+      let last = await dockerd.run(web(80));
+      await host.converged();
+      for (const bytes of amount([640], [130, 640, 2000])) {
+        const accepted = proxy.accepted;
+        proxy.toClient.cutAfter(bytes); // in the middle of an event, of a list, of an inspection
+        await dockerd.docker('rm', '--force', last);
+        last = await dockerd.run(web(80));
+        await eventually(() => assert.ok(proxy.accepted > accepted, 'Not cut yet'));
+      }
+      await host.converged();
+      assert.deepEqual(
+        host.discover.logs.filter((line) => line.level === 'error'),
+        [],
+      );
+    },
+  );
 
   test('while a dockerd stands still nothing is deleted, and what died meanwhile is once it moves (real dockerd behind a proxy, real etcd)', async () => {
     await using proxy = await startProxy({ to: dockerd.socketPath, listen: socketPath });

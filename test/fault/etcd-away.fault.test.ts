@@ -9,7 +9,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { assertOnlyDeadDeleted, fromEngine, type Host, knownOf, knownOfLives, startHost } from '../helpers/host.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { needs } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const churn = { rate: 100, lifetimeMs: 500, survivors: 0.2 };
 
@@ -50,48 +50,54 @@ describe('etcd away', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => 
     });
   }
 
-  test('after etcd was frozen for longer than the TTL under load all is right (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 10 });
-    await using host = await startHost({ source: fromEngine(engine), ttl: 2 });
-    const first = knownOf(await engine.snapshot());
-    const before = engine.churn({ ...churn, seconds: 2 });
-    await eventually(() => assert.ok(host.recorder.changes.length > 100, 'Not yet'));
-    host.etcd.pause();
-    const frozen = engine.churn({ ...churn, seconds: 6 });
-    const lives = [...(await before).lifecycles, ...(await frozen).lifecycles];
-    const after = engine.churn({ ...churn, seconds: 2 });
-    host.etcd.resume();
-    lives.push(...(await after).lifecycles);
-    await host.converged(new Map([...first, ...knownOfLives(lives)]));
-    await assertSteady(host);
-  });
+  testInFull(
+    'after etcd was frozen for longer than the TTL under load all is right (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 10 });
+      await using host = await startHost({ source: fromEngine(engine), ttl: 2 });
+      const first = knownOf(await engine.snapshot());
+      const before = engine.churn({ ...churn, seconds: 2 });
+      await eventually(() => assert.ok(host.recorder.changes.length > 100, 'Not yet'));
+      host.etcd.pause();
+      const frozen = engine.churn({ ...churn, seconds: 6 });
+      const lives = [...(await before).lifecycles, ...(await frozen).lifecycles];
+      const after = engine.churn({ ...churn, seconds: 2 });
+      host.etcd.resume();
+      lives.push(...(await after).lifecycles);
+      await host.converged(new Map([...first, ...knownOfLives(lives)]));
+      await assertSteady(host);
+    },
+  );
 
-  test('answers of etcd that are lost in the middle of commits leave nothing wrong (simulated engine, real etcd behind a proxy)', async () => {
-    await using engine = await forkEngine({ containers: 10 });
-    await using host = await startHost({ source: fromEngine(engine), idle: true });
-    const { etcd, recorder } = host;
-    await using proxy = await startProxy({ to: `127.0.0.1:${etcd.ports[0]}` });
-    const endpoints = `http://${proxy.address}`;
-    await host.launch(['--etcd:endpoints', endpoints, '--etcd:ttl', '30']);
-    const first = knownOf(await engine.snapshot());
-    let [cuts, isOver] = [0, false];
-    const churned = engine.churn({ ...churn, seconds: 6 }).finally(() => {
-      isOver = true;
-    });
-    for (; !isOver; cuts++) {
-      const count = recorder.changes.length;
-      await eventually(() => assert.ok(recorder.changes.length > count + 20 || isOver, 'Not yet'));
-      // In turn: the question gets through and its answer does not, and the other way round.
-      const way = cuts % 2 === 0 ? proxy.toClient : proxy.toServer;
-      way.cutAfter(1 + ((cuts * 37) % 200));
-    }
-    const { lifecycles } = await churned;
-    await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
-    assertOnlyDeadDeleted(recorder.changes, lifecycles);
-    const claims = recorder.changes.filter(({ key }) => key === '/discover/owner/h1').length;
-    assert.ok(claims > 3, `Commits were in doubt only ${claims - 1} times`);
-    await assertSteady(host, { min: 0, max: cuts });
-  });
+  testInFull(
+    'answers of etcd that are lost in the middle of commits leave nothing wrong (simulated engine, real etcd behind a proxy)',
+    async () => {
+      await using engine = await forkEngine({ containers: 10 });
+      await using host = await startHost({ source: fromEngine(engine), idle: true });
+      const { etcd, recorder } = host;
+      await using proxy = await startProxy({ to: `127.0.0.1:${etcd.ports[0]}` });
+      const endpoints = `http://${proxy.address}`;
+      await host.launch(['--etcd:endpoints', endpoints, '--etcd:ttl', '30']);
+      const first = knownOf(await engine.snapshot());
+      let [cuts, isOver] = [0, false];
+      const churned = engine.churn({ ...churn, seconds: 6 }).finally(() => {
+        isOver = true;
+      });
+      for (; !isOver; cuts++) {
+        const count = recorder.changes.length;
+        await eventually(() => assert.ok(recorder.changes.length > count + 20 || isOver, 'Not yet'));
+        // In turn: the question gets through and its answer does not, and the other way round.
+        const way = cuts % 2 === 0 ? proxy.toClient : proxy.toServer;
+        way.cutAfter(1 + ((cuts * 37) % 200));
+      }
+      const { lifecycles } = await churned;
+      await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
+      assertOnlyDeadDeleted(recorder.changes, lifecycles);
+      const claims = recorder.changes.filter(({ key }) => key === '/discover/owner/h1').length;
+      assert.ok(claims > 3, `Commits were in doubt only ${claims - 1} times`);
+      await assertSteady(host, { min: 0, max: cuts });
+    },
+  );
 
   for (const last of ['etcd', 'engine'] as const) {
     test(`a discover that finds neither engine nor etcd starts when they are there, ${last} last (simulated engine, real etcd)`, async () => {

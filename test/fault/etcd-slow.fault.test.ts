@@ -14,6 +14,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { type LogLine, needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const load = { rate: 150, seconds: 5, lifetimeMs: 400, survivors: 0.1 };
 
@@ -50,41 +51,44 @@ describe('etcd that keeps up badly', { skip: needs('etcd', 'etcdctl'), concurren
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
-  test('compaction of everything, again and again, also while discover is away, is no trouble: it follows no history (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 10 });
-    await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
-    const { etcd, recorder } = host;
-    await host.converged();
-    const first = knownOf(await engine.snapshot());
-    let isOver = false;
-    const churned = engine.churn(load).finally(() => {
-      isOver = true;
-    });
-    // As far as the recorder has come, or the test would lose what it checks.
-    const compact = async (): Promise<void> => {
-      const revision = recorder.changes.at(-1)?.revision ?? 0;
-      await eventually(() => assert.ok(isOver || (recorder.changes.at(-1)?.revision ?? 0) > revision, 'Not yet'));
-      await etcd.ctl('compact', String(recorder.changes.at(-1)?.revision)).catch((error: unknown) => {
-        if (!/has been compacted/.test(String(error))) throw error;
+  testInFull(
+    'compaction of everything, again and again, also while discover is away, is no trouble: it follows no history (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 10 });
+      await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
+      const { etcd, recorder } = host;
+      await host.converged();
+      const first = knownOf(await engine.snapshot());
+      let isOver = false;
+      const churned = engine.churn(load).finally(() => {
+        isOver = true;
       });
-      await etcd.ctl('defrag');
-    };
-    for (let times = 0; !isOver; times++) {
-      if (times % 3 === 1) {
-        host.discover.signal('SIGKILL');
-        await ended(host.discover);
-        await etcd.ctl('compact', String(recorder.changes.at(-1)?.revision)).catch(() => {});
-        await host.launch();
-      } else await compact();
-    }
-    const { lifecycles } = await churned;
-    await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
-    assertOnlyDeadDeleted(recorder.changes, lifecycles);
-    // A busy machine may have it say that etcd took too long.
-    const isTrouble = ({ level, msg }: LogLine): boolean =>
-      level === 'error' || (level === 'warn' && msg !== 'etcd unavailable');
-    assert.deepEqual(host.discover.logs.filter(isTrouble), []);
-    assert.ok(!host.discover.output.includes('compacted'), host.discover.output);
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-  });
+      // As far as the recorder has come, or the test would lose what it checks.
+      const compact = async (): Promise<void> => {
+        const revision = recorder.changes.at(-1)?.revision ?? 0;
+        await eventually(() => assert.ok(isOver || (recorder.changes.at(-1)?.revision ?? 0) > revision, 'Not yet'));
+        await etcd.ctl('compact', String(recorder.changes.at(-1)?.revision)).catch((error: unknown) => {
+          if (!/has been compacted/.test(String(error))) throw error;
+        });
+        await etcd.ctl('defrag');
+      };
+      for (let times = 0; !isOver; times++) {
+        if (times % 3 === 1) {
+          host.discover.signal('SIGKILL');
+          await ended(host.discover);
+          await etcd.ctl('compact', String(recorder.changes.at(-1)?.revision)).catch(() => {});
+          await host.launch();
+        } else await compact();
+      }
+      const { lifecycles } = await churned;
+      await host.converged(new Map([...first, ...knownOfLives(lifecycles)]));
+      assertOnlyDeadDeleted(recorder.changes, lifecycles);
+      // A busy machine may have it say that etcd took too long.
+      const isTrouble = ({ level, msg }: LogLine): boolean =>
+        level === 'error' || (level === 'warn' && msg !== 'etcd unavailable');
+      assert.deepEqual(host.discover.logs.filter(isTrouble), []);
+      assert.ok(!host.discover.output.includes('compacted'), host.discover.output);
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    },
+  );
 });

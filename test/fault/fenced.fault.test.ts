@@ -10,6 +10,7 @@ import type { EtcdServer } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { atExit, exitOf, needs, requireCommand } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 interface Owner {
   readonly instance: string;
@@ -87,21 +88,24 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     });
   }
 
-  test('an owner on another machine that renews its lease is left alone, with 75 (simulated engine, real etcd, other owner by hand)', async () => {
-    await using engine = await forkEngine({ containers: 5 });
-    await using host = await startHost({ source: fromEngine(engine), idle: true });
-    const { lease, instance } = await putForeign(host.etcd, 5);
-    await using alive = keepAlive(host.etcd, lease);
-    const revision = await host.etcd.revision();
-    const discover = await host.launch([], { wait: false });
-    assert.deepEqual(await ended(discover), { code: 75, signal: null });
-    assert.match(discover.output, new RegExp(`^discover: .*${instance} at 192\\.0\\.2\\.7.*renews`, 'm'));
-    assert.equal(await host.etcd.revision(), revision);
+  testInFull(
+    'an owner on another machine that renews its lease is left alone, with 75 (simulated engine, real etcd, other owner by hand)',
+    async () => {
+      await using engine = await forkEngine({ containers: 5 });
+      await using host = await startHost({ source: fromEngine(engine), idle: true });
+      const { lease, instance } = await putForeign(host.etcd, 5);
+      await using alive = keepAlive(host.etcd, lease);
+      const revision = await host.etcd.revision();
+      const discover = await host.launch([], { wait: false });
+      assert.deepEqual(await ended(discover), { code: 75, signal: null });
+      assert.match(discover.output, new RegExp(`^discover: .*${instance} at 192\\.0\\.2\\.7.*renews`, 'm'));
+      assert.equal(await host.etcd.revision(), revision);
 
-    alive.child.kill('SIGKILL');
-    await host.launch();
-    await host.converged();
-  });
+      alive.child.kill('SIGKILL');
+      await host.launch();
+      await host.converged();
+    },
+  );
 
   test('an owner on another machine that is silent is followed on its own lease (simulated engine, real etcd, other owner by hand)', async () => {
     await using engine = await forkEngine({ containers: 5 });
@@ -112,22 +116,25 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     assert.equal((await ownerOf(host)).lease, BigInt(`0x${lease}`).toString());
   });
 
-  test('one that slept while another took its place goes when it wakes, and has written nothing (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 5 });
-    await using host = await startHost({ source: fromEngine(engine), ttl: 2 });
-    await host.converged();
-    const first = host.discover;
-    first.signal('SIGSTOP');
-    await eventually(() => host.assertGone());
-    const second = await host.launch();
-    await host.converged();
-    const owner = await ownerOf(host);
-    await engine.apply('restart', [(await engine.snapshot())[0]?.id ?? '']);
-    await host.converged();
-    first.signal('SIGCONT');
-    assert.deepEqual(await ended(first), { code: 75, signal: null });
-    await host.converged();
-    assert.deepEqual(await ownerOf(host), owner);
-    assert.equal(owner.process.pid, second.pid);
-  });
+  testInFull(
+    'one that slept while another took its place goes when it wakes, and has written nothing (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 5 });
+      await using host = await startHost({ source: fromEngine(engine), ttl: 2 });
+      await host.converged();
+      const first = host.discover;
+      first.signal('SIGSTOP');
+      await eventually(() => host.assertGone());
+      const second = await host.launch();
+      await host.converged();
+      const owner = await ownerOf(host);
+      await engine.apply('restart', [(await engine.snapshot())[0]?.id ?? '']);
+      await host.converged();
+      first.signal('SIGCONT');
+      assert.deepEqual(await ended(first), { code: 75, signal: null });
+      await host.converged();
+      assert.deepEqual(await ownerOf(host), owner);
+      assert.equal(owner.process.pid, second.pid);
+    },
+  );
 });

@@ -24,7 +24,7 @@ import { startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { atExit, needs, requireCommand } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const noResync = ['--resync', '86400'];
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
@@ -38,7 +38,7 @@ async function leaseOf(host: Host): Promise<string | undefined> {
 }
 
 describe('machine', { concurrency: 3 }, () => {
-  test(
+  testInFull(
     'with its disk full dockerd starts nothing and stops what it is told to, and etcd follows (real dockerd, real etcd)',
     dockerHere,
     async () => {
@@ -67,7 +67,7 @@ describe('machine', { concurrency: 3 }, () => {
     },
   );
 
-  test(
+  testInFull(
     'a wall clock of discover that is set an hour on and an hour back costs no lease and no event (real dockerd, real etcd, simulated clock of discover)',
     dockerHere,
     async () => {
@@ -196,7 +196,7 @@ describe('machine', { concurrency: 3 }, () => {
     },
   );
 
-  test(
+  testInFull(
     'without a descriptor to spare it says so, keeps all keys, and is exact once there are some (simulated engine, real etcd)',
     rootHere,
     async () => {
@@ -223,31 +223,35 @@ describe('machine', { concurrency: 3 }, () => {
     },
   );
 
-  test('in 96 MiB of memory a thousand containers are published and followed (simulated engine, real etcd)', {
-    skip: rootHere.skip || memoryGroupsAt() === undefined ? 'needs root and a memory controller' : false,
-  }, async (t) => {
-    const group = path.join(memoryGroupsAt() ?? '', `dsc-memory-${process.pid}`);
-    const file = (one: string, two: string): string =>
-      [one, two].map((name) => path.join(group, name)).find((name) => existsSync(name)) ?? '';
-    mkdirSync(group);
-    try {
-      writeFileSync(file('memory.limit_in_bytes', 'memory.max'), String(96 << 20));
-      await using engine = await forkEngine({ containers: 1000 });
-      // What it takes before it is moved, in its first milliseconds, is not counted.
-      await using host = await startHost({ source: fromEngine(engine), idle: true, ttl: 30 });
-      const discover = await host.launch([], { wait: false });
-      writeFileSync(path.join(group, 'cgroup.procs'), String(discover.pid));
-      await host.converged();
-      await engine.churn({ rate: 100, seconds: 3, lifetimeMs: 300, survivors: 0.1 });
-      await host.converged();
-      const most = Number(readFileSync(file('memory.max_usage_in_bytes', 'memory.peak'), 'utf8')) >> 20;
-      t.diagnostic(`${most} MiB at the most`);
-      assert.ok(most > 32, 'It was not in the group');
-      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    } finally {
-      await eventually(() => rmdirSync(group));
-    }
-  });
+  testInFull(
+    'in 96 MiB of memory a thousand containers are published and followed (simulated engine, real etcd)',
+    {
+      skip: rootHere.skip || memoryGroupsAt() === undefined ? 'needs root and a memory controller' : false,
+    },
+    async (t) => {
+      const group = path.join(memoryGroupsAt() ?? '', `dsc-memory-${process.pid}`);
+      const file = (one: string, two: string): string =>
+        [one, two].map((name) => path.join(group, name)).find((name) => existsSync(name)) ?? '';
+      mkdirSync(group);
+      try {
+        writeFileSync(file('memory.limit_in_bytes', 'memory.max'), String(96 << 20));
+        await using engine = await forkEngine({ containers: 1000 });
+        // What it takes before it is moved, in its first milliseconds, is not counted.
+        await using host = await startHost({ source: fromEngine(engine), idle: true, ttl: 30 });
+        const discover = await host.launch([], { wait: false });
+        writeFileSync(path.join(group, 'cgroup.procs'), String(discover.pid));
+        await host.converged();
+        await engine.churn({ rate: 100, seconds: 3, lifetimeMs: 300, survivors: 0.1 });
+        await host.converged();
+        const most = Number(readFileSync(file('memory.max_usage_in_bytes', 'memory.peak'), 'utf8')) >> 20;
+        t.diagnostic(`${most} MiB at the most`);
+        assert.ok(most > 32, 'It was not in the group');
+        assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      } finally {
+        await eventually(() => rmdirSync(group));
+      }
+    },
+  );
 });
 
 /** Where memory is limited: version 1 has a tree of its own for it. */

@@ -16,7 +16,7 @@ import { prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { needs, runDiscover, typescript } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const skip = needs('etcd', 'etcdctl');
 before(() => prepareSubjects());
@@ -30,7 +30,7 @@ test('A floor that sees every event is reported as exact', { skip }, async () =>
   assert.ok(Number(figures.transactions) > 0 && Number(figures.cpuPercent) > 0);
 });
 
-test('A floor that is made to lose events is reported as not exact', { skip }, async () => {
+testInFull('A floor that is made to lose events is reported as not exact', { skip }, async () => {
   await using world = await openWorld({ subject: 'floor', faults: { dropEvents: 0.3 } });
   const figures = await measureChurn(world, 100, 1);
   assert.notEqual(figures.exact, 'yes');
@@ -38,7 +38,7 @@ test('A floor that is made to lose events is reported as not exact', { skip }, a
   assert.equal((await world.settle(500)).eventsLost, 0, 'What was lost is told once');
 });
 
-test('Keys that were taken away, left over or changed in etcd are found', { skip }, async () => {
+testInFull('Keys that were taken away, left over or changed in etcd are found', { skip }, async () => {
   await using world = await openWorld({ subject: 'floor', standing: 5 });
   const service = [...(await world.etcd.get('/discover/service/')).keys()];
   await world.etcd.ctl('del', service[0] ?? '');
@@ -48,24 +48,28 @@ test('Keys that were taken away, left over or changed in etcd are found', { skip
   assert.deepEqual({ missing, stale, wrong }, { missing: 1, stale: 1, wrong: 1 });
 });
 
-test('A fleet is exact once all of its hosts have started, and what is left over of one of them is found', {
-  skip,
-}, async () => {
-  const hosts = amount(2, 3);
-  await using fleet = await openFleet(hosts, 2);
-  const { missing } = await fleet.settle(0);
-  assert.equal(missing, hosts * 2 * 2);
-  await fleet.tell(0, hosts);
-  assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
-  await fleet.etcd.ctl('put', '/discover/service/ghost/default/h1/0123456789ab', 'tcp://10.0.0.5:2');
-  assert.deepEqual(await fleet.settle(0), { missing: 0, stale: 1, wrong: 0 });
-  await fleet.crash();
-  await fleet.engine.run([{ env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] }]);
-  assert.deepEqual(await fleet.settle(0), { missing: hosts * 2, stale: 1, wrong: 0 });
-  await fleet.tell(0, hosts);
-  await fleet.etcd.ctl('del', '/discover/service/ghost/default/h1/0123456789ab');
-  assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
-});
+testInFull(
+  'A fleet is exact once all of its hosts have started, and what is left over of one of them is found',
+  {
+    skip,
+  },
+  async () => {
+    const hosts = amount(2, 3);
+    await using fleet = await openFleet(hosts, 2);
+    const { missing } = await fleet.settle(0);
+    assert.equal(missing, hosts * 2 * 2);
+    await fleet.tell(0, hosts);
+    assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
+    await fleet.etcd.ctl('put', '/discover/service/ghost/default/h1/0123456789ab', 'tcp://10.0.0.5:2');
+    assert.deepEqual(await fleet.settle(0), { missing: 0, stale: 1, wrong: 0 });
+    await fleet.crash();
+    await fleet.engine.run([{ env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] }]);
+    assert.deepEqual(await fleet.settle(0), { missing: hosts * 2, stale: 1, wrong: 0 });
+    await fleet.tell(0, hosts);
+    await fleet.etcd.ctl('del', '/discover/service/ghost/default/h1/0123456789ab');
+    assert.deepEqual(await fleet.settle(), { missing: 0, stale: 0, wrong: 0 });
+  },
+);
 
 /** Processes that were started, at whatever remove, with the mark in their environment. */
 function processesWith(mark: string): string[] {

@@ -13,7 +13,7 @@ import type { Metrics } from '../../src/metrics.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, exitOf, needs, runDiscover } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const here = { skip: needs('etcd', 'etcdctl') };
@@ -121,33 +121,40 @@ describe('signals', here, () => {
     });
   }
 
-  test('SIGTERM ends it with 0 also while etcd is frozen, and while neither side is there (simulated engine, real etcd)', async () => {
-    await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
-    await host.converged();
-    host.etcd.pause();
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    host.etcd.resume();
-    await host.etcd.stop();
-    await engine.leave('missing');
-    const discover = await host.launch([], { wait: false });
-    for (const msg of ['docker unavailable', 'etcd unavailable']) await discover.waitForLog((line) => line.msg === msg);
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    await engine.comeBack({});
-    await host.etcd.restart();
-    await host.launch();
-    await host.converged();
-  });
+  testInFull(
+    'SIGTERM ends it with 0 also while etcd is frozen, and while neither side is there (simulated engine, real etcd)',
+    async () => {
+      await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
+      await host.converged();
+      host.etcd.pause();
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      host.etcd.resume();
+      await host.etcd.stop();
+      await engine.leave('missing');
+      const discover = await host.launch([], { wait: false });
+      for (const msg of ['docker unavailable', 'etcd unavailable'])
+        await discover.waitForLog((line) => line.msg === msg);
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      await engine.comeBack({});
+      await host.etcd.restart();
+      await host.launch();
+      await host.converged();
+    },
+  );
 
-  test('SIGTERM during a burst ends it with 0, and its successor makes all right (simulated engine, real etcd)', async () => {
-    await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
-    // Lives that a slow machine can see: of those that are over before their inspection nothing is written.
-    const churned = engine.churn({ rate: 100, seconds: 4, lifetimeMs: 2_000 });
-    await eventually(() => assert.ok(host.recorder.changes.length > 50, 'Not yet'));
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    await churned;
-    await host.launch();
-    await host.converged();
-  });
+  testInFull(
+    'SIGTERM during a burst ends it with 0, and its successor makes all right (simulated engine, real etcd)',
+    async () => {
+      await using host = await startHost({ source: fromEngine(engine), ttl: 60 });
+      // Lives that a slow machine can see: of those that are over before their inspection nothing is written.
+      const churned = engine.churn({ rate: 100, seconds: 4, lifetimeMs: 2_000 });
+      await eventually(() => assert.ok(host.recorder.changes.length > 50, 'Not yet'));
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      await churned;
+      await host.launch();
+      await host.converged();
+    },
+  );
 
   test('SIGUSR1 opens no debugger, and SIGUSR2 logs the state (simulated engine, real etcd)', async () => {
     await using host = await startHost({ source: fromEngine(engine) });
@@ -217,7 +224,7 @@ describe('log', here, () => {
     assert.deepEqual([await exitOf(child), errors], [{ code: 0, signal: null }, '']);
   });
 
-  test('whoever reads stdout may go away (simulated engine, real etcd)', async () => {
+  testInFull('whoever reads stdout may go away (simulated engine, real etcd)', async () => {
     await using host = await startHost({ source: fromEngine(engine), idle: true });
     const args = ['--docker:socketPath', engine.socketPath, '--etcd:endpoints', host.etcd.endpoint, '--silly'];
     const names = ['--host:ip', '10.0.0.5', '--host:id', 'h1', '--etcd:ttl', '5'];

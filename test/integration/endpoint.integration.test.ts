@@ -12,6 +12,7 @@ import type { Instance } from '../../src/layout/instance.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 type Status = Summary & { readonly containers: readonly Container[] };
 
@@ -270,22 +271,25 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
     });
   });
 
-  test('gives back the place of a stream whose reader leaves before the first answer (simulated engine, real etcd)', async () => {
-    await withHost(0, async (host, port) => {
-      host.etcd.pause();
-      for (let round = 0; round < 2; round++) {
-        const paths = ['/v1/services/web?watch', '/v1/services?watch', '/v1/hosts?watch', '/status?watch'];
-        const left = Array.from({ length: 32 }, (_, index) => follow(port, paths[index % paths.length] as string));
-        await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 32));
-        for (const stream of left) stream.close();
-        await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 0));
-      }
-      host.etcd.resume();
-      using stream = follow(port, '/v1/hosts?watch');
-      await eventually(() => assert.ok(stream.events.length > 0, 'nothing is told any more'));
-      assert.equal((await scrape(port)).get('discover_http_streams'), 1);
-    });
-  });
+  testInFull(
+    'gives back the place of a stream whose reader leaves before the first answer (simulated engine, real etcd)',
+    async () => {
+      await withHost(0, async (host, port) => {
+        host.etcd.pause();
+        for (let round = 0; round < 2; round++) {
+          const paths = ['/v1/services/web?watch', '/v1/services?watch', '/v1/hosts?watch', '/status?watch'];
+          const left = Array.from({ length: 32 }, (_, index) => follow(port, paths[index % paths.length] as string));
+          await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 32));
+          for (const stream of left) stream.close();
+          await eventually(async () => assert.equal((await scrape(port)).get('discover_http_streams'), 0));
+        }
+        host.etcd.resume();
+        using stream = follow(port, '/v1/hosts?watch');
+        await eventually(() => assert.ok(stream.events.length > 0, 'nothing is told any more'));
+        assert.equal((await scrape(port)).get('discover_http_streams'), 1);
+      });
+    },
+  );
 
   test('costs etcd one watch however many names are asked for, known or made up (simulated engine, real etcd)', async () => {
     await withHost(1, async (host, port) => {

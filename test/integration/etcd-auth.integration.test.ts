@@ -11,7 +11,7 @@ import { type Entry, type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs, requireCommand } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const asRoot = '--user=root:root-secret';
 const asDiscover = ['--user=discover:its-secret', '--command-timeout=30s'];
@@ -141,38 +141,41 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
-  test('a role that is added while it runs makes its token stale, and nothing waits: not the agent, not a client (simulated engine, real etcd)', async () => {
-    await using etcd = await startSecured(wide, signedTokens(directory));
-    await using host = await startSecuredHost(etcd, 20);
-    await host.launch();
-    await host.converged();
-    await using client = new DiscoverClient({
-      endpoints: [etcd.endpoint],
-      username: 'discover',
-      passwordFile,
-    });
-    // Without the neighbours' that the helper has put there.
-    const names = async () => [...(await client.services()).keys()].filter((name) => name !== 'web').sort();
-    const published = async () =>
-      [...(await host.held()).keys()]
-        .filter((key) => key.startsWith('/discover/service/'))
-        .map((key) => key.split('/')[3] ?? '');
-    for (const role of amount(['anybody'], ['anybody', 'somebody', 'nobody-else'])) {
-      await etcd.ctl(asRoot, 'role', 'add', role);
-      // The next changes, with the commits' connection open and the client's watch under way.
-      await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+  testInFull(
+    'a role that is added while it runs makes its token stale, and nothing waits: not the agent, not a client (simulated engine, real etcd)',
+    async () => {
+      await using etcd = await startSecured(wide, signedTokens(directory));
+      await using host = await startSecuredHost(etcd, 20);
+      await host.launch();
       await host.converged();
-      // A service that the client has not asked for before is a read and a watch of its own.
-      const [one = ''] = await published();
-      await using other = new DiscoverClient({ endpoints: [etcd.endpoint], username: 'discover', passwordFile });
-      assert.ok((await other.resolve(one)).length > 0, `${one} is not found`);
-      await eventually(async () => assert.deepEqual(await names(), [...new Set(await published())].sort()));
-    }
-    const said = host.discover.logs.filter(({ level }) => level === 'error' || level === 'warn');
-    assert.deepEqual(said, []);
-    assert.equal(client.stale, undefined);
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-  });
+      await using client = new DiscoverClient({
+        endpoints: [etcd.endpoint],
+        username: 'discover',
+        passwordFile,
+      });
+      // Without the neighbours' that the helper has put there.
+      const names = async () => [...(await client.services()).keys()].filter((name) => name !== 'web').sort();
+      const published = async () =>
+        [...(await host.held()).keys()]
+          .filter((key) => key.startsWith('/discover/service/'))
+          .map((key) => key.split('/')[3] ?? '');
+      for (const role of amount(['anybody'], ['anybody', 'somebody', 'nobody-else'])) {
+        await etcd.ctl(asRoot, 'role', 'add', role);
+        // The next changes, with the commits' connection open and the client's watch under way.
+        await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+        await host.converged();
+        // A service that the client has not asked for before is a read and a watch of its own.
+        const [one = ''] = await published();
+        await using other = new DiscoverClient({ endpoints: [etcd.endpoint], username: 'discover', passwordFile });
+        assert.ok((await other.resolve(one)).length > 0, `${one} is not found`);
+        await eventually(async () => assert.deepEqual(await names(), [...new Set(await published())].sort()));
+      }
+      const said = host.discover.logs.filter(({ level }) => level === 'error' || level === 'warn');
+      assert.deepEqual(said, []);
+      assert.equal(client.stale, undefined);
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    },
+  );
 
   test('a role for service keys and for its own record and owner keys is enough to publish, repair, take over and leave, and nothing beyond is asked for (simulated engine, real etcd)', async () => {
     await using etcd = await startSecured(narrow);
@@ -255,57 +258,66 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
     }
   });
 
-  test('a wrong password is a warning and no end, and the right one publishes (simulated engine, real etcd)', async () => {
-    await using etcd = await startSecured();
-    await using host = await startSecuredHost(etcd, 5);
-    writeFileSync(passwordFile, 'not-its-secret');
-    const refused = await host.launch([], { wait: false });
-    const warning = await refused.waitForLog((line) => line.msg === 'etcd unavailable');
-    assert.equal(warning.level, 'warn');
-    assert.match(String(warning.error), /authentication failed/);
-    await host.assertGone();
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    assert.equal(refused.output.includes('not-its-secret'), false);
+  testInFull(
+    'a wrong password is a warning and no end, and the right one publishes (simulated engine, real etcd)',
+    async () => {
+      await using etcd = await startSecured();
+      await using host = await startSecuredHost(etcd, 5);
+      writeFileSync(passwordFile, 'not-its-secret');
+      const refused = await host.launch([], { wait: false });
+      const warning = await refused.waitForLog((line) => line.msg === 'etcd unavailable');
+      assert.equal(warning.level, 'warn');
+      assert.match(String(warning.error), /authentication failed/);
+      await host.assertGone();
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      assert.equal(refused.output.includes('not-its-secret'), false);
 
-    writeFileSync(passwordFile, 'its-secret');
-    await host.launch();
-    await host.converged();
-  });
+      writeFileSync(passwordFile, 'its-secret');
+      await host.launch();
+      await host.converged();
+    },
+  );
 
-  test('a password that is changed under a running discover is said and survived, and made up for when it is the old one again (simulated engine, real etcd)', async () => {
-    await using etcd = await startSecured();
-    await using host = await startSecuredHost(etcd, 5);
-    await host.launch();
-    await host.converged();
-    const before = await entriesOf(etcd);
-    setPassword(etcd, 'discover', 'another-secret');
-    await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
-    await host.discover.waitForLog(({ error }) => /authentication failed/.test(String(error)));
-    // What was written is kept alive meanwhile: etcd asks for no password there.
-    assert.deepEqual(await entriesOf(etcd), before);
-    setPassword(etcd, 'discover', 'its-secret');
-    await host.converged();
-    const after = new Map((await entriesOf(etcd)).map((entry) => [entry.key, entry]));
-    for (const entry of before) if (entry.key !== '/discover/owner/h1') assert.deepEqual(after.get(entry.key), entry);
-    assert.equal(host.discover.output.includes('its-secret'), false);
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-  });
+  testInFull(
+    'a password that is changed under a running discover is said and survived, and made up for when it is the old one again (simulated engine, real etcd)',
+    async () => {
+      await using etcd = await startSecured();
+      await using host = await startSecuredHost(etcd, 5);
+      await host.launch();
+      await host.converged();
+      const before = await entriesOf(etcd);
+      setPassword(etcd, 'discover', 'another-secret');
+      await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+      await host.discover.waitForLog(({ error }) => /authentication failed/.test(String(error)));
+      // What was written is kept alive meanwhile: etcd asks for no password there.
+      assert.deepEqual(await entriesOf(etcd), before);
+      setPassword(etcd, 'discover', 'its-secret');
+      await host.converged();
+      const after = new Map((await entriesOf(etcd)).map((entry) => [entry.key, entry]));
+      for (const entry of before) if (entry.key !== '/discover/owner/h1') assert.deepEqual(after.get(entry.key), entry);
+      assert.equal(host.discover.output.includes('its-secret'), false);
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    },
+  );
 
-  test('a role that is taken away is noticed and survived, and made up for when it is back (simulated engine, real etcd)', async () => {
-    await using etcd = await startSecured();
-    await using host = await startSecuredHost(etcd, 5);
-    await host.launch();
-    await host.converged();
-    await etcd.ctl(asRoot, 'user', 'revoke-role', 'discover', 'publisher');
-    await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
-    await eventually(() =>
-      assert.ok(
-        host.discover.logs.some(({ error }) => /permission denied/i.test(String(error))),
-        'Not yet',
-      ),
-    );
-    await etcd.ctl(asRoot, 'user', 'grant-role', 'discover', 'publisher');
-    await host.converged();
-    assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-  });
+  testInFull(
+    'a role that is taken away is noticed and survived, and made up for when it is back (simulated engine, real etcd)',
+    async () => {
+      await using etcd = await startSecured();
+      await using host = await startSecuredHost(etcd, 5);
+      await host.launch();
+      await host.converged();
+      await etcd.ctl(asRoot, 'user', 'revoke-role', 'discover', 'publisher');
+      await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+      await eventually(() =>
+        assert.ok(
+          host.discover.logs.some(({ error }) => /permission denied/i.test(String(error))),
+          'Not yet',
+        ),
+      );
+      await etcd.ctl(asRoot, 'user', 'grant-role', 'discover', 'publisher');
+      await host.converged();
+      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+    },
+  );
 });

@@ -10,6 +10,7 @@ import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, startHost } from '../helpers/host.ts';
 import { needs, type Running } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 /** Of one start of one container: ten refusals, and how many more there are. */
 const warningsMax = 11;
@@ -111,7 +112,7 @@ describe('hostile containers', { skip: needs('etcd', 'etcdctl', 'dockerd', 'dock
     assert.equal((await host.held()).size, 5);
   });
 
-  test('hold up nobody with events that are too large to read (real dockerd, real etcd)', async () => {
+  testInFull('hold up nobody with events that are too large to read (real dockerd, real etcd)', async () => {
     await using dockerd = await startDockerd();
     await using host = await startHost({ source: fromDockerd(dockerd), args: ['--debug'] });
     const large = await runLarge(dockerd, { env: [], labels: { label: 'x'.repeat(40 << 20) } });

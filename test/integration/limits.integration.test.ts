@@ -5,6 +5,7 @@ import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const port = { container: '8080/tcp' };
 
@@ -27,25 +28,28 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
     }
   });
 
-  test('a thousand containers that run already are published, kept over a restart, and go by the hundred (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 1000 });
-    await using host = await startHost({ source: fromEngine(engine), ttl: 30, args: ['--resync', '5'] });
-    await host.converged();
-    assert.equal((await host.held()).size, 2000);
-    const count = host.recorder.changes.length;
-    host.discover.signal('SIGKILL');
-    await ended(host.discover);
-    await host.launch();
-    await host.converged();
-    assert.deepEqual(await host.changesSince(count), []);
-    const ids = (await engine.snapshot()).map(({ id }) => id);
-    while (ids.length > 0) {
-      // A stream holds as much as dockerd's: of a thousand ends at once it would lose a part.
-      await engine.apply('remove', ids.splice(0, 20));
+  testInFull(
+    'a thousand containers that run already are published, kept over a restart, and go by the hundred (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 1000 });
+      await using host = await startHost({ source: fromEngine(engine), ttl: 30, args: ['--resync', '5'] });
       await host.converged();
-    }
-    assert.equal((await host.held()).size, 0);
-  });
+      assert.equal((await host.held()).size, 2000);
+      const count = host.recorder.changes.length;
+      host.discover.signal('SIGKILL');
+      await ended(host.discover);
+      await host.launch();
+      await host.converged();
+      assert.deepEqual(await host.changesSince(count), []);
+      const ids = (await engine.snapshot()).map(({ id }) => id);
+      while (ids.length > 0) {
+        // A stream holds as much as dockerd's: of a thousand ends at once it would lose a part.
+        await engine.apply('remove', ids.splice(0, 20));
+        await host.converged();
+      }
+      assert.equal((await host.held()).size, 0);
+    },
+  );
 
   const odd = 'grüße 東京 😀';
   const encoded = encodeURIComponent(odd);
@@ -53,25 +57,28 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
     ['raw', odd],
     ['encode', encoded],
   ] as const) {
-    test(`with the name policy ${policy} a name beyond ASCII is a key of the right bytes, and stays over a restart (simulated engine, real etcd)`, async () => {
-      await using engine = await forkEngine();
-      const args = ['--discover:namePolicy', policy];
-      await using host = await startHost({ source: fromEngine(engine), args });
-      const [id = ''] = await engine.run([{ env: [`DISCOVER=${odd}:8080`], ports: [port] }]);
-      const key = `/discover/service/${segment}/default/h1/${id.slice(0, 12)}`;
-      const wanted = new Map<string, unknown>([
-        [key, 'tcp://10.0.0.5:32768'],
-        [`/discover/host/h1/${id.slice(0, 12)}`, { [segment]: key }],
-      ]);
-      const exact = async (): Promise<void> => assert.deepEqual(await host.held(), wanted);
-      await eventually(exact);
-      const count = host.recorder.changes.length;
-      await host.terminate();
-      await host.launch();
-      await exact();
-      assert.deepEqual(await host.changesSince(count), []);
-      await engine.apply('stop', [id]);
-      await host.converged();
-    });
+    testInFull(
+      `with the name policy ${policy} a name beyond ASCII is a key of the right bytes, and stays over a restart (simulated engine, real etcd)`,
+      async () => {
+        await using engine = await forkEngine();
+        const args = ['--discover:namePolicy', policy];
+        await using host = await startHost({ source: fromEngine(engine), args });
+        const [id = ''] = await engine.run([{ env: [`DISCOVER=${odd}:8080`], ports: [port] }]);
+        const key = `/discover/service/${segment}/default/h1/${id.slice(0, 12)}`;
+        const wanted = new Map<string, unknown>([
+          [key, 'tcp://10.0.0.5:32768'],
+          [`/discover/host/h1/${id.slice(0, 12)}`, { [segment]: key }],
+        ]);
+        const exact = async (): Promise<void> => assert.deepEqual(await host.held(), wanted);
+        await eventually(exact);
+        const count = host.recorder.changes.length;
+        await host.terminate();
+        await host.launch();
+        await exact();
+        assert.deepEqual(await host.changesSince(count), []);
+        await engine.apply('stop', [id]);
+        await host.converged();
+      },
+    );
   }
 });

@@ -19,7 +19,7 @@ import type { Change } from '../helpers/etcd.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { freePort, fromDockerd, fromEngine, type Host, type HostOptions, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const offering = (advertisement: string, ...ports: string[]): CreateOptions => ({
   env: [`DISCOVER=${advertisement}`],
@@ -323,7 +323,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
-  test('can be used by the keyboard alone (simulated engine, real etcd)', async () => {
+  testInFull('can be used by the keyboard alone (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 3 });
     await using host = await startServing({ source: fromEngine(engine) });
     await using tab = await browser.open(host.url);
@@ -389,7 +389,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
   });
 
   const [many, some] = amount([1_000, 'service-77'], [10_000, 'service-777']);
-  test(`stays usable with ${many} instances (simulated engine, real etcd)`, async () => {
+  testInFull(`stays usable with ${many} instances (simulated engine, real etcd)`, async () => {
     await using engine = await forkEngine({ containers: many });
     await using host = await startServing({ source: fromEngine(engine), record: false, ttl: 60 });
     await eventually(async () => assert.equal((await host.held()).size, 2 * many), { everyMs: 500 });
@@ -413,42 +413,47 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
-  test('agrees with etcd, as /status does, once 50 containers a second have come and gone (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 10 });
-    await using host = await startServing({ source: fromEngine(engine) });
-    await using tab = await browser.open(host.url);
-    const { page } = tab;
-    await shown(
-      page,
-      Array.from({ length: 10 }, (_, index) => [`service-${index}`]),
-    );
-    await engine.churn({ rate: 50, seconds: 4, lifetimeMs: 500, survivors: 0.2 });
-    await host.converged();
-    const held = [...(await host.held())].filter(([key]) => key.startsWith('/discover/service/'));
-    const wanted = held
-      .map(([key, url]) => [key.split('/')[3], url, key.split('/').at(-1), 'published'].join(' '))
-      .sort();
-    assert.equal(wanted.length, 50);
-    await eventually(async () => assert.deepEqual((await rowsOf(page)).map((cells) => cells.join(' ')).sort(), wanted));
-    const status = (await (await fetch(`${host.url}status`)).json()) as Summary & {
-      readonly containers: readonly Container[];
-    };
-    const told = status.containers.flatMap(({ id, services }) =>
-      services.map(({ name, url, published }) => [name, url, id, published ? 'published' : ''].join(' ')),
-    );
-    assert.deepEqual(told.sort(), wanted);
-    // Its figures follow once a second.
-    await eventually(async () =>
-      assert.deepEqual(await page.locator('.figures dd').allInnerTexts(), ['50', '50', '50', '0']),
-    );
-    // What etcd has seen: a container that was over before it was inspected is no publication.
-    const records = (await host.changesSince(0)).filter(({ key }) => key.startsWith('/discover/host/'));
-    const countOf = (kind: Change['kind']): number => records.filter((change) => change.kind === kind).length;
-    assert.deepEqual([status.totals.published, status.totals.unpublished], [countOf('put'), countOf('delete')]);
-    assert.ok(countOf('put') > 50 && countOf('put') - countOf('delete') === 50, 'None has come and gone');
-    await says(page, /published,.*withdrawn a second/);
-    tab.assertClean();
-  });
+  testInFull(
+    'agrees with etcd, as /status does, once 50 containers a second have come and gone (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 10 });
+      await using host = await startServing({ source: fromEngine(engine) });
+      await using tab = await browser.open(host.url);
+      const { page } = tab;
+      await shown(
+        page,
+        Array.from({ length: 10 }, (_, index) => [`service-${index}`]),
+      );
+      await engine.churn({ rate: 50, seconds: 4, lifetimeMs: 500, survivors: 0.2 });
+      await host.converged();
+      const held = [...(await host.held())].filter(([key]) => key.startsWith('/discover/service/'));
+      const wanted = held
+        .map(([key, url]) => [key.split('/')[3], url, key.split('/').at(-1), 'published'].join(' '))
+        .sort();
+      assert.equal(wanted.length, 50);
+      await eventually(async () =>
+        assert.deepEqual((await rowsOf(page)).map((cells) => cells.join(' ')).sort(), wanted),
+      );
+      const status = (await (await fetch(`${host.url}status`)).json()) as Summary & {
+        readonly containers: readonly Container[];
+      };
+      const told = status.containers.flatMap(({ id, services }) =>
+        services.map(({ name, url, published }) => [name, url, id, published ? 'published' : ''].join(' ')),
+      );
+      assert.deepEqual(told.sort(), wanted);
+      // Its figures follow once a second.
+      await eventually(async () =>
+        assert.deepEqual(await page.locator('.figures dd').allInnerTexts(), ['50', '50', '50', '0']),
+      );
+      // What etcd has seen: a container that was over before it was inspected is no publication.
+      const records = (await host.changesSince(0)).filter(({ key }) => key.startsWith('/discover/host/'));
+      const countOf = (kind: Change['kind']): number => records.filter((change) => change.kind === kind).length;
+      assert.deepEqual([status.totals.published, status.totals.unpublished], [countOf('put'), countOf('delete')]);
+      assert.ok(countOf('put') > 50 && countOf('put') - countOf('delete') === 50, 'None has come and gone');
+      await says(page, /published,.*withdrawn a second/);
+      tab.assertClean();
+    },
+  );
 });
 
 /** What axe finds wrong, however small: the rule and where. */

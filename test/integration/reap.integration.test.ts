@@ -16,6 +16,7 @@ import { type Outcome, runCommand } from '../helpers/command.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { atExit, cleanEnvironment, exitOf, needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const builtCli = path.join(root, 'dist/cli.js');
@@ -375,7 +376,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
       assert.deepEqual([forced.code, dryRun, reaped.map((one) => one.host)], [1, true, ['i-4']]);
     });
 
-    test('half an answer is none, and an empty one is not believed (simulated EC2, real etcd)', async () => {
+    testInFull('half an answer is none, and an empty one is not believed (simulated EC2, real etcd)', async () => {
       await put(keysOf('i-1'));
       writeFile({ dryRun: false });
       answers = { 'us-west-1': ['i-2'], 'eu-west-1': 403 };
@@ -389,7 +390,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
       assert.equal((await keys()).length, 2);
     });
 
-    test('without accounts the environment gives credentials and region (simulated EC2, real etcd)', async () => {
+    testInFull('without accounts the environment gives credentials and region (simulated EC2, real etcd)', async () => {
       await put([...keysOf('i-1'), ...keysOf('i-2')]);
       answers = { 'ap-south-1': ['i-2'] };
       const own = { AWS_REGION: 'ap-south-1', AWS_ACCESS_KEY_ID: 'AKENV', AWS_SECRET_ACCESS_KEY: 'secret' };

@@ -20,6 +20,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { type LogLine, needs, type Running, runDiscover } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const here = { skip: needs('etcd', 'etcdctl'), concurrency: 3 };
 const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-reload-'));
@@ -171,51 +172,54 @@ describe('a reload', here, () => {
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
-  test('to an etcd that does not answer, or to an id that is taken, changes nothing; another one calls it off (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 40 });
-    await using host = await startHost({ source: fromEngine(engine), ttl: 60, names: { id: 'h2' } });
-    const dead = `127.0.0.1:${await freePort()}`;
-    const options = (id: string, endpoint = host.etcd.endpoint) => ({
-      docker: { socketPath: engine.socketPath },
-      etcd: { ttl: 60, endpoints: [endpoint] },
-      host: { id, ip: '10.0.0.5', onExit: 'remove' },
-    });
-    const file = configFile('dead', options('h1'));
-    await using discover = runDiscover(file.args);
-    await discover.waitForLog((line) => line.msg === 'started');
-    const keysOf = async (name: string) => [...(await host.etcd.get(`/discover/service/${name}/default/h1/`)).keys()];
-    const publishes = async (name: string) => {
-      await engine.run([{ env: [`DISCOVER=${name}:8080`], ports: [{ container: '8080/tcp' }] }]);
-      await eventually(async () => assert.equal((await keysOf(name)).length, 1));
-    };
+  testInFull(
+    'to an etcd that does not answer, or to an id that is taken, changes nothing; another one calls it off (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 40 });
+      await using host = await startHost({ source: fromEngine(engine), ttl: 60, names: { id: 'h2' } });
+      const dead = `127.0.0.1:${await freePort()}`;
+      const options = (id: string, endpoint = host.etcd.endpoint) => ({
+        docker: { socketPath: engine.socketPath },
+        etcd: { ttl: 60, endpoints: [endpoint] },
+        host: { id, ip: '10.0.0.5', onExit: 'remove' },
+      });
+      const file = configFile('dead', options('h1'));
+      await using discover = runDiscover(file.args);
+      await discover.waitForLog((line) => line.msg === 'started');
+      const keysOf = async (name: string) => [...(await host.etcd.get(`/discover/service/${name}/default/h1/`)).keys()];
+      const publishes = async (name: string) => {
+        await engine.run([{ env: [`DISCOVER=${name}:8080`], ports: [{ container: '8080/tcp' }] }]);
+        await eventually(async () => assert.equal((await keysOf(name)).length, 1));
+      };
 
-    // It is tried, and meanwhile the old one goes on.
-    file.write(options('h1', dead));
-    const seen = discover.logs.length;
-    discover.signal('SIGHUP');
-    await lineAfter(discover, seen, 'etcd unavailable');
-    await publishes('meanwhile');
-    // Not for half a minute, because something else is asked for.
-    file.write({ ...options('h1'), resync: 90 });
-    await reload(discover);
-    await publishes('afterwards');
+      // It is tried, and meanwhile the old one goes on.
+      file.write(options('h1', dead));
+      const seen = discover.logs.length;
+      discover.signal('SIGHUP');
+      await lineAfter(discover, seen, 'etcd unavailable');
+      await publishes('meanwhile');
+      // Not for half a minute, because something else is asked for.
+      file.write({ ...options('h1'), resync: 90 });
+      await reload(discover);
+      await publishes('afterwards');
 
-    file.write(options('h2'));
-    assert.equal((await reload(discover, refused)).code, 'HOST_ID_TAKEN');
-    await publishes('still');
-    // Nor has it touched what the other has published.
-    const running = (await engine.snapshot()).filter(({ state }) => state === 'running');
-    await eventually(async () => assert.equal((await host.etcd.get('/discover/host/h2/')).size, running.length));
+      file.write(options('h2'));
+      assert.equal((await reload(discover, refused)).code, 'HOST_ID_TAKEN');
+      await publishes('still');
+      // Nor has it touched what the other has published.
+      const running = (await engine.snapshot()).filter(({ state }) => state === 'running');
+      await eventually(async () => assert.equal((await host.etcd.get('/discover/host/h2/')).size, running.length));
 
-    // The end counts for the old one as well: its keys go, as it was told.
-    file.write(options('h1', dead));
-    const before = discover.logs.length;
-    discover.signal('SIGHUP');
-    await lineAfter(discover, before, 'etcd unavailable');
-    discover.signal('SIGTERM');
-    assert.deepEqual(await ended(discover), { code: 0, signal: null });
-    assert.deepEqual(await keysOf('still'), []);
-  });
+      // The end counts for the old one as well: its keys go, as it was told.
+      file.write(options('h1', dead));
+      const before = discover.logs.length;
+      discover.signal('SIGHUP');
+      await lineAfter(discover, before, 'etcd unavailable');
+      discover.signal('SIGTERM');
+      assert.deepEqual(await ended(discover), { code: 0, signal: null });
+      assert.deepEqual(await keysOf('still'), []);
+    },
+  );
 
   test('moves log and endpoint, and takes no address that is in use (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 40 });
@@ -264,7 +268,7 @@ describe('a reload', here, () => {
     server.close();
   });
 
-  test('works although the package was replaced on disk meanwhile (simulated engine, real etcd)', async () => {
+  testInFull('works although the package was replaced on disk meanwhile (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 2 });
     const repository = fileURLToPath(new URL('../..', import.meta.url));
     const installed = path.join(directory, 'installed');
@@ -302,7 +306,7 @@ describe('a reload', here, () => {
     assert.equal((await fetch(`http://127.0.0.1:${port}/readyz`)).status, 200);
   });
 
-  test('may be asked for again and again, and while it stops (simulated engine, real etcd)', async () => {
+  testInFull('may be asked for again and again, and while it stops (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 40 });
     const file = configFile('again');
     await using host = await startHost({ source: fromEngine(engine), args: file.args, ttl: 60 });

@@ -12,6 +12,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { startManager } from '../helpers/manager.ts';
 import { needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 function childrenOf(pid: number): string[] {
   return readdirSync(`/proc/${pid}/task`)
@@ -75,26 +76,29 @@ describe('a service manager', {
     assert.equal(before.includes('READY=1'), false);
   });
 
-  test('is fed while the event loop turns, and not while the process is stopped (stand-in for systemd, simulated engine, real etcd)', async () => {
-    await using manager = await startManager();
-    const env = { NOTIFY_SOCKET: manager.socketPath, WATCHDOG_USEC: '600000' };
-    await using host = await startHost({ source: fromEngine(engine), run: { env } });
-    const fed = () => manager.count('WATCHDOG=1');
-    const more = (than: number) => eventually(() => assert.ok(fed() > than, `Fed ${fed()} times`));
-    await more(5);
-    host.discover.signal('SIGSTOP');
-    // What was under way arrives all the same. Then nothing does, in twice the time that it has to be fed in.
-    await eventually(async () => {
+  testInFull(
+    'is fed while the event loop turns, and not while the process is stopped (stand-in for systemd, simulated engine, real etcd)',
+    async () => {
+      await using manager = await startManager();
+      const env = { NOTIFY_SOCKET: manager.socketPath, WATCHDOG_USEC: '600000' };
+      await using host = await startHost({ source: fromEngine(engine), run: { env } });
+      const fed = () => manager.count('WATCHDOG=1');
+      const more = (than: number) => eventually(() => assert.ok(fed() > than, `Fed ${fed()} times`));
+      await more(5);
+      host.discover.signal('SIGSTOP');
+      // What was under way arrives all the same. Then nothing does, in twice the time that it has to be fed in.
+      await eventually(async () => {
+        const before = fed();
+        await sleep(1_200);
+        assert.equal(fed(), before);
+      });
       const before = fed();
-      await sleep(1_200);
-      assert.equal(fed(), before);
-    });
-    const before = fed();
-    host.discover.signal('SIGCONT');
-    await more(before);
-    await host.converged();
-    assert.equal(manager.count('READY=1'), 1);
-  });
+      host.discover.signal('SIGCONT');
+      await more(before);
+      await host.converged();
+      assert.equal(manager.count('READY=1'), 1);
+    },
+  );
 
   test('is told of each reload, that it has begun and that it is over, however it went (stand-in for systemd, simulated engine, real etcd)', async () => {
     await using manager = await startManager();
@@ -129,22 +133,25 @@ describe('a service manager', {
     assert.equal(manager.count('WATCHDOG=1'), 0);
   });
 
-  test('that cannot be told costs a line in the log (no service manager, simulated engine, real etcd)', async () => {
-    const tries: Record<string, string>[] = [
-      { NOTIFY_SOCKET: path.join(directory, 'nobody.sock'), WATCHDOG_USEC: '60000' },
-      { NOTIFY_SOCKET: path.join(directory, 'nobody.sock'), WATCHDOG_USEC: '60000', PATH: directory },
-    ];
-    for (const env of tries) {
-      await using host = await startHost({ source: fromEngine(engine), run: { env } });
-      const count = () => host.discover.logs.filter(({ msg }) => msg === 'cannot notify the service manager').length;
-      await host.discover.waitForLog((line) => line.msg === 'cannot notify the service manager');
-      await host.converged();
-      assert.equal(count(), 1);
-      assert.deepEqual(await host.terminate(), { code: 0, signal: null });
-    }
-  });
+  testInFull(
+    'that cannot be told costs a line in the log (no service manager, simulated engine, real etcd)',
+    async () => {
+      const tries: Record<string, string>[] = [
+        { NOTIFY_SOCKET: path.join(directory, 'nobody.sock'), WATCHDOG_USEC: '60000' },
+        { NOTIFY_SOCKET: path.join(directory, 'nobody.sock'), WATCHDOG_USEC: '60000', PATH: directory },
+      ];
+      for (const env of tries) {
+        await using host = await startHost({ source: fromEngine(engine), run: { env } });
+        const count = () => host.discover.logs.filter(({ msg }) => msg === 'cannot notify the service manager').length;
+        await host.discover.waitForLog((line) => line.msg === 'cannot notify the service manager');
+        await host.converged();
+        assert.equal(count(), 1);
+        assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      }
+    },
+  );
 
-  test('that is not there has no process started for it (simulated engine, real etcd)', async () => {
+  testInFull('that is not there has no process started for it (simulated engine, real etcd)', async () => {
     await using manager = await startManager();
     await using host = await startHost({ source: fromEngine(engine) });
     assert.deepEqual(childrenOf(host.discover.pid), []);

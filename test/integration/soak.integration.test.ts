@@ -7,6 +7,7 @@ import { after, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Look, Verdict } from '../../bench/lib/soak.ts';
 import { needs, runDiscover, typescript } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const script = fileURLToPath(new URL('../../bench/soak.ts', import.meta.url));
 const nodeArgs = typescript;
@@ -56,11 +57,13 @@ describe('a soak', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
     assert.match(svg, /^<svg .*descriptors/s);
   });
 
-  test('in which discover is made to leak ends with 1 and says what grows (simulated engine, real etcd)', async () => {
-    const leak = path.join(directory, 'leak.mjs');
-    writeFileSync(
-      leak,
-      `import { openSync } from 'node:fs';
+  testInFull(
+    'in which discover is made to leak ends with 1 and says what grows (simulated engine, real etcd)',
+    async () => {
+      const leak = path.join(directory, 'leak.mjs');
+      writeFileSync(
+        leak,
+        `import { openSync } from 'node:fs';
        import { isMainThread } from 'node:worker_threads';
        const kept = [];
        if (isMainThread && process.argv[1]?.endsWith('/dist/cli.js')) setInterval(() => {
@@ -69,14 +72,15 @@ describe('a soak', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
          process.on('leak', () => {});
          kept.push(new Array(40_000).fill(0.5));
        }, 20);`,
-    );
-    const { code, grows, output } = await soak('leak', { NODE_OPTIONS: `--import ${pathToFileURL(leak)}` });
-    assert.equal(code, 1, output);
-    for (const what of ['heapMb', 'descriptors', 'timers', 'listeners'] as const) {
-      assert.ok(grows.includes(what), `${what} has grown and nobody says so:\n${output}`);
-    }
-    assert.match(output, /^descriptors .* grows$/m);
-  });
+      );
+      const { code, grows, output } = await soak('leak', { NODE_OPTIONS: `--import ${pathToFileURL(leak)}` });
+      assert.equal(code, 1, output);
+      for (const what of ['heapMb', 'descriptors', 'timers', 'listeners'] as const) {
+        assert.ok(grows.includes(what), `${what} has grown and nobody says so:\n${output}`);
+      }
+      assert.match(output, /^descriptors .* grows$/m);
+    },
+  );
 
   test('refuses what it does not know', async () => {
     for (const args of [['--days', '1'], ['--hours', 'x'], ['--hours', '1', '--events', '5'], ['now']]) {

@@ -8,6 +8,7 @@ import type { Entry } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const roots = ['/skydns/', 'discover/grpc/', '/services/', 'traefik/', '/custom/'];
 const all = [
@@ -87,68 +88,74 @@ describe('With views on, discover (simulated engine, real etcd)', { skip: needs(
     assert.equal(new Set(deletes.map(({ revision }) => revision)).size, 1);
   });
 
-  test('switches each on and off at a restart, and leaves the native keys and the other views alone', async () => {
-    await using engine = await forkEngine({ containers: 0 });
-    await using host = await startHost({ source: fromEngine(engine) });
-    await engine.run([container, container]);
-    const native = await eventually(async () => {
-      const { views, natives } = await written(host);
-      assert.deepEqual([views.length, natives.length], [0, 6]);
-      return natives;
-    });
-    const grpc = ['--views.grpc', 'discover/grpc'];
-    await restarted(host, grpc);
-    const first = await eventually(async () => {
-      const { views, natives } = await written(host);
-      assert.deepEqual(counts(views), [0, 2, 0, 0, 0]);
-      assert.deepEqual(natives, native);
-      return views;
-    });
-    await restarted(host, all);
-    await eventually(async () => {
-      const { views, natives } = await written(host);
-      assert.deepEqual(
-        counts(views),
-        entriesOf.map((count) => 2 * count),
-      );
-      assert.deepEqual(
-        views.filter(({ key }) => key.startsWith('discover/grpc/')),
-        first,
-      );
-      assert.deepEqual(natives, native);
-    });
-    await restarted(host, grpc);
-    await eventually(async () => assert.deepEqual(await written(host), { views: first, natives: native }));
-    await restarted(host, []);
-    await eventually(async () => assert.deepEqual(await written(host), { views: [], natives: native }));
-  });
+  testInFull(
+    'switches each on and off at a restart, and leaves the native keys and the other views alone',
+    async () => {
+      await using engine = await forkEngine({ containers: 0 });
+      await using host = await startHost({ source: fromEngine(engine) });
+      await engine.run([container, container]);
+      const native = await eventually(async () => {
+        const { views, natives } = await written(host);
+        assert.deepEqual([views.length, natives.length], [0, 6]);
+        return natives;
+      });
+      const grpc = ['--views.grpc', 'discover/grpc'];
+      await restarted(host, grpc);
+      const first = await eventually(async () => {
+        const { views, natives } = await written(host);
+        assert.deepEqual(counts(views), [0, 2, 0, 0, 0]);
+        assert.deepEqual(natives, native);
+        return views;
+      });
+      await restarted(host, all);
+      await eventually(async () => {
+        const { views, natives } = await written(host);
+        assert.deepEqual(
+          counts(views),
+          entriesOf.map((count) => 2 * count),
+        );
+        assert.deepEqual(
+          views.filter(({ key }) => key.startsWith('discover/grpc/')),
+          first,
+        );
+        assert.deepEqual(natives, native);
+      });
+      await restarted(host, grpc);
+      await eventually(async () => assert.deepEqual(await written(host), { views: first, natives: native }));
+      await restarted(host, []);
+      await eventually(async () => assert.deepEqual(await written(host), { views: [], natives: native }));
+    },
+  );
 
-  test('takes away what stood in them of containers that ended while it was away, and heals what was deleted', async () => {
-    await using engine = await forkEngine({ containers: 0 });
-    await using host = await startHost({ source: fromEngine(engine), args: [...all, '--resync', '1'] });
-    const [gone = '', stays = ''] = await engine.run([container, container]);
-    const each = entriesOf.map((count) => 2 * count);
-    await eventually(async () => assert.deepEqual(counts((await written(host)).views), each));
-    await host.terminate();
-    await engine.apply('kill', [gone]);
-    // Another TTL means another lease; what hangs on the old one is found all the same.
-    await host.launch(['--etcd:ttl', '8']);
-    await eventually(async () => {
-      const { views, natives } = await written(host);
-      assert.deepEqual(counts(views), entriesOf);
-      assert.equal(new Set([...views, ...natives].map(({ lease }) => lease)).size, 1);
-    });
-    const { views } = await written(host);
-    await host.etcd.ctl('del', '--prefix', '/skydns/');
-    await eventually(async () => {
-      const found = (await written(host)).views;
-      assert.deepEqual(
-        found.map(({ key }) => key),
-        views.map(({ key }) => key),
-      );
-    });
-    assert.ok(views.some(({ key }) => key.includes(stays.slice(0, 12))));
-  });
+  testInFull(
+    'takes away what stood in them of containers that ended while it was away, and heals what was deleted',
+    async () => {
+      await using engine = await forkEngine({ containers: 0 });
+      await using host = await startHost({ source: fromEngine(engine), args: [...all, '--resync', '1'] });
+      const [gone = '', stays = ''] = await engine.run([container, container]);
+      const each = entriesOf.map((count) => 2 * count);
+      await eventually(async () => assert.deepEqual(counts((await written(host)).views), each));
+      await host.terminate();
+      await engine.apply('kill', [gone]);
+      // Another TTL means another lease; what hangs on the old one is found all the same.
+      await host.launch(['--etcd:ttl', '8']);
+      await eventually(async () => {
+        const { views, natives } = await written(host);
+        assert.deepEqual(counts(views), entriesOf);
+        assert.equal(new Set([...views, ...natives].map(({ lease }) => lease)).size, 1);
+      });
+      const { views } = await written(host);
+      await host.etcd.ctl('del', '--prefix', '/skydns/');
+      await eventually(async () => {
+        const found = (await written(host)).views;
+        assert.deepEqual(
+          found.map(({ key }) => key),
+          views.map(({ key }) => key),
+        );
+      });
+      assert.ok(views.some(({ key }) => key.includes(stays.slice(0, 12))));
+    },
+  );
 
   test('is found by readers of each layout, in another language and with a client of its own (Python)', {
     skip: needs('/usr/bin/python3'),
