@@ -38,7 +38,6 @@ if (!(seconds > 0)) {
 const cleanups: (() => unknown)[] = [];
 const stopped = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopped.abort());
-if (Number.isFinite(seconds)) setTimeout(() => stopped.abort(), seconds * 1000).unref();
 
 try {
   await demo();
@@ -68,6 +67,8 @@ async function demo(): Promise<void> {
   const agent = createAgent(config, { log, registry });
   cleanups.push(() => agent.stop());
   print(agent);
+  // From here on there is something to see, however long the start took.
+  if (Number.isFinite(seconds)) setTimeout(() => stopped.abort(), seconds * 1000).unref();
   const failed = agent.ended.then((cause) => {
     if (cause !== undefined) throw cause;
   });
