@@ -7,8 +7,9 @@
  * All mistakes are reported at once.
  */
 import { isPrintable, optionRows, optionTable } from '../config/options.ts';
-import { didYouMean, hint, nearest } from '../config/sources.ts';
+import { didYouMean, hint } from '../config/sources.ts';
 import { configError, type Problem } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import { version } from '../version.ts';
 import type { Command, CommandOption } from './command.ts';
 import { colons, general } from './grammar.ts';

@@ -17,7 +17,10 @@ export interface Options {
   readonly discover?:
     | {
         readonly serviceVariable?: Maybe<string>;
+        readonly sources?: Maybe<('variable' | 'label')[]>;
+        readonly label?: Maybe<string>;
         readonly namePolicy?: Maybe<'compat' | 'strict' | 'encode' | 'raw'>;
+        readonly allow?: Maybe<string[]>;
       }
     | undefined;
   readonly docker?:
@@ -57,6 +60,7 @@ export interface Options {
         readonly interface?: Maybe<string>;
         readonly id?: Maybe<string>;
         readonly realm?: Maybe<string>;
+        readonly realms?: Maybe<string[]>;
         readonly onExit?: Maybe<'keep' | 'remove'>;
       }
     | undefined;

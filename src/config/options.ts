@@ -7,13 +7,13 @@
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
-import type { AdvertisementOptions } from '../container/sources/variable.ts';
+import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 
 /** The configuration of the agent: checked, and with all defaults filled in. */
-export interface Config extends AdvertisementOptions {
+export interface Config extends DeclarationOptions {
   readonly workers: number;
   readonly resyncSeconds: number;
   readonly docker: {
@@ -80,12 +80,26 @@ const secret = string('text that is not empty', /./s);
 const name = string('a name without control characters', /^\P{Cc}+$/u);
 const file = string('the path of a file', /^[^\0]+$/);
 const pem = { ...file, allowed: 'the path of a PEM file' };
+const sources = {
+  ...rule('list', 'a list of variable and label', z.array(z.enum(['variable', 'label'])).check(z.minLength(1))),
+  choices: ['variable', 'label'],
+};
+const label = string(
+  'a prefix of labels in lower case, such as "discover"',
+  /^[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?$/,
+);
+const allowed = rule(
+  'lines',
+  'a list of "<name glob> <image glob>"',
+  z.array(z.string().check(z.regex(/^\s*\S+\s+\S+\s*$/))),
+);
 const variable = string('the name of an environment variable', /^[^=\0]+$/);
 const version = string('an API version such as "1.41"', /^v?\d+\.\d+$/);
 const hostName = string('a host name or address without scheme and port', /^[\w.:[\]-]{1,253}$/, isHost);
 const ip = string('an IPv4 or IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/i, (value) => isIP(value) !== 0);
 const segmentAllowed = '1 to 255 bytes without slash, white space or control characters, not "." or ".."';
 const segment = string(segmentAllowed, /^(?!\.\.?$)[^/\s\p{Cc}\p{Cs}]+$/u, isShort);
+const segments = rule('list', `a list of realms, each ${segmentAllowed}`, z.array(segment.schema));
 const prefixPattern = /^\/?(?:(?!\.\.?(?:\/|$))[^/\s\p{Cc}\p{Cs}]+(?:\/|$))+$/u;
 const prefix = string('a path such as "/discover", at least one segment and no double slash', prefixPattern, isShort);
 const path = z.string().check(z.regex(/^\/[^\0]+$/));
@@ -149,7 +163,14 @@ export const schema = z.strictObject({
   log: maybe(file, 'File to log to (standard output)'),
   discover: group({
     serviceVariable: option(variable, 'DISCOVER', 'Environment variable in which containers advertise services'),
+    sources: option(
+      sources,
+      ['variable', 'label'],
+      'Where containers advertise services; a label takes the place of the variable',
+    ),
+    label: option(label, 'discover', 'Prefix of the labels of containers'),
     namePolicy: option(oneOf('compat', 'strict', 'encode', 'raw'), 'compat', 'Which service names are accepted'),
+    allow: maybe(allowed, 'Names that containers may use, by their images (all)'),
   }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),
@@ -184,6 +205,7 @@ export const schema = z.strictObject({
     interface: maybe(name, 'Network interface whose address is published'),
     id: maybe(segment, 'Name of this host in the keys, unique among hosts (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Realm: the group of hosts that this one belongs to'),
+    realms: maybe(segments, 'Realms that a container may name by its label discover.realm (host.realm alone)'),
     onExit: option(oneOf('keep', 'remove'), 'keep', 'On exit, keep the keys until the TTL ends or remove them'),
   }),
   http: group({

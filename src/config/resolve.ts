@@ -42,6 +42,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     workers,
     resyncSeconds: values.resync,
     ...values.discover,
+    realms: [values.host.realm, ...(values.host.realms ?? [])],
     ...(views.length > 0 && { entriesMax: Math.floor((operationsMax - 1) / (1 + keysPerInstance(views))) }),
     views,
     docker,

@@ -4,7 +4,7 @@ import { checkRule, customRule, presets, type Rule } from '../layout/views.ts';
 import type { Choice } from './choice.ts';
 
 export function viewRulesOf(choice: Choice, prefix: string): Rule[] {
-  const { host, views } = choice.values;
+  const { views } = choice.values;
   const { custom = [], ...roots } = views;
   const rules: Rule[] = [];
   const add = (path: string, given: string, make: () => Rule[]) => {
@@ -20,7 +20,7 @@ export function viewRulesOf(choice: Choice, prefix: string): Rule[] {
   };
   for (const [name, preset] of Object.entries(presets)) {
     const root = roots[name as keyof typeof presets];
-    if (root !== undefined) add(`views.${name}`, root, () => preset(root, host.realm));
+    if (root !== undefined) add(`views.${name}`, root, () => preset(root));
   }
   for (const text of custom) {
     add('views.custom', text, () => [customRule(text)]);

@@ -33,6 +33,8 @@ export interface Service {
   /** An IPv4 or IPv6 address, or a name; without brackets. */
   readonly address: string;
   readonly port: number;
+  /** The realm that its container names; undefined: that of the host. */
+  readonly realm?: string;
 }
 
 /** `<protocol>://<address>:<port>`, IPv6 in brackets: the value stored in etcd. */

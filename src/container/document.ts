@@ -10,9 +10,9 @@
 
 import { hostNetworkOf, isRecord, publicAddress } from './address/published.ts';
 import type { Inspection, Refusal, Service } from './container.ts';
-import { type AdvertisementOptions, parseAdvertisement } from './sources/variable.ts';
+import { type DeclarationOptions, readDeclaration } from './sources/declaration.ts';
 
-export interface InspectionOptions extends AdvertisementOptions {
+export interface InspectionOptions extends DeclarationOptions {
   /** The address at which other machines reach this host, IPv4 or IPv6 without brackets. */
   readonly hostIp: string;
   /** Addresses of this host that lead to containers only, beside the gateways that a document names. */
@@ -28,17 +28,18 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   }
   if (!running || field(state, 'Restarting') === true || field(state, 'Dead') === true) return { kind: 'down' };
 
-  const env = field(field(document, 'Config'), 'Env');
-  const advertisement = parseAdvertisement(Array.isArray(env) ? env.filter(isString) : [], options);
+  const declaration = readDeclaration(document, options);
+  const { realm } = declaration;
   const network = hostNetworkOf(document, options.hostIp, options.hostOnly);
   const services: Service[] = [];
-  const refusals: Refusal[] = [...advertisement.refusals];
-  for (const entry of advertisement.entries) {
+  const refusals: Refusal[] = [...declaration.refusals];
+  for (const entry of declaration.entries) {
     const way = publicAddress(entry, network);
     if (way.kind === 'refused') refusals.push(way.refusal);
     else {
       const { name, privatePort, protocol } = entry;
-      services.push({ name, privatePort, protocol, address: way.address, port: way.port });
+      const service = { name, privatePort, protocol, address: way.address, port: way.port };
+      services.push(realm === undefined ? service : { ...service, realm });
     }
   }
   return { kind: 'running', startedAt: nanosecondsOf(field(state, 'StartedAt')), services, refusals };

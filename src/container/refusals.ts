@@ -73,6 +73,30 @@ export const refusals = {
     title: 'It advertises too many services',
     remedy: 'Advertise fewer services; each view that is on takes room as well',
   },
+  disabled: {
+    title: 'A label says that nothing is published',
+    remedy: 'Take the label discover.enable away, or set it to true, and create the container anew',
+  },
+  'realm-not-allowed': {
+    title: 'The host does not allow the realm',
+    remedy: 'Name one of host.realms in the label discover.realm, or add the realm to host.realms',
+  },
+  'name-not-allowed': {
+    title: 'The host does not allow the name for this image',
+    remedy: 'Add a line to discover.allow that has this name and this image, or rename the service',
+  },
+  'label-unknown': {
+    title: 'The label is unknown',
+    remedy: 'Correct the name of the label and create the container anew, or set discover.label to another prefix',
+  },
+  'label-twice': {
+    title: 'Two labels differ in case only',
+    remedy: 'Keep one of the two labels',
+  },
+  'label-invalid': {
+    title: 'The value of the label is not allowed',
+    remedy: 'Correct the value of the label and create the container anew',
+  },
 } as const satisfies Record<string, Refusal>;
 
 export type RefusalCode = keyof typeof refusals;

@@ -17,7 +17,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Agent } from '../agent.ts';
 import type { Selector } from '../client/catalogue.ts';
-import { couldBeName } from '../container/sources/variable.ts';
+import { couldBeName } from '../container/sources/advertisement.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
 import { Fleet, targetOf } from './fleet.ts';

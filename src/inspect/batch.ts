@@ -10,7 +10,7 @@
 import { systemClock } from '../actor/clock.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
-import type { NamePolicy } from '../container/sources/variable.ts';
+import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
@@ -18,12 +18,9 @@ import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
 
 /** The options that a thread gets once, at its start. */
-export interface BatchInspectorOptions {
+export interface BatchInspectorOptions extends DeclarationOptions {
   readonly endpoint: DockerEndpoint;
   readonly hostIp: string;
-  readonly serviceVariable: string;
-  readonly namePolicy: NamePolicy;
-  readonly entriesMax?: number | undefined;
 }
 
 /** The task of a thread. Tasks and results are plain data, because they cross the thread boundary. */

@@ -15,7 +15,7 @@ import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import { Listeners } from '../actor/listeners.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
-import type { NamePolicy } from '../container/sources/variable.ts';
+import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { DiscoverError } from '../errors.ts';
 import type { BatchInspector, BatchInspectorOptions, Report, Task, TaskResult } from './batch.ts';
@@ -58,24 +58,20 @@ const usageWindowMs = 1_000;
 const youngGenerationMb = 2;
 
 /** The part of the configuration that concerns inspections. */
-export interface InspectionPoolConfig {
+export interface InspectionPoolConfig extends DeclarationOptions {
   /** Threads at the most; 0 to inspect from this one. */
   readonly workers: number;
   readonly docker: { readonly endpoint: DockerEndpoint };
   readonly host: { readonly ip: string };
-  readonly serviceVariable: string;
-  readonly namePolicy: NamePolicy;
-  readonly entriesMax?: number | undefined;
 }
 
 export function createInspectionPool(config: InspectionPoolConfig, clock = systemClock): InspectionPool {
-  const { workers, docker, host, serviceVariable, namePolicy, entriesMax } = config;
+  const { workers, docker, host } = config;
+  const { serviceVariable, namePolicy, entriesMax, sources, label, realms, allow } = config;
   const options: BatchInspectorOptions = {
     endpoint: docker.endpoint,
     hostIp: host.ip,
-    serviceVariable,
-    namePolicy,
-    entriesMax,
+    ...{ serviceVariable, namePolicy, entriesMax, sources, label, realms, allow },
   };
   if (workers === 0) return new LocalInspectionPool(options);
   return new ThreadedInspectionPool(workers, options, clock);

@@ -44,7 +44,8 @@ export interface Layout {
   /** The prefix of all records of this host. */
   readonly recordPrefix: string;
   recordKey(shortId: string): string;
-  serviceKey(name: string, shortId: string): string;
+  /** In the realm of the host, unless the container names another. */
+  serviceKey(name: string, shortId: string, realm?: string): string;
   /** A service key without the suffix for further ports of a name; undefined for other keys. */
   plainKeyOf(key: string): string | undefined;
   /** The service that a key of `serviceKey` names; undefined for a record or a key of a view. */
@@ -62,7 +63,7 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
     servicePrefix,
     recordPrefix,
     recordKey: (shortId) => recordPrefix + shortId,
-    serviceKey: (name, shortId) => `${servicePrefix}${name}/${realm}/${host}/${shortId}`,
+    serviceKey: (name, shortId, named = realm) => `${servicePrefix}${name}/${named}/${host}/${shortId}`,
     plainKeyOf: (key) => parseServiceKey(servicePrefix, key)?.plainKey,
     nameOf: (key) => (key.startsWith(servicePrefix) ? key.slice(servicePrefix.length).split('/', 1)[0] : undefined),
     containerOf(key) {
@@ -88,7 +89,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
   const names = new Map<string, string>();
   const ordinals = new Map<string, number>();
   for (const service of services) {
-    const { name, privatePort, protocol } = service;
+    const { name, privatePort, protocol, realm } = service;
     const url = urlOf(service);
     const ordinal = ordinals.get(name) ?? 0;
     ordinals.set(name, ordinal + 1);
@@ -97,7 +98,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
       // If a template makes the same key for two ports of a container, the first port has the key.
       if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
     }
-    const plain = layout.serviceKey(name, shortId);
+    const plain = layout.serviceKey(name, shortId, realm);
     if (names.has(name)) {
       keys.set(`${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`, url);
     } else {

@@ -36,6 +36,9 @@ const variables: Record<string, { readonly of: (instance: Instance) => string; r
   id: { of: ({ id }) => id, inKeys: true },
   // Digits only, for readers that take the value for a list index: the id, then two digits of the ordinal.
   index: { of: ({ id, ordinal }) => String(BigInt(`0x${id}`) * 100n + BigInt(ordinal)), inKeys: true },
+  // Realm and name in one label. A realm with a hyphen is followed by an underscore, which no label has: realm `a-b` with
+  // name `c` is not realm `a` with name `b-c`.
+  service: { of: ({ realm, name }) => serviceLabelOf(labelOf(realm), labelOf(name)), inKeys: true },
   privatePort: { of: ({ privatePort }) => String(privatePort), inKeys: true },
   protocol: { of: ({ protocol }) => protocol, inKeys: true },
   ip: { of: ({ ip }) => ip, inKeys: false },
@@ -43,6 +46,8 @@ const variables: Record<string, { readonly of: (instance: Instance) => string; r
   address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
   url: { of: ({ url }) => url, inKeys: false },
 };
+
+const serviceLabelOf = (realm: string, name: string): string => `${realm}${realm.includes('-') ? '_' : '-'}${name}`;
 
 const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys === true);
 
@@ -65,8 +70,8 @@ export function parseKey(text: string): KeyTemplate {
   if (/[\s\p{Cc}]/u.test(text)) throw new Error('must not contain white space or control characters');
   const segment = text.split('/').find((part) => /\{\{(id|index)\}\}/.test(part));
   if (segment === undefined) throw new Error('must name the container by {{id}} or {{index}}');
-  if (/\{\{(name|realm)[}:].*\{\{(id|index)\}\}/.test(segment)) {
-    throw new Error('must have no {{name}} or {{realm}} before {{id}} or {{index}} in the same segment');
+  if (/\{\{(name|realm|service)[}:].*\{\{(id|index)\}\}/.test(segment)) {
+    throw new Error('must have no {{name}}, {{realm}} or {{service}} before {{id}} or {{index}} in the same segment');
   }
   return {
     text,

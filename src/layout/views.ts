@@ -7,7 +7,7 @@
 
 import type { Protocol } from '../container/container.ts';
 import type { View } from './keys.ts';
-import { type Instance, type KeyTemplate, labelOf, parseKey, parseValue } from './template.ts';
+import { type Instance, type KeyTemplate, parseKey, parseValue } from './template.ts';
 
 /** The key and value for each instance with one of these protocols; for every instance if none is named. */
 export interface Rule {
@@ -52,19 +52,15 @@ export const presets = {
       { protocols: ['udp', 'sctp'], key: `${key}:{{protocol}}`, value: '{{address}}' },
     ];
   },
-  /**
-   * The servers of Traefik's services. The operator defines the routers. A realm with a hyphen is followed by an underscore,
-   * which no label has: realm `a-b` with service `c` is not realm `a` with service `b-c`.
-   */
-  traefik(root: string, realm: string): Rule[] {
-    const service = `{{realm:dns}}${labelOf(realm).includes('-') ? '_' : '-'}{{name:dns}}`;
-    const servers = `${service}/loadbalancer/servers/{{index}}`;
+  /** The servers of Traefik's services. The operator defines the routers. */
+  traefik(root: string): Rule[] {
+    const servers = '{{service}}/loadbalancer/servers/{{index}}';
     return [
       { protocols: ['tcp'], key: `${root}/http/services/${servers}/url`, value: 'http://{{address}}' },
       { protocols: ['udp'], key: `${root}/udp/services/${servers}/address`, value: '{{address}}' },
     ];
   },
-} satisfies Record<string, (root: string, realm: string) => Rule[]>;
+} satisfies Record<string, (root: string) => Rule[]>;
 
 /** Parses `<key template> = <value template>`. Throws an `Error` that says what is wrong. */
 export function customRule(text: string): Rule {
@@ -98,8 +94,8 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string): Vi
       template: key.text,
       entryOf(service, url, id, ordinal) {
         if (rule.protocols?.includes(service.protocol) === false) return undefined;
-        const { address: ip, name, port, privatePort, protocol } = service;
-        const instance: Instance = { name, realm, host, id, ip, port, privatePort, protocol, url, ordinal };
+        const { address: ip, name, port, privatePort, protocol, realm: named = realm } = service;
+        const instance: Instance = { name, realm: named, host, id, ip, port, privatePort, protocol, url, ordinal };
         return [key.render(instance), value(instance)];
       },
       containerOf: (found) => key.containerOf(found, host),

@@ -33,8 +33,13 @@ export async function readHost(
   }
   for (const { key, value } of records) {
     const shortId = layout.containerOf(key);
-    // The keys in a record are never followed: only its names are used.
-    if (shortId !== undefined) for (const name of namesIn(value)) wanted.add(layout.serviceKey(name, shortId));
+    if (shortId === undefined) continue;
+    for (const [name, said] of entriesIn(value)) {
+      wanted.add(layout.serviceKey(name, shortId));
+      // A record is not trusted: it says in which realm the key of this container is, and no more.
+      const isItsOwn = layout.containerOf(said) === shortId && layout.nameOf(said) === name;
+      if (isItsOwn && layout.plainKeyOf(said) === said) wanted.add(said);
+    }
   }
   const reading = new Map<string, Map<string, Held>>();
   for (const { key, value, lease } of [...records, ...(await registry.readKeys([...wanted]))]) {
@@ -46,11 +51,14 @@ export async function readHost(
   return reading;
 }
 
-function namesIn(record: string): string[] {
+/** The names of a record and what it says of each. */
+function entriesIn(record: string): [name: string, said: string][] {
   try {
     const names: unknown = JSON.parse(record);
     if (typeof names !== 'object' || names === null) return [];
-    return Object.keys(names).filter((name) => name !== '' && !name.includes('/'));
+    return Object.entries(names)
+      .filter(([name]) => name !== '' && !name.includes('/'))
+      .map(([name, said]) => [name, String(said)]);
   } catch {
     return [];
   }

@@ -10,7 +10,10 @@ import { isRecord } from '../container/address/published.ts';
 import { urlOf } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { type RefusalCode, refusals } from '../container/refusals.ts';
-import { parseAdvertisement, textOf } from '../container/sources/variable.ts';
+import { textOf } from '../container/sources/advertisement.ts';
+import { readDeclaration, type Source } from '../container/sources/declaration.ts';
+import { readLabels } from '../container/sources/label.ts';
+import { variableTexts } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 
 /** Why something is not published, or why this is unknown. */
@@ -26,6 +29,8 @@ export type Reason =
   | 'no-variable'
   | 'other-variable'
   | 'empty-variable'
+  | 'no-label'
+  | 'empty-label'
   | 'etcd-unavailable'
   | 'no-owner'
   | 'not-written'
@@ -52,10 +57,15 @@ const reasons: Record<Reason, { readonly remedy: string }> = {
   dead: { remedy: 'The engine could not remove it: docker rm --force' },
   failing: { remedy: 'Ask the engine itself: docker inspect' },
   'no-variable': {
-    remedy: 'Advertise in the image (ENV DISCOVER name:port) or when it is created (docker run -e), and create it anew',
+    remedy:
+      'Advertise in the image (ENV DISCOVER name:port) or when it is created (docker run -e, or --label), and create it anew',
   },
   'other-variable': {
     remedy: 'Set discover.serviceVariable to the name of the variable, or name the variable so, and create it anew',
+  },
+  'no-label': { remedy: 'Advertise in the label when it is created (docker run --label), and create it anew' },
+  'empty-label': {
+    remedy: 'The label takes the place of the variable: write name:port into it, or take it away, and create it anew',
   },
   'empty-variable': { remedy: 'Write name:port into it, as in web:8080, and create the container anew' },
   'etcd-unavailable': { remedy: 'See discover doctor' },
@@ -83,18 +93,24 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   }
   if (inspection.kind === 'down') return { steps: [whyDown(state)], isRunning: false };
   const steps: Step[] = [{ about: 'container', detail: `runs since ${String(field(state, 'StartedAt'))}` }];
-  const env = environment(document);
-  const variable = variableStep(env, options.serviceVariable);
-  steps.push(variable);
-  if (variable.reason !== undefined) return { steps, isRunning: true };
-  const { entries } = parseAdvertisement(env, options);
+  const { entries, source } = readDeclaration(document, options);
+  const advertisement = advertisementStep(document, source, options);
+  steps.push(advertisement);
   for (const service of inspection.services) steps.push({ about: textOf(service), detail: urlOf(service) });
   for (const { code, entry, detail } of inspection.refusals) {
-    steps.push(failed(entry === '' ? 'variable' : entry, code, detail));
+    steps.push(failed(entry === '' ? advertisement.about : entry, code, detail));
   }
-  // A variable of commas and spaces alone has no entry.
-  if (entries.length === 0 && inspection.refusals.length === 0) {
-    steps.splice(1, 1, failed('variable', 'empty-variable', `${options.serviceVariable} holds no entry`));
+  // An advertisement of commas and spaces alone has no entry.
+  if (advertisement.reason === undefined && entries.length === 0 && inspection.refusals.length === 0) {
+    steps.splice(
+      1,
+      1,
+      failed(
+        advertisement.about,
+        emptyOf(source),
+        `${source === 'label' ? (options.label ?? 'discover') : options.serviceVariable} holds no entry`,
+      ),
+    );
   }
   return { steps, isRunning: true };
 }
@@ -134,20 +150,33 @@ function whyDown(state: unknown): Step {
   return failed('container', 'exited', detail);
 }
 
-function variableStep(env: readonly string[], name: string): Step {
-  const values = env.filter((one) => one.startsWith(`${name}=`)).map((one) => one.slice(name.length + 1));
+/** The source that counts, or why there is none. */
+function advertisementStep(document: unknown, source: Source | undefined, options: InspectionOptions): Step {
+  const { serviceVariable: name, label = 'discover', sources = ['variable', 'label'] } = options;
+  const config = field(document, 'Config');
+  if (source === 'label') {
+    const { text = '' } = readLabels(field(config, 'Labels'), label);
+    if (text.trim() === '') return failed('label', 'empty-label', `the label ${label} is empty`);
+    return { about: 'label', detail: `${label}=${text.slice(0, shownMax)}` };
+  }
+  const all = environment(document);
+  const values = [...variableTexts(all, name)];
   // Docker takes a name without a value, too.
-  if (env.includes(name)) values.push('');
+  if (all.includes(name)) values.push('');
+  if (!sources.includes('variable')) return failed('label', 'no-label', `there is no label ${label}`);
   if (values.length === 0) {
-    const like = env
+    const like = all
       .map((one) => one.split('=', 1)[0] ?? '')
       .find((one) => /^(discover|service[_.]?discover)$/i.test(one));
     if (like !== undefined) return failed('variable', 'other-variable', `there is ${like}, and ${name} is read`);
-    return failed('variable', 'no-variable', `there is no ${name}`);
+    const also = sources.includes('label') ? ` and no label ${label}` : '';
+    return failed('variable', 'no-variable', `there is no ${name}${also}`);
   }
   if (values.every((value) => value.trim() === '')) return failed('variable', 'empty-variable', `${name} is empty`);
   return { about: 'variable', detail: `${name}=${values.join(',').slice(0, shownMax)}` };
 }
+
+const emptyOf = (source: Source | undefined): Reason => (source === 'label' ? 'empty-label' : 'empty-variable');
 
 const shownMax = 200;
 

@@ -9,7 +9,7 @@
 import { Random } from '../../bench/engine/random.ts';
 import { type Service, urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
-import type { NamePolicy } from '../../src/container/sources/variable.ts';
+import type { NamePolicy } from '../../src/container/sources/advertisement.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import { ALLOWED, HOST_IP, offeredByOriginal, USUAL_PORTS } from '../fixtures/advertisements.ts';
 
@@ -40,6 +40,26 @@ export function environmentOf(seed: number): string[] {
   const env = [`DISCOVER=${valueBy(random)}`];
   while (random.chance(0.1)) env.push(random.chance(0.7) ? `DISCOVER=${valueBy(random)}` : valueBy(random));
   return env;
+}
+
+/** Labels below the prefix, right and wrong ones, beside those of other programs. */
+export function labelsOf(seed: number): Record<string, string> {
+  const random = new Random(seed);
+  const labels: Record<string, string> = { 'com.docker.compose.project': 'shop' };
+  const names = [
+    'discover',
+    'Discover',
+    'discover.enable',
+    'discover.realm',
+    'DISCOVER.REALM',
+    'discover.',
+    'discover.x.y',
+  ];
+  const values = ['', 'true', 'false', 'blue', '../h2', 'a/b/c', 'blue/h2/0123456789ab', '\u202e'];
+  for (let left = random.below(4); left > 0; left--) {
+    labels[pick(random, names)] = random.chance(0.5) ? valueBy(random) : pick(random, values);
+  }
+  return labels;
 }
 
 function valueBy(random: Random): string {

@@ -12,7 +12,7 @@ import { readInspection } from '../../src/container/document.ts';
 import { type ContainerEvent, ObjectSplitter, readEvent } from '../../src/docker/events.ts';
 import { readList } from '../../src/inspect/batch.ts';
 import { ALLOWED, HOST_IP } from '../fixtures/advertisements.ts';
-import { environmentOf, type Finding } from './advertisements.ts';
+import { environmentOf, type Finding, labelsOf } from './advertisements.ts';
 
 export type DocumentKind = 'inspect' | 'list' | 'event';
 
@@ -99,7 +99,7 @@ function damage(random: Random, root: Holder, seed: number): void {
       set(key, other.holder[other.key]);
       break;
     case 3:
-      set(key, environmentOf(seed));
+      set(key, key === 'Labels' || random.chance(0.3) ? labelsOf(seed) : environmentOf(seed));
       break;
     default:
       set(key, isPort(key) && random.chance(0.7) ? [bindingOf(random), bindingOf(random)] : pick(random, odd));
@@ -161,7 +161,9 @@ function parsed(text: string): { readonly value: unknown } | undefined {
 function faultOfInspect(text: string, read: typeof readInspection): Finding | undefined {
   const document = parsed(text);
   if (document === undefined) return undefined;
-  const inspection = read(document.value, { hostIp: HOST_IP, serviceVariable: 'DISCOVER', namePolicy: 'compat' });
+  const inspection = read(document.value, {
+    ...{ hostIp: HOST_IP, serviceVariable: 'DISCOVER', namePolicy: 'compat', realms: ['default', 'blue'] },
+  });
   if (inspection.kind !== 'running') return undefined;
   const { State } = document.value as { State?: { Running?: unknown } };
   if (State?.Running !== true) return nonsense('nonsense', { running: State });
@@ -173,6 +175,7 @@ function faultOfInspect(text: string, read: typeof readInspection): Finding | un
     const bare = address.replace(/^\[(.*)\]$/, '$1');
     const isPossible =
       ALLOWED.compat(service.name) &&
+      ['default', 'blue', undefined].includes(service.realm) &&
       ['tcp', 'udp', 'sctp'].includes(service.protocol) &&
       protocol === service.protocol &&
       isIP(bare) === (bare === address ? 4 : 6) &&

@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
-import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/variable.ts';
+import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/advertisement.ts';
+import { variableTexts } from '../../src/container/sources/variable.ts';
 import { ALLOWED, HOST_IP, publishedByOriginal, USUAL_PORTS } from '../fixtures/advertisements.ts';
 
 const POLICIES = ['compat', 'strict', 'encode', 'raw'] as const satisfies readonly NamePolicy[];
@@ -33,7 +34,7 @@ const environment = fc.array(variable, { maxLength: 6 });
 test('no environment makes the parser throw or yields a name outside its policy', () => {
   fc.assert(
     fc.property(environment, fc.constantFrom(...POLICIES), (env, namePolicy) => {
-      const parsed = parseAdvertisement(env, { serviceVariable: 'DISCOVER', namePolicy });
+      const parsed = parseAdvertisement(variableTexts(env, 'DISCOVER'), { namePolicy });
       for (const { name, privatePort, protocol } of parsed.entries) {
         assert.ok(ALLOWED[namePolicy](name), JSON.stringify(name));
         assert.ok(name !== '' && name !== '.' && name !== '..' && !name.includes('/'), JSON.stringify(name));
@@ -54,8 +55,8 @@ test('encode gives two different names two different keys', () => {
     .filter((text) => !/[,:\n\r\u2028\u2029]/.test(text));
   fc.assert(
     fc.property(name, (text) => {
-      const options = { serviceVariable: 'D', namePolicy: 'encode' } as const;
-      const [entry] = parseAdvertisement([`D=${text}:80`], options).entries;
+      const options = { namePolicy: 'encode' } as const;
+      const [entry] = parseAdvertisement([`${text}:80`], options).entries;
       const known = text.trimStart();
       if (known !== '' && known !== '.' && known !== '..') assert.equal(decodeURIComponent(entry?.name ?? ''), known);
     }),

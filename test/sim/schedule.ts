@@ -72,7 +72,7 @@ const rules = [
   ...presets.skydns('discover.local'),
   ...presets.grpc('discover/grpc'),
   ...presets.registrator('/services'),
-  ...presets.traefik('traefik', 'default'),
+  ...presets.traefik('traefik'),
 ];
 const plain = layoutOf('/discover', 'default', 'host-1');
 /** Whose a key is, it says of the keys of both. */

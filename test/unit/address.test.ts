@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { bindingsOf, type HostNetwork, hostNetworkOf, publicAddress } from '../../src/container/address/published.ts';
 import { urlOf } from '../../src/container/container.ts';
-import type { Entry } from '../../src/container/sources/variable.ts';
+import type { Entry } from '../../src/container/sources/advertisement.ts';
 
 const WEB: Entry = { name: 'web', privatePort: 80, protocol: 'tcp' };
 

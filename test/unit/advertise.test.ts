@@ -7,11 +7,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { urlOf } from '../../src/container/container.ts';
 import { readInspection } from '../../src/container/document.ts';
-import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/variable.ts';
+import { type NamePolicy, parseAdvertisement } from '../../src/container/sources/advertisement.ts';
+import { variableTexts } from '../../src/container/sources/variable.ts';
 import { publishedByOriginal, ROWS, type Row } from '../fixtures/advertisements.ts';
 
 function parse(value: string, namePolicy: NamePolicy = 'compat') {
-  return parseAdvertisement([`DISCOVER=${value}`], { serviceVariable: 'DISCOVER', namePolicy });
+  return parseAdvertisement([value], { namePolicy });
 }
 
 function namesOf(value: string, namePolicy: NamePolicy): string[] {
@@ -118,12 +119,7 @@ describe('parseAdvertisement', () => {
   });
 
   test('the variable is found by its literal name, whatever characters it has', () => {
-    const options = { serviceVariable: 'A.B*(', namePolicy: 'compat' } as const;
-    const { entries } = parseAdvertisement(['AxB*(=no:1', 'A.B*(=yes:1', 'DISCOVER=no:1'], options);
-    assert.deepEqual(
-      entries.map((entry) => entry.name),
-      ['yes'],
-    );
+    assert.deepEqual(variableTexts(['AxB*(=no:1', 'A.B*(=yes:1', 'DISCOVER=no:1'], 'A.B*('), ['yes:1']);
   });
 
   test('a refusal names what is accepted and shows 64 characters of the entry', () => {
@@ -230,11 +226,11 @@ describe('limits', () => {
   });
 
   test('the 16 KiB are bytes of UTF-8 and shared by all occurrences of the variable', () => {
-    const options = { serviceVariable: 'DISCOVER', namePolicy: 'raw' } as const;
+    const options = { namePolicy: 'raw' } as const;
     const half = `${' '.repeat(KIB_16 / 2 - 8)},web:80,`;
     const wide = `api:80,${'é'.repeat(KIB_16 / 4)}`;
     const env = [`DISCOVER=${half}`, 'OTHER=x', `DISCOVER=${wide},late:80`, 'DISCOVER=later:80'];
-    const { entries, refusals } = parseAdvertisement(env, options);
+    const { entries, refusals } = parseAdvertisement(variableTexts(env, 'DISCOVER'), options);
     assert.deepEqual(
       entries.map((taken) => taken.name),
       ['web', 'api'],

@@ -29,9 +29,12 @@ describe('A command line may end in', () => {
   const table: CommandTable = { ...commandTable, offer: { description: 'Only here', load: async () => offer } };
 
   const cases: [line: string, expected: string[]][] = [
-    ['discover --host:r', ['--host:realm']],
-    ['discover --host.r', ['--host.realm']],
-    ['discover --host:', ['--host:ip', '--host:interface', '--host:id', '--host:realm', '--host:onExit']],
+    ['discover --host:r', ['--host:realm', '--host:realms']],
+    ['discover --host.r', ['--host.realm', '--host.realms']],
+    [
+      'discover --host:',
+      ['--host:ip', '--host:interface', '--host:id', '--host:realm', '--host:realms', '--host:onExit'],
+    ],
     ['discover --etcd:password', ['--etcd:passwordFile']],
     ['discover --host:onExit ', ['keep', 'remove']],
     ['discover --host.onExit k', ['keep']],
@@ -89,11 +92,11 @@ describe('The script of', () => {
   }
 
   test('bash completes names with colons, whether or not the colon splits words', () => {
-    assert.deepEqual(completed('discover --host:r', ' \t\n"\'><=;|&(:'), ['realm']);
-    assert.deepEqual(completed('discover --host:r', ' \t\n"\'><;|&('), ['--host:realm']);
+    assert.deepEqual(completed('discover --host:r', ' \t\n"\'><=;|&(:'), ['realm', 'realms']);
+    assert.deepEqual(completed('discover --host:r', ' \t\n"\'><;|&('), ['--host:realm', '--host:realms']);
     assert.deepEqual(completed('discover --docker:tls:c', ' \t\n:'), ['ca', 'cert']);
     assert.deepEqual(completed('discover --host:onExit=', ' \t\n"\'><=;|&(:'), ['keep', 'remove']);
-    assert.deepEqual(completed('discover --host.r', ' \t\n:'), ['--host.realm']);
+    assert.deepEqual(completed('discover --host.r', ' \t\n:'), ['--host.realm', '--host.realms']);
   });
 
   test('zsh is one that zsh can read', (context) => {

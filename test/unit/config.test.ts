@@ -12,9 +12,10 @@ import { describeConfig, redacted } from '../../src/config/describe.ts';
 import type { Options } from '../../src/config/file-options.ts';
 import { type Config, jsonSchema, optionTable, type SchemaInput } from '../../src/config/options.ts';
 import { type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
-import { environmentNames, nearest, readSources } from '../../src/config/sources.ts';
+import { environmentNames, readSources } from '../../src/config/sources.ts';
 import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
 import type { Machine } from '../../src/host.ts';
+import { nearest } from '../../src/nearest.ts';
 import { createAuthority } from '../helpers/certificates.ts';
 import { typescript } from '../helpers/run.ts';
 
@@ -90,7 +91,10 @@ describe('without any configuration', () => {
       workers: 2,
       resyncSeconds: 60,
       serviceVariable: 'DISCOVER',
+      sources: ['variable', 'label'],
+      label: 'discover',
       namePolicy: 'compat',
+      realms: ['default'],
       views: [],
       docker: { endpoint: { kind: 'socket', path: '/var/run/docker.sock' }, apiVersion: undefined },
       etcd: { endpoints: ['http://localhost:2379'], prefix: '/discover', ttlSeconds: 30 },
@@ -344,7 +348,10 @@ describe('the environment', () => {
       workers: 2,
       resyncSeconds: 60,
       serviceVariable: 'SVC',
+      sources: ['variable', 'label'],
+      label: 'discover',
       namePolicy: 'compat',
+      realms: ['r'],
       views: [],
       docker: { endpoint: { kind: 'tcp', host: 'engine', port: 2375 }, apiVersion: '1.41' },
       etcd: { endpoints: ['http://etcd:4001'], prefix: '/old', ttlSeconds: 30 },

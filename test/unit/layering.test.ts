@@ -34,6 +34,7 @@ const mayImport: Record<string, readonly string[]> = {
   'errors.ts': [],
   'exit-codes.ts': ['errors.ts'],
   'version.ts': [],
+  'nearest.ts': [],
   'health.ts': [],
   'metrics.ts': ['container', 'health.ts'],
   'log.ts': ['errors.ts'],
@@ -42,7 +43,7 @@ const mayImport: Record<string, readonly string[]> = {
   // Protocols: they know neither Docker nor etcd.
   net: ['errors.ts'],
   // Pure: what a document says, and where it can be reached.
-  container: [],
+  container: ['nearest.ts'],
   lifecycle: ['container'],
   layout: ['errors.ts', 'container'],
   docker: [...ground, 'net', 'container', 'lifecycle'],
@@ -52,11 +53,24 @@ const mayImport: Record<string, readonly string[]> = {
   registry: [...ground, 'etcd', 'layout', 'reconcile'],
   // For other programs: it must not bring the agent along.
   client: ['errors.ts', 'etcd', 'layout'],
-  config: ['errors.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'layout'],
+  config: ['errors.ts', 'nearest.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'layout'],
   // One file per command; what they need of the rooms they import as they run.
   commands: [
     ...ground,
-    ...['host.ts', 'config', 'docker', 'container', 'inspect', 'layout', 'etcd', 'registry', 'client', 'reap', 'why'],
+    ...[
+      'nearest.ts',
+      'host.ts',
+      'config',
+      'docker',
+      'container',
+      'inspect',
+      'layout',
+      'etcd',
+      'registry',
+      'client',
+      'reap',
+      'why',
+    ],
   ],
   why: ['container', 'inspect', 'layout', 'etcd', 'registry'],
   reap: [...ground, 'config', 'etcd', 'layout', 'registry'],

@@ -50,7 +50,7 @@ describe('A view is written as its readers expect it:', () => {
 
   test('traefik, with a number for each server', () => {
     const { id, second } = { id: BigInt(`0x${shortId}`) * 100n, second: BigInt(`0x${shortId}`) * 100n + 1n };
-    assert.deepEqual(written(presets.traefik('traefik', 'prod'), tcp, udp), {
+    assert.deepEqual(written(presets.traefik('traefik'), tcp, udp), {
       [`traefik/http/services/prod-web-a-27379642/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
       [`traefik/udp/services/prod-web-a-27379642/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
     });
@@ -58,7 +58,7 @@ describe('A view is written as its readers expect it:', () => {
 
   test('traefik, with one service for each pair of realm and name', () => {
     const serviceOf = (realm: string, name: string): string => {
-      const [view] = viewsOf(presets.traefik('traefik', realm), realm, 'h1');
+      const [view] = viewsOf(presets.traefik('traefik'), realm, 'h1');
       return view?.entryOf({ ...tcp, name }, '', shortId, 0)?.[0].split('/')[3] ?? '';
     };
     const pairs = [
@@ -141,13 +141,17 @@ describe('A key template', () => {
     ];
     const [key = ''] = [...keysOf(layout, shortId, [{ ...tcp, name: `${other}-web` }]).keys()];
     assert.equal(layout.containerOf(key), shortId);
-    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\} or \{\{realm\}\} before/);
-    assert.throws(() => parseKey('/x/{{name:dns}}{{index}}'), /no \{\{name\}\} or \{\{realm\}\} before/);
+    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\}, \{\{realm\}\} or \{\{service\}\} before/);
+    assert.throws(() => parseKey('/x/{{service}}{{index}}'), /or \{\{service\}\} before/);
+    assert.throws(
+      () => parseKey('/x/{{name:dns}}{{index}}'),
+      /no \{\{name\}\}, \{\{realm\}\} or \{\{service\}\} before/,
+    );
   });
 
   const wrong: [template: string, message: RegExp][] = [
     ['/x/{{name}}', /must name the container by \{\{id\}\} or \{\{index\}\}/],
-    ['/x/{{id}}/{{port}}', /must use name, realm, host, id, index, privatePort, protocol.* got \{\{port\}\}/],
+    ['/x/{{id}}/{{port}}', /must use name, realm, host, id, index, service, privatePort, protocol.* got \{\{port\}\}/],
     ['/x/{{id}}/{{nmae}}', /got \{\{nmae\}\}/],
     ['/x/{{id}}/{{name:upper}}', /got \{\{name:upper\}\}/],
     ['/x y/{{id}}', /white space/],

@@ -11,7 +11,7 @@
  */
 import { isIP } from 'node:net';
 import type { Refusal, RefusalCode } from '../container.ts';
-import { type Entry, parsePort, refusal, textOf } from '../sources/variable.ts';
+import { type Entry, parsePort, refusal, textOf } from '../sources/advertisement.ts';
 
 /** One way in. */
 export interface Binding {

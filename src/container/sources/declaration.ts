@@ -1,0 +1,107 @@
+/**
+ * What a container declares, from all of its sources: entries, their realm, and what was refused.
+ *
+ * The label takes the place of the variable where there is one, so a container of somebody else's image can be
+ * published, or silenced, without a change of the image. What the host forbids is taken out at the end.
+ */
+import { isRecord } from '../address/published.ts';
+import type { Refusal } from '../container.ts';
+import {
+  type Advertisement,
+  type Entry,
+  type GrammarOptions,
+  parseAdvertisement,
+  refusal,
+  textOf,
+} from './advertisement.ts';
+import { type LabelSays, readLabels } from './label.ts';
+import { variableTexts } from './variable.ts';
+
+export type Source = 'variable' | 'label';
+
+export interface DeclarationOptions extends GrammarOptions {
+  /** The environment variable to read, `DISCOVER` unless configured. */
+  readonly serviceVariable: string;
+  /** The sources that are read; `variable` and `label` unless configured. */
+  readonly sources?: readonly Source[] | undefined;
+  /** The prefix of labels, `discover` unless configured. */
+  readonly label?: string | undefined;
+  /** The realms that a container may name beside that of the host. */
+  readonly realms?: readonly string[] | undefined;
+  /** `<name glob> <image glob>`, one of which an entry has to match; undefined: every entry is allowed. */
+  readonly allow?: readonly string[] | undefined;
+}
+
+export interface Declaration extends Advertisement {
+  /** The source of the advertisement; undefined if the container has none. */
+  readonly source: Source | undefined;
+  /** The realm that the container names; undefined: that of the host. */
+  readonly realm: string | undefined;
+}
+
+const silent: LabelSays = { text: undefined, isEnabled: true, realm: undefined, refusals: [] };
+
+/** `document` is an inspect document, and foreign. */
+export function readDeclaration(document: unknown, options: DeclarationOptions): Declaration {
+  const { sources = ['variable', 'label'], label = 'discover' } = options;
+  const config = isRecord(document) && isRecord(document.Config) ? document.Config : {};
+  const says = sources.includes('label') ? readLabels(config.Labels, label) : silent;
+  const texts =
+    says.text !== undefined
+      ? [says.text]
+      : sources.includes('variable')
+        ? variableTexts(config.Env, options.serviceVariable)
+        : [];
+  const source = texts.length === 0 ? undefined : says.text !== undefined ? 'label' : 'variable';
+  const { entries, refusals } = parseAdvertisement(texts, options);
+  const { realm } = says;
+  if (entries.length === 0 && says.refusals.length === 0) return { entries, refusals, source, realm };
+  const all = [...refusals, ...says.refusals];
+  const none = (reason: Refusal): Declaration => ({
+    entries: [],
+    refusals: [...all, reason],
+    source,
+    realm: undefined,
+  });
+  if (entries.length > 0 && !says.isEnabled) return none(refusal('disabled', '', `The label ${label}.enable is false`));
+  if (realm !== undefined && !isAllowedRealm(realm, options)) {
+    return none(
+      refusal('realm-not-allowed', realm, `The label ${label}.realm names a realm that is not one of host.realms`),
+    );
+  }
+  const allowed = entries.filter((entry) => {
+    if (isAllowed(entry, config.Image, options.allow)) return true;
+    all.push(refusal('name-not-allowed', textOf(entry), 'No line of discover.allow has this name with this image'));
+    return false;
+  });
+  return { entries: allowed, refusals: all, source, realm };
+}
+
+function isAllowedRealm(realm: string, { realms = [] }: DeclarationOptions): boolean {
+  return realms.includes(realm);
+}
+
+function isAllowed({ name }: Entry, image: unknown, allow: readonly string[] | undefined): boolean {
+  if (allow === undefined) return true;
+  return allow.some((line) => {
+    const [names = '', images = ''] = line.trim().split(/\s+/);
+    return globOf(names).test(name) && globOf(images).test(typeof image === 'string' ? image : '');
+  });
+}
+
+/** By their text; there are as many as the configuration has. */
+const globs = new Map<string, RegExp>();
+
+/** `*` is any text and `?` any character, also a slash. */
+function globOf(text: string): RegExp {
+  let pattern = globs.get(text);
+  if (pattern === undefined) {
+    const body = text
+      .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.');
+    pattern = new RegExp(`^${body}$`, 's');
+    globs.set(text, pattern);
+  }
+  return pattern;
+}

@@ -1,0 +1,75 @@
+/**
+ * The source `label`: what the labels of a container say below the configured prefix, `discover` unless changed.
+ *
+ *     discover           an advertisement, in the place of the variable's; an empty one offers nothing
+ *     discover.enable    `false`: nothing of the container is published
+ *     discover.realm     the realm of what it offers, if the host allows it
+ *
+ * Labels are foreign. Their names count in any case; of two that differ in case only the first in sorted order counts.
+ */
+
+import { nearest } from '../../nearest.ts';
+import { isRecord } from '../address/published.ts';
+import type { Refusal } from '../container.ts';
+import { refusal } from './advertisement.ts';
+
+export interface LabelSays {
+  /** The advertisement; undefined if there is no such label. */
+  readonly text: string | undefined;
+  readonly isEnabled: boolean;
+  readonly realm: string | undefined;
+  readonly refusals: readonly Refusal[];
+}
+
+/** The names behind the prefix and its dot. */
+const names = ['enable', 'realm'] as const;
+/** More labels than a person writes below one prefix; the rest is not read. */
+const LABELS_MAX = 256;
+const REFUSALS_MAX = 20;
+
+const nothing: LabelSays = { text: undefined, isEnabled: true, realm: undefined, refusals: [] };
+
+/** `prefix` is in lower case. */
+export function readLabels(labels: unknown, prefix: string): LabelSays {
+  const found = isRecord(labels) ? Object.keys(labels).filter((name) => isBelow(name, prefix)) : [];
+  if (found.length === 0 || !isRecord(labels)) return nothing;
+  const all: Refusal[] = [];
+  const said = new Map<string, { readonly name: string; readonly value: string }>();
+  for (const name of found.slice(0, LABELS_MAX).sort()) {
+    const value = labels[name];
+    if (typeof value !== 'string') continue;
+    const what = name.slice(prefix.length + 1).toLowerCase();
+    const first = said.get(what);
+    if (first !== undefined) {
+      all.push(refusal('label-twice', name, `The label ${first.name} counts, which differs in case only`));
+    } else if (what === '' || names.some((known) => known === what)) {
+      said.set(what, { name, value });
+    } else {
+      all.push(refusal('label-unknown', name, unknown(what, prefix)));
+    }
+  }
+  if (found.length > LABELS_MAX) {
+    all.push(refusal('too-many', '', `The first ${LABELS_MAX} of ${found.length} labels below ${prefix} are read`));
+  }
+  const enable = said.get('enable');
+  const isEnabled = enable?.value.trim().toLowerCase() !== 'false';
+  if (enable !== undefined && isEnabled && enable.value.trim().toLowerCase() !== 'true') {
+    all.push(refusal('label-invalid', `${enable.name}=${enable.value}`, 'The label is true or false'));
+  }
+  const refusals = all.slice(0, REFUSALS_MAX);
+  const unlisted = all.length - refusals.length;
+  if (unlisted > 0) refusals.push(refusal('too-many', '', `${unlisted} more refusals are not listed`));
+  return { text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim(), refusals };
+}
+
+function isBelow(name: string, prefix: string): boolean {
+  // A dot, or the end: a prefix of letters alone would take the labels of another program.
+  if (name.length > prefix.length && name.charCodeAt(prefix.length) !== 0x2e) return false;
+  return name.length >= prefix.length && name.slice(0, prefix.length).toLowerCase() === prefix;
+}
+
+function unknown(what: string, prefix: string): string {
+  const meant = nearest(what, names);
+  const known = [prefix, ...names.map((name) => `${prefix}.${name}`)].join(', ');
+  return meant === undefined ? `The labels are ${known}` : `Did you mean ${prefix}.${meant}?`;
+}

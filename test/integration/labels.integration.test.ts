@@ -1,0 +1,112 @@
+/** A container of an image that says nothing, published by its labels alone, and one that its labels keep out. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { runCommand } from '../helpers/command.ts';
+import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromDockerd, type Host, removeAll, revisionsOf, startHost } from '../helpers/host.ts';
+import { needs } from '../helpers/run.ts';
+
+describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') }, () => {
+  let dockerd: Dockerd;
+  before(async () => {
+    dockerd = await startDockerd();
+  });
+  beforeEach(() => removeAll(dockerd));
+  after(() => dockerd.close());
+
+  const args = ['--host:realms', 'default,blue'];
+  const start = (more: readonly string[] = []): Promise<Host> =>
+    startHost({ source: fromDockerd(dockerd), args: [...args, ...more] });
+  const wanted = async (host: Host, keys: readonly string[]): Promise<void> =>
+    eventually(async () =>
+      assert.deepEqual(
+        [...(await host.held()).keys()].filter((key) => key.startsWith('/discover/service/')).sort(),
+        [...keys].sort(),
+      ),
+    );
+  const keyOf = (name: string, id: string, realm = 'default'): string =>
+    `/discover/service/${name}/${realm}/h1/${id.slice(0, 12)}`;
+
+  const connectionOf = (host: Host): string[] => [
+    ...['--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', host.etcd.endpoint, ...args],
+    ...['--host:ip', host.names.ip, '--host:id', host.names.id, '--host:realm', host.names.realm],
+  ];
+
+  test('publish a container of an image that says nothing, at one revision, and take it away at one (real dockerd, real etcd)', async () => {
+    await using host = await start(['--views:skydns', 'discover.local', '--views:registrator', '/services']);
+    const count = host.recorder.changes.length;
+    const id = await dockerd.run({ labels: { discover: 'web:80, dns:53/udp' }, ports: [80, '53/udp'] });
+    await wanted(host, [keyOf('web', id), keyOf('dns', id)]);
+    await dockerd.docker('rm', '--force', id);
+    await wanted(host, []);
+    const changes = await host.changesSince(count);
+    assert.equal(revisionsOf(changes).length, 2);
+    assert.equal(changes.filter(({ kind }) => kind === 'put').length, changes.length / 2);
+  });
+
+  test('take the place of the variable, silence a container, and come with a new container (real dockerd, real etcd)', async () => {
+    await using host = await start();
+    const image = await dockerd.image(['ENV DISCOVER=web:80']);
+    const plain = await dockerd.run({ image, ports: [80] });
+    const other = await dockerd.run({ image, ports: [80], labels: { discover: 'api:80' }, name: 'other' });
+    await dockerd.run({ image, ports: [80], labels: { discover: '' } });
+    await dockerd.run({ image, ports: [80], env: { DISCOVER: '' } });
+    const off = await dockerd.run({ image, ports: [80], labels: { 'discover.enable': 'false' } });
+    await wanted(host, [keyOf('web', plain), keyOf('api', other)]);
+    const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
+    assert.deepEqual([refused.container, refused.reason], [off.slice(0, 12), 'disabled']);
+
+    // A label changes with a new container of the same name.
+    await dockerd.docker('rm', '--force', other);
+    const anew = await dockerd.run({ image, ports: [80], labels: { discover: 'api2:80' }, name: 'other' });
+    await wanted(host, [keyOf('web', plain), keyOf('api2', anew)]);
+  });
+
+  test('name a realm that the host allows, over a restart of discover, and no other (real dockerd, real etcd)', async () => {
+    await using host = await start();
+    const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
+    const blue = await dockerd.run({ ...web, labels: { 'discover.realm': 'blue' } });
+    const red = await dockerd.run({ ...web, labels: { 'discover.realm': 'red' } });
+    const plain = await dockerd.run(web);
+    await wanted(host, [keyOf('web', blue, 'blue'), keyOf('web', plain)]);
+    const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
+    assert.deepEqual([refused.container, refused.reason], [red.slice(0, 12), 'realm-not-allowed']);
+
+    const count = host.recorder.changes.length;
+    host.discover.signal('SIGKILL');
+    await host.discover.exit;
+    await host.launch();
+    const after = await dockerd.run(web);
+    await wanted(host, [keyOf('web', blue, 'blue'), keyOf('web', plain), keyOf('web', after)]);
+    const touched = (await host.changesSince(count)).filter(({ key }) => !key.includes(after.slice(0, 12)));
+    assert.deepEqual(touched, [], 'The keys of before were touched');
+
+    const verified = await runCommand(['verify', ...connectionOf(host)]);
+    assert.equal(verified.code, 0, verified.out + verified.err);
+
+    // A key that lost its lease is found by the record of its container, also in another realm.
+    host.discover.signal('SIGKILL');
+    await host.discover.exit;
+    await host.etcd.ctl('put', keyOf('web', blue, 'blue'), 'tcp://192.0.2.1:1');
+    await dockerd.docker('rm', '--force', blue);
+    await host.launch();
+    await wanted(host, [keyOf('web', plain), keyOf('web', after)]);
+  });
+
+  test('are named by why, verify and the log (real dockerd, real etcd)', async () => {
+    await using host = await start();
+    const [good, typo, none] = [
+      await dockerd.run({ labels: { discover: 'web:80' }, ports: [80] }),
+      await dockerd.run({ labels: { discover: 'web:80', 'discover.enabel': 'true' }, ports: [80] }),
+      await dockerd.run({ labels: { discover: '' }, env: { DISCOVER: 'web:80' }, ports: [80] }),
+    ];
+    await wanted(host, [keyOf('web', good), keyOf('web', typo)]);
+    const connection = connectionOf(host);
+    const why = async (id: string): Promise<string> => (await runCommand(['why', id.slice(0, 12), ...connection])).out;
+    assert.match(await why(good), /yes +label: discover=web:80/);
+    assert.match(await why(typo), /discover\.enabel.*Did you mean discover\.enable\?/s);
+    assert.match(await why(none), /label: the label discover is empty/);
+    assert.equal((await runCommand(['verify', ...connection])).code, 0);
+  });
+});

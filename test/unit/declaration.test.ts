@@ -1,0 +1,168 @@
+/** What a container declares by its labels beside, or instead of, its environment. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type DeclarationOptions, readDeclaration } from '../../src/container/sources/declaration.ts';
+
+const defaults: DeclarationOptions = { serviceVariable: 'DISCOVER', namePolicy: 'compat' };
+
+function declared(config: object, options: Partial<DeclarationOptions> = {}) {
+  const { entries, refusals, source, realm } = readDeclaration({ Config: config }, { ...defaults, ...options });
+  return {
+    names: entries.map(({ name, privatePort }) => `${name}:${privatePort}`),
+    codes: refusals.map(({ code }) => code),
+    refusals,
+    source,
+    realm,
+  };
+}
+
+const namesOf = (Labels: object, Env: string[] = [], options: Partial<DeclarationOptions> = {}) =>
+  declared({ Labels, Env }, options).names;
+const codesOf = (Labels: object, options: Partial<DeclarationOptions> = {}) =>
+  declared({ Labels, Env: ['DISCOVER=web:80'] }, options).codes;
+
+describe('The label', () => {
+  test('advertises without a variable', () => {
+    const found = declared({ Labels: { discover: 'web:80, dns:53/udp' } });
+    assert.deepEqual([found.names, found.source, found.codes], [['web:80', 'dns:53'], 'label', []]);
+  });
+
+  test('takes the place of the variable, also where it is empty', () => {
+    assert.deepEqual(namesOf({ discover: 'api:81' }, ['DISCOVER=web:80']), ['api:81']);
+    assert.deepEqual(namesOf({ discover: '' }, ['DISCOVER=web:80']), []);
+    assert.deepEqual(namesOf({ discover: 'bad/name:80' }, ['DISCOVER=web:80']), []);
+  });
+
+  test('is not there: the variable counts, and nothing is refused', () => {
+    for (const Labels of [
+      {},
+      null,
+      undefined,
+      [],
+      'discover',
+      { discovery: 'x:1', 'com.discover': 'x:1' },
+      { discover: 7 },
+    ]) {
+      const found = declared({ Labels, Env: ['DISCOVER=web:80'] });
+      assert.deepEqual([found.names, found.source, found.codes], [['web:80'], 'variable', []], JSON.stringify(Labels));
+    }
+  });
+
+  test('has the prefix that is configured, in any case, and no other', () => {
+    const own = { label: 'org.example.sd' };
+    assert.deepEqual(namesOf({ 'org.example.sd': 'web:80', discover: 'no:1' }, [], own), ['web:80']);
+    assert.deepEqual(namesOf({ 'Org.Example.SD': 'web:80' }, [], own), ['web:80']);
+    assert.deepEqual(codesOf({ 'discover.x': '1' }, own), []);
+  });
+
+  test('counts where it is a source, as the variable does', () => {
+    assert.deepEqual(namesOf({ discover: 'api:81' }, ['DISCOVER=web:80'], { sources: ['variable'] }), ['web:80']);
+    assert.deepEqual(namesOf({}, ['DISCOVER=web:80'], { sources: ['label'] }), []);
+    assert.deepEqual(namesOf({ discover: 'api:81' }, ['DISCOVER=web:80'], { sources: ['label'] }), ['api:81']);
+  });
+
+  test('obeys the grammar, the name policy and the limits of an advertisement', () => {
+    assert.deepEqual(codesOf({ discover: 'web:0,a b:80,x:80/gopher' }), [
+      'port-invalid',
+      'name-invalid',
+      'protocol-invalid',
+    ]);
+    assert.deepEqual(codesOf({ discover: 'Web:80' }, { namePolicy: 'strict' }), ['name-invalid']);
+    const many = Array.from({ length: 300 }, (_, index) => `s${index}:80`).join();
+    assert.deepEqual(codesOf({ discover: many }), ['too-many']);
+    assert.deepEqual(codesOf({ discover: 'web:80\nx:81' }), ['multiline']);
+  });
+});
+
+describe('discover.enable', () => {
+  test('false: nothing is published, and the reason is said where there would have been something', () => {
+    for (const value of ['false', 'FALSE', ' false ']) {
+      const found = declared({ Labels: { 'discover.enable': value }, Env: ['DISCOVER=web:80'] });
+      assert.deepEqual([found.names, found.codes], [[], ['disabled']]);
+    }
+    assert.deepEqual(declared({ Labels: { 'discover.enable': 'false' }, Env: [] }).codes, []);
+  });
+
+  test('true is the same as no label; another value is refused, and what is published stays', () => {
+    assert.deepEqual(codesOf({ 'discover.enable': 'true' }), []);
+    const found = declared({ Labels: { 'discover.enable': 'no' }, Env: ['DISCOVER=web:80'] });
+    assert.deepEqual([found.names, found.codes], [['web:80'], ['label-invalid']]);
+    assert.equal(found.refusals[0]?.entry, 'discover.enable=no');
+  });
+});
+
+describe('discover.realm', () => {
+  test('is taken where the host allows it, and else nothing of the container is published', () => {
+    const blue = { Labels: { 'discover.realm': 'blue' }, Env: ['DISCOVER=web:80'] };
+    assert.equal(declared(blue, { realms: ['default', 'blue'] }).realm, 'blue');
+    for (const realms of [undefined, [], ['default']]) {
+      const found = declared(blue, { realms });
+      assert.deepEqual([found.names, found.codes, found.realm], [[], ['realm-not-allowed'], undefined]);
+    }
+  });
+
+  test('reaches no other key, whatever it says', () => {
+    for (const realm of ['../x', 'a/b', '', '.', 'blue/h2/0123456789ab']) {
+      const found = declared(
+        { Labels: { 'discover.realm': realm, discover: 'web:80' } },
+        { realms: ['default', 'blue'] },
+      );
+      assert.deepEqual([found.names, found.codes], [[], ['realm-not-allowed']], realm);
+    }
+  });
+});
+
+describe('discover.allow', () => {
+  const allow = ['web* registry.example/*', 'dns nginx:1.2?'];
+  const from = (Image: unknown, text = 'web:80,web-api:81,dns:53,admin:82') =>
+    declared({ Image, Env: [`DISCOVER=${text}`] }, { allow });
+
+  test('lets an image use the names of its lines, and refuses each other name', () => {
+    assert.deepEqual(from('registry.example/team/shop:1').names, ['web:80', 'web-api:81']);
+    assert.deepEqual(from('nginx:1.27').names, ['dns:53']);
+    assert.deepEqual(from('nginx:1.27').codes, ['name-not-allowed', 'name-not-allowed', 'name-not-allowed']);
+    assert.deepEqual(from('nginx:1.2').names, []);
+    assert.deepEqual(from('xregistry.example/shop').names, []);
+    for (const image of [undefined, null, 7, '']) assert.deepEqual(from(image).names, []);
+  });
+
+  test('means a dot as a dot', () => assert.deepEqual(from('registryxexample/shop').names, []));
+});
+
+describe('A label below the prefix', () => {
+  test('that is unknown is refused with the nearest name, and costs nothing else', () => {
+    const found = declared({ Labels: { 'discover.enabel': 'false' }, Env: ['DISCOVER=web:80'] });
+    assert.deepEqual([found.names, found.codes], [['web:80'], ['label-unknown']]);
+    assert.deepEqual(found.refusals[0], {
+      code: 'label-unknown',
+      entry: 'discover.enabel',
+      detail: 'Did you mean discover.enable?',
+    });
+    assert.match(
+      declared({ Labels: { 'discover.zzz': '' } }).refusals[0]?.detail ?? '',
+      /labels are discover, discover\.enable/,
+    );
+  });
+
+  test('that differs from another in case only: both are named, and the first in order counts', () => {
+    const found = declared({
+      Labels: { 'discover.enable': 'true', 'discover.Enable': 'false' },
+      Env: ['DISCOVER=web:80'],
+    });
+    assert.deepEqual(found.codes, ['label-twice', 'disabled']);
+    const [twice] = found.refusals;
+    assert.equal(twice?.entry, 'discover.enable');
+    assert.match(twice?.detail ?? '', /discover\.Enable/);
+    assert.deepEqual(namesOf({ discover: 'b:1', Discover: 'a:1' }), ['a:1']);
+  });
+
+  test('steers no reader of the log, and there may be any number', () => {
+    const { refusals } = declared({ Labels: { 'discover.\u001b[2J\u202e': '' } });
+    assert.equal(refusals[0]?.entry, 'discover.\ufffd[2J\ufffd');
+    const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`discover.x${index}`, '']));
+    const found = declared({ Labels: many, Env: ['DISCOVER=web:80'] });
+    assert.deepEqual(found.names, ['web:80']);
+    assert.ok(found.refusals.length <= 21, `${found.refusals.length} refusals`);
+    assert.equal(found.codes.at(-1), 'too-many');
+  });
+});
