@@ -43,6 +43,7 @@ export interface Options {
         readonly username?: Maybe<string>;
         readonly password?: Maybe<string>;
         readonly passwordFile?: Maybe<string>;
+        readonly meta?: Maybe<'attributes' | 'always' | 'never'>;
       }
     | undefined;
   readonly views?:
@@ -60,6 +61,8 @@ export interface Options {
         readonly interface?: Maybe<string>;
         readonly id?: Maybe<string>;
         readonly realm?: Maybe<string>;
+        readonly zone?: Maybe<string>;
+        readonly attributes?: Maybe<string[]>;
         readonly realms?: Maybe<string[]>;
         readonly onExit?: Maybe<'keep' | 'remove'>;
       }

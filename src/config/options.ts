@@ -7,13 +7,14 @@
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
+import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 
 /** The configuration of the agent: checked, and with all defaults filled in. */
-export interface Config extends DeclarationOptions {
+export interface Config extends DeclarationOptions, MetaOptions {
   readonly workers: number;
   readonly resyncSeconds: number;
   readonly docker: {
@@ -24,6 +25,10 @@ export interface Config extends DeclarationOptions {
   };
   /** Beside the native keys: see `layout/views.ts`. */
   readonly views: readonly ViewRule[];
+  /** The keys of an instance without its meta; 1 unless there are views. */
+  readonly keysPerInstance?: number;
+  /** The keys that the weight of an instance adds. */
+  readonly keysPerWeight?: number;
   /** The endpoints are `http://host:port`, or every one of them https. */
   readonly etcd: EtcdAccess & {
     /** One leading slash, no trailing one. */
@@ -100,6 +105,14 @@ const ip = string('an IPv4 or IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/
 const segmentAllowed = '1 to 255 bytes without slash, white space or control characters, not "." or ".."';
 const segment = string(segmentAllowed, /^(?!\.\.?$)[^/\s\p{Cc}\p{Cs}]+$/u, isShort);
 const segments = rule('list', `a list of realms, each ${segmentAllowed}`, z.array(segment.schema));
+const plainText = string('1 to 255 characters without control characters', /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,255}$/u);
+const pairs = rule(
+  'list',
+  'a list of <attribute>=<value>, an attribute of a-z 0-9 _ -',
+  z
+    .array(z.string().check(z.regex(/^[a-z][a-z0-9_-]{0,63}=[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{0,255}$/u)))
+    .check(z.maxLength(32)),
+);
 const prefixPattern = /^\/?(?:(?!\.\.?(?:\/|$))[^/\s\p{Cc}\p{Cs}]+(?:\/|$))+$/u;
 const prefix = string('a path such as "/discover", at least one segment and no double slash', prefixPattern, isShort);
 const path = z.string().check(z.regex(/^\/[^\0]+$/));
@@ -192,6 +205,11 @@ export const schema = z.strictObject({
     username: maybe(name, 'User name at etcd'),
     password: maybe(secret, 'Password of that user, refused on the command line'),
     passwordFile: maybe(file, 'File that holds the password'),
+    meta: option(
+      oneOf('attributes', 'always', 'never'),
+      'attributes',
+      'Whether attributes are written beside an instance: of those that have some, of all, or of none',
+    ),
   }),
   views: group({
     skydns: maybe(zone, 'DNS zone under which CoreDNS finds the services, in keys below /skydns'),
@@ -205,6 +223,11 @@ export const schema = z.strictObject({
     interface: maybe(name, 'Network interface whose address is published'),
     id: maybe(segment, 'Name of this host in the keys, unique among hosts (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Realm: the group of hosts that this one belongs to'),
+    zone: maybe(
+      plainText,
+      'Zone of this host, such as a rack or an availability zone, for readers that prefer a near instance',
+    ),
+    attributes: maybe(pairs, 'Attributes of every instance of this host; those of a container count before them'),
     realms: maybe(segments, 'Realms that a container may name by its label discover.realm (host.realm alone)'),
     onExit: option(oneOf('keep', 'remove'), 'keep', 'On exit, keep the keys until the TTL ends or remove them'),
   }),

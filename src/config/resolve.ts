@@ -5,6 +5,7 @@
  * and the machine is asked. All problems, here and in the sources themselves, make one error.
  */
 import type * as z from 'zod/mini';
+import type { MetaOptions } from '../container/meta.ts';
 import { configError, type Problem } from '../errors.ts';
 import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
@@ -33,6 +34,8 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const docker = dockerOf(choice);
   const etcd = etcdOf(choice);
   const views = viewRulesOf(choice, etcd.prefix);
+  // Where every instance has a meta, it takes its part of a transaction from the entries.
+  const keys = 1 + keysPerInstance(views) + (isMetaOfAll(values) ? 1 : 0);
   const host = await hostOf(choice, machine);
   // If such an option is refused, a failed detection in its place is no problem of its own.
   const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
@@ -43,8 +46,13 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     resyncSeconds: values.resync,
     ...values.discover,
     realms: [values.host.realm, ...(values.host.realms ?? [])],
-    ...(views.length > 0 && { entriesMax: Math.floor((operationsMax - 1) / (1 + keysPerInstance(views))) }),
+    ...metaOf(values),
+    ...(keys > 1 && { entriesMax: Math.floor((operationsMax - 1) / keys) }),
     views,
+    ...(views.length > 0 && {
+      keysPerInstance: 1 + keysPerInstance(views),
+      keysPerWeight: keysPerInstance(views, 'weight'),
+    }),
     docker,
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
@@ -96,6 +104,23 @@ export function resolveHttp(layers: Layers): Pick<Config, 'http'> & { readonly w
   const { problems, values, warnings } = new Choice(layers);
   refuseAny(problems);
   return { ...httpOf(values.http), warnings };
+}
+
+type Values = Choice['values'];
+
+const isMetaOfAll = ({ etcd, host }: Values): boolean =>
+  etcd.meta === 'always' || (etcd.meta === 'attributes' && (host.zone ?? host.attributes) !== undefined);
+
+function metaOf({ etcd, host }: Values): MetaOptions {
+  const pairs = host.attributes?.map((text) => {
+    const at = text.indexOf('=');
+    return [text.slice(0, at), text.slice(at + 1)] as const;
+  });
+  return {
+    ...(etcd.meta !== 'attributes' && { meta: etcd.meta }),
+    ...(host.zone !== undefined && { zone: host.zone }),
+    ...(pairs !== undefined && { hostAttributes: Object.fromEntries(pairs) }),
+  };
 }
 
 function refuseAny(problems: readonly Problem[]): void {

@@ -25,6 +25,16 @@ export function shortIdOf(id: ContainerId): string {
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
 
+/** What a container says of one of its services beside the address. */
+export interface Attributes {
+  /** From 0 to 65535. */
+  readonly weight?: number;
+  readonly priority?: number;
+  readonly tags?: readonly string[];
+  /** Every other attribute. */
+  readonly others?: Readonly<Record<string, string>>;
+}
+
 /** One advertised service, with the address at which other machines reach it. */
 export interface Service {
   readonly name: string;
@@ -35,6 +45,9 @@ export interface Service {
   readonly port: number;
   /** The realm that its container names; undefined: that of the host. */
   readonly realm?: string;
+  readonly attributes?: Attributes;
+  /** The text of its meta (`meta.ts`), if it has one. */
+  readonly meta?: string;
 }
 
 /** `<protocol>://<address>:<port>`, IPv6 in brackets: the value stored in etcd. */

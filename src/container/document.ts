@@ -9,15 +9,24 @@
  */
 
 import { hostNetworkOf, isRecord, publicAddress } from './address/published.ts';
-import type { Inspection, Refusal, Service } from './container.ts';
+import type { Attributes, Inspection, Refusal, Service } from './container.ts';
+import { hasMeta, type MetaOptions, metaOf } from './meta.ts';
+import { type Entry, refusal, textOf } from './sources/advertisement.ts';
 import { type DeclarationOptions, readDeclaration } from './sources/declaration.ts';
 
-export interface InspectionOptions extends DeclarationOptions {
+export interface InspectionOptions extends DeclarationOptions, MetaOptions {
   /** The address at which other machines reach this host, IPv4 or IPv6 without brackets. */
   readonly hostIp: string;
   /** Addresses of this host that lead to containers only, beside the gateways that a document names. */
   readonly hostOnly?: readonly string[] | undefined;
+  /** The keys of an instance without its meta; 1 without views. */
+  readonly keysPerInstance?: number | undefined;
+  /** The keys that a weight adds. */
+  readonly keysPerWeight?: number | undefined;
 }
+
+// An etcd takes 128 in a transaction, and the guard of the owner is one.
+const OPERATIONS_MAX = 127;
 
 /** Whether the container runs and, if so, its services with their addresses. */
 export function readInspection(document: unknown, options: InspectionOptions): Inspection {
@@ -30,17 +39,33 @@ export function readInspection(document: unknown, options: InspectionOptions): I
 
   const declaration = readDeclaration(document, options);
   const { realm } = declaration;
+  const { keysPerInstance = 1 } = options;
+  // The record takes one operation, and each entry its own.
+  let room = OPERATIONS_MAX - 1 - declaration.entries.length * keysPerInstance;
   const network = hostNetworkOf(document, options.hostIp, options.hostOnly);
   const services: Service[] = [];
   const refusals: Refusal[] = [...declaration.refusals];
+  const unfit: string[] = [];
   for (const entry of declaration.entries) {
     const way = publicAddress(entry, network);
     if (way.kind === 'refused') refusals.push(way.refusal);
     else {
       const { name, privatePort, protocol } = entry;
       const service = { name, privatePort, protocol, address: way.address, port: way.port };
-      services.push(realm === undefined ? service : { ...service, realm });
+      const beside = besideOf(document, entry, declaration.attributes.get(name), options);
+      const isPlain = realm === undefined && beside === undefined;
+      if (beside === undefined || beside.keys <= room) {
+        room -= beside?.keys ?? 0;
+        services.push(isPlain ? service : { ...service, ...present({ realm, ...beside?.members }) });
+      } else {
+        unfit.push(textOf(entry));
+        services.push({ ...service, ...present({ realm }) });
+      }
     }
+  }
+  if (unfit.length > 0) {
+    const detail = `The attributes of ${unfit.length} services do not fit into the transaction of their container`;
+    refusals.push(refusal('attribute-too-many', unfit[0] ?? '', detail));
   }
   return { kind: 'running', startedAt: nanosecondsOf(field(state, 'StartedAt')), services, refusals };
 }
@@ -54,6 +79,25 @@ function nanosecondsOf(time: unknown): number {
   if (!(milliseconds > 0)) return 0;
   // Whole seconds times 1e9 are exact in a double, so the sum rounds once.
   return (milliseconds / 1000) * 1e9 + Number(fraction.padEnd(9, '0'));
+}
+
+/** What is written beside an instance, and the number of keys that it takes; undefined if there is nothing. */
+function besideOf(
+  document: unknown,
+  { privatePort }: Entry,
+  attributes: Attributes | undefined,
+  options: InspectionOptions,
+): { readonly members: Pick<Service, 'attributes' | 'meta'>; readonly keys: number } | undefined {
+  const isMeta = hasMeta(attributes, options);
+  if (attributes === undefined && !isMeta) return undefined;
+  const meta = isMeta ? metaOf(document, privatePort, attributes ?? {}, options) : undefined;
+  const keys = (isMeta ? 1 : 0) + (attributes?.weight === undefined ? 0 : (options.keysPerWeight ?? 0));
+  return { members: present({ attributes, meta }), keys };
+}
+
+/** Without the members that are undefined: most services have none of these. */
+function present<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as never;
 }
 
 function field(value: unknown, name: string): unknown {

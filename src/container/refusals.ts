@@ -89,6 +89,18 @@ export const refusals = {
     title: 'The label is unknown',
     remedy: 'Correct the name of the label and create the container anew, or set discover.label to another prefix',
   },
+  'attribute-invalid': {
+    title: 'The attribute is not valid',
+    remedy: 'Correct the label and create the container anew; the service is published without the attribute',
+  },
+  'attribute-stray': {
+    title: 'The attribute is of a service that is not advertised',
+    remedy: 'Write the name of an advertised service between the prefix and the attribute, or advertise the service',
+  },
+  'attribute-too-many': {
+    title: 'The service has too many attributes',
+    remedy: 'Use at most 32 attributes and 4 KiB for a service',
+  },
   'label-twice': {
     title: 'Two labels differ in case only',
     remedy: 'Keep one of the two labels',

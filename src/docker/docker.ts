@@ -49,7 +49,7 @@ const headBytesMax = 1 << 20;
  * and Podman's together, for every engine: neither engine objects to a name of the other one.
  */
 const followed = [
-  ...['start', 'restart', 'restore', 'die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause'],
+  ...['start', 'restart', 'restore', 'die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause', 'rename'],
   ...['connect', 'disconnect'],
 ];
 

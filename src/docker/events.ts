@@ -133,6 +133,8 @@ export function readEvent(text: string): ContainerEvent | undefined {
     case 'checkpoint':
     case 'pause':
     case 'unpause':
+    // The name of a container is in the meta of its instances.
+    case 'rename':
       return { kind: 'moved', id, at };
     case 'die':
     case 'destroy':

@@ -9,8 +9,7 @@
 
 import { systemClock } from '../actor/clock.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
-import { readInspection } from '../container/document.ts';
-import type { DeclarationOptions } from '../container/sources/declaration.ts';
+import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
@@ -18,9 +17,8 @@ import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
 
 /** The options that a thread gets once, at its start. */
-export interface BatchInspectorOptions extends DeclarationOptions {
+export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly'> {
   readonly endpoint: DockerEndpoint;
-  readonly hostIp: string;
 }
 
 /** The task of a thread. Tasks and results are plain data, because they cross the thread boundary. */

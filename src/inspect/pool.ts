@@ -15,6 +15,7 @@ import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import { Listeners } from '../actor/listeners.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
+import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { DiscoverError } from '../errors.ts';
@@ -58,7 +59,9 @@ const usageWindowMs = 1_000;
 const youngGenerationMb = 2;
 
 /** The part of the configuration that concerns inspections. */
-export interface InspectionPoolConfig extends DeclarationOptions {
+export interface InspectionPoolConfig extends DeclarationOptions, MetaOptions {
+  readonly keysPerInstance?: number;
+  readonly keysPerWeight?: number;
   /** Threads at the most; 0 to inspect from this one. */
   readonly workers: number;
   readonly docker: { readonly endpoint: DockerEndpoint };
@@ -68,10 +71,12 @@ export interface InspectionPoolConfig extends DeclarationOptions {
 export function createInspectionPool(config: InspectionPoolConfig, clock = systemClock): InspectionPool {
   const { workers, docker, host } = config;
   const { serviceVariable, namePolicy, entriesMax, sources, label, realms, allow } = config;
+  const { meta, zone, hostAttributes, keysPerInstance, keysPerWeight } = config;
   const options: BatchInspectorOptions = {
     endpoint: docker.endpoint,
     hostIp: host.ip,
     ...{ serviceVariable, namePolicy, entriesMax, sources, label, realms, allow },
+    ...{ meta, zone, hostAttributes, keysPerInstance, keysPerWeight },
   };
   if (workers === 0) return new LocalInspectionPool(options);
   return new ThreadedInspectionPool(workers, options, clock);

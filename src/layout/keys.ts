@@ -3,6 +3,7 @@
  *
  *     P/service/<name>/<realm>/<host>/<id12>                      <protocol>://<ip>:<port>
  *     P/service/<name>/<realm>/<host>/<id12>:<private-port>[:udp]  the same, for further ports of one name
+ *     P/meta/<as in P/service/>                                   JSON about the same instance, if there is some
  *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
  *     P/owner/<host>                                              the process that may write for this host
  *
@@ -46,6 +47,8 @@ export interface Layout {
   recordKey(shortId: string): string;
   /** In the realm of the host, unless the container names another. */
   serviceKey(name: string, shortId: string, realm?: string): string;
+  /** The key of the meta of the instance that a service key names. */
+  metaKey(serviceKey: string): string;
   /** A service key without the suffix for further ports of a name; undefined for other keys. */
   plainKeyOf(key: string): string | undefined;
   /** The service that a key of `serviceKey` names; undefined for a record or a key of a view. */
@@ -57,6 +60,7 @@ export interface Layout {
 export function layoutOf(prefix: string, realm: string, host: string, views: readonly View[] = []): Layout {
   const recordPrefix = `${prefix}/host/${host}/`;
   const servicePrefix = servicePrefixOf(prefix);
+  const metaPrefix = metaPrefixOf(prefix);
   return {
     ownerKey: `${prefix}/owner/${host}`,
     views,
@@ -64,14 +68,15 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
     recordPrefix,
     recordKey: (shortId) => recordPrefix + shortId,
     serviceKey: (name, shortId, named = realm) => `${servicePrefix}${name}/${named}/${host}/${shortId}`,
+    metaKey: (serviceKey) => metaPrefix + serviceKey.slice(servicePrefix.length),
     plainKeyOf: (key) => parseServiceKey(servicePrefix, key)?.plainKey,
     nameOf: (key) => (key.startsWith(servicePrefix) ? key.slice(servicePrefix.length).split('/', 1)[0] : undefined),
     containerOf(key) {
       const parsed = parseKey(prefix, key);
-      if (parsed?.kind === 'service' || parsed?.kind === 'record') {
+      if (parsed?.kind === 'service' || parsed?.kind === 'meta' || parsed?.kind === 'record') {
         return parsed.host === host ? parsed.shortId : undefined;
       }
-      if (key.startsWith(servicePrefix) || key.startsWith(recordPrefix)) return undefined;
+      if ([servicePrefix, metaPrefix, recordPrefix].some((native) => key.startsWith(native))) return undefined;
       for (const view of views) {
         const shortId = view.containerOf(key);
         if (shortId !== undefined) return shortId;
@@ -99,12 +104,11 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
       if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
     }
     const plain = layout.serviceKey(name, shortId, realm);
-    if (names.has(name)) {
-      keys.set(`${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`, url);
-    } else {
-      names.set(name, plain);
-      keys.set(plain, url);
-    }
+    const isFirst = !names.has(name);
+    if (isFirst) names.set(name, plain);
+    const key = isFirst ? plain : `${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`;
+    keys.set(key, url);
+    if (service.meta !== undefined) keys.set(layout.metaKey(key), service.meta);
   }
   // `fromEntries` defines own properties, so a service called __proto__ is one more name.
   if (names.size > 0) keys.set(layout.recordKey(shortId), JSON.stringify(Object.fromEntries(names)));
@@ -112,7 +116,7 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
 }
 
 /** The parts of a key, by the layout above. */
-export type ParsedKey = ServiceKey | RecordKey | OwnerKey | OtherKey;
+export type ParsedKey = ServiceKey | MetaKey | RecordKey | OwnerKey | OtherKey;
 
 export interface ServiceKey {
   readonly kind: 'service';
@@ -122,6 +126,10 @@ export interface ServiceKey {
   readonly shortId: string;
   /** The key of the first port of this name, which has no port behind the short id. */
   readonly plainKey: string;
+}
+/** The parts of a meta key are those of the service key of its instance. */
+export interface MetaKey extends Omit<ServiceKey, 'kind'> {
+  readonly kind: 'meta';
 }
 export interface RecordKey {
   readonly kind: 'record';
@@ -141,6 +149,9 @@ export interface OtherKey {
 /** The service keys of all hosts begin with this. */
 export const servicePrefixOf = (prefix: string): string => `${prefix}/service/`;
 
+/** The meta keys of all hosts begin with this. */
+export const metaPrefixOf = (prefix: string): string => `${prefix}/meta/`;
+
 const servicePattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})(:[1-9]\d{0,4}(?::[a-z]+)?)?$/;
 const shortIdPattern = /^[0-9a-f]{12}$/;
 
@@ -157,6 +168,8 @@ export function parseKey(prefix: string, key: string): ParsedKey | undefined {
   if (!key.startsWith(`${prefix}/`)) return undefined;
   const service = parseServiceKey(servicePrefixOf(prefix), key);
   if (service !== undefined) return service;
+  const meta = parseServiceKey(metaPrefixOf(prefix), key);
+  if (meta !== undefined) return { ...meta, kind: 'meta' };
   const [tree, ...segments] = key.slice(prefix.length + 1).split('/');
   const [host = '', shortId = ''] = segments;
   if (segments.includes('')) return { kind: 'other', host: undefined };
@@ -165,8 +178,11 @@ export function parseKey(prefix: string, key: string): ParsedKey | undefined {
     return shortIdPattern.test(shortId) ? { kind: 'record', host, shortId } : { kind: 'other', host };
   }
   // Counted from the end, where host and container are for every name: the original let slashes into names.
-  return { kind: 'other', host: tree === 'service' && segments.length >= 4 ? segments.at(-2) : undefined };
+  return {
+    kind: 'other',
+    host: (tree === 'service' || tree === 'meta') && segments.length >= 4 ? segments.at(-2) : undefined,
+  };
 }
 
-/** The host that a key below `P/service/`, `P/host/` or `P/owner/` belongs to; undefined for a key of another shape. */
+/** The host that a key below `P/service/`, `P/meta/`, `P/host/` or `P/owner/` belongs to; undefined for a key of another shape. */
 export const hostOf = (prefix: string, key: string): string | undefined => parseKey(prefix, key)?.host;

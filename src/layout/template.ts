@@ -11,6 +11,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import type { Attributes } from '../container/container.ts';
 
 /** One offer of one container: the values of the variables. */
 export interface Instance {
@@ -27,9 +28,20 @@ export interface Instance {
   readonly url: string;
   /** Its number among the offers of one name by this container, from 0 to 99. */
   readonly ordinal: number;
+  readonly attributes?: Attributes | undefined;
+  /** JSON, if there is one. */
+  readonly meta?: string | undefined;
 }
 
-const variables: Record<string, { readonly of: (instance: Instance) => string; readonly inKeys: boolean }> = {
+interface Variable {
+  /** `argument` is the text behind the colon; only `attr` has one. */
+  readonly of: (instance: Instance, argument: string) => string;
+  readonly inKeys: boolean;
+  /** The value is part of the JSON around it, and not escaped. */
+  readonly isJson?: boolean;
+}
+
+const variables: Record<string, Variable> = {
   name: { of: ({ name }) => name, inKeys: true },
   realm: { of: ({ realm }) => realm, inKeys: true },
   host: { of: ({ host }) => host, inKeys: true },
@@ -45,14 +57,40 @@ const variables: Record<string, { readonly of: (instance: Instance) => string; r
   port: { of: ({ port }) => String(port), inKeys: false },
   address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
   url: { of: ({ url }) => url, inKeys: false },
+  // An attribute of the instance, empty if it has none of that name: {{attr:version}}.
+  attr: { of: ({ attributes }, name) => attributeOf(attributes, name), inKeys: false },
+  // The scheme of an HTTP server, by the attribute of that name.
+  scheme: { of: ({ attributes }) => schemeOf(attributes), inKeys: false },
+  // For the presets: what an instance without attributes does not have, so that its value stays as it is.
+  skydns: { of: ({ attributes }) => skydnsMembers(attributes), inKeys: false, isJson: true },
+  metadata: { of: ({ meta }) => (meta === undefined ? 'null' : JSON.stringify(meta)), inKeys: false, isJson: true },
 };
+
+function attributeOf(attributes: Attributes | undefined, name: string): string {
+  if (name === 'weight' || name === 'priority') return String(attributes?.[name] ?? '');
+  if (name === 'tags') return attributes?.tags?.join(',') ?? '';
+  const { others = {} } = attributes ?? {};
+  return Object.hasOwn(others, name) ? (others[name] ?? '') : '';
+}
+
+function schemeOf(attributes: Attributes | undefined): string {
+  const scheme = attributeOf(attributes, 'scheme');
+  return scheme === 'https' || scheme === 'h2c' ? scheme : 'http';
+}
+
+/** Further members of a SkyDNS value, from a comma on. CoreDNS takes an absent weight for 100, an absent priority for 10. */
+function skydnsMembers(attributes: Attributes | undefined): string {
+  const { weight, priority, others } = attributes ?? {};
+  const members = Object.entries({ weight, priority, text: others?.text }).filter(([, value]) => value !== undefined);
+  return members.map(([name, value]) => `,"${name}":${JSON.stringify(value)}`).join('');
+}
 
 const serviceLabelOf = (realm: string, name: string): string => `${realm}${realm.includes('-') ? '_' : '-'}${name}`;
 
 const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys === true);
 
 /** A piece of text, or a variable; `:dns` makes a DNS label of it (RFC 1123). */
-type Part = string | { readonly variable: string; readonly isLabel: boolean };
+type Part = string | { readonly variable: string; readonly isLabel: boolean; readonly argument?: string };
 
 export interface KeyTemplate {
   readonly text: string;
@@ -91,7 +129,8 @@ export function parseKey(text: string): KeyTemplate {
 export function parseValue(text: string): (instance: Instance) => string {
   const parts = partsOf(text, false);
   const isJson = /^[{[]/.test(text) && !text.startsWith('{{');
-  const escaped = (value: string) => (isJson ? JSON.stringify(value).slice(1, -1) : value);
+  const escaped = (value: string, variable: string) =>
+    isJson && variables[variable]?.isJson !== true ? JSON.stringify(value).slice(1, -1) : value;
   const make = (instance: Instance) => render(parts, instance, escaped);
   if (isJson) JSON.parse(make(sample));
   return make;
@@ -111,20 +150,30 @@ function partsOf(text: string, isKey: boolean): Part[] {
     }
     const [variable = '', filter] = piece.split(':');
     const allowed = names(isKey);
+    if (variable === 'attr' && !isKey && /^[a-z][a-z0-9_-]{0,63}$/.test(filter ?? '')) {
+      parts.push({ variable, isLabel: false, argument: filter ?? '' });
+      continue;
+    }
     if (!allowed.includes(variable) || (filter !== undefined && filter !== 'dns')) {
-      throw new Error(`must use ${allowed.join(', ')}, each as {{name}} or {{name:dns}}, got {{${piece}}}`);
+      const attr = isKey ? '' : ', and an attribute as {{attr:version}}';
+      const shown = allowed.filter((one) => one !== 'attr' && variables[one]?.isJson !== true);
+      throw new Error(`must use ${shown.join(', ')}, each as {{name}} or {{name:dns}}${attr}, got {{${piece}}}`);
     }
     parts.push({ variable, isLabel: filter === 'dns' });
   }
   return parts;
 }
 
-function render(parts: readonly Part[], instance: Instance, escaped: (value: string) => string): string {
-  return parts.map((part) => (typeof part === 'string' ? part : escaped(filled(part, instance)))).join('');
+type Escaped = (value: string, variable: string) => string;
+
+function render(parts: readonly Part[], instance: Instance, escaped: Escaped): string {
+  return parts
+    .map((part) => (typeof part === 'string' ? part : escaped(filled(part, instance), part.variable)))
+    .join('');
 }
 
-function filled({ variable, isLabel }: Exclude<Part, string>, instance: Instance): string {
-  const value = (variables[variable] as (typeof variables)[string]).of(instance);
+function filled({ variable, isLabel, argument = '' }: Exclude<Part, string>, instance: Instance): string {
+  const value = (variables[variable] as Variable).of(instance, argument);
   return isLabel ? labelOf(value) : value;
 }
 

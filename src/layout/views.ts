@@ -14,6 +14,8 @@ export interface Rule {
   readonly protocols?: readonly Protocol[];
   readonly key: string;
   readonly value: string;
+  /** Only instances that have this attribute. */
+  readonly attribute?: 'weight';
 }
 
 const reversed = (zone: string) => zone.toLowerCase().split('.').reverse().join('/');
@@ -26,7 +28,7 @@ export const presets = {
    */
   skydns(zone: string): Rule[] {
     const key = `/skydns/${reversed(zone)}/{{realm:dns}}/{{name:dns}}/{{id}}-{{privatePort}}`;
-    const value = '{"host":"{{ip}}","port":{{port}},"ttl":10}';
+    const value = '{"host":"{{ip}}","port":{{port}},"ttl":10{{skydns}}}';
     return [
       { protocols: ['tcp'], key, value },
       { protocols: ['udp', 'sctp'], key: `${key}-{{protocol}}`, value },
@@ -41,7 +43,7 @@ export const presets = {
     {
       protocols: ['tcp'],
       key: `${target}/{{realm}}/{{name}}:/{{id}}-{{privatePort}}`,
-      value: '{"Op":0,"Addr":"{{address}}","Metadata":null}',
+      value: '{"Op":0,"Addr":"{{address}}","Metadata":{{metadata}}}',
     },
   ],
   /** registrator's `etcd://`, with the container's id instead of its name. */
@@ -56,7 +58,13 @@ export const presets = {
   traefik(root: string): Rule[] {
     const servers = '{{service}}/loadbalancer/servers/{{index}}';
     return [
-      { protocols: ['tcp'], key: `${root}/http/services/${servers}/url`, value: 'http://{{address}}' },
+      { protocols: ['tcp'], key: `${root}/http/services/${servers}/url`, value: '{{scheme}}://{{address}}' },
+      {
+        protocols: ['tcp'],
+        key: `${root}/http/services/${servers}/weight`,
+        value: '{{attr:weight}}',
+        attribute: 'weight',
+      },
       { protocols: ['udp'], key: `${root}/udp/services/${servers}/address`, value: '{{address}}' },
     ];
   },
@@ -72,7 +80,7 @@ export function customRule(text: string): Rule {
 /** Throws an `Error` if a rule cannot be used beside the native keys below `prefix`. */
 export function checkRule({ key, value }: Rule, prefix: string): void {
   const { head } = parseKey(key);
-  for (const native of [`${prefix}/service/`, `${prefix}/host/`, `${prefix}/owner/`]) {
+  for (const native of [`${prefix}/service/`, `${prefix}/meta/`, `${prefix}/host/`, `${prefix}/owner/`]) {
     if (head.startsWith(native) || native.startsWith(head)) {
       throw new Error(`must begin with a text of its own, not with what ${native} begins with`);
     }
@@ -80,9 +88,10 @@ export function checkRule({ key, value }: Rule, prefix: string): void {
   parseValue(value);
 }
 
-/** The largest number of keys that an instance has in these views. */
-export function keysPerInstance(rules: readonly Rule[]): number {
-  const of = (protocol: Protocol) => rules.filter(({ protocols }) => protocols?.includes(protocol) ?? true).length;
+/** The largest number of keys that an instance has in these views: without a weight, or for its weight. */
+export function keysPerInstance(rules: readonly Rule[], attribute?: 'weight'): number {
+  const counted = rules.filter((rule) => rule.attribute === attribute);
+  const of = (protocol: Protocol) => counted.filter(({ protocols }) => protocols?.includes(protocol) ?? true).length;
   return Math.max(of('tcp'), of('udp'), of('sctp'));
 }
 
@@ -94,8 +103,12 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string): Vi
       template: key.text,
       entryOf(service, url, id, ordinal) {
         if (rule.protocols?.includes(service.protocol) === false) return undefined;
+        if (rule.attribute !== undefined && service.attributes?.[rule.attribute] === undefined) return undefined;
         const { address: ip, name, port, privatePort, protocol, realm: named = realm } = service;
-        const instance: Instance = { name, realm: named, host, id, ip, port, privatePort, protocol, url, ordinal };
+        const { attributes, meta } = service;
+        const instance: Instance = {
+          ...{ name, realm: named, host, id, ip, port, privatePort, protocol, url, ordinal, attributes, meta },
+        };
         return [key.render(instance), value(instance)];
       },
       containerOf: (found) => key.containerOf(found, host),

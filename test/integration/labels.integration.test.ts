@@ -45,6 +45,59 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     assert.equal(changes.filter(({ kind }) => kind === 'put').length, changes.length / 2);
   });
 
+  test('give a service attributes, which are beside its key and in each view at one revision (real dockerd, real etcd)', async () => {
+    const views = ['--views:skydns', 'discover.local', '--views:grpc', 'grpc', '--views:traefik', 'traefik'];
+    await using host = await start([...views, '--host:zone', 'rack-1']);
+    const labels = { discover: 'web:80', 'discover.web.weight': '3', 'discover.web.version': '2' };
+    const id = await dockerd.run({ labels, ports: [80], name: 'shop-1' });
+    await wanted(host, [keyOf('web', id)]);
+    const all = await host.etcd.entries('');
+    const of = (prefix: string) => all.filter(({ key }) => key.startsWith(prefix) && !key.includes('h1x'));
+    const [native] = of(keyOf('web', id));
+    assert.equal(native?.value, `tcp://10.0.0.5:${await dockerd.hostPort(id, '80/tcp')}`);
+    const [meta] = of('/discover/meta/');
+    assert.equal(meta?.key, keyOf('web', id).replace('/service/', '/meta/'));
+    const said = {
+      ...{ privatePort: 80, weight: 3, attributes: { version: '2' }, zone: 'rack-1', container: 'shop-1' },
+      image: await dockerd.image(),
+    };
+    assert.deepEqual(JSON.parse(meta?.value ?? ''), said);
+    const [skydns] = of('/skydns/');
+    assert.equal((JSON.parse(skydns?.value ?? '') as { weight: number }).weight, 3);
+    const [grpc] = of('grpc/');
+    assert.deepEqual(JSON.parse((JSON.parse(grpc?.value ?? '') as { Metadata: string }).Metadata), said);
+    assert.deepEqual(
+      of('traefik/')
+        .map(({ value }) => value)
+        .sort(),
+      ['3', `http://10.0.0.5:${native?.value.split(':').at(-1)}`],
+    );
+    const written = [native, meta, skydns, grpc, ...of('traefik/')];
+    assert.equal(new Set(written.map((entry) => entry?.modRevision)).size, 1, 'one revision');
+    assert.equal(new Set(written.map((entry) => entry?.lease)).size, 1, 'one lease');
+
+    // A rename changes the meta and leaves the native key alone.
+    await dockerd.docker('rename', id, 'shop-2');
+    await eventually(async () => {
+      const [renamed] = await host.etcd.entries('/discover/meta/');
+      assert.equal((JSON.parse(renamed?.value ?? '') as { container: string }).container, 'shop-2');
+    });
+    assert.equal((await host.etcd.entries(keyOf('web', id)))[0]?.modRevision, native?.modRevision);
+
+    // The next process finds all of it, and a container that ended meanwhile leaves none of it.
+    host.discover.signal('SIGKILL');
+    await host.discover.exit;
+    await dockerd.docker('rm', '--force', id);
+    await host.launch();
+    await eventually(async () => {
+      const left = (await host.etcd.entries('')).filter(({ key }) => !/owner|x\//.test(key));
+      assert.deepEqual(
+        left.map(({ key }) => key),
+        [],
+      );
+    });
+  });
+
   test('take the place of the variable, silence a container, and come with a new container (real dockerd, real etcd)', async () => {
     await using host = await start();
     const image = await dockerd.image(['ENV DISCOVER=web:80']);

@@ -33,7 +33,16 @@ describe('A command line may end in', () => {
     ['discover --host.r', ['--host.realm', '--host.realms']],
     [
       'discover --host:',
-      ['--host:ip', '--host:interface', '--host:id', '--host:realm', '--host:realms', '--host:onExit'],
+      [
+        '--host:ip',
+        '--host:interface',
+        '--host:id',
+        '--host:realm',
+        '--host:zone',
+        '--host:attributes',
+        '--host:realms',
+        '--host:onExit',
+      ],
     ],
     ['discover --etcd:password', ['--etcd:passwordFile']],
     ['discover --host:onExit ', ['keep', 'remove']],

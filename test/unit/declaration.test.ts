@@ -166,3 +166,70 @@ describe('A label below the prefix', () => {
     assert.equal(found.codes.at(-1), 'too-many');
   });
 });
+
+describe('An attribute', () => {
+  const offering = (Labels: object, text = 'web:80,web:81,shop.api:82', options: Partial<DeclarationOptions> = {}) => {
+    const config = { Config: { Labels: { discover: text, ...Labels } } };
+    const { attributes, entries, refusals } = readDeclaration(config, { ...defaults, ...options });
+    return { attributes: Object.fromEntries(attributes), entries, refusals, codes: refusals.map(({ code }) => code) };
+  };
+
+  test('is of the service that its label names, which may have dots', () => {
+    const found = offering({
+      'discover.web.weight': '10',
+      'discover.web.priority': '0',
+      'discover.web.tags': 'a, b,,c ',
+      'discover.web.version': '2 = x',
+      'discover.shop.api.Owner': 'me',
+    });
+    assert.deepEqual(found.attributes, {
+      web: { weight: 10, priority: 0, tags: ['a', 'b', 'c'], others: { version: '2 = x' } },
+      'shop.api': { others: { owner: 'me' } },
+    });
+    assert.deepEqual([found.codes, found.entries.length], [[], 3]);
+  });
+
+  test('is refused with its reason where it is wrong, and its service is published', () => {
+    for (const [label, value, code] of [
+      ['discover.other.weight', '1', 'attribute-stray'],
+      ['discover.WEB.weight', '1', 'attribute-stray'],
+      ['discover.web.weight', 'ten', 'attribute-invalid'],
+      ['discover.web.weight', '65536', 'attribute-invalid'],
+      ['discover.web.weight', '-1', 'attribute-invalid'],
+      ['discover.web.weight', '', 'attribute-invalid'],
+      ['discover.web.9th', 'x', 'attribute-invalid'],
+      ['discover.web.a b', 'x', 'attribute-invalid'],
+      ['discover.web.x', 'a\nb', 'attribute-invalid'],
+      ['discover.web.x', '\u202e', 'attribute-invalid'],
+      ['discover.web.x', 'y'.repeat(5_000), 'attribute-too-many'],
+      ['discover.web.', 'x', 'attribute-invalid'],
+      [`discover.web.${'x'.repeat(65)}`, 'x', 'attribute-invalid'],
+    ] as const) {
+      const found = offering({ [label]: value, 'discover.web.version': '2' });
+      assert.deepEqual(found.codes, [code], `${label}=${value.slice(0, 20)}`);
+      assert.deepEqual([found.entries.length, found.attributes], [3, { web: { others: { version: '2' } } }], label);
+    }
+  });
+
+  test('is one of 32 and of 4 KiB of its service', () => {
+    const many = Object.fromEntries(
+      Array.from({ length: 40 }, (_, n) => [`discover.web.a${String(n).padStart(2, '0')}`, 'x']),
+    );
+    const found = offering(many);
+    assert.equal(Object.keys(found.attributes.web?.others ?? {}).length, 32);
+    assert.deepEqual([...new Set(found.codes)], ['attribute-too-many']);
+    const large = Object.fromEntries(Array.from({ length: 5 }, (_, n) => [`discover.web.b${n}`, 'x'.repeat(1_000)]));
+    assert.equal(Object.keys(offering(large).attributes.web?.others ?? {}).length, 4);
+  });
+
+  test('named as a part of every object is an attribute like any other', () => {
+    const found = offering({ 'discover.web.constructor': 'x', 'discover.web.__proto__': 'y' });
+    assert.equal(JSON.stringify(found.attributes.web), '{"others":{"constructor":"x"}}');
+    assert.deepEqual(found.codes, ['attribute-invalid']);
+  });
+
+  test('of a name beyond the characters of a key is found under the policy that encodes it', () => {
+    const found = offering({ 'discover.caf\u00e9.weight': '3' }, 'caf\u00e9:80', { namePolicy: 'encode' });
+    assert.deepEqual(found.attributes, { 'caf%C3%A9': { weight: 3 } });
+  });
+});

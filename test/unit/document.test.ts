@@ -1,7 +1,7 @@
 /** From inspect documents of several engines to what is believed about the container. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { readInspection } from '../../src/container/document.ts';
+import { type InspectionOptions, readInspection } from '../../src/container/document.ts';
 
 const OPTIONS = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
 
@@ -196,5 +196,26 @@ describe('the start time', () => {
     assert.equal(startedAt('2026-03-01T10:20:30.1234567890Z'), 0);
     assert.equal(startedAt('x2026-03-01T10:20:30Z'), 0);
     assert.equal(startedAt('2026-03-01T10:20:30Z\n'), 0);
+  });
+});
+
+describe('attributes', () => {
+  test('attributes that do not fit into the transaction of the container are refused, and the services stay', () => {
+    const names = Array.from({ length: 100 }, (_, index) => `s${index}`);
+    const Labels = {
+      discover: names.map((name) => `${name}:80`).join(),
+      ...Object.fromEntries(names.map((name) => [`discover.${name}.weight`, '1'])),
+    };
+    const weighed = { ...document(), Config: { Labels } };
+    const metas = (options: Partial<InspectionOptions>) => {
+      const inspection = readInspection(weighed, { ...OPTIONS, ...options });
+      assert.ok(inspection.kind === 'running');
+      const { services, refusals } = inspection;
+      return [services.length, services.filter(({ meta }) => meta !== undefined).length, refusals.length];
+    };
+    // 127 operations of one transaction: the record, 100 services, and 26 metas.
+    assert.deepEqual(metas({}), [100, 26, 1]);
+    assert.deepEqual(metas({ meta: 'never' }), [100, 0, 0]);
+    assert.deepEqual(metas({ entriesMax: 42, keysPerInstance: 2, keysPerWeight: 1 }), [42, 21, 23]);
   });
 });

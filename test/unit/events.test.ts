@@ -148,14 +148,14 @@ describe('readEvent', () => {
     });
 
     test(`has no interest in the other events ${name}`, () => {
-      for (const action of ['create', 'kill', 'stop', 'rename', 'exec_start: sh', 'health_status']) {
+      for (const action of ['create', 'kill', 'stop', 'exec_start: sh', 'health_status']) {
         assert.equal(read(shape(action)), undefined, action);
       }
     });
   }
 
   test('takes a change of state for a reason to look at a container that is known', () => {
-    for (const action of ['pause', 'unpause', 'checkpoint']) {
+    for (const action of ['pause', 'unpause', 'checkpoint', 'rename']) {
       assert.deepEqual(read({ Type: 'container', Action: action, Actor: actor, timeNano: at }), {
         kind: 'moved',
         id,

@@ -22,7 +22,7 @@ function written(rules: readonly Rule[], ...services: Service[]): Record<string,
   const layout = layoutOf('/discover', 'prod', 'h1', viewsOf(rules, 'prod', 'h1'));
   const keys = keysOf(layout, shortId, services);
   for (const key of keys.keys()) assert.equal(layout.containerOf(key), shortId, key);
-  const isNative = (key: string) => key.startsWith('/discover/service/') || key.startsWith('/discover/host/');
+  const isNative = (key: string) => /^\/discover\/(?:service|meta|host)\//.test(key);
   return Object.fromEntries([...keys].filter(([key]) => !isNative(key)));
 }
 
@@ -71,6 +71,30 @@ describe('A view is written as its readers expect it:', () => {
     const services = pairs.map(([realm, name]) => serviceOf(realm, name));
     assert.equal(new Set(services).size, pairs.length, services.join());
     assert.deepEqual(services.slice(0, 2), ['a-b-c', 'a-b_c']);
+  });
+
+  test('each with the attributes of an instance, and as without any where it has none', () => {
+    const attributes = {
+      weight: 3,
+      priority: 5,
+      tags: ['a', 'b'],
+      others: { text: 'v="2"', scheme: 'https', version: '2' },
+    };
+    const meta = '{"privatePort":80,"weight":3}';
+    const rich = { ...tcp, attributes, meta };
+    const valuesOf = (...rules: Parameters<typeof written>[0]) => Object.values(written(rules, rich));
+    assert.deepEqual(valuesOf(...presets.skydns('discover.local')), [
+      '{"host":"10.0.0.5","port":49153,"ttl":10,"weight":3,"priority":5,"text":"v=\\"2\\""}',
+    ]);
+    const [grpc = ''] = valuesOf(...presets.grpc('g'));
+    assert.deepEqual(JSON.parse(grpc), { Op: 0, Addr: '10.0.0.5:49153', Metadata: meta });
+    assert.deepEqual(valuesOf(...presets.traefik('traefik')), ['https://10.0.0.5:49153', '3']);
+    const custom = customRule(
+      '/b/{{id}} = {"v":"{{attr:version}}","w":"{{attr:weight}}","t":"{{attr:tags}}","n":"{{attr:no}}"}',
+    );
+    assert.deepEqual(valuesOf(custom), ['{"v":"2","w":"3","t":"a,b","n":""}']);
+    assert.deepEqual(valuesOf(customRule('/b/{{id}} = {"v":"{{attr:text}}"}')), ['{"v":"v=\\"2\\""}']);
+    assert.throws(() => customRule('/b/{{id}}/{{attr:x}} = y') && parseKey('/b/{{id}}/{{attr:x}}'), /must use name/);
   });
 
   test('custom, by its templates', () => {

@@ -89,7 +89,7 @@ export function parseAdvertisement(texts: readonly string[], options: GrammarOpt
     }
   }
 
-  if (unlisted > 0) refusals.push(refusal('too-many', '', `${unlisted} more refusals are not listed`));
+  if (unlisted > 0) refusals.push(notListed(unlisted));
   if (dropped !== undefined) {
     refusals.push(refusal('too-long', dropped, `Only the first ${BYTES_MAX} bytes are read, to the last whole entry`));
   }
@@ -147,7 +147,8 @@ export function couldBeName(segment: string): boolean {
   return Buffer.byteLength(segment) <= 3 * 128 && !NEVER_IN_A_KEY.test(segment);
 }
 
-function acceptName(name: string, policy: NamePolicy): string | undefined {
+/** The name as in a key; undefined if the policy refuses it. */
+export function acceptName(name: string, policy: NamePolicy): string | undefined {
   if (name === '' || name === '.' || name === '..' || !NAMES[policy].passes(name)) return undefined;
   if (policy !== 'encode') return name;
   return encodeURIComponent(name).replaceAll(/[!*'()]/g, (mark) => `%${mark.charCodeAt(0).toString(16).toUpperCase()}`);
@@ -164,6 +165,15 @@ export function parsePort(text: string): number | undefined {
 export function textOf(entry: Entry): string {
   return `${entry.name}:${entry.privatePort}/${entry.protocol}`;
 }
+
+/** The first of them, and how many more there are. */
+export function listed(refusals: readonly Refusal[]): readonly Refusal[] {
+  const unlisted = refusals.length - REFUSALS_MAX;
+  if (unlisted <= 0) return refusals;
+  return [...refusals.slice(0, REFUSALS_MAX), notListed(unlisted)];
+}
+
+const notListed = (count: number): Refusal => refusal('too-many', '', `${count} more refusals are not listed`);
 
 export function refusal(code: RefusalCode, entry: string, detail: string): Refusal {
   return { code, entry: entry.slice(0, REFUSAL_CHARACTERS).replaceAll(STEERS_A_READER, '\ufffd'), detail };

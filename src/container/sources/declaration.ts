@@ -5,15 +5,18 @@
  * published, or silenced, without a change of the image. What the host forbids is taken out at the end.
  */
 import { isRecord } from '../address/published.ts';
-import type { Refusal } from '../container.ts';
+import type { Attributes, Refusal } from '../container.ts';
 import {
   type Advertisement,
+  acceptName,
   type Entry,
   type GrammarOptions,
+  listed,
   parseAdvertisement,
   refusal,
   textOf,
 } from './advertisement.ts';
+import { attributesOf } from './attributes.ts';
 import { type LabelSays, readLabels } from './label.ts';
 import { variableTexts } from './variable.ts';
 
@@ -37,9 +40,13 @@ export interface Declaration extends Advertisement {
   readonly source: Source | undefined;
   /** The realm that the container names; undefined: that of the host. */
   readonly realm: string | undefined;
+  /** By the name of a service as in an entry. */
+  readonly attributes: ReadonlyMap<string, Attributes>;
 }
 
-const silent: LabelSays = { text: undefined, isEnabled: true, realm: undefined, refusals: [] };
+const noAttributes: ReadonlyMap<string, Attributes> = new Map();
+
+const silent: LabelSays = { text: undefined, isEnabled: true, realm: undefined, attributes: [], refusals: [] };
 
 /** `document` is an inspect document, and foreign. */
 export function readDeclaration(document: unknown, options: DeclarationOptions): Declaration {
@@ -55,14 +62,14 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   const source = texts.length === 0 ? undefined : says.text !== undefined ? 'label' : 'variable';
   const { entries, refusals } = parseAdvertisement(texts, options);
   const { realm } = says;
-  if (entries.length === 0 && says.refusals.length === 0) return { entries, refusals, source, realm };
+  if (says === silent || (says.refusals.length === 0 && entries.length === 0 && says.attributes.length === 0)) {
+    const isPlain = options.allow === undefined;
+    if (isPlain || entries.length === 0) return { entries, refusals, source, realm, attributes: noAttributes };
+  }
   const all = [...refusals, ...says.refusals];
-  const none = (reason: Refusal): Declaration => ({
-    entries: [],
-    refusals: [...all, reason],
-    source,
-    realm: undefined,
-  });
+  const none = (reason: Refusal): Declaration => {
+    return { entries: [], refusals: [...all, reason], source, realm: undefined, attributes: noAttributes };
+  };
   if (entries.length > 0 && !says.isEnabled) return none(refusal('disabled', '', `The label ${label}.enable is false`));
   if (realm !== undefined && !isAllowedRealm(realm, options)) {
     return none(
@@ -74,7 +81,14 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
     all.push(refusal('name-not-allowed', textOf(entry), 'No line of discover.allow has this name with this image'));
     return false;
   });
-  return { entries: allowed, refusals: all, source, realm };
+  if (says.attributes.length === 0) return { entries: allowed, refusals: all, source, realm, attributes: noAttributes };
+  const found = says.attributes.map((one) => ({
+    ...one,
+    service: acceptName(one.service, options.namePolicy) ?? one.service,
+  }));
+  const attributes = attributesOf(found, new Set(allowed.map(({ name }) => name)));
+  all.push(...listed(attributes.refusals));
+  return { entries: allowed, refusals: all, source, realm, attributes: attributes.byService };
 }
 
 function isAllowedRealm(realm: string, { realms = [] }: DeclarationOptions): boolean {

@@ -4,6 +4,7 @@
  *     discover           an advertisement, in the place of the variable's; an empty one offers nothing
  *     discover.enable    `false`: nothing of the container is published
  *     discover.realm     the realm of what it offers, if the host allows it
+ *     discover.<service>.<attribute>    see `attributes.ts`
  *
  * Labels are foreign. Their names count in any case; of two that differ in case only the first in sorted order counts.
  */
@@ -11,13 +12,15 @@
 import { nearest } from '../../nearest.ts';
 import { isRecord } from '../address/published.ts';
 import type { Refusal } from '../container.ts';
-import { refusal } from './advertisement.ts';
+import { listed, refusal } from './advertisement.ts';
+import type { FoundAttribute } from './attributes.ts';
 
 export interface LabelSays {
   /** The advertisement; undefined if there is no such label. */
   readonly text: string | undefined;
   readonly isEnabled: boolean;
   readonly realm: string | undefined;
+  readonly attributes: readonly FoundAttribute[];
   readonly refusals: readonly Refusal[];
 }
 
@@ -25,23 +28,30 @@ export interface LabelSays {
 const names = ['enable', 'realm'] as const;
 /** More labels than a person writes below one prefix; the rest is not read. */
 const LABELS_MAX = 256;
-const REFUSALS_MAX = 20;
 
-const nothing: LabelSays = { text: undefined, isEnabled: true, realm: undefined, refusals: [] };
+const nothing: LabelSays = { text: undefined, isEnabled: true, realm: undefined, attributes: [], refusals: [] };
 
 /** `prefix` is in lower case. */
 export function readLabels(labels: unknown, prefix: string): LabelSays {
   const found = isRecord(labels) ? Object.keys(labels).filter((name) => isBelow(name, prefix)) : [];
   if (found.length === 0 || !isRecord(labels)) return nothing;
   const all: Refusal[] = [];
+  const attributes: FoundAttribute[] = [];
   const said = new Map<string, { readonly name: string; readonly value: string }>();
   for (const name of found.slice(0, LABELS_MAX).sort()) {
     const value = labels[name];
     if (typeof value !== 'string') continue;
-    const what = name.slice(prefix.length + 1).toLowerCase();
+    const behind = name.slice(prefix.length + 1);
+    const dot = behind.lastIndexOf('.');
+    const attribute = { service: behind.slice(0, Math.max(0, dot)), name: behind.slice(dot + 1).toLowerCase() };
+    // The name of a service counts as it is.
+    const what = dot > 0 ? `${attribute.service}.${attribute.name}` : behind.toLowerCase();
     const first = said.get(what);
     if (first !== undefined) {
       all.push(refusal('label-twice', name, `The label ${first.name} counts, which differs in case only`));
+    } else if (dot > 0) {
+      said.set(what, { name, value });
+      attributes.push({ label: name, value, ...attribute });
     } else if (what === '' || names.some((known) => known === what)) {
       said.set(what, { name, value });
     } else {
@@ -56,10 +66,10 @@ export function readLabels(labels: unknown, prefix: string): LabelSays {
   if (enable !== undefined && isEnabled && enable.value.trim().toLowerCase() !== 'true') {
     all.push(refusal('label-invalid', `${enable.name}=${enable.value}`, 'The label is true or false'));
   }
-  const refusals = all.slice(0, REFUSALS_MAX);
-  const unlisted = all.length - refusals.length;
-  if (unlisted > 0) refusals.push(refusal('too-many', '', `${unlisted} more refusals are not listed`));
-  return { text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim(), refusals };
+  return {
+    ...{ text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim() },
+    ...{ attributes, refusals: listed(all) },
+  };
 }
 
 function isBelow(name: string, prefix: string): boolean {
