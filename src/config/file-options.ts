@@ -17,7 +17,8 @@ export interface Options {
   readonly discover?:
     | {
         readonly serviceVariable?: Maybe<string>;
-        readonly sources?: Maybe<('variable' | 'label')[]>;
+        readonly sources?: Maybe<('variable' | 'label' | 'registrator')[]>;
+        readonly explicit?: Maybe<boolean>;
         readonly label?: Maybe<string>;
         readonly namePolicy?: Maybe<'compat' | 'strict' | 'encode' | 'raw'>;
         readonly allow?: Maybe<string[]>;

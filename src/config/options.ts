@@ -86,8 +86,12 @@ const name = string('a name without control characters', /^\P{Cc}+$/u);
 const file = string('the path of a file', /^[^\0]+$/);
 const pem = { ...file, allowed: 'the path of a PEM file' };
 const sources = {
-  ...rule('list', 'a list of variable and label', z.array(z.enum(['variable', 'label'])).check(z.minLength(1))),
-  choices: ['variable', 'label'],
+  ...rule(
+    'list',
+    'a list of variable, label and registrator',
+    z.array(z.enum(['variable', 'label', 'registrator'])).check(z.minLength(1)),
+  ),
+  choices: ['variable', 'label', 'registrator'],
 };
 const label = string(
   'a prefix of labels in lower case, such as "discover"',
@@ -180,6 +184,11 @@ export const schema = z.strictObject({
       sources,
       ['variable', 'label'],
       'Where containers advertise services; a label takes the place of the variable',
+    ),
+    explicit: option(
+      boolean,
+      false,
+      'With the source registrator: only ports that SERVICE_NAME or SERVICE_<port>_NAME names',
     ),
     label: option(label, 'discover', 'Prefix of the labels of containers'),
     namePolicy: option(oneOf('compat', 'strict', 'encode', 'raw'), 'compat', 'Which service names are accepted'),

@@ -52,7 +52,12 @@ export function readInspection(document: unknown, options: InspectionOptions): I
     else {
       const { name, privatePort, protocol } = entry;
       const service = { name, privatePort, protocol, address: way.address, port: way.port };
-      const beside = besideOf(document, entry, declaration.attributes.get(name), options);
+      const beside = besideOf(
+        document,
+        entry,
+        declaration.attributes.get(textOf(entry)) ?? declaration.attributes.get(name),
+        options,
+      );
       const isPlain = realm === undefined && beside === undefined;
       if (beside === undefined || beside.keys <= room) {
         room -= beside?.keys ?? 0;

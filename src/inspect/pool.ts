@@ -70,12 +70,12 @@ export interface InspectionPoolConfig extends DeclarationOptions, MetaOptions {
 
 export function createInspectionPool(config: InspectionPoolConfig, clock = systemClock): InspectionPool {
   const { workers, docker, host } = config;
-  const { serviceVariable, namePolicy, entriesMax, sources, label, realms, allow } = config;
+  const { serviceVariable, namePolicy, entriesMax, sources, explicit, label, realms, allow } = config;
   const { meta, zone, hostAttributes, keysPerInstance, keysPerWeight } = config;
   const options: BatchInspectorOptions = {
     endpoint: docker.endpoint,
     hostIp: host.ip,
-    ...{ serviceVariable, namePolicy, entriesMax, sources, label, realms, allow },
+    ...{ serviceVariable, namePolicy, entriesMax, sources, explicit, label, realms, allow },
     ...{ meta, zone, hostAttributes, keysPerInstance, keysPerWeight },
   };
   if (workers === 0) return new LocalInspectionPool(options);

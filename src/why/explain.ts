@@ -93,10 +93,16 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   }
   if (inspection.kind === 'down') return { steps: [whyDown(state)], isRunning: false };
   const steps: Step[] = [{ about: 'container', detail: `runs since ${String(field(state, 'StartedAt'))}` }];
-  const { entries, source } = readDeclaration(document, options);
+  const { entries, rules, source } = readDeclaration(document, options);
   const advertisement = advertisementStep(document, source, options);
   steps.push(advertisement);
-  for (const service of inspection.services) steps.push({ about: textOf(service), detail: urlOf(service) });
+  for (const service of inspection.services) {
+    const rule = rules.get(textOf(service));
+    steps.push({
+      about: textOf(service),
+      detail: `${urlOf(service)}${rule === undefined ? '' : ` (named by ${rule})`}`,
+    });
+  }
   for (const { code, entry, detail } of inspection.refusals) {
     steps.push(failed(entry === '' ? advertisement.about : entry, code, detail));
   }
@@ -159,6 +165,7 @@ function advertisementStep(document: unknown, source: Source | undefined, option
     if (text.trim() === '') return failed('label', 'empty-label', `the label ${label} is empty`);
     return { about: 'label', detail: `${label}=${text.slice(0, shownMax)}` };
   }
+  if (source === 'registrator') return { about: 'registrator', detail: 'its published ports are registered' };
   const all = environment(document);
   const values = [...variableTexts(all, name)];
   // Docker takes a name without a value, too.

@@ -163,6 +163,7 @@ function faultOfInspect(text: string, read: typeof readInspection): Finding | un
   if (document === undefined) return undefined;
   const inspection = read(document.value, {
     ...{ hostIp: HOST_IP, serviceVariable: 'DISCOVER', namePolicy: 'compat', realms: ['default', 'blue'] },
+    sources: ['variable', 'label', 'registrator'],
   });
   if (inspection.kind !== 'running') return undefined;
   const { State } = document.value as { State?: { Running?: unknown } };

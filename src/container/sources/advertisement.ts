@@ -34,7 +34,7 @@ export interface Advertisement {
 
 const BYTES_MAX = 16 * 1024;
 // With the record and the owner's guard, so many entries fit into one etcd transaction of 128 operations.
-const ENTRIES_MAX = 100;
+export const ENTRIES_MAX = 100;
 const REFUSALS_MAX = 20;
 const REFUSAL_CHARACTERS = 64;
 
@@ -146,6 +146,8 @@ export function couldBeName(segment: string): boolean {
   if (segment === '' || segment === '.' || segment === '..') return false;
   return Buffer.byteLength(segment) <= 3 * 128 && !NEVER_IN_A_KEY.test(segment);
 }
+
+export const acceptedNames = (policy: NamePolicy): string => NAMES[policy].accepted;
 
 /** The name as in a key; undefined if the policy refuses it. */
 export function acceptName(name: string, policy: NamePolicy): string | undefined {

@@ -14,7 +14,8 @@ export interface FoundAttribute {
   readonly label: string;
   readonly service: string;
   readonly name: string;
-  readonly value: string;
+  /** A list only for `tags`, where it was taken apart already. */
+  readonly value: string | readonly string[];
 }
 
 const ATTRIBUTES_MAX = 32;
@@ -31,7 +32,7 @@ export function attributesOf(
   const drafts = new Map<string, Draft>();
   for (const { label, service, name, value } of found) {
     const refuse = (detail: string): void =>
-      void refusals.push(refusal('attribute-invalid', `${label}=${value}`, detail));
+      void refusals.push(refusal('attribute-invalid', `${label}=${String(value)}`, detail));
     if (!services.has(service)) {
       refusals.push(refusal('attribute-stray', label, `The container advertises no service ${service.slice(0, 64)}`));
       continue;
@@ -40,13 +41,13 @@ export function attributesOf(
       refuse('The name of an attribute has 1 to 64 of a-z 0-9 _ - and begins with a letter');
       continue;
     }
-    if (NEVER_IN_A_VALUE.test(value)) {
+    if (NEVER_IN_A_VALUE.test(String(value))) {
       refuse('The value of an attribute has no control characters, line breaks or bidi characters');
       continue;
     }
     const draft = drafts.get(service) ?? { others: {}, count: 0, bytes: 0 };
     drafts.set(service, draft);
-    const bytes = draft.bytes + Buffer.byteLength(name) + Buffer.byteLength(value);
+    const bytes = draft.bytes + Buffer.byteLength(name) + Buffer.byteLength(String(value));
     if (draft.count === ATTRIBUTES_MAX || bytes > BYTES_MAX) {
       const limit = `A service has at most ${ATTRIBUTES_MAX} attributes and ${BYTES_MAX} bytes of them`;
       refusals.push(refusal('attribute-too-many', label, limit));
@@ -76,16 +77,15 @@ interface Draft {
 }
 
 /** What is wrong with the attribute, if anything is. */
-function add(draft: Draft, name: string, value: string): string | undefined {
+function add(draft: Draft, name: string, given: FoundAttribute['value']): string | undefined {
+  const value = String(given);
   if (name === 'weight' || name === 'priority') {
     if (!/^(?:0|[1-9]\d{0,4})$/.test(value.trim()) || Number(value) > 65_535)
       return `${name} is an integer from 0 to 65535`;
     draft[name] = Number(value);
   } else if (name === 'tags') {
-    draft.tags = value
-      .split(',')
-      .map((tag) => tag.trim())
-      .filter((tag) => tag !== '');
+    const tags = typeof given === 'string' ? given.split(',') : given;
+    draft.tags = tags.map((tag) => tag.trim()).filter((tag) => tag !== '');
   } else {
     draft.others[name] = value;
   }

@@ -8,7 +8,9 @@ import { isRecord } from '../address/published.ts';
 import type { Attributes, Refusal } from '../container.ts';
 import {
   type Advertisement,
+  acceptedNames,
   acceptName,
+  ENTRIES_MAX,
   type Entry,
   type GrammarOptions,
   listed,
@@ -16,17 +18,20 @@ import {
   refusal,
   textOf,
 } from './advertisement.ts';
-import { attributesOf } from './attributes.ts';
+import { attributesOf, type FoundAttribute } from './attributes.ts';
 import { type LabelSays, readLabels } from './label.ts';
+import { readRegistrator } from './registrator.ts';
 import { variableTexts } from './variable.ts';
 
-export type Source = 'variable' | 'label';
+export type Source = 'variable' | 'label' | 'registrator';
 
 export interface DeclarationOptions extends GrammarOptions {
   /** The environment variable to read, `DISCOVER` unless configured. */
   readonly serviceVariable: string;
   /** The sources that are read; `variable` and `label` unless configured. */
   readonly sources?: readonly Source[] | undefined;
+  /** Of registrator's source, only ports with a name of their own. */
+  readonly explicit?: boolean | undefined;
   /** The prefix of labels, `discover` unless configured. */
   readonly label?: string | undefined;
   /** The realms that a container may name beside that of the host. */
@@ -40,11 +45,13 @@ export interface Declaration extends Advertisement {
   readonly source: Source | undefined;
   /** The realm that the container names; undefined: that of the host. */
   readonly realm: string | undefined;
-  /** By the name of a service as in an entry. */
+  /** By the name of a service as in an entry, or by the text of one entry. */
   readonly attributes: ReadonlyMap<string, Attributes>;
+  /** By the text of an entry the rule of registrator's that made its name. */
+  readonly rules: ReadonlyMap<string, string>;
 }
 
-const noAttributes: ReadonlyMap<string, Attributes> = new Map();
+const nothingBeside: Pick<Declaration, 'attributes' | 'rules'> = { attributes: new Map(), rules: new Map() };
 
 const silent: LabelSays = { text: undefined, isEnabled: true, realm: undefined, attributes: [], refusals: [] };
 
@@ -60,15 +67,16 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
         ? variableTexts(config.Env, options.serviceVariable)
         : [];
   const source = texts.length === 0 ? undefined : says.text !== undefined ? 'label' : 'variable';
-  const { entries, refusals } = parseAdvertisement(texts, options);
+  const advertised = parseAdvertisement(texts, options);
   const { realm } = says;
-  if (says === silent || (says.refusals.length === 0 && entries.length === 0 && says.attributes.length === 0)) {
-    const isPlain = options.allow === undefined;
-    if (isPlain || entries.length === 0) return { entries, refusals, source, realm, attributes: noAttributes };
-  }
-  const all = [...refusals, ...says.refusals];
+  const isRegistrator = sources.includes('registrator');
+  if (!isRegistrator && isPlain(says) && options.allow === undefined)
+    return { ...advertised, ...nothingBeside, source, realm };
+  const registered = isRegistrator ? registeredOf(document, advertised, options) : undefined;
+  const entries = registered?.entries ?? advertised.entries;
+  const all = [...advertised.refusals, ...says.refusals, ...(registered?.refusals ?? [])];
   const none = (reason: Refusal): Declaration => {
-    return { entries: [], refusals: [...all, reason], source, realm: undefined, attributes: noAttributes };
+    return { ...nothingBeside, entries: [], refusals: [...all, reason], source, realm: undefined };
   };
   if (entries.length > 0 && !says.isEnabled) return none(refusal('disabled', '', `The label ${label}.enable is false`));
   if (realm !== undefined && !isAllowedRealm(realm, options)) {
@@ -81,14 +89,52 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
     all.push(refusal('name-not-allowed', textOf(entry), 'No line of discover.allow has this name with this image'));
     return false;
   });
-  if (says.attributes.length === 0) return { entries: allowed, refusals: all, source, realm, attributes: noAttributes };
-  const found = says.attributes.map((one) => ({
+  const ofLabels = says.attributes.map((one) => ({
     ...one,
     service: acceptName(one.service, options.namePolicy) ?? one.service,
   }));
-  const attributes = attributesOf(found, new Set(allowed.map(({ name }) => name)));
-  all.push(...listed(attributes.refusals));
-  return { entries: allowed, refusals: all, source, realm, attributes: attributes.byService };
+  const named = attributesOf(ofLabels, new Set(allowed.map(({ name }) => name)));
+  const ofEntries = attributesOf(registered?.attributes ?? [], new Set(allowed.map(textOf)));
+  all.push(...listed([...named.refusals, ...ofEntries.refusals]));
+  const attributes = new Map([...named.byService, ...ofEntries.byService]);
+  return {
+    ...{ entries: allowed, refusals: all, realm, attributes, rules: registered?.rules ?? nothingBeside.rules },
+    source: source ?? (allowed.length > 0 ? 'registrator' : undefined),
+  };
+}
+
+const isPlain = (says: LabelSays): boolean =>
+  says.isEnabled && says.realm === undefined && says.refusals.length === 0 && says.attributes.length === 0;
+
+/** The entries that are advertised, and behind them those that registrator would register at other ports. */
+function registeredOf(document: unknown, advertised: Advertisement, options: DeclarationOptions) {
+  const entries = [...advertised.entries];
+  const refusals: Refusal[] = [];
+  const attributes: FoundAttribute[] = [];
+  const rules = new Map<string, string>();
+  const portOf = ({ privatePort, protocol }: Pick<Entry, 'privatePort' | 'protocol'>): string =>
+    `${privatePort}/${protocol}`;
+  const taken = new Set(entries.map(portOf));
+  for (const { name: given, privatePort, protocol, rule, attributes: own } of readRegistrator(
+    document,
+    options.explicit,
+  )) {
+    if (taken.has(portOf({ privatePort, protocol }))) continue;
+    const name = acceptName(given, options.namePolicy);
+    if (name === undefined) {
+      refusals.push(refusal('name-invalid', `${given}:${privatePort}/${protocol}`, acceptedNames(options.namePolicy)));
+      continue;
+    }
+    if (entries.length >= (options.entriesMax ?? ENTRIES_MAX)) {
+      refusals.push(refusal('too-many', `${given}:${privatePort}`, `The first ${entries.length} entries are taken`));
+      break;
+    }
+    const entry = { name, privatePort, protocol };
+    entries.push(entry);
+    rules.set(textOf(entry), rule);
+    attributes.push(...own.map((one) => ({ ...one, service: textOf(entry) })));
+  }
+  return { entries, refusals: listed(refusals), attributes, rules };
 }
 
 function isAllowedRealm(realm: string, { realms = [] }: DeclarationOptions): boolean {
