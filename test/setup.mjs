@@ -41,6 +41,7 @@ const parts = [
   { program: 'curl', package: 'curl', for: ['test'] },
   { program: 'openssl', package: 'openssl', for: ['test'] },
   { program: 'haproxy', package: 'haproxy', for: ['test'] },
+  { program: 'nginx', package: 'nginx', for: ['test'] },
   { program: 'docker-compose', package: 'docker-compose', for: ['test'] },
   { program: 'promtool', package: 'prometheus', for: ['test'] },
   { program: 'systemd-analyze', package: 'systemd', for: ['test'] },
@@ -147,6 +148,7 @@ function withApt(missing) {
       ...(packages.has('docker.io') && missing.some((part) => part.program === 'dockerd')
         ? ['docker.service', 'docker.socket']
         : []),
+      ...(packages.has('nginx') ? ['nginx.service'] : []),
       ...(packages.has('prometheus') ? ['prometheus.service'] : []),
     ];
     if (units.length > 0) {

@@ -37,8 +37,13 @@ export async function callEngine<Taken>(
   });
   return deadline(clock, timeoutMs, settled, () => {
     call.abort();
-    return unavailable(`no answer to ${path.replace('?', '')} within ${timeoutMs} ms`);
+    return unavailable(`no answer to ${path.replace('?', '')} within ${timeoutMs} ms${hintOf(path)}`);
   });
+}
+
+/** An engine begins to answer at once. A proxy that buffers waits for the first event, or for kilobytes of events. */
+function hintOf(path: string): string {
+  return path.startsWith('/events') ? ': if a proxy is in front of it, turn off its buffering' : '';
 }
 
 export function unavailable(detail: string, cause?: unknown, status?: number): DiscoverError {

@@ -53,6 +53,12 @@ const meanings: readonly Meaning[] = [
     means: 'authentication is not enabled: leave etcd.username out, or enable it',
   },
   { said: /required revision has been compacted/, means: 'compacted while it was being read', code: unavailable },
+  { said: /HTTP(?: status code)? 50[234]\b/, means: 'a proxy answers, and does not reach etcd', code: unavailable },
+  {
+    said: /HTTP(?: status code)? 413\b/,
+    means: 'a proxy refuses a request of this size (in nginx by client_max_body_size)',
+    code: 'ETCD_REFUSED',
+  },
   {
     // Answers of an HTTP server, or of a gRPC server that is not etcd.
     said: /unknown service etcdserverpb|Received HTTP status|HTTP status code|no status of gRPC|Unexpected HTTP|content-type|Parse Error|Protocol error|answer is not HTTP\/2|frame (size|larger)|NGHTTP2|nghttp2/i,

@@ -17,8 +17,14 @@ export interface Certificate {
 export interface Authority {
   /** What those who trust it are given. */
   readonly ca: string;
-  /** A certificate for servers of these names, or for clients where there are none; negative days have passed. */
-  sign(name: string, options?: { readonly names?: string; readonly days?: number }): Certificate;
+  /**
+   * A certificate for servers of these names, or for clients where there are none; negative days have passed. Its subject
+   * is the name unless given.
+   */
+  sign(
+    name: string,
+    options?: { readonly names?: string; readonly days?: number; readonly subject?: string },
+  ): Certificate;
 }
 
 const newKey = '-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'.split(' ');
@@ -31,7 +37,7 @@ export function createAuthority(directory: string, authority: string): Authority
   openssl('req', '-x509', ...newKey, '-days', '2', '-subj', `/CN=${authority}`, '-keyout', caKey, '-out', ca);
   return {
     ca,
-    sign: (name, { names, days = 2 } = {}) => {
+    sign: (name, { names, days = 2, subject = `/CN=${name}` } = {}) => {
       const [cert, key, request, extensions] = ['pem', 'key', 'csr', 'ext'].map((kind) => file(`${name}.${kind}`)) as [
         string,
         string,
@@ -40,7 +46,7 @@ export function createAuthority(directory: string, authority: string): Authority
       ];
       const use = names === undefined ? 'clientAuth' : `serverAuth,clientAuth\nsubjectAltName=${names}`;
       writeFileSync(extensions, `extendedKeyUsage=${use}`);
-      openssl('req', ...newKey, '-subj', `/CN=${name}`, '-keyout', key, '-out', request);
+      openssl('req', ...newKey, '-subj', subject, '-keyout', key, '-out', request);
       const issuer = ['-CA', ca, '-CAkey', caKey, '-CAcreateserial', '-days', String(days)];
       openssl('x509', '-req', '-in', request, '-out', cert, '-extfile', extensions, ...issuer);
       return { cert, key };

@@ -5,9 +5,9 @@
  * That the image can be built and run is shown by `image.slow.ts`, which takes minutes.
  */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
@@ -18,9 +18,9 @@ import { forkEngine } from '../../bench/engine/client.ts';
 import { commandTable } from '../../src/commands/table.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
 import { readSources } from '../../src/config/sources.ts';
-import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, startHost } from '../helpers/host.ts';
-import { atExit, cleanEnvironment, exitOf, needs, requireCommand } from '../helpers/run.ts';
+import { startHaproxy } from '../helpers/proxy-programs.ts';
+import { cleanEnvironment, needs, requireCommand } from '../helpers/run.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const read = (file: string): string => readFileSync(path.join(repository, file), 'utf8');
@@ -105,37 +105,20 @@ test('the unit kills and restarts a process that is stuck well before the keys o
 });
 
 /** HAProxy with the configuration as it is, but for where it listens and where the engine is. */
-async function startHaproxy(
+async function startSocketProxy(
   directory: string,
   engine: string,
   options: { readonly port?: number; readonly change?: (configuration: string) => string } = {},
 ): Promise<{ readonly socketPath: string } & AsyncDisposable> {
   const { port, change = (text: string) => text } = options;
   const socketPath = path.join(directory, 'proxy.sock');
-  const file = path.join(directory, 'haproxy.cfg');
   const text = read('deploy/socket-proxy.cfg');
   assert.match(text, /^ {4}bind :2375$/m);
   // With a port it listens there too, as it is deployed.
   const bind = `bind unix@${socketPath}${port === undefined ? '' : `\n    bind 127.0.0.1:${port}`}`;
-  writeFileSync(file, change(text.replace('bind :2375', bind).replace('/host/docker.sock', engine)));
-  const child = spawn(requireCommand('haproxy'), ['-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (more: string) => {
-    said += more;
-  });
-  const forget = atExit(() => child.kill('SIGKILL'));
-  await eventually(() => {
-    assert.equal(child.exitCode, null, said);
-    assert.ok(existsSync(socketPath), 'It does not listen yet');
-  });
-  return {
-    socketPath,
-    [Symbol.asyncDispose]: async () => {
-      child.kill('SIGKILL');
-      await exitOf(child);
-      forget();
-    },
-  };
+  const configuration = change(text.replace('bind :2375', bind).replace('/host/docker.sock', engine));
+  const proxy = await startHaproxy(directory, configuration, [socketPath]);
+  return { socketPath, [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose]() };
 }
 
 describe('the socket proxy', { skip: needs('haproxy', 'etcd', 'etcdctl') }, () => {
@@ -150,7 +133,7 @@ describe('the socket proxy', { skip: needs('haproxy', 'etcd', 'etcdctl') }, () =
     });
     try {
       await new Promise<void>((resolve) => engine.listen(path.join(directory, 'docker.sock'), resolve));
-      await using proxy = await startHaproxy(directory, path.join(directory, 'docker.sock'));
+      await using proxy = await startSocketProxy(directory, path.join(directory, 'docker.sock'));
       const ask = (method: string, target: string): Promise<number> =>
         new Promise((resolve, reject) => {
           const headers = { host: 'docker', connection: 'upgrade', upgrade: 'h2c' };
@@ -210,7 +193,7 @@ describe('the socket proxy', { skip: needs('haproxy', 'etcd', 'etcdctl') }, () =
     const smallestDelayMs = async (change?: (configuration: string) => string): Promise<number> => {
       const port = await freePort();
       const own = mkdtempSync(path.join(directory, 'proxy-'));
-      await using _proxy = await startHaproxy(own, socketPath, { port, ...(change && { change }) });
+      await using _proxy = await startSocketProxy(own, socketPath, { port, ...(change && { change }) });
       const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
         http.get({ port, host: '127.0.0.1', path: '/events', agent: false }, resolve).on('error', reject);
       });
@@ -244,7 +227,7 @@ describe('the socket proxy', { skip: needs('haproxy', 'etcd', 'etcdctl') }, () =
     const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-deploy-'));
     try {
       await using engine = await forkEngine({ containers: 5 });
-      await using proxy = await startHaproxy(directory, engine.socketPath);
+      await using proxy = await startSocketProxy(directory, engine.socketPath);
       await using host = await startHost({ source: fromEngine(engine), socketPath: proxy.socketPath });
       await host.converged();
       await engine.churn({ rate: 30, seconds: 1, lifetimeMs: 200, survivors: 0.1 });

@@ -53,6 +53,21 @@ const heard: readonly (readonly [raw: string, code: string, said: string, endpoi
     'what answers is not etcd v3, see etcd.endpoints (range)',
     'https://db:2379',
   ],
+  ...['502', '503', '504'].flatMap((status) =>
+    [`14 UNAVAILABLE: Received HTTP status code ${status}`, `no status of gRPC, and of HTTP ${status}`].map(
+      (raw) => [raw, 'ETCD_UNAVAILABLE', 'a proxy answers, and does not reach etcd (range)'] as const,
+    ),
+  ),
+  [
+    'no status of gRPC, and of HTTP 413',
+    'ETCD_REFUSED',
+    'a proxy refuses a request of this size (in nginx by client_max_body_size) (range)',
+  ],
+  [
+    '12 UNIMPLEMENTED: Received HTTP status code 404',
+    'ETCD_UNAVAILABLE',
+    'what answers is not etcd v3, or expects TLS: see etcd.endpoints, and write https:// for TLS (range)',
+  ],
   [
     '3 INVALID_ARGUMENT: etcdserver: user name is empty',
     'ETCD_REFUSED',

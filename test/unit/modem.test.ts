@@ -193,10 +193,15 @@ describe('a call of ours', () => {
           return () => {};
         },
       };
-      const negotiated = new DockerClient(endpoint, undefined, clock).negotiate();
-      await eventually(() => assert.equal(asked.length, 2));
+      const docker = new DockerClient(endpoint, undefined, clock);
+      const negotiated = docker.negotiate();
+      // A proxy that buffers keeps the head of an event stream.
+      const engine = { versionPrefix: '', serverVersion: '', product: 'Docker Engine', engineSeconds: 0 } as const;
+      const events = docker.events(engine, 0, () => {});
+      await eventually(() => assert.equal(asked.length, 3));
       for (const limit of limits) limit();
-      await assert.rejects(negotiated, /no answer to \/_ping within 5000 ms/);
+      await assert.rejects(negotiated, /no answer to \/_ping within 5000 ms$/);
+      await assert.rejects(events, /no answer to \/events within 5000 ms: if a proxy .* turn off its buffering$/);
     });
   });
 

@@ -404,6 +404,16 @@ describe('Watcher loses the engine and', () => {
     assert.ok(stage.engine.calls.events < 130, `${stage.engine.calls.events} streams`);
   });
 
+  test('opens the next stream within a moment however often a proxy cuts idle ones', async () => {
+    const stage = await Stage.watching();
+    for (let cuts = 1; cuts <= 20; cuts++) {
+      await stage.clock.advance(2_000);
+      stage.engine.cut();
+      await stage.clock.advance(50);
+      assert.equal(stage.metrics.streams, 1 + cuts);
+    }
+  });
+
   test('gives up where the engine refuses the version that is configured', async () => {
     const stage = new Stage();
     stage.engine.docker.negotiate = () => Promise.reject(new DiscoverError('CONFIG_INVALID', 'docker.version'));
