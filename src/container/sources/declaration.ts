@@ -51,7 +51,8 @@ export interface Declaration extends Advertisement {
   readonly rules: ReadonlyMap<string, string>;
 }
 
-const nothingBeside: Pick<Declaration, 'attributes' | 'rules'> = { attributes: new Map(), rules: new Map() };
+const noAttributes: ReadonlyMap<string, Attributes> = new Map();
+const noRules: ReadonlyMap<string, string> = new Map();
 
 const silent: LabelSays = { text: undefined, isEnabled: true, realm: undefined, attributes: [], refusals: [] };
 
@@ -70,13 +71,23 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   const advertised = parseAdvertisement(texts, options);
   const { realm } = says;
   const isRegistrator = sources.includes('registrator');
-  if (!isRegistrator && isPlain(says) && options.allow === undefined)
-    return { ...advertised, ...nothingBeside, source, realm };
+  if (!isRegistrator && isPlain(says) && options.allow === undefined) {
+    // The usual way, on which copies would cost more than the rest.
+    const { entries, refusals } = advertised;
+    return { entries, refusals, attributes: noAttributes, rules: noRules, source, realm };
+  }
   const registered = isRegistrator ? registeredOf(document, advertised, options) : undefined;
   const entries = registered?.entries ?? advertised.entries;
   const all = [...advertised.refusals, ...says.refusals, ...(registered?.refusals ?? [])];
   const none = (reason: Refusal): Declaration => {
-    return { ...nothingBeside, entries: [], refusals: [...all, reason], source, realm: undefined };
+    return {
+      entries: [],
+      refusals: [...all, reason],
+      attributes: noAttributes,
+      rules: noRules,
+      source,
+      realm: undefined,
+    };
   };
   if (entries.length > 0 && !says.isEnabled) return none(refusal('disabled', '', `The label ${label}.enable is false`));
   if (realm !== undefined && !isAllowedRealm(realm, options)) {
@@ -98,7 +109,7 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   all.push(...listed([...named.refusals, ...ofEntries.refusals]));
   const attributes = new Map([...named.byService, ...ofEntries.byService]);
   return {
-    ...{ entries: allowed, refusals: all, realm, attributes, rules: registered?.rules ?? nothingBeside.rules },
+    ...{ entries: allowed, refusals: all, realm, attributes, rules: registered?.rules ?? noRules },
     source: source ?? (allowed.length > 0 ? 'registrator' : undefined),
   };
 }

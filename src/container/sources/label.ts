@@ -33,8 +33,11 @@ const nothing: LabelSays = { text: undefined, isEnabled: true, realm: undefined,
 
 /** `prefix` is in lower case. */
 export function readLabels(labels: unknown, prefix: string): LabelSays {
-  const found = isRecord(labels) ? Object.keys(labels).filter((name) => isBelow(name, prefix)) : [];
-  if (found.length === 0 || !isRecord(labels)) return nothing;
+  if (!isRecord(labels)) return nothing;
+  const found: string[] = [];
+  // Most containers have none, and many labels of other programs.
+  for (const name in labels) if (isBelow(name, prefix)) found.push(name);
+  if (found.length === 0) return nothing;
   const all: Refusal[] = [];
   const attributes: FoundAttribute[] = [];
   const said = new Map<string, { readonly name: string; readonly value: string }>();
