@@ -5,12 +5,20 @@
  * command line know of each other is in the directories that both are given.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { createEngineClient, type EngineClient } from './engine-client.ts';
 import { eventually } from './eventually.ts';
-import { abandoned, atExit, cleanEnvironment, exitOf, requireCommand, scratchDirectory } from './run.ts';
+import {
+  abandoned,
+  atExit,
+  cleanEnvironment,
+  exitOf,
+  killProcessesOf,
+  requireCommand,
+  scratchDirectory,
+} from './run.ts';
 
 export interface Podman extends EngineClient, AsyncDisposable {
   readonly version: string;
@@ -32,8 +40,9 @@ export async function startPodman(): Promise<Podman> {
   const forget = atExit(() => erase(program, scratch));
   const socketPath = path.join(scratch, 'podman.sock');
   const flags = flagsOf(scratch);
-  const env = environmentOf();
+  const env = environmentOf(scratch);
   mkdirSync(path.join(scratch, 'networks'));
+  writeFileSync(configurationOf(scratch), configuration);
   let child: ChildProcess | undefined;
   const log = path.join(scratch, 'log');
   const isRunning = (): boolean => child?.exitCode === null && child.signalCode === null;
@@ -88,14 +97,28 @@ function flagsOf(scratch: string): string[] {
     `--tmpdir=${scratch}/tmp`,
     `--network-config-dir=${scratch}/networks`,
     '--cgroup-manager=cgroupfs',
+    // The one that dockerd runs as well: crun refuses control groups of both versions side by side.
+    '--runtime=runc',
     '--events-backend=file',
     '--storage-driver=vfs',
   ];
 }
 
+/**
+ * Instead of the machine's own. Podman asks for a million open files, which a container of its own, in which tests may
+ * run, does not grant.
+ */
+const configuration = `[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+`;
+
+function configurationOf(scratch: string): string {
+  return path.join(scratch, 'containers.conf');
+}
+
 /** Podman 5 says of version 1 of control groups that their time is over, and goes on with them when it is told to. */
-function environmentOf(): Record<string, string> {
-  return cleanEnvironment({ PODMAN_IGNORE_CGROUPSV1_WARNING: '1' });
+function environmentOf(scratch: string): Record<string, string> {
+  return cleanEnvironment({ PODMAN_IGNORE_CGROUPSV1_WARNING: '1', CONTAINERS_CONF: configurationOf(scratch) });
 }
 
 function readVersion(program: string): string {
@@ -105,9 +128,16 @@ function readVersion(program: string): string {
 /** Podman removes what it has made: pods, containers, their mounts and rules; it needs no service for that. */
 function erase(program: string, scratch: string): void {
   const run = (...args: readonly string[]): void =>
-    void spawnSync(program, [...flagsOf(scratch), ...args], { env: environmentOf(), stdio: 'ignore', timeout: 60_000 });
+    void spawnSync(program, [...flagsOf(scratch), ...args], {
+      env: environmentOf(scratch),
+      stdio: 'ignore',
+      timeout: 60_000,
+    });
   run('pod', 'rm', '--all', '--force', '--time=0');
-  run('rm', '--all', '--force', '--time=0');
+  // Twice, because one that another one depends on goes after it.
+  for (let turn = 0; turn < 2; turn++) run('rm', '--all', '--force', '--time=0');
+  // What it has not ended: each container is a child of its conmon.
+  killProcessesOf(scratch, ['podman', 'conmon']);
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '')
