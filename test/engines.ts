@@ -6,8 +6,8 @@
  * `~/.cache/discover-test`. The tests run inside it with the Node and the files of this machine, in a mount namespace
  * that ends with them.
  *
- * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until a source in
- * `src`, `test` or `bench` changes: a run that was ended goes on where it was. `--again` runs it all the same.
+ * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or
+ * something in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
  * `--record` writes the fixtures of the engines anew instead (`fixtures/record.ts`).
  *
  * Needs root on Debian or Ubuntu; elsewhere it says what it needs.
@@ -137,10 +137,10 @@ function versionsOf(set: EngineSet): string {
   return stdout.trim();
 }
 
-/** What the outcome of a file depends on. */
-function stateOfSources(): string {
-  const hash = createHash('sha256');
-  for (const folder of ['src', 'test', 'bench']) {
+/** What the outcome of a file depends on, beside the engines. */
+function stateOf(file: string): string {
+  const hash = createHash('sha256').update(readFileSync(path.join(root, 'test', file)));
+  for (const folder of ['src', 'bench', 'test/helpers']) {
     for (const name of readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).sort()) {
       if (/\.(ts|tsx|mjs|css|html)$/.test(name)) hash.update(name).update(readFileSync(path.join(root, folder, name)));
     }
@@ -180,19 +180,19 @@ async function runSet(set: EngineSet, waiting: readonly string[], isAgain: boole
   const versions = versionsOf(set);
   console.log(`${set}: ${versions}`);
   const passedFile = path.join(cacheDirectory, `passed-${set}.json`);
-  const key = `${stateOfSources()} ${versions}`;
-  const kept: unknown = existsSync(passedFile) ? JSON.parse(readFileSync(passedFile, 'utf8')) : {};
-  const passed = new Map(Object.entries((kept as Record<string, Record<string, string>>)[key] ?? {}));
   mkdirSync(cacheDirectory, { recursive: true });
+  const kept: unknown = existsSync(passedFile) ? JSON.parse(readFileSync(passedFile, 'utf8')) : {};
+  const passed = new Map(Object.entries(kept as Record<string, { readonly state: string; readonly said: string }>));
   for (const file of waiting) {
+    const state = `${stateOf(file)} ${versions}`;
     const before = isAgain ? undefined : passed.get(file);
-    const { isGood, said } =
-      before === undefined ? await runFile(set, file) : { isGood: true, said: `${before} (before)` };
+    const isKnown = before?.state === state;
+    const { isGood, said } = isKnown ? { isGood: true, said: `${before.said} (before)` } : await runFile(set, file);
     console.log(`${isGood ? 'ok    ' : 'FAILED'}  ${set}  ${file}: ${said}`);
     if (!isGood) process.exitCode = 1;
-    else if (before === undefined) {
-      passed.set(file, said);
-      writeFileSync(passedFile, JSON.stringify({ [key]: Object.fromEntries(passed) }));
+    else if (!isKnown) {
+      passed.set(file, { state, said });
+      writeFileSync(passedFile, JSON.stringify(Object.fromEntries(passed), undefined, 1));
     }
   }
 }

@@ -5,7 +5,7 @@
  * command line know of each other is in the directories that both are given.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { createEngineClient, type EngineClient } from './engine-client.ts';
@@ -42,7 +42,8 @@ export async function startPodman(): Promise<Podman> {
   const flags = flagsOf(scratch);
   const env = environmentOf(scratch);
   mkdirSync(path.join(scratch, 'networks'));
-  writeFileSync(configurationOf(scratch), configuration);
+  const subnet = claimSubnet(scratch);
+  writeFileSync(configurationOf(scratch), configurationWith(subnet));
   let child: ChildProcess | undefined;
   const log = path.join(scratch, 'log');
   const isRunning = (): boolean => child?.exitCode === null && child.signalCode === null;
@@ -81,7 +82,8 @@ export async function startPodman(): Promise<Podman> {
   try {
     // Older versions make the network that everybody is in with the first container, newer ones have it built in.
     const known = await podman.podman('network', 'ls', '--format={{.Name}}');
-    if (!known.split('\n').includes(network)) await podman.podman('network', 'create', network);
+    if (!known.split('\n').includes(network))
+      await podman.podman('network', 'create', `--subnet=172.29.${subnet}.0/24`, network);
     await podman.restart();
   } catch (error) {
     await podman[Symbol.asyncDispose]();
@@ -106,11 +108,34 @@ function flagsOf(scratch: string): string[] {
 
 /**
  * Instead of the machine's own. Podman asks for a million open files, which a container of its own, in which tests may
- * run, does not grant.
+ * run, does not grant. Of two bridges with one subnet, such as one that another version has left, one is not reached.
  */
-const configuration = `[containers]
+const configurationWith = (subnet: number): string => `[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[network]
+default_subnet = "172.29.${subnet}.0/24"
+default_subnet_pools = [{"base" = "172.28.${subnet}.0/24", "size" = 28}]
 `;
+
+function claimSubnet(scratch: string): number {
+  const addresses = addressesOfBridges();
+  for (;;) {
+    const subnet = 1 + Math.floor(Math.random() * 254);
+    if (addresses.some(({ address }) => isOf(subnet, address))) continue;
+    writeFileSync(path.join(scratch, 'subnet'), String(subnet));
+    return subnet;
+  }
+}
+
+const isOf = (subnet: number, address: string): boolean => /^172\.2[89]\.(\d+)\./.exec(address)?.[1] === String(subnet);
+
+function addressesOfBridges(): { readonly name: string; readonly address: string }[] {
+  const { stdout } = spawnSync(requireCommand('ip'), ['-oneline', '-4', 'address'], { encoding: 'utf8' });
+  return [...stdout.matchAll(/^\d+: (\S+)\s+inet ([\d.]+)/gm)].map(([, name = '', address = '']) => ({
+    name,
+    address,
+  }));
+}
 
 function configurationOf(scratch: string): string {
   return path.join(scratch, 'containers.conf');
@@ -144,5 +169,10 @@ function erase(program: string, scratch: string): void {
     .filter((point) => point.startsWith(`${scratch}/`))
     .sort((a, b) => b.length - a.length);
   if (mounts.length > 0) spawnSync('umount', ['--lazy', ...mounts]);
+  const note = path.join(scratch, 'subnet');
+  const subnet = existsSync(note) ? Number(readFileSync(note, 'utf8')) : 0;
+  for (const { name, address } of addressesOfBridges()) {
+    if (isOf(subnet, address)) spawnSync(requireCommand('ip'), ['link', 'delete', name]);
+  }
   rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
 }

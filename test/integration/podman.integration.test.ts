@@ -12,7 +12,7 @@ import { listsOf, needs } from '../helpers/run.ts';
 const noResync = ['--resync', '86400'];
 const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
 
-describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'root') }, () => {
+describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'ip', 'root') }, () => {
   let podman: Podman;
   before(async () => {
     podman = await startPodman();

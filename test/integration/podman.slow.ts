@@ -9,7 +9,7 @@ import { amount } from '../helpers/share.ts';
 const livesPerRound = Math.ceil(Number(process.env.LIVES ?? amount(16, 40)) / 2);
 
 test(`${2 * livesPerRound} random lives leave etcd exact at each calm moment and never untrue, with a restart of discover among them (real Podman, real etcd)`, {
-  skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'root'),
+  skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'ip', 'root'),
 }, async (t) => {
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
   t.diagnostic(`SEED=${seed}`);
