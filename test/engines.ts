@@ -89,7 +89,8 @@ function mirrorOf(): string {
 }
 
 /**
- * Runs in a mount namespace of its own, so that nothing stays mounted, whatever ends it. `/tmp` is the machine's: the
+ * Runs in a mount namespace of its own, so that nothing stays mounted, whatever ends it. Not by chroot: a process in
+ * one may not make a user namespace, which a rootless engine needs. `/tmp` is the machine's: the
  * tests of both keep the locks there by which they share bridges and ports.
  */
 const enter = `
@@ -103,7 +104,12 @@ for dir in "$root" "$modules"; do mkdir -p "$guest$dir"; mount --bind "$dir" "$g
 touch "$guest/usr/local/bin/node"
 mount --bind "$node" "$guest/usr/local/bin/node"
 cp /etc/hosts /etc/resolv.conf "$guest/etc/"
-exec chroot "$guest" /usr/bin/env -C "$root" "$@"
+mkdir -p "$guest/.old"
+cd "$guest"
+pivot_root . .old
+cd /
+umount --lazy /.old
+exec /usr/bin/env -C "$root" "$@"
 `;
 
 type Command = readonly [program: string, args: readonly string[]];
