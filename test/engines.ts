@@ -6,8 +6,8 @@
  * `~/.cache/discover-test`. The tests run inside it with the Node and the files of this machine, in a mount namespace
  * that ends with them.
  *
- * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or
- * something in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
+ * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or something
+ * in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
  * `--record` writes the fixtures of the engines anew instead (`fixtures/record.ts`).
  *
  * Needs root on Debian or Ubuntu; elsewhere it says what it needs.
