@@ -44,7 +44,7 @@ export async function liveAtRandom(
     const numbers = Array.from({ length: livesPerRound }, (_, index) => round * livesPerRound + index);
     const lane = async (): Promise<void> => {
       for (let number = numbers.shift(); number !== undefined; number = numbers.shift()) {
-        const id = await live(place, number, new Random(seed * 1000 + number), made);
+        const id = await live(place, `life-${seed}-${number}`, new Random(seed * 1000 + number), made);
         if (id !== undefined) left.push(id);
       }
     };
@@ -68,10 +68,10 @@ async function ask(engine: EngineClient, method: 'POST' | 'DELETE', path: string
 }
 
 /** One container's life; its id if it was left running. */
-async function live(place: Place, number: number, random: Random, made: Made[]): Promise<string | undefined> {
+async function live(place: Place, name: string, random: Random, made: Made[]): Promise<string | undefined> {
   const rm = random.chance(0.3);
   const env = [`DISCOVER=${advertisements[random.below(advertisements.length)] ?? ''}`];
-  const id = await place.engine.run({ env, rm, ports: [80, 81], name: `life-${number}` });
+  const id = await place.engine.run({ env, rm, ports: [80, 81], name });
   made.push({ id, env });
   const post = (operation: string): Promise<void> => ask(place.engine, 'POST', `/containers/${id}/${operation}`);
   const network = (operation: 'connect' | 'disconnect', force = false): Promise<void> =>
@@ -83,7 +83,7 @@ async function live(place: Place, number: number, random: Random, made: Made[]):
         await post('restart?t=0');
         break;
       case 1:
-        await post(`rename?name=renamed-${number}-${step}`);
+        await post(`rename?name=${name}-renamed-${step}`);
         break;
       case 2:
         await network('disconnect');
