@@ -67,6 +67,7 @@ function makeGuest(): void {
     writeFileSync(ready, '');
   }
   // By apt, which chooses between packages that can stand for one another.
+  run(...enterWith(['/usr/bin/dpkg', '--configure', '-a'])); // where an earlier run was ended
   run(...enterWith(['/usr/bin/apt-get', '-q', 'update']));
   run(...enterWith(['/usr/bin/apt-get', '-q', '-y', '--no-install-recommends', 'install', ...packages]));
   run(...enterWith(['/usr/bin/apt-get', 'clean']));
