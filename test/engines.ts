@@ -1,53 +1,49 @@
 /**
- * The tests with the engines and the etcd of Debian's next release: `npm run test:engines`.
+ * The tests with several engines and versions of etcd: `npm run test:engines`.
  *
- * `debootstrap` makes a root of that release once, in `~/.cache/discover-test`: dockerd 26.1, etcd 3.5 and Podman 5.4.
- * The tests run inside it, with the Node and the files of this machine, in a mount namespace that ends with them. What
- * is at hand on this machine, dockerd 20.10, etcd 3.4 and Podman 4.3, is in every `npm test`; `--here` runs the same
- * files with it. `--file <name>` runs one file alone.
+ * There are two sets of them. `here` is what this machine has, on Debian 12 dockerd 20.10, Podman 4.3 and etcd 3.4.
+ * `trixie` is Debian's next release: dockerd 26.1, Podman 5.4 and etcd 3.5. `debootstrap` makes a root of it once, in
+ * `~/.cache/discover-test`. The tests run inside it with the Node and the files of this machine, in a mount namespace
+ * that ends with them.
  *
- * A file that has passed is not run again until something in `src`, `test` or `bench` changes: a run that was ended goes
- * on where it was. As root on Debian or Ubuntu; elsewhere it says what it needs.
+ * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or something
+ * in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
+ * `--record` writes the fixtures of the engines anew instead (`fixtures/record.ts`).
+ *
+ * Needs root on Debian or Ubuntu; elsewhere it says what it needs.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { exitOf, findCommand } from './helpers/run.ts';
+import { cacheDirectory } from './helpers/newer-etcd.ts';
+import { atExit, exitOf, findCommand } from './helpers/run.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const release = 'trixie';
-const cache = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'discover-test');
-const guest = path.join(cache, release);
+const guest = path.join(cacheDirectory, release);
+const sets = ['here', release] as const;
+type EngineSet = (typeof sets)[number];
 
-/** What the tests below use; the rest of the machine's parts are not of an engine or an etcd. */
+/** What the files below use. */
 const packages = [
-  ...['docker.io', 'docker-cli', 'etcd-server', 'etcd-client', 'podman', 'netavark', 'aardvark-dns', 'crun'],
+  ...['docker.io', 'docker-cli', 'etcd-server', 'etcd-client', 'podman', 'netavark', 'aardvark-dns', 'runc'],
   ...['busybox-static', 'iptables', 'nftables', 'iproute2', 'openssl', 'curl', 'procps', 'mount', 'util-linux'],
-  ...['rootlesskit', 'slirp4netns', 'uidmap', 'libstdc++6', 'libatomic1', 'ca-certificates'],
+  ...['rootlesskit', 'slirp4netns', 'uidmap', 'libstdc++6', 'libatomic1', 'ca-certificates', 'python3-etcd3'],
 ];
 
-/** The files that lean on an engine or on etcd. */
+const integration = ['walk', 'churn', 'podman', 'why', 'commands', 'views', 'client', 'etcd-auth', 'etcd-tls'];
+const faults = [
+  ...['container-lives', 'docker-away', 'discover-restarted', 'etcd-away', 'etcd-wiped', 'etcd-leader', 'etcd-full'],
+  'client',
+];
 const files = [
-  ...[
-    'walk',
-    'churn',
-    'podman',
-    'swarm',
-    'rootless',
-    'views',
-    'client',
-    'etcd-auth',
-    'etcd-tls',
-    'commands',
-    'why',
-  ].map((name) => `integration/${name}.integration.test.ts`),
-  ...['container-lives', 'docker-away', 'discover-restarted', 'etcd-away', 'etcd-leader', 'etcd-full', 'client'].map(
-    (name) => `fault/${name}.fault.test.ts`,
-  ),
+  ...integration.map((name) => `integration/${name}.integration.test.ts`),
+  ...['podman', 'swarm', 'rootless'].map((name) => `integration/${name}.slow.ts`),
+  ...faults.map((name) => `fault/${name}.fault.test.ts`),
 ];
 
 function fail(text: string): never {
@@ -56,55 +52,102 @@ function fail(text: string): never {
 }
 
 function makeGuest(): void {
-  const isReady = path.join(guest, '.ready');
+  const ready = path.join(guest, '.ready');
   const wanted = packages.join(' ');
-  if (existsSync(isReady) && readFileSync(isReady, 'utf8') === wanted) return;
-  if (findCommand('debootstrap') === undefined || process.getuid?.() !== 0) {
-    fail('A root of the next release is made by debootstrap, as root: apt-get install -y debootstrap');
+  const made = existsSync(ready) ? readFileSync(ready, 'utf8') : undefined;
+  if (made === wanted) return;
+  console.error(`Making a root of Debian ${release} in ${guest}: it takes minutes and 1 GB`);
+  if (made === undefined) {
+    rmSync(guest, { recursive: true, force: true });
+    mkdirSync(cacheDirectory, { recursive: true });
+    const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+    run('debootstrap', ['--variant=minbase', `--keyring=${keyring}`, release, guest, mirrorOf()]);
+    // A package that starts its service asks this script, and is told not to.
+    writeFileSync(path.join(guest, 'usr/sbin/policy-rc.d'), '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+    writeFileSync(ready, '');
   }
-  console.error(`Making a root of Debian ${release} in ${guest}; it takes some minutes and 1 GB`);
-  rmSync(guest, { recursive: true, force: true });
-  mkdirSync(cache, { recursive: true });
-  const args = ['--variant=minbase', `--include=${packages.join()}`, release, guest];
-  const { status } = spawnSync(findCommand('debootstrap') ?? '', args, { stdio: ['ignore', 'ignore', 'inherit'] });
-  if (status !== 0) fail(`debootstrap has ended with ${status}`);
-  writeFileSync(isReady, wanted);
+  // By apt, which chooses between packages that can stand for one another.
+  run(...enterWith(['/usr/bin/dpkg', '--configure', '-a'])); // where an earlier run was ended
+  run(...enterWith(['/usr/bin/apt-get', '-q', 'update']));
+  run(...enterWith(['/usr/bin/apt-get', '-q', '-y', '--no-install-recommends', 'install', ...packages]));
+  run(...enterWith(['/usr/bin/apt-get', 'clean']));
+  writeFileSync(ready, wanted);
 }
 
-/** Runs in a mount namespace of its own, so that nothing is left mounted, whatever ends it. */
+function run(program: string, args: readonly string[]): void {
+  const { status, stdout, stderr } = spawnSync(findCommand(program) ?? program, args, {
+    ...{ cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 },
+    env: { ...environment, DEBIAN_FRONTEND: 'noninteractive' },
+  });
+  if (status !== 0) fail(`${(stdout + stderr).slice(-3000)}\n${program} has ended with ${status}`);
+}
+
+/** Where this machine has its own packages from, if it is a Debian. */
+function mirrorOf(): string {
+  const args = ['indextargets', '--format', '$(REPO_URI)', 'Label: Debian'];
+  const { stdout } = spawnSync('apt-get', args, { encoding: 'utf8' });
+  return /^http\S+/m.exec(stdout ?? '')?.[0] ?? 'http://deb.debian.org/debian';
+}
+
+/**
+ * Runs in a mount namespace of its own, so that nothing stays mounted, whatever ends it. Not by chroot: a process in
+ * one may not make a user namespace, which a rootless engine needs. `/tmp` is the machine's: the
+ * tests of both keep the locks there by which they share bridges and ports.
+ */
 const enter = `
 set -e
-guest=$1; root=$2; node=$3; shift 3
+guest=$1; root=$2; modules=$3; node=$4; tmp=$5; shift 5
 mount --bind "$guest" "$guest"
 for dir in proc sys dev; do mount --rbind "/$dir" "$guest/$dir"; done
 mount -t tmpfs tmpfs "$guest/run"
-mkdir -p "$guest$root" && mount --bind "$root" "$guest$root"
-touch "$guest/usr/local/bin/node" && mount --bind "$node" "$guest/usr/local/bin/node"
+mount --bind "$tmp" "$guest/tmp"
+for dir in "$root" "$modules"; do mkdir -p "$guest$dir"; mount --bind "$dir" "$guest$dir"; done
+touch "$guest/usr/local/bin/node"
+mount --bind "$node" "$guest/usr/local/bin/node"
 cp /etc/hosts /etc/resolv.conf "$guest/etc/"
-exec chroot "$guest" /usr/bin/env -C "$root" "$@"
+mkdir -p "$guest/.old"
+cd "$guest"
+pivot_root . .old
+cd /
+umount --lazy /.old
+exec /usr/bin/env -C "$root" "$@"
 `;
 
-function commandFor(isGuest: boolean, args: readonly string[]): readonly [program: string, args: readonly string[]] {
-  if (!isGuest) return [process.execPath, args];
-  const inner = [guest, root.replace(/\/$/, ''), process.execPath, '/usr/local/bin/node', ...args];
-  return ['unshare', ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'enter', ...inner]];
+type Command = readonly [program: string, args: readonly string[]];
+
+function enterWith(command: readonly string[]): Command {
+  const places = [guest, root, realpathSync(path.join(root, 'node_modules')), process.execPath, os.tmpdir()];
+  const flags = ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'enter'];
+  return ['unshare', [...flags, ...places, ...command]];
 }
 
-function versionsOf(isGuest: boolean): string {
+/** Node with these arguments. */
+function commandFor(set: EngineSet, args: readonly string[]): Command {
+  return set === 'here' ? [process.execPath, args] : enterWith(['/usr/local/bin/node', ...args]);
+}
+
+const environment = {
+  ...process.env,
+  // A part that is missing fails the run.
+  CI: 'true',
+  PATH: [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/local/bin', '/usr/sbin', '/sbin'])].join(':'),
+};
+
+function versionsOf(set: EngineSet): string {
   const script = `
     const { spawnSync } = require('node:child_process');
     const of = (program) => /\\d+(\\.\\d+)+/.exec(spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout ?? '')?.[0];
     console.log(['dockerd', 'podman', 'etcd'].map((program) => program + ' ' + of(program)).join(', '));`;
-  const [program, args] = commandFor(isGuest, ['-e', script]);
-  const { stdout, stderr, status } = spawnSync(program, args, { encoding: 'utf8' });
-  if (status !== 0) fail(`The root cannot be entered:\n${stderr}`);
+  const [program, args] = commandFor(set, ['-e', script]);
+  const { stdout, stderr, status } = spawnSync(program, args, { cwd: root, encoding: 'utf8', env: environment });
+  if (status !== 0) fail(`The set ${set} cannot be used:\n${stderr}`);
   return stdout.trim();
 }
 
-/** What the outcome of a file depends on. */
-function stateOfSources(): string {
-  const hash = createHash('sha256');
-  for (const folder of ['src', 'test', 'bench']) {
+/** What the outcome of a file depends on, beside the engines. */
+function stateOf(file: string): string {
+  const hash = createHash('sha256').update(readFileSync(path.join(root, 'test', file)));
+  for (const folder of ['src', 'bench', 'test/helpers']) {
     for (const name of readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).sort()) {
       if (/\.(ts|tsx|mjs|css|html)$/.test(name)) hash.update(name).update(readFileSync(path.join(root, folder, name)));
     }
@@ -117,16 +160,12 @@ interface Outcome {
   readonly said: string;
 }
 
-async function runFile(file: string, isGuest: boolean): Promise<Outcome> {
-  const [program, args] = commandFor(isGuest, [
-    ...['--import', './test/loader.mjs', '--test', '--test-reporter=spec', `test/${file}`],
-  ]);
-  const child = spawn(program, args, {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // A part that is missing fails the run: it would say nothing of the engine.
-    env: { ...process.env, CI: 'true', TMPDIR: '/tmp', PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
-  });
+async function runFile(set: EngineSet, file: string): Promise<Outcome> {
+  const flags = ['--import', './test/loader.mjs', '--test', '--test-reporter=spec'];
+  const [program, args] = commandFor(set, [...flags, `test/${file}`]);
+  const begunMs = performance.now();
+  const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env: environment });
+  const forget = atExit(() => child.kill('SIGTERM'));
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => {
@@ -134,38 +173,63 @@ async function runFile(file: string, isGuest: boolean): Promise<Outcome> {
     });
   }
   const { code } = await exitOf(child);
+  forget();
   const count = (name: string): string => new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(text)?.[1] ?? '0';
-  const said = `${count('pass')} passed, ${count('fail')} failed, ${count('skipped')} skipped`;
   if (code !== 0) console.log(text.slice(Math.max(text.lastIndexOf('✖ failing tests'), text.length - 20_000)));
-  return { isGood: code === 0 && count('pass') !== '0', said };
+  const seconds = Math.round((performance.now() - begunMs) / 1000);
+  return {
+    isGood: code === 0 && count('pass') !== '0',
+    said: `${count('pass')} passed, ${count('fail')} failed, ${count('skipped')} skipped, ${seconds} s`,
+  };
+}
+
+async function runSet(set: EngineSet, waiting: readonly string[], isAgain: boolean): Promise<void> {
+  const versions = versionsOf(set);
+  console.log(`${set}: ${versions}`);
+  const passedFile = path.join(cacheDirectory, `passed-${set}.json`);
+  mkdirSync(cacheDirectory, { recursive: true });
+  const kept: unknown = existsSync(passedFile) ? JSON.parse(readFileSync(passedFile, 'utf8')) : {};
+  const passed = new Map(Object.entries(kept as Record<string, { readonly state: string; readonly said: string }>));
+  for (const file of waiting) {
+    const state = `${stateOf(file)} ${versions}`;
+    const before = isAgain ? undefined : passed.get(file);
+    const isKnown = before?.state === state;
+    const { isGood, said } = isKnown ? { isGood: true, said: `${before.said} (before)` } : await runFile(set, file);
+    console.log(`${isGood ? 'ok    ' : 'FAILED'}  ${set}  ${file}: ${said}`);
+    if (!isGood) process.exitCode = 1;
+    else if (!isKnown) {
+      passed.set(file, { state, said });
+      writeFileSync(passedFile, JSON.stringify(Object.fromEntries(passed), undefined, 1));
+    }
+  }
+}
+
+/** Writes the fixtures of the engines of a set. */
+function record(set: EngineSet): void {
+  for (const engine of ['dockerd', 'podman']) {
+    const [program, args] = commandFor(set, ['--import', './test/loader.mjs', 'test/fixtures/record.ts', engine]);
+    const { status } = spawnSync(program, args, { cwd: root, stdio: 'inherit', env: environment });
+    if (status !== 0) process.exitCode = 1;
+  }
 }
 
 const { values } = parseArgs({
-  options: { here: { type: 'boolean', default: false }, file: { type: 'string', default: '' } },
+  options: {
+    set: { type: 'string', default: '' },
+    file: { type: 'string', default: '' },
+    again: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
+  },
 });
-const isGuest = !values.here;
-if (isGuest) makeGuest();
-const versions = versionsOf(isGuest);
-console.log(versions);
-const passedFile = path.join(cache, `passed-${isGuest ? release : 'here'}.json`);
-const key = `${stateOfSources()} ${versions}`;
-const passed = new Map<string, string>(
-  existsSync(passedFile)
-    ? Object.entries(
-        (JSON.parse(readFileSync(passedFile, 'utf8')) as Record<string, Record<string, string>>)[key] ?? {},
-      )
-    : [],
-);
-mkdirSync(cache, { recursive: true });
+if (process.getuid?.() !== 0) fail('Needs root: the tests start engines of their own');
+if (findCommand('debootstrap') === undefined) fail('Needs debootstrap: apt-get install -y debootstrap');
+const begunMs = performance.now();
+const chosen = sets.filter((set) => values.set === '' || set === values.set);
 const waiting = files.filter((file) => file.includes(values.file));
-for (const file of waiting) {
-  const before = passed.get(file);
-  const { isGood, said } =
-    before === undefined ? await runFile(file, isGuest) : { isGood: true, said: `${before} (before)` };
-  console.log(`${isGood ? 'ok    ' : 'FAILED'}  ${file}: ${said}`);
-  if (!isGood) process.exitCode = 1;
-  else if (before === undefined) {
-    passed.set(file, said);
-    writeFileSync(passedFile, JSON.stringify({ [key]: Object.fromEntries(passed) }));
-  }
+if (chosen.length === 0 || waiting.length === 0) fail(`Sets: ${sets.join(', ')}. Files: ${files.join(', ')}`);
+if (chosen.includes(release)) makeGuest();
+for (const set of chosen) {
+  if (values.record) record(set);
+  else await runSet(set, waiting, values.again);
 }
+console.log(`in ${Math.round((performance.now() - begunMs) / 1000)} s`);

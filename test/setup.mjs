@@ -1,10 +1,13 @@
 /**
- * Makes this machine ready: `node test/setup.mjs [--for test|demo]`.
+ * Makes this machine ready: `node test/setup.mjs [--for test|engines|demo]`.
  *
  * Checks Node, installs the dependencies, the programs that tests (dockerd, etcd, ...) or the demo
  * (etcd) use, and builds. Silent where nothing is to do. As root on Debian or Ubuntu it installs
  * without asking, having said what; elsewhere it prints the line to type and goes on with what
  * there is, except with CI=true, where a missing part ends it with status 1.
+ *
+ * etcd 3.5 is of Debian's next release. Its package is unpacked in the cache of the user, and nothing of it is
+ * installed.
  *
  * Plain JavaScript and no package: it runs before there is a node_modules.
  */
@@ -14,14 +17,18 @@ import {
   closeSync,
   constants,
   existsSync,
+  mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -30,16 +37,25 @@ const inCi = process.env.CI === 'true';
 // An ordinary user's PATH on Debian lacks sbin, where dockerd and iptables are.
 const searchPath = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
 
+/** Debian's next release, and the keys that its packages are checked by. */
+const next = { release: 'trixie', mirror: 'http://deb.debian.org/debian' };
+const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+const cache = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'discover-test');
+const newerEtcd = path.join(cache, 'etcd-3.5');
+
+const everywhere = ['test', 'engines'];
 const parts = [
-  { program: 'etcd', package: 'etcd-server', for: ['test', 'demo'] },
-  { program: 'etcdctl', package: 'etcd-client', for: ['test'] },
-  { program: 'dockerd', package: 'docker.io', for: ['test'] },
-  { program: 'docker', package: 'docker.io', for: ['test'] },
-  { program: 'busybox', package: 'busybox-static', for: ['test'], fits: isStatic },
-  { program: 'iptables', package: 'iptables', for: ['test'] },
-  { program: 'ip', package: 'iproute2', for: ['test'] },
-  { program: 'curl', package: 'curl', for: ['test'] },
-  { program: 'openssl', package: 'openssl', for: ['test'] },
+  { program: 'etcd', package: 'etcd-server', for: ['test', 'engines', 'demo'] },
+  { program: 'etcdctl', package: 'etcd-client', for: everywhere },
+  { program: 'dockerd', package: 'docker.io', for: everywhere },
+  { program: 'docker', package: 'docker.io', for: everywhere },
+  { program: 'busybox', package: 'busybox-static', for: everywhere, fits: isStatic },
+  { program: 'iptables', package: 'iptables', for: everywhere },
+  { program: 'ip', package: 'iproute2', for: everywhere },
+  { program: 'curl', package: 'curl', for: everywhere },
+  { program: 'openssl', package: 'openssl', for: everywhere },
+  { program: 'podman', package: 'podman', for: everywhere },
+  ...networksOfPodman().map((part) => ({ ...part, for: everywhere })),
   { program: 'haproxy', package: 'haproxy', for: ['test'] },
   { program: 'nginx', package: 'nginx', for: ['test'] },
   { program: 'docker-compose', package: 'docker-compose', for: ['test'] },
@@ -47,8 +63,28 @@ const parts = [
   { program: 'systemd-analyze', package: 'systemd', for: ['test'] },
   { program: 'systemd-notify', package: 'systemd', for: ['test'] },
   { program: 'chromium', package: 'chromium', for: ['test'] },
-  { program: '/usr/bin/python3', package: 'python3-etcd3', for: ['test'], fits: hasEtcd3 },
+  { program: '/usr/bin/python3', package: 'python3-etcd3', for: everywhere, fits: hasEtcd3 },
+  { program: 'debootstrap', package: 'debootstrap', for: ['engines'] },
+  { program: 'rootlesskit', package: 'rootlesskit', for: ['engines'] },
+  { program: 'slirp4netns', package: 'slirp4netns', for: ['engines'] },
+  { program: 'newuidmap', package: 'uidmap', for: ['engines'] },
+  { program: keyring, package: 'debian-archive-keyring', for: everywhere, find: existsSync },
+  {
+    program: 'etcd 3.5',
+    package: `etcd-server of ${next.release}`,
+    for: ['test'],
+    find: findNewerEtcd,
+    isFetched: true,
+  },
 ];
+
+/** Podman recommends them only. Up to version 4 it takes the plugins of CNI if there are no others. */
+function networksOfPodman() {
+  if (fieldOfOs('VERSION_CODENAME') === 'bookworm') {
+    return [{ program: '/usr/lib/cni/bridge', package: 'containernetworking-plugins' }];
+  }
+  return ['netavark', 'aardvark-dns'].map((name) => ({ program: `/usr/lib/podman/${name}`, package: name }));
+}
 
 function main() {
   const purpose = readPurpose(process.argv.slice(2));
@@ -60,8 +96,8 @@ function main() {
 
 function readPurpose(args) {
   const [flag = '--for', purpose = 'test', ...rest] = args;
-  if (flag !== '--for' || !['test', 'demo'].includes(purpose) || rest.length > 0) {
-    fail(`Cannot read the arguments: node test/setup.mjs [--for test|demo], got "${args.join(' ')}"`, 64);
+  if (flag !== '--for' || !['test', 'engines', 'demo'].includes(purpose) || rest.length > 0) {
+    fail(`Cannot read the arguments: node test/setup.mjs [--for test|engines|demo], got "${args.join(' ')}"`, 64);
   }
   return purpose;
 }
@@ -101,23 +137,24 @@ function installParts(purpose) {
   const relevant = parts.filter((part) => part.for.includes(purpose));
   const missing = () => relevant.filter((part) => !isThere(part));
   if (missing().length > 0) {
-    const isDebian = ['debian', 'ubuntu'].includes(osId()) && find('apt-get') !== undefined;
-    if (isDebian && isRoot()) {
-      withApt(missing());
-    }
+    const isDebian = ['debian', 'ubuntu'].includes(fieldOfOs('ID')) && find('apt-get') !== undefined;
+    const installed = missing().filter((part) => !part.isFetched);
+    if (isDebian && isRoot() && installed.length > 0) withApt(installed);
+    if (isDebian && missing().some((part) => part.isFetched)) fetchNewerEtcd();
     const left = missing();
     if (left.length > 0) {
-      const packages = [...new Set(left.map((part) => part.package))].join(' ');
+      const packages = [...new Set(left.filter((part) => !part.isFetched).map((part) => part.package))].join(' ');
       say(`Missing: ${left.map((part) => part.program).join(', ')}. What needs them is left out.`);
-      say(
-        isDebian
-          ? `To install: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages}`
-          : `To install, by their names on Debian: ${packages}`,
-      );
+      if (packages !== '')
+        say(
+          isDebian
+            ? `To install: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages}`
+            : `To install, by their names on Debian: ${packages}`,
+        );
       if (inCi) fail('With CI=true nothing may be missing');
     }
   }
-  if (purpose === 'test' && !isRoot()) {
+  if (purpose !== 'demo' && !isRoot()) {
     say('Not root: the tests that start a dockerd of their own are left out.');
     if (inCi) fail('With CI=true nothing may be left out: run as root');
   }
@@ -198,7 +235,55 @@ function newest(directory) {
     .reduce((a, b) => Math.max(a, b), 1);
 }
 
+/**
+ * The package of etcd of the next release, by apt with lists of its own: it is checked as any other, and the machine's
+ * lists stay as they are. Needs no root.
+ */
+function fetchNewerEtcd() {
+  say(`Fetching etcd 3.5 of Debian ${next.release} into ${newerEtcd}`);
+  mkdirSync(cache, { recursive: true });
+  const scratch = mkdtempSync(path.join(cache, 'fetch-'));
+  try {
+    for (const name of ['lists/partial', 'archives/partial']) mkdirSync(path.join(scratch, name), { recursive: true });
+    const sources = path.join(scratch, 'sources.list');
+    writeFileSync(sources, `deb [signed-by=${keyring}] ${mirrorOf()} ${next.release} main\n`);
+    const settings = [
+      ...[`Dir::Etc::sourcelist=${sources}`, 'Dir::Etc::sourceparts=-', `Dir::State::lists=${scratch}/lists`],
+      ...[`Dir::Cache=${scratch}`, 'APT::Sandbox::User=root', 'Acquire::Languages=none'],
+    ].flatMap((setting) => ['-o', setting]);
+    const quiet = { cwd: scratch, stdio: ['ignore', 'pipe', 'pipe'] };
+    if (!run('apt-get', [...settings, 'update'], quiet)) return;
+    if (!run('apt-get', [...settings, 'download', 'etcd-server'], quiet)) return;
+    const archive = readdirSync(scratch).find((name) => name.endsWith('.deb'));
+    const unpacked = path.join(scratch, 'unpacked');
+    if (!run('dpkg-deb', ['-x', archive, unpacked], quiet)) return;
+    rmSync(newerEtcd, { recursive: true, force: true });
+    renameSync(unpacked, newerEtcd);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Where this machine has its own packages from, if it is a Debian. */
+function mirrorOf() {
+  if (fieldOfOs('ID') !== 'debian') return next.mirror;
+  const { stdout } = spawnSync('apt-get', ['indextargets', '--format', '$(REPO_URI)', 'Label: Debian'], {
+    encoding: 'utf8',
+  });
+  return /^http\S+/m.exec(stdout ?? '')?.[0] ?? next.mirror;
+}
+
+/** This machine's own, or the one that was fetched. */
+function findNewerEtcd() {
+  return [path.join(newerEtcd, 'usr/bin/etcd'), find('etcd')].find((file) => {
+    if (file === undefined || !existsSync(file)) return false;
+    const { stdout } = spawnSync(file, ['--version'], { encoding: 'utf8' });
+    return /^etcd Version: 3\.([5-9]|\d\d)/.test(stdout ?? '');
+  });
+}
+
 function isThere(part) {
+  if (part.find !== undefined) return Boolean(part.find(part.program));
   const file = find(part.program);
   return file !== undefined && (part.fits === undefined || part.fits(file));
 }
@@ -234,9 +319,10 @@ function find(name) {
     });
 }
 
-function osId() {
+function fieldOfOs(name) {
   try {
-    return /^ID="?([^"\n]*)"?$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? '';
+    const text = readFileSync('/etc/os-release', 'utf8');
+    return new RegExp(`^${name}="?([^"\\n]*)"?$`, 'm').exec(text)?.[1] ?? '';
   } catch {
     return '';
   }

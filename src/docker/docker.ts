@@ -66,13 +66,18 @@ export class DockerClient implements Docker {
 
   async negotiate(): Promise<EngineInfo> {
     // One of the two answers is enough. Even none is enough, if a proxy withholds them.
-    const [ping, version] = await Promise.allSettled([
-      this.#call('/_ping', '', headBytesMax, async (docker, call) => {
-        const { headers } = await call.dial(docker.modem, '/_ping');
-        return headers;
-      }),
-      this.#call('/version', '', headBytesMax, async (docker) => readVersion(await docker.version())),
-    ]);
+    let giveUpVersion = (): void => {};
+    const asked = this.#call('/version', '', headBytesMax, async (docker, call) => {
+      giveUpVersion = () => call.abort();
+      return readVersion(await docker.version());
+    });
+    const pinged = this.#call('/_ping', '', headBytesMax, async (docker, call) => {
+      const { headers } = await call.dial(docker.modem, '/_ping');
+      // Podman looks for the packages of its parts before it tells its version, which can take more than the time limit.
+      if (this.#pinned === undefined && isComplete(headers)) giveUpVersion();
+      return headers;
+    });
+    const [ping, version] = await Promise.allSettled([pinged, asked]);
     if (ping.status === 'rejected' && version.status === 'rejected' && !isWithheld(ping.reason)) throw ping.reason;
     const headers = ping.status === 'fulfilled' ? ping.value : {};
     const about: EngineVersion = version.status === 'fulfilled' ? version.value : {};
@@ -81,7 +86,7 @@ export class DockerClient implements Docker {
     const spoken = this.#pinned ?? (supported && lowerVersion(supported, newestVersion));
     return {
       versionPrefix: spoken ? `/v${spoken}` : '',
-      serverVersion: text(about.Version) ?? 'unknown',
+      serverVersion: text(about.Version) ?? text(headers[podmanVersion]) ?? 'unknown',
       product: isPodman(headers, about) ? 'Podman' : 'Docker Engine',
       engineSeconds: Math.floor((Date.parse(headers.date ?? '') || this.#clock.wall()) / 1000),
     };
@@ -127,9 +132,16 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** Podman names itself in each answer; its /version takes seconds now and then. */
+/** The header of each answer of Podman: its own version. */
+const podmanVersion = 'libpod-api-version';
+
+/** Whether the answer to a ping says all that `/version` would. */
+function isComplete(headers: Readonly<Record<string, unknown>>): boolean {
+  return text(headers[podmanVersion]) !== undefined && versionIn(headers['api-version']) !== undefined;
+}
+
 function isPodman(headers: Readonly<Record<string, unknown>>, about: EngineVersion): boolean {
-  return 'libpod-api-version' in headers || JSON.stringify(about.Components ?? '').includes('Podman');
+  return podmanVersion in headers || JSON.stringify(about.Components ?? '').includes('Podman');
 }
 
 /** The version becomes part of a path, so it must have the form of a version. */

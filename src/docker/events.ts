@@ -118,7 +118,8 @@ export function readEvent(text: string): ContainerEvent | undefined {
   const at = nanoseconds(raw);
   const action = raw.Action ?? raw.status;
   if (raw.Type === 'network') {
-    const id = raw.Actor?.Attributes?.container;
+    // Podman's actor is the container, Docker's is the network and names the container.
+    const id = raw.Actor?.Attributes?.container ?? raw.Actor?.ID;
     const isMove = action === 'connect' || action === 'disconnect';
     return isMove && isContainerId(id) ? { kind: 'moved', id, at } : undefined;
   }

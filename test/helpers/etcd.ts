@@ -32,6 +32,8 @@ export interface EtcdOptions {
   readonly quotaBytes?: number;
   /** Client port of the first node. */
   readonly port?: number;
+  /** Another etcd than this machine's own. */
+  readonly program?: string;
   /** Appended to etcd's own arguments; the last one of a name wins. */
   readonly args?: readonly string[];
   /**
@@ -122,7 +124,7 @@ const run = promisify(execFile);
 
 export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> {
   const { nodes: count = 1, quotaBytes, heartbeat = count === 1 ? 10 : 100, args = [] } = options;
-  const program = requireCommand('etcd');
+  const program = options.program ?? requireCommand('etcd');
   const parent = scratchParent();
   for (const directory of abandoned('etcd', parent)) {
     killProcessesOf(directory, ['etcd']);

@@ -37,6 +37,7 @@ type Document = Inspection & {
   readonly State: { readonly Restarting: boolean; readonly Dead: boolean };
   readonly Config: { readonly Env: readonly string[] | null };
   readonly HostConfig: { readonly NetworkMode: string };
+  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, unknown>> | null };
 };
 
 async function idsIn(dockerd: EngineClient, query = ''): Promise<string[]> {
@@ -57,7 +58,8 @@ export function fromDockerd(dockerd: EngineClient): Source {
           id: Id,
           env: Config.Env ?? [],
           networkMode: HostConfig.NetworkMode,
-          ports: NetworkSettings.Ports,
+          // Podman shows ports of a network that the container has left: nothing leads there.
+          ports: Object.keys(NetworkSettings.Networks ?? {}).length === 0 ? {} : NetworkSettings.Ports,
         }));
     },
   };

@@ -1,77 +1,18 @@
 /** etcd with authentication: a role for the prefix and no more, tokens that run out, a password that is wrong. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
 import { DiscoverClient } from '../../src/client/index.ts';
-import { type Entry, type EtcdServer, startEtcd } from '../helpers/etcd.ts';
+import type { EtcdServer } from '../helpers/etcd.ts';
+import { asDiscover, asRoot, entriesOf, narrow, signedTokens, startSecured, wide } from '../helpers/etcd-users.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs, requireCommand } from '../helpers/run.ts';
 import { amount, testInFull } from '../helpers/share.ts';
-
-const asRoot = '--user=root:root-secret';
-const asDiscover = ['--user=discover:its-secret', '--command-timeout=30s'];
-
-/** As `EtcdServer.entries`, by a client that can log in. */
-async function entriesOf(etcd: EtcdServer): Promise<Entry[]> {
-  const text = await etcd.ctl(asRoot, 'get', '--prefix', '', '--write-out=json');
-  // A lease is a number of 64 bits, more than JSON.parse keeps.
-  const { kvs = [] } = JSON.parse(text.replaceAll(/"lease":(\d+)/g, '"lease":"$1"')) as {
-    kvs?: readonly {
-      key: string;
-      value: string;
-      lease?: string;
-      create_revision: number;
-      mod_revision: number;
-      version: number;
-    }[];
-  };
-  const decode = (base64: string): string => Buffer.from(base64, 'base64').toString();
-  return kvs.map(({ key, value, lease = '0', create_revision, mod_revision, version }) => ({
-    ...{ key: decode(key), value: decode(value), lease, version },
-    ...{ createRevision: create_revision, modRevision: mod_revision },
-  }));
-}
-
-/** All that discover may read and write, at its widest and at its narrowest. */
-const wide = [['--prefix=true', '/discover/']];
-const narrow = [
-  ['--prefix=true', '/discover/service/'],
-  ['--prefix=true', '/discover/host/h1/'],
-  ['/discover/owner/h1'],
-];
-
-const simpleTokens = ['--auth-token=simple', '--auth-token-ttl=2'];
-
-/** Tokens that say at which revision of users and roles they were made: any change makes all of them stale. */
-function signedTokens(directory: string): string[] {
-  const [key, pub] = ['jwt.pem', 'jwt.pub'].map((name) => path.join(directory, name)) as [string, string];
-  const openssl = (...args: readonly string[]) => execFileSync(requireCommand('openssl'), args, { stdio: 'pipe' });
-  openssl('genrsa', '-out', key, '2048');
-  openssl('rsa', '-in', key, '-pubout', '-out', pub);
-  return [`--auth-token=jwt,pub-key=${pub},priv-key=${key},sign-method=RS256,ttl=10m`];
-}
-
-async function startSecured(
-  grants: readonly (readonly string[])[] = wide,
-  args: readonly string[] = simpleTokens,
-): Promise<EtcdServer> {
-  const etcd = await startEtcd({ args });
-  await etcd.ctl('user', 'add', 'root:root-secret');
-  await etcd.ctl('user', 'grant-role', 'root', 'root');
-  await etcd.ctl('role', 'add', 'publisher');
-  for (const grant of grants) {
-    const [key = '', ...flags] = grant.toReversed();
-    await etcd.ctl('role', 'grant-permission', 'publisher', ...flags, 'readwrite', key);
-  }
-  await etcd.ctl('user', 'add', 'discover:its-secret');
-  await etcd.ctl('user', 'grant-role', 'discover', 'publisher');
-  return etcd;
-}
 
 /** etcdctl reads a new password from its input only. */
 function setPassword(etcd: EtcdServer, user: string, password: string): void {

@@ -1,5 +1,6 @@
 /** A real Podman in the place of Docker: lives, pauses, networks, pods, and a service that ends while containers run on. */
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { runCommand } from '../helpers/command.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -11,14 +12,15 @@ import { listsOf, needs } from '../helpers/run.ts';
 const noResync = ['--resync', '86400'];
 const web = { env: { DISCOVER: 'web:80' }, ports: [80] };
 
-describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'root') }, () => {
+describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox', 'ip', 'root') }, () => {
   let podman: Podman;
   before(async () => {
     podman = await startPodman();
   });
   beforeEach(async () => {
     await podman.podman('pod', 'rm', '--all', '--force', '--time=0');
-    await removeAll(podman);
+    // Again where one has not gone, because another one that was on its network was still there.
+    await eventually(() => removeAll(podman));
   });
   after(() => podman?.[Symbol.asyncDispose]());
 
@@ -87,6 +89,11 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
       await host.converged();
       assert.equal(await keysOf(host, id), 2);
       await podman.docker('network', 'disconnect', 'inner', id);
+      // The document still shows its ports.
+      await eventually(async () => assert.equal(await keysOf(host, id), 0));
+      assert.notEqual(await podman.hostPort(id, '80/tcp'), undefined);
+      const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
+      assert.match(why.out, /not-bound/);
       await podman.docker('network', 'connect', 'inner', id);
       await eventually(async () => assert.equal(await keysOf(host, id), 2));
       await host.converged();
@@ -97,24 +104,34 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     }
   });
 
-  test('a container of a pod is refused with the reason, and touches nothing (real Podman, real etcd)', async () => {
+  test('a container of a pod is published at the port of the pod, which its document shows (real Podman, real etcd)', async () => {
     await using host = await start();
-    await podman.image();
-    const infra = await podman.image(['CMD ["sleep", "1000000"]']);
-    await podman.podman(
-      'pod',
-      'create',
-      '--name=shop',
-      '--publish=80',
-      `--infra-image=${infra}`,
-      '--infra-command=/bin/busybox sleep 1000000',
-    );
-    const id = await podman.podman('run', '--detach', '--pod=shop', '--env=DISCOVER=web:80', infra);
+    const image = await podman.image();
+    const infra = [`--infra-image=${image}`, '--infra-command=/bin/busybox sleep 1000000'];
+    await podman.podman('pod', 'create', '--name=shop', '--publish=80', ...infra);
+    const answer = ['nc', '-ll', '-p', '80', '-e', 'echo', 'it is me'];
+    const id = await podman.podman('run', '--detach', '--pod=shop', '--env=DISCOVER=web:80', image, ...answer);
+    const key = `/discover/service/web/default/h1/${id.slice(0, 12)}`;
+    const portOf = async (): Promise<number> =>
+      Number(/^tcp:\/\/.*:(\d+)$/.exec(String((await host.held()).get(key)))?.[1]);
+    await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
+    assert.equal((await host.held()).size, 2, 'The container that holds the network advertises nothing');
+    await podman.podman('pod', 'stop', '--time=0', 'shop');
+    await eventually(async () => assert.equal(await keysOf(host, id), 0));
+    await podman.podman('pod', 'start', 'shop');
+    await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
+    await host.converged();
+  });
+
+  test('a container on the network of another one that publishes nothing is refused with the reason (real Podman, real etcd)', async () => {
+    await using host = await start();
+    const owner = await podman.run();
+    const id = await podman.run({ env: { DISCOVER: 'web:80' }, network: `container:${owner}` });
     const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
     assert.equal(refused.reason, 'shared-network');
-    assert.equal(await keysOf(host, id), 0);
     const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
-    assert.match(why.out, /network/);
+    assert.match(why.out, /shared-network/);
+    await host.converged();
   });
 
   test('while no service answers nothing is deleted, and what ended meanwhile is gone when one does (real Podman, real etcd)', async () => {
@@ -157,4 +174,19 @@ function connectionOf(host: Host, podman: Podman): string[] {
     ...['--docker:socketPath', podman.socketPath, '--etcd:endpoints', host.etcd.endpoint],
     ...['--host:ip', host.names.ip, '--host:id', host.names.id, '--host:realm', host.names.realm],
   ];
+}
+
+/** What answers on that port of the machine. */
+function answerAt(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    net
+      .connect(port, '127.0.0.1')
+      .setEncoding('utf8')
+      .on('data', (chunk: string) => {
+        text += chunk;
+      })
+      .on('error', reject)
+      .on('close', () => resolve(text));
+  });
 }

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { systemClock } from '../../src/actor/clock.ts';
+import { type Clock, systemClock } from '../../src/actor/clock.ts';
 import { askList } from '../../src/docker/call.ts';
 import { DockerClient } from '../../src/docker/docker.ts';
 import { codeOf, messageOf } from '../../src/errors.ts';
+import { eventually } from '../helpers/eventually.ts';
 
 const engine = { versionPrefix: '/v1.41', serverVersion: '', product: 'Docker Engine' as const, engineSeconds: 0 };
 
@@ -65,6 +66,39 @@ test('Podman is told by a header of each answer, also where its version is withh
     const { port } = server.address() as AddressInfo;
     const client = new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, systemClock);
     assert.equal((await client.negotiate()).product, 'Podman');
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test("Podman's version is in a header of each answer, and nothing waits for /version, which can take seconds", async () => {
+  let isGivenUp = false;
+  const server = http.createServer((request, response) => {
+    if (request.url !== '/_ping') {
+      response.on('close', () => {
+        isGivenUp = true;
+      });
+      return;
+    }
+    response.setHeader('api-version', '1.41').setHeader('libpod-api-version', '5.4.2').end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    let isOver = false;
+    const clock: Clock = {
+      ...systemClock,
+      after: (ms, action) =>
+        systemClock.after(ms, () => {
+          isOver = true;
+          action();
+        }),
+    };
+    const found = await new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, clock).negotiate();
+    assert.deepEqual([found.product, found.serverVersion, found.versionPrefix], ['Podman', '5.4.2', '/v1.41']);
+    await eventually(() => assert.ok(isGivenUp, 'The question is still open'));
+    assert.equal(isOver, false, 'The time limit has ended the question');
   } finally {
     server.closeAllConnections();
     server.close();

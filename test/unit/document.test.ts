@@ -1,5 +1,6 @@
 /** From inspect documents of several engines to what is believed about the container. */
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { type InspectionOptions, readInspection } from '../../src/container/document.ts';
 
@@ -89,6 +90,21 @@ describe('readInspection', () => {
       ports: { '80/tcp': [{ HostIp: '', HostPort: '32768' }] },
     });
     assert.deepEqual(read(podman), read(document()));
+  });
+
+  test('Podman shows the ports of a network that the container has left, and they are not published', () => {
+    const bridged = (Networks: unknown, NetworkMode = 'bridge') => ({
+      ...document({ host: { NetworkMode, PortBindings: { '80/tcp': [{ HostIp: '', HostPort: '32768' }] } } }),
+      NetworkSettings: { Ports: document().NetworkSettings.Ports, Networks },
+    });
+    const codesOf = (value: unknown) => running(value).refusals.map(({ code }) => code);
+    assert.deepEqual(codesOf(bridged({})), ['not-bound']);
+    assert.deepEqual(running(bridged({})).services, []);
+    assert.deepEqual(running(bridged({ podman: {} })).services, [WEB]);
+    // A user's own Podman has a network without a name, and its ports are open.
+    for (const mode of ['slirp4netns', 'pasta']) assert.deepEqual(running(bridged({}, mode)).services, [WEB], mode);
+    // A document that does not tell of networks does not tell that there is none.
+    assert.deepEqual(running(bridged(undefined)).services, [WEB]);
   });
 
   test('no environment, or one of another shape, offers nothing', () => {
@@ -218,4 +234,55 @@ describe('attributes', () => {
     assert.deepEqual(metas({ meta: 'never' }), [100, 0, 0]);
     assert.deepEqual(metas({ entriesMax: 42, keysPerInstance: 2, keysPerWeight: 1 }), [42, 21, 23]);
   });
+});
+
+describe('the recorded documents', () => {
+  const fixtures = new URL('../fixtures/', import.meta.url);
+  const engines = readdirSync(fixtures).filter((name) => /^(dockerd|podman)-/.test(name));
+  /** What a state comes to: `down`, the ports that are reached, or the reasons against it. */
+  const outcomes: Readonly<Record<string, string>> = {
+    ...{ running: 'web:8080', restarted: 'web:8080', paused: 'web:8080', reconnected: 'web:8080' },
+    ...{ created: 'down', stopped: 'down', restarting: 'down', disconnected: 'not-bound' },
+    ...{ 'host-network': 'web:8080', 'no-network': 'no-network', 'container-network': 'shared-network' },
+    // Podman says of a container in a pod what is true of the pod.
+    ...{ 'user-network': 'web:9000', pod: 'web:80' },
+  };
+  // The first recordings have no advertisement there.
+  const silent = { 'dockerd-20.10.24': ['host-network', 'no-network', 'container-network', 'user-network'] };
+
+  test('are of three engines at least beside the first', () => assert.ok(engines.length >= 4, engines.join(', ')));
+
+  for (const engine of engines) {
+    const names = readdirSync(new URL(`${engine}/`, fixtures)).flatMap(
+      (file) => /^inspect-(.*)\.json$/.exec(file)?.[1] ?? [],
+    );
+    for (const name of names) {
+      test(`of ${engine}, ${name}, say what is so`, () => {
+        const text = readFileSync(new URL(`${engine}/inspect-${name}.json`, fixtures), 'utf8');
+        const document = JSON.parse(text) as {
+          State: { StartedAt: string };
+          HostConfig: { NetworkMode: string };
+          NetworkSettings: { Ports: Record<string, { HostPort: string }[] | null> };
+        };
+        const inspection = read(document);
+        if (outcomes[name] === 'down') {
+          assert.equal(inspection.kind, 'down');
+          return;
+        }
+        assert.ok(inspection.kind === 'running');
+        assert.equal(Math.floor(inspection.startedAt / 1e9), Math.floor(Date.parse(document.State.StartedAt) / 1000));
+        const isSilent = Object.entries(silent).some(([one, states]) => one === engine && states.includes(name));
+        const told = [
+          ...inspection.services.map((service) => `${service.name}:${service.privatePort}`),
+          ...inspection.refusals.map(({ code }) => code),
+        ];
+        assert.deepEqual(told, isSilent ? [] : [outcomes[name]]);
+        for (const { privatePort, port, address } of inspection.services) {
+          assert.equal(address, OPTIONS.hostIp);
+          const bound = document.NetworkSettings.Ports[`${privatePort}/tcp`]?.[0]?.HostPort ?? privatePort;
+          assert.equal(port, Number(bound));
+        }
+      });
+    }
+  }
 });

@@ -16,6 +16,8 @@ import { test } from 'node:test';
 import { churn } from '../../bench/engine/churn.ts';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { type CreateOptions, Engine, type EngineOptions } from '../../bench/engine/engine.ts';
+import { readInspection } from '../../src/container/document.ts';
+import { readEvent } from '../../src/docker/events.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { typescript } from '../helpers/run.ts';
 
@@ -223,6 +225,25 @@ for (const [name, script] of Object.entries(scripts)) {
   });
 }
 
+/** A start or an end, as discover reads it; the order of what is between them changes from engine to engine. */
+function turnsOf(events: readonly string[]): string[] {
+  const kinds = events.map(readEvent).flatMap((event) => (event === undefined ? [] : [event.kind]));
+  return kinds.filter((kind) => kind !== 'moved').filter((kind, index, all) => kind !== all[index - 1]);
+}
+
+for (const [name, script] of Object.entries(scripts)) {
+  test(`the simulated engine tells of ${name} the starts and ends that dockerd 26.1 does`, async () => {
+    await using bench = await Bench.open();
+    script(bench.engine);
+    const recording = lines(recorded(`dockerd-26.1.5/events-${name}.jsonl`));
+    const turns = turnsOf(lines(await bench.pastText()));
+    // How often it was started again is the machine's.
+    const count = name === 'crash-loop' ? 4 : turns.length;
+    assert.deepEqual(turns.slice(0, count), turnsOf(recording).slice(0, count));
+    assert.equal(turns.at(-1), turnsOf(recording).at(-1));
+  });
+}
+
 /** How the container comes into the state it was recorded in. */
 const states: Record<string, (engine: Engine) => string> = {
   running: (engine) => engine.run(web),
@@ -283,6 +304,21 @@ for (const [name, reach] of Object.entries(states)) {
     assert.equal(status, 200);
     assert.equal(headers['content-type'], 'application/json');
     sameShape(body, recorded(`dockerd-20.10.24/inspect-${name}.json`));
+  });
+}
+
+for (const name of ['running', 'restarted', 'paused', 'disconnected', 'reconnected', 'stopped', 'restarting']) {
+  test(`the simulated engine inspects a container (${name}) with the outcome that dockerd 26.1 has`, async () => {
+    await using bench = await Bench.open();
+    const { body } = await bench.get(`/v1.41/containers/${states[name]?.(bench.engine)}/json`);
+    const outcomeOf = (text: string): unknown => {
+      const options = { hostIp: '10.0.0.5', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
+      const inspection = readInspection(JSON.parse(text), options);
+      if (inspection.kind !== 'running') return inspection;
+      const services = inspection.services.map(({ port, ...service }) => service);
+      return { services, refusals: inspection.refusals };
+    };
+    assert.deepEqual(outcomeOf(body), outcomeOf(recorded(`dockerd-26.1.5/inspect-${name}.json`)));
   });
 }
 

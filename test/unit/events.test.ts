@@ -1,6 +1,6 @@
 /** From the bytes of an event stream to what concerns discover. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -26,8 +26,12 @@ function split(chunks: readonly Buffer[], bytesMax?: number): { objects: string[
   return found;
 }
 
+const fixtures = new URL('../fixtures/', import.meta.url);
+/** The engines that were recorded, and what was derived from one. */
+const engines = readdirSync(fixtures).filter((name) => /^(dockerd|podman|api)-/.test(name));
+
 function recording(name: string): Buffer {
-  return readFileSync(new URL(`../fixtures/${name}.jsonl`, import.meta.url));
+  return readFileSync(new URL(`${name}.jsonl`, fixtures));
 }
 
 describe('ObjectSplitter', () => {
@@ -58,15 +62,17 @@ describe('ObjectSplitter', () => {
     assert.deepEqual(split([...lines].map((byte) => Buffer.of(byte))).objects, objects);
   });
 
-  test('finds every event of a recording, whatever the size of the chunks', () => {
-    const bytes = recording('dockerd-20.10.24/events-life');
-    const expected = bytes.toString().trim().split('\n');
-    for (const size of [1, 7, 64, 1_000, 4_096, 1 << 20]) {
-      const chunks: Buffer[] = [];
-      for (let start = 0; start < bytes.length; start += size) chunks.push(bytes.subarray(start, start + size));
-      assert.deepEqual(split(chunks).objects, expected, `chunks of ${size}`);
-    }
-  });
+  for (const engine of engines) {
+    test(`finds every event of a recording of ${engine}, whatever the size of the chunks`, () => {
+      const bytes = recording(`${engine}/events-life`);
+      const expected = bytes.toString().trim().split('\n');
+      for (const size of [1, 7, 64, 1_000, 4_096, 1 << 20]) {
+        const chunks: Buffer[] = [];
+        for (let start = 0; start < bytes.length; start += size) chunks.push(bytes.subarray(start, start + size));
+        assert.deepEqual(split(chunks).objects, expected, `chunks of ${size}`);
+      }
+    });
+  }
 
   test('tells objects apart that no newline separates', () => {
     assert.deepEqual(split([Buffer.from(objects.join(''))]).objects, objects);
@@ -184,12 +190,18 @@ describe('readEvent', () => {
     }
   });
 
+  test("takes Podman's network event, which has the container where Docker's has the network, for a move of it", () => {
+    for (const action of ['connect', 'disconnect']) {
+      const event = { Type: 'network', Action: action, Actor: { ID: id, Attributes: { name: 'web' } }, timeNano: at };
+      assert.deepEqual(read(event), { kind: 'moved', id, at });
+    }
+  });
+
   test('has no interest in other events of networks', () => {
     const Attributes = { container: id, name: 'bridge' };
     for (const action of ['create', 'destroy', 'remove', 'start', 'die']) {
       assert.equal(read({ Type: 'network', Action: action, Actor: { ID: network, Attributes } }), undefined, action);
     }
-    assert.equal(read({ Type: 'network', Action: 'connect', Actor: { ID: network } }), undefined);
     assert.equal(read({ Type: 'network', Action: 'connect' }), undefined);
   });
 
@@ -216,7 +228,8 @@ describe('readEvent', () => {
     ];
     for (const ID of wrong) {
       assert.equal(read({ Type: 'container', Action: 'start', Actor: { ID } }), undefined, String(ID));
-      const Attributes = { container: ID };
+      // Without one it is Podman's event, whose actor is the container.
+      const Attributes = { container: ID ?? '' };
       assert.equal(read({ Type: 'network', Action: 'connect', Actor: { ID: network, Attributes } }), undefined);
     }
   });
@@ -269,4 +282,42 @@ describe('readEvent', () => {
     assert.ok(life.some((event) => event?.kind === 'died'));
     for (const event of life) if (event && 'at' in event) assert.ok(event.at > 1.7e18);
   });
+
+  /** What became of a container, in order: it runs, it may have moved, it is gone. Repetitions are left out. */
+  const storyOf = (name: string): string[] => {
+    const events = recording(name).toString().trim().split('\n').map(readEvent);
+    const kinds = events.flatMap((event) => (event === undefined ? [] : [event.kind]));
+    return kinds.filter((kind, index) => kind !== kinds[index - 1]);
+  };
+  const [runs, moves, ends] = ['inspect', 'moved', 'died'];
+  for (const engine of engines.filter((name) => !name.startsWith('api-'))) {
+    test(`takes from the recordings of ${engine} that a container has left a network or joined one`, () => {
+      const lines = recording(`${engine}/events-life`).toString().trim().split('\n');
+      const [created = ''] = lines;
+      const container = (JSON.parse(created) as { Actor: { ID: string } }).Actor.ID;
+      const told = lines.filter((line) => line.includes('"Type":"network"')).map(readEvent);
+      assert.ok(told.length >= 2, `Only ${told.length} events of networks`);
+      for (const event of told) {
+        assert.ok(event?.kind === 'moved' && event.id === container, JSON.stringify(event));
+      }
+    });
+
+    test(`takes from the recordings of ${engine} each start and each end, in order`, () => {
+      const life = storyOf(`${engine}/events-life`);
+      // The end of the first run, of the second and of the third, and a start before each of them.
+      const turns = life.filter((kind) => kind !== moves).filter((kind, index, all) => kind !== all[index - 1]);
+      assert.deepEqual(turns, [runs, ends, runs, ends, runs, ends]);
+      assert.ok(life.includes(moves ?? ''));
+      for (const name of ['auto-remove', 'exit-auto-remove', 'exit', 'remove-force-host-network']) {
+        const told = storyOf(`${engine}/events-${name}`).filter((kind) => kind !== moves);
+        assert.deepEqual([told[0], told.at(-1)], [runs, ends], name);
+      }
+      const crashes = storyOf(`${engine}/events-crash-loop`).filter((kind) => kind === ends).length;
+      assert.ok(crashes >= 3, `Only ${crashes} ends`);
+      assert.deepEqual(
+        storyOf(`${engine}/events-created`).filter((kind) => kind === runs),
+        [],
+      );
+    });
+  }
 });

@@ -37,8 +37,9 @@ const telling = [
   'package.json',
 ];
 
-test('there are twelve scripts at most', () => {
-  assert.ok(Object.keys(manifest.scripts).length <= 12, Object.keys(manifest.scripts).join(', '));
+test('there are twelve scripts at most, beside the one that npm itself runs', () => {
+  const scripts = Object.keys(manifest.scripts).filter((name) => name !== 'prepack');
+  assert.ok(scripts.length <= 12, scripts.join(', '));
 });
 
 for (const file of telling) {

@@ -60,13 +60,22 @@ export function hostNetworkOf(document: unknown, hostIp: string, hostOnly: reado
   return {
     hostIp,
     networkMode: config.NetworkMode,
-    published: bindingsOf(settings.Ports),
+    published: hasLeftNetworks(config.NetworkMode, settings.Networks) ? new Map() : bindingsOf(settings.Ports),
     requested: recordOf(config.PortBindings),
     networks: recordOf(settings.Networks),
     hostOnly,
     settings,
     isRootless: typeof settings.SandboxKey === 'string' && ROOTLESS_SANDBOX.test(settings.SandboxKey),
   };
+}
+
+/**
+ * Podman still shows the ports of a container that has left all its networks, though nothing forwards them any more.
+ * Its mode for every network that has a name is `bridge`. With slirp4netns or pasta no network has one, and the ports
+ * are open.
+ */
+function hasLeftNetworks(networkMode: unknown, networks: unknown): boolean {
+  return networkMode === 'bridge' && isRecord(networks) && Object.keys(networks).length === 0;
 }
 
 /** Reads `NetworkSettings.Ports`. Podman leaves `HostIp` empty, Docker gives an exposed port no bindings. */
