@@ -31,7 +31,7 @@ import { ourValue } from './layout/held.ts';
 import { type Layout, layoutOf } from './layout/keys.ts';
 import type { ProcessIdentity } from './layout/owner.ts';
 import { keyMatcher, viewsOf } from './layout/views.ts';
-import type { InspectionRequest, ReconcilerMessage } from './lifecycle/observation.ts';
+import { type InspectionRequest, isNeedless, merged, type ReconcilerMessage } from './lifecycle/observation.ts';
 import { Sequence } from './lifecycle/sequence.ts';
 import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
@@ -120,11 +120,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #reconciler: Ref<ReconcilerMessage>;
   readonly #inspector: Ref<InspectionRequest>;
   readonly #watcher: Ref<Resync>;
-  /** Where containers wait for their inspection. Of two requests for one container the later event counts. */
-  readonly #requests = new KeyedMailbox<InspectionRequest>(
-    (request) => request.id,
-    (older, newer) => (newer.at > older.at ? newer : older),
-  );
+  /** Where containers wait for their inspection. */
+  readonly #requests = new KeyedMailbox<InspectionRequest>((request) => request.id, merged);
   readonly #sequence = new Sequence();
   readonly #onFatal = (error: DiscoverError): void => void this.stop(error);
   #versionPrefix = '';
@@ -217,7 +214,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const parts = {
       ...this.#common('reconciler'),
       ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
-      inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0 }),
+      inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0, isKept: true }),
       resync: (kind: Resync) => this.#watcher.tell(kind),
       onListed: () => {
         this.#reached('listed');
@@ -259,7 +256,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const parts = {
       ...this.#common('watcher'),
       ...{ metrics, docker, sequence: this.#sequence, inspector: this.#inspector, reconciler: this.#reconciler },
-      withdraw: (id: ContainerId, at: number) => this.#requests.withdraw(id, (request) => request.at <= at),
+      withdraw: (id: ContainerId, at: number) => this.#requests.withdraw(id, (request) => isNeedless(request, at)),
       resyncSeconds: config.resyncSeconds,
       list: (versionPrefix: string) => pool.list(versionPrefix),
       onConnect: (engine: EngineInfo) => {

@@ -17,6 +17,22 @@ import type { ContainerId, Inspection, Listed } from '../container/container.ts'
 export interface InspectionRequest {
   readonly id: ContainerId;
   readonly at: number;
+  /** The life cycle asks too, after a list, a move or a failure. */
+  readonly isKept?: boolean;
+}
+
+/** One request in place of two that wait: the later event counts. */
+export function merged(older: InspectionRequest, newer: InspectionRequest): InspectionRequest {
+  const later = newer.at > older.at ? newer : older;
+  // mutant: keep no request that an event joins
+  return older.isKept === newer.isKept ? later : { ...later, isKept: true };
+}
+
+/** Whether a death at `diedAt` ends the need for the inspection: nothing but earlier events asked for it. */
+export function isNeedless({ at, isKept }: InspectionRequest, diedAt: number): boolean {
+  // mutant: let a death withdraw a retry
+  // mutant: let a death withdraw a later start
+  return !isKept && at <= diedAt;
 }
 
 /** An inspection that began at `began`, because of an event of `at`, found this. */

@@ -10,9 +10,11 @@
  * The order of things, as rules:
  * - A death older than the start that is published is old news and only asks for an inspection. So does a death of a
  *   container whose keys another process has written, perhaps after that death.
- * - An inspection that began before a death was heard of shows the past, unless it saw a start after that death.
+ * - An inspection that began before a death was heard of shows the past, unless it saw a start after that death or
+ *   failed. A failure shows nothing, and its retry may be about a later start.
  * - A list that does not show the container overtakes an inspection that was over before the list began. If the two
- *   overlap, either may have read the newer state, so there is another inspection.
+ *   overlap, either may have read the newer state, so there is another inspection. A later list that shows the container
+ *   does not make the older inspection true again.
  * - The keys of another process are removed by a list that began after they were found, or by an inspection.
  *
  * An accepted limit: an incremental list asks for an inspection only if it shows other ports than the list before. If
@@ -38,6 +40,8 @@ export interface Context {
   readonly moment: number;
   /** When the newest complete list began. */
   readonly listBegan: number;
+  /** When the newest complete list was taken in; for `listed` and `unlisted`, the one before. */
+  readonly listEnded: number;
   /** Chance, in [0, 1). */
   readonly chance: number;
   readonly policy: Policy;
@@ -68,7 +72,7 @@ export function reduce(state: State | undefined, observation: Observation, conte
     case 'moved':
       return moved(state, observation);
     case 'listed':
-      return listed(state, observation);
+      return listed(state, observation, context);
     case 'unlisted':
       return state === undefined ? unchanged(state) : unlisted(state, observation.began);
     case 'found':
@@ -85,23 +89,30 @@ function inspected(state: State | undefined, seen: Inspected, context: Context):
   // mutant: publish over another with the same short id
   const holder = otherHolder(state, id);
   if (holder !== undefined) {
+    // mutant: warn of another one that does not run
     return { state, effects: inspection.kind === 'running' ? [{ kind: 'clash', id, holder }] : [] };
   }
   const known = knownAs(state, id);
-  const isListed = known.listing?.began === context.listBegan;
-  // mutant: believe an inspection that a list has overtaken
-  if (began < context.listBegan && !isListed) {
+  const { listing } = known;
+  // A list that shows the container has asked for another inspection.
+  // mutant: believe an inspection that overlaps with a list
+  if (listing === undefined && inspection.kind === 'running' && began < context.listEnded) {
     // mutant: drop an inspection that a list has overtaken
-    const again: Effect[] = inspection.kind === 'running' ? [inspect(id)] : [];
-    return { state, effects: again };
+    return { state, effects: [inspect(id)] };
   }
+  // mutant: believe an inspection that a list has overtaken
+  // mutant: believe an inspection from before a list that did not show it
+  const isPast = began < (listing?.since ?? context.listBegan);
+  // mutant: retry what a newer list does not show
+  if (isPast && known.failing === undefined) return unchanged(state);
+  // mutant: take an error for absence
+  if (inspection.kind === 'failed') return failed(known, began, inspection.detail, context);
   // mutant: believe an inspection that a death has overtaken
-  if (isOvertakenByDeath(known, seen)) return unchanged(state);
+  // mutant: let no inspection that was overtaken end a retry
+  if (isPast || isOvertakenByDeath(known, seen)) return unchanged(known.failing ? settled(known) : state);
   switch (inspection.kind) {
-    case 'failed':
-      // mutant: take an error for absence
-      return failed(known, began, inspection.detail, context);
     case 'down':
+      // mutant: retry what was seen down
       return gone(settled(known), id, context);
     case 'running':
       return ran(known, seen, inspection, context);
@@ -119,14 +130,16 @@ function ran(
   const state: Running = {
     kind: 'running',
     id,
+    // mutant: forget the place in a list at an inspection
     listing: known.listing,
     death: known.death,
     movedAt: 0,
+    // mutant: count old failures after a success
     failing: undefined,
     // mutant: keep a retry after a success
     wakeAt: undefined,
+    // mutant: forget when it started
     startedAt,
-    began,
     ended,
     offers: services,
     refusals,
@@ -138,23 +151,30 @@ function ran(
 }
 
 function failed(known: State, began: number, detail: string, { now, chance, policy }: Context): Transition {
+  // mutant: count no failures
   const tries = (known.failing?.tries ?? 0) + 1;
   // Exponential, with jitter over the upper half, so that containers that failed together are not asked for together.
+  // mutant: wait without a limit
   const ceilingMs = Math.min(policy.retryCapMs, policy.retryFirstMs * 2 ** Math.min(tries - 1, 30));
   // mutant: ask once only
+  // mutant: retry at once by chance
   const wakeAt = now + ceilingMs * (0.5 + chance / 2);
+  // mutant: let any list end a retry
   return { state: { ...known, failing: { tries, began, detail }, wakeAt }, effects: [] };
 }
 
 function woke(state: State | undefined): Transition {
   if (state?.id === undefined || state.wakeAt === undefined) return unchanged(state);
   // mutant: wake without asking
+  // mutant: stay awake
   return { state: { ...state, wakeAt: undefined }, effects: [inspect(state.id)] };
 }
 
 function died(state: State | undefined, { id, at, heard }: Died, context: Context): Transition {
+  // mutant: let a container die for another one
   if (otherHolder(state, id) !== undefined) return unchanged(state);
   const known = knownAs(state, id);
+  // mutant: take a death without a time for an old one
   const diedAt = at === 0 ? Number.POSITIVE_INFINITY : at;
   // mutant: hear of a death too early
   // mutant: let the newest death alone count
@@ -172,6 +192,7 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
 }
 
 function moved(state: State | undefined, { id, heard }: Moved): Transition {
+  // mutant: let a container move for another one
   if (otherHolder(state, id) !== undefined) return unchanged(state);
   const known = knownAs(state, id);
   // mutant: pass over a move
@@ -183,41 +204,53 @@ function moved(state: State | undefined, { id, heard }: Moved): Transition {
 function listed(
   state: State | undefined,
   { id, began, fingerprint, full }: Extract<Observation, { kind: 'listed' }>,
+  { listEnded }: Context,
 ): Transition {
+  // mutant: list a container for another one
   if (otherHolder(state, id) !== undefined) return { state, effects: [inspect(id)] };
   const known = knownAs(state, id);
   // mutant: inspect nothing unknown
   // mutant: inspect the unknown alone
+  // mutant: take a full list for an incremental one
   const isNews = full || known.kind !== 'running' || known.listing?.fingerprint !== fingerprint;
+  // mutant: take each list for the first
+  const since = known.listing?.since ?? listEnded;
   // mutant: remember no fingerprint
-  return { state: { ...known, listing: { began, fingerprint } }, effects: isNews ? [inspect(id)] : [] };
+  // mutant: date no list
+  return { state: { ...known, listing: { began, since, fingerprint } }, effects: isNews ? [inspect(id)] : [] };
 }
 
 function unlisted(state: State, began: number): Transition {
   const isRetried = state.failing !== undefined && state.failing.began > began;
   // mutant: retry what is not listed
+  // mutant: keep the place in a list that shows it no more
   const known = isRetried ? unlist(state) : unlist(settled(state));
+  // A retry alone is worth remembering: the list has overtaken all inspections that a death or a move could.
+  const rest = isRetried ? unknownOf(known, known.id, 0) : undefined;
   if (known.kind === 'running') {
     // mutant: believe any list over any inspection
-    if (known.began > began) return unchanged(known);
-    // mutant: believe a list that overlaps with an inspection
+    // mutant: believe an inspection over a list that overlaps with it
     if (known.ended > began) return { state: known, effects: [inspect(known.id)] };
-    return { state: isRetried ? unknownOf(known, known.id, 0) : undefined, desired: [], effects: [] };
+    // mutant: forget everything at a list that withdraws
+    return { state: rest, desired: [], effects: [] };
   }
   if (known.kind === 'unknown' && known.foundAt > 0) {
     // mutant: judge what a predecessor left by an old list
     if (known.foundAt > began) return { state: known, effects: [{ kind: 'list' }] };
     // mutant: keep what a predecessor left
-    return { state: isRetried ? unknownOf(known, known.id, 0) : undefined, desired: [], effects: [] };
+    // mutant: forget everything at a list that judges what a predecessor left
+    return { state: rest, desired: [], effects: [] };
   }
-  const isNeeded = isRetried || (known.death?.heard ?? 0) > began || known.movedAt > began;
-  return unchanged(isNeeded ? known : undefined);
+  // mutant: end a retry at an older list
+  return unchanged(isRetried ? known : undefined);
 }
 
 function found(state: State | undefined, { listBegan, moment }: Context): Transition {
   // mutant: keep what was found of a container that offers nothing
   if (state?.kind === 'running') return { state, desired: state.offers, effects: [] };
   const isListed = state?.listing !== undefined && state.listing.began === listBegan;
+  // mutant: forget that keys were found
+  // mutant: end a retry where keys are found
   const next = unknownOf(state, state?.id, moment);
   // mutant: ask for no newer list
   return { state: next, effects: isListed ? [] : [{ kind: 'list' }] };
@@ -228,18 +261,22 @@ function fenced(state: State | undefined, context: Context): Transition {
   // mutant: forget what was uncertain and never inspect again
   const effects: Effect[] = [inspect(state.id)];
   // mutant: take the uncertain for certain
+  // mutant: fence and forget
   return { state: unknownOf(state, state.id, context.moment), effects };
 }
 
 function gone(known: State, id: ContainerId, { moment }: Context): Transition {
   const { death, movedAt, failing, wakeAt } = known;
   // mutant: remember the dead as listed
+  // mutant: forget the death of the dead
+  // mutant: forget a move at a death
   const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt, failing, wakeAt, since: moment };
   return { state, desired: [], effects: [] };
 }
 
 /** Whether the inspection may have seen the life that this death ended. */
 function isOvertakenByDeath({ death }: State, { at, began, inspection }: Inspected): boolean {
+  // mutant: let a death overtake what began after it
   if (death === undefined || began > death.heard || at > death.at) return false;
   // mutant: drop what was overtaken by a death, even a later start
   return !(inspection.kind === 'running' && inspection.startedAt > death.at);
@@ -253,7 +290,9 @@ function otherHolder(state: State | undefined, id: ContainerId): ContainerId | u
 /** The state of this container, even if the state with its short id is that of another container. */
 function knownAs(state: State | undefined, id: ContainerId): State {
   if (state?.id === id) return state;
+  // mutant: forget keys that were found under the short id
   const foundAt = state?.kind === 'unknown' ? state.foundAt : 0;
+  // mutant: inherit from another one with the same short id
   return unknownOf(state?.id === undefined ? state : undefined, id, foundAt);
 }
 

@@ -18,16 +18,19 @@ export class Sequence {
   /** The moment at which a reading begins. `end` has to follow. */
   begin(): number {
     const began = this.next();
+    // mutant: count no reading as under way
     this.#underWay.add(began);
     return began;
   }
 
   end(began: number): void {
+    // mutant: end no reading
     this.#underWay.delete(began);
   }
 
   /** Every reading that can still arrive began at this moment or later. */
   get oldest(): number {
+    // mutant: take the newest reading for the oldest
     for (const began of this.#underWay) return began;
     return this.#last + 1;
   }

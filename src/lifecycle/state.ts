@@ -11,6 +11,8 @@ import type { ContainerId, Refusal, Service } from '../container/container.ts';
 /** The newest list that showed the container. */
 export interface Listing {
   readonly began: number;
+  /** When the newest list that did not show it was taken in. */
+  readonly since: number;
   /** The ports and the state of the container in the list. */
   readonly fingerprint: string;
 }
@@ -54,8 +56,7 @@ export interface Running extends Known {
   readonly id: ContainerId;
   /** By the engine's clock, in nanoseconds; 0 where the engine does not say. */
   readonly startedAt: number;
-  /** The moments between which an inspection saw it run. */
-  readonly began: number;
+  /** When the inspection that saw it run was taken in. */
   readonly ended: number;
   readonly offers: readonly Service[];
   readonly refusals: readonly Refusal[];
@@ -70,6 +71,7 @@ export interface Gone extends Known {
 export type State = Unknown | Running | Gone;
 
 /** Failed inspections from which on a container counts as failing: the first may be a thread or a connection lost. */
+// mutant: take the first failure for failing
 export const failingTries = 5;
 
 /** The names that people see. */
@@ -87,9 +89,14 @@ export function nameOf(state: State): StateName {
  * when the oldest reading under way began after both.
  */
 export function isForgettable(state: State, oldestReading: number): boolean {
+  // mutant: forget at once what was found
   const hasOpinion = state.kind === 'running' || (state.kind === 'unknown' && state.foundAt > 0);
+  // mutant: forget a retry at once
+  // mutant: forget at once what a list shows
   if (hasOpinion || state.listing !== undefined || state.failing !== undefined) return false;
   const since = state.kind === 'gone' ? state.since : 0;
   // mutant: forget a death at once
+  // mutant: forget a move at once
+  // mutant: remember the dead for ever
   return Math.max(since, state.death?.heard ?? 0, state.movedAt) < oldestReading;
 }

@@ -57,6 +57,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #resting = new Set<string>();
   /** The beginning of the newest complete list, or of this incarnation: older readings belong to an earlier one. */
   #listBegan: number;
+  #listEnded: number;
   #hasListed = false;
   /** All readings that began earlier had arrived when the last batch was taken. */
   #settledBefore = 0;
@@ -68,6 +69,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
+    this.#listEnded = this.#listBegan;
     parts.states.clear();
     parts.metrics.running = 0;
     signal.addEventListener('abort', () => {
@@ -116,7 +118,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     // A list may be overtaken by a later one.
     // mutant: take in a list that was overtaken
     if (began < this.#listBegan) return;
-    const { states } = this.#parts;
+    const { sequence, states } = this.#parts;
     this.#listBegan = began;
     // The first list shows changes without an event. So does a list after a gap, after an event that was too large to read,
     // and while events are late.
@@ -135,6 +137,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       if (isCheck && !states.has(shortIdOf(id))) this.#missed.suspect(id);
       this.#observe(shortIdOf(id), { kind: 'listed', id, began, fingerprint, full });
     }
+    this.#listEnded = sequence.next();
     this.#parts.onListed();
   }
 
@@ -154,6 +157,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       now: clock.now(),
       moment: sequence.next(),
       listBegan: this.#listBegan,
+      listEnded: this.#listEnded,
       chance: clock.random(),
       policy,
     };

@@ -1,10 +1,11 @@
 /**
  * node --import ./test/loader.mjs test/sim/mutants.ts: does the simulation see?
  *
- * `--only` takes a part of the name of a fault or of its file.
+ * `--only` takes a part of the name of a fault or of its file. `--property` plants the faults of the life cycle alone
+ * and runs its property test alone, which takes minutes in place of hours. `--jobs` is the number of faults at a time.
  *
- * The script plants one fault after the other in a copy of `src`, runs the simulation, and for the life
- * cycle first its property test, against the copy, and tells which faults the simulation finds. A comment in the source marks each place:
+ * The script plants one fault after the other in a copy of `src` and runs the simulation against the copy. For the
+ * life cycle it first runs the property test. It tells what finds each fault. A comment in the source marks each place:
  * `// mutant: <name>` stands above the line that the fault replaces, `// mutant (3 lines): <name>` above three.
  * A fault without its comment, a comment without its fault, and a fault that does not compile are errors.
  * The status is 1 where a fault survives that is not known to be harmless.
@@ -15,6 +16,7 @@ import { once } from 'node:events';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -38,11 +40,20 @@ const mutants: Record<string, string> = {
   'count a task as told before it is': 'const began = sequence.next();',
 
   // The life cycle
-  'believe an inspection that a list has overtaken': 'if (began < 0 && !isListed) {',
-  'drop an inspection that a list has overtaken': 'const again: Effect[] = [];',
-  'believe an inspection that a death has overtaken': '',
+  'drop an inspection that a list has overtaken': 'return unchanged(state);',
+  'believe an inspection that overlaps with a list':
+    "if (listing === undefined && inspection.kind === 'running' && began < context.listBegan) {",
+  'believe an inspection from before a list that did not show it':
+    'const isPast = began < (listing === undefined ? context.listBegan : 0);',
+  'take each list for the first': 'const since = listEnded;',
+  'believe an inspection that a list has overtaken': 'const isPast = false;',
+  'believe an inspection that a death has overtaken':
+    'if (isPast) return unchanged(known.failing ? settled(known) : state);',
+  'retry what a newer list does not show': '',
+  'let no inspection that was overtaken end a retry':
+    'if (isPast || isOvertakenByDeath(known, seen)) return unchanged(state);',
   'drop what was overtaken by a death, even a later start': 'return true;',
-  'take an error for absence': 'return gone(known, id, context);',
+  'take an error for absence': "if (inspection.kind === 'failed') return gone(known, id, context);",
   'ask once only': 'const wakeAt = undefined;',
   'keep a retry after a success': 'wakeAt: known.wakeAt,',
   'see the end of an inspection at its beginning': 'const ended = began;',
@@ -61,10 +72,10 @@ const mutants: Record<string, string> = {
   'inspect the unknown alone': "const isNews = known.kind !== 'running';",
   'inspect nothing unknown': 'const isNews = full || known.listing?.fingerprint !== fingerprint;',
   'remember no fingerprint':
-    "return { state: { ...known, listing: { began, fingerprint: '' } }, effects: isNews ? [inspect(id)] : [] };",
+    "return { state: { ...known, listing: { began, since, fingerprint: '' } }, effects: isNews ? [inspect(id)] : [] };",
   'retry what is not listed': 'const known = unlist(state);',
   'believe any list over any inspection': '',
-  'believe a list that overlaps with an inspection': '',
+  'believe an inspection over a list that overlaps with it': 'if (known.ended > began) return unchanged(known);',
   'judge what a predecessor left by an old list': '',
   'keep what a predecessor left': 'return { state: known, effects: [] };',
   'keep what was found of a container that offers nothing': "if (state?.kind === 'running') return unchanged(state);",
@@ -74,6 +85,52 @@ const mutants: Record<string, string> = {
   'remember the dead as listed': "const state: Gone = { ...known, kind: 'gone', id, since: moment };",
   'forget a death at once': 'return true;',
   'publish over another with the same short id': 'const holder = undefined;',
+  'keep no request that an event joins': 'return later;',
+  'let a death withdraw a retry': 'return at <= diedAt;',
+  'let a death withdraw a later start': 'return !isKept;',
+  'warn of another one that does not run': "return { state, effects: [{ kind: 'clash', id, holder }] };",
+  'retry what was seen down': 'return gone(known, id, context);',
+  'forget the place in a list at an inspection': 'listing: undefined,',
+  'count old failures after a success': 'failing: known.failing,',
+  'forget when it started': 'startedAt: 0,',
+  'count no failures': 'const tries = 1;',
+  'wait without a limit': 'const ceilingMs = policy.retryFirstMs * 2 ** Math.min(tries - 1, 30);',
+  'retry at once by chance': 'const wakeAt = now + ceilingMs * chance;',
+  'let any list end a retry':
+    'return { state: { ...known, failing: { tries, began: 0, detail }, wakeAt }, effects: [] };',
+  'stay awake': 'return { state, effects: [inspect(state.id)] };',
+  'let a container die for another one': '',
+  'let a container move for another one': '',
+  'list a container for another one': '',
+  'take a death without a time for an old one': 'const diedAt = at;',
+  'take a full list for an incremental one':
+    "const isNews = known.kind !== 'running' || known.listing?.fingerprint !== fingerprint;",
+  'date no list':
+    'return { state: { ...known, listing: { began: 0, since, fingerprint } }, effects: isNews ? [inspect(id)] : [] };',
+  'keep the place in a list that shows it no more': 'const known = isRetried ? state : settled(state);',
+  'end a retry at an older list': 'return unchanged(undefined);',
+  'forget everything at a list that withdraws': 'return { state: undefined, desired: [], effects: [] };',
+  'forget everything at a list that judges what a predecessor left':
+    'return { state: undefined, desired: [], effects: [] };',
+  'forget that keys were found': 'const next = unknownOf(state, state?.id, 0);',
+  'end a retry where keys are found': 'const next = settled(unknownOf(state, state?.id, moment));',
+  'fence and forget': 'return { state: unknownOf(state, state.id, 0), effects };',
+  'forget the death of the dead':
+    "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, since: moment };",
+  'forget a move at a death':
+    "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, since: moment };",
+  'let a death overtake what began after it': 'if (death === undefined || at > death.at) return false;',
+  'forget keys that were found under the short id': 'const foundAt = 0;',
+  'inherit from another one with the same short id': 'return unknownOf(state, id, foundAt);',
+  'take the first failure for failing': 'export const failingTries = 1;',
+  'forget at once what was found': "const hasOpinion = state.kind === 'running';",
+  'forget a retry at once': 'if (hasOpinion || state.listing !== undefined) return false;',
+  'forget at once what a list shows': 'if (hasOpinion || state.failing !== undefined) return false;',
+  'forget a move at once': 'return Math.max(since, state.death?.heard ?? 0) < oldestReading;',
+  'remember the dead for ever': 'return false;',
+  'count no reading as under way': '',
+  'end no reading': '',
+  'take the newest reading for the oldest': 'for (const began of [...this.#underWay].reverse()) return began;',
 
   // The reconciler
   'take in a list that was overtaken': '',
@@ -189,15 +246,18 @@ return await docker.events(engine, since, (chunk) => splitter.push(chunk));`,
 const harmless: Record<string, string> = {
   'go on writing while ownership is verified': 'the guard refuses what is written',
   'after a gap inspect the unknown alone': 'other ports show in the list',
-  'drop an inspection that a list has overtaken':
-    'the start that it saw has an event, and so an inspection, of its own',
   'take in a list that was overtaken': 'the next list mends it',
   'take a refusal for a lost ownership': 'costs a claim, and the refused container waits for one',
 };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { values } = parseArgs({
-  options: { schedules: { type: 'string', default: '8000' }, only: { type: 'string', default: '' } },
+  options: {
+    schedules: { type: 'string', default: '8000' },
+    only: { type: 'string', default: '' },
+    property: { type: 'boolean', default: false },
+    jobs: { type: 'string', default: String(availableParallelism()) },
+  },
 });
 
 interface Place {
@@ -239,13 +299,31 @@ function errorsOf(folder: string): string {
 const loader = new URL('../loader.mjs', import.meta.url).href;
 const lifecycleProperty = 'test/property/lifecycle.property.test.ts';
 
-/** Whether the property test of the life cycle, which takes seconds, finds the fault. */
-function breaksProperty(folder: string): boolean {
-  const { status } = spawnSync(process.execPath, ['--import', loader, '--test', lifecycleProperty], {
+function isOfLifecycle(file: string): boolean {
+  return file.startsWith('lifecycle/');
+}
+
+/** The first property of the life cycle that finds the fault, in seconds; undefined where none does. */
+async function brokenProperty(folder: string): Promise<string | undefined> {
+  const args = ['--import', loader, '--test-reporter', 'tap', lifecycleProperty];
+  const child = spawn(process.execPath, args, {
     cwd: folder,
+    stdio: ['ignore', 'pipe', 'ignore'],
     timeout: 120_000,
   });
-  return status !== 0;
+  const closed = once(child, 'close');
+  let found: string | undefined;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [, name, error] = /^not ok \d+ - (.*)$|^ +(?:error: )?.*Got AssertionError[^:]*: (.*)$/.exec(line) ?? [];
+    found ??= name;
+    if (error === undefined) continue;
+    found = `${found}: ${error}`;
+    break;
+  }
+  child.kill();
+  const [status, signal] = await closed;
+  if (found === undefined && (status !== 0 || signal !== null)) return 'the property test does not come to an end';
+  return found;
 }
 
 /** The violation that found the fault; undefined where none has. */
@@ -262,7 +340,10 @@ async function hunt({ file, line, count }: Place, fault: string): Promise<string
     writeFileSync(target, lines.join('\n'));
     const errors = errorsOf(folder);
     if (errors !== '') throw new Error(errors);
-    if (file.startsWith('lifecycle/') && breaksProperty(folder)) return 'the property of the life cycle does not hold';
+    if (isOfLifecycle(file)) {
+      const broken = await brokenProperty(folder);
+      if (broken !== undefined || values.property) return broken;
+    }
     const args = ['--import', loader, 'test/sim/main.ts', '--schedules', values.schedules, '--jobs', '1', '--once'];
     const child = spawn(process.execPath, args, {
       cwd: folder,
@@ -293,13 +374,16 @@ const unfit = [
 ];
 if (unfit.length > 0) throw new Error(`no comment or no fault for: ${unfit.join('; ')}`);
 
-const waiting = [...places].filter(([name, { file }]) => name.includes(values.only) || file.includes(values.only));
+const waiting = [...places].filter(
+  ([name, { file }]) =>
+    (name.includes(values.only) || file.includes(values.only)) && (!values.property || isOfLifecycle(file)),
+);
 const survivors: string[] = [];
 /** Faults that do not compile where they are planted. */
 const misfits: string[] = [];
 let [killed, spared] = [0, 0];
 await Promise.all(
-  Array.from({ length: availableParallelism() }, async () => {
+  Array.from({ length: Number(values.jobs) }, async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [name, place] = next;
       const found = await hunt(place, mutants[name] ?? '').catch((error: Error) => {
@@ -317,7 +401,8 @@ await Promise.all(
 );
 const total = killed + spared + survivors.length;
 console.log(
-  `${killed} of ${total} planted faults found in at most ${values.schedules} schedules each, ` +
+  `${killed} of ${total} planted faults found ` +
+    (values.property ? 'by the property of the life cycle, ' : `in at most ${values.schedules} schedules each, `) +
     `${spared} known to be harmless, ${survivors.length} survived`,
 );
 if (misfits.length > 0) console.log(`${misfits.length} faults do not compile in their places`);

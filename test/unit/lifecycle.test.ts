@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
-import type { Observation } from '../../src/lifecycle/observation.ts';
+import { isNeedless, merged, type Observation } from '../../src/lifecycle/observation.ts';
 import { type Context, reduce, type Transition } from '../../src/lifecycle/reduce.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
 import { isForgettable, nameOf, type State, stateNames } from '../../src/lifecycle/state.ts';
@@ -23,12 +23,14 @@ class Walk {
   last: Transition = { state: undefined, effects: [] };
   moment = 0;
   listBegan = 0;
+  listEnded = 0;
 
   take(...observations: Observation[]): this {
     for (const observation of observations) {
       this.moment = Math.max(this.moment + 1, 100);
       const policy = { retryFirstMs: 100, retryCapMs: 30_000 };
-      const context: Context = { now: 0, moment: this.moment, listBegan: this.listBegan, chance: 0, policy };
+      const { moment, listBegan, listEnded } = this;
+      const context: Context = { now: 0, moment, listBegan, listEnded, chance: 0, policy };
       this.last = reduce(this.state, observation, context);
       this.state = this.last.state;
     }
@@ -45,12 +47,16 @@ class Walk {
 
   listed(fingerprint: string, { began = this.moment, full = false } = {}): this {
     this.listBegan = began;
-    return this.take({ kind: 'listed', id, began, fingerprint, full });
+    this.take({ kind: 'listed', id, began, fingerprint, full });
+    this.listEnded = Math.max(this.moment, began);
+    return this;
   }
 
   unlisted(began = this.moment): this {
     this.listBegan = began;
-    return this.take({ kind: 'unlisted', began });
+    this.take({ kind: 'unlisted', began });
+    this.listEnded = Math.max(this.moment, began);
+    return this;
   }
 
   /** The state's name, what is desired (`-`: no opinion), and what is asked for. */
@@ -136,7 +142,11 @@ const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: 
     () => started().unlisted(50),
     'ready - inspect',
   ],
-  ['ready -> ready: a list that began before the inspection does not show it', () => started().unlisted(5), 'ready -'],
+  [
+    'ready -> ready: a list that began before the inspection and ended after it does not show it',
+    () => started().unlisted(5),
+    'ready - inspect',
+  ],
   [
     'ready -> ready: keys are found in etcd, and what it offers is said again',
     () => started().take({ kind: 'found' }),
@@ -180,7 +190,11 @@ const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: 
     'gone - inspect',
   ],
   ['gone -> forgotten: a list does not show it', () => started().died(150, 40).unlisted(), 'forgotten -'],
-  ['gone -> gone: a list from before the death does not show it', () => started().died(150, 40).unlisted(30), 'gone -'],
+  [
+    'gone -> forgotten: a list from before the death does not show it',
+    () => started().died(150, 40).unlisted(30),
+    'forgotten -',
+  ],
   [
     'gone -> starting: its keys are found in etcd',
     () => started().died(150).take({ kind: 'found' }),
@@ -214,8 +228,40 @@ describe('the life-cycle machine', () => {
   test('believes no inspection that a list has overtaken, and asks again for what ran', () => {
     const walk = new Walk();
     walk.listBegan = 50;
+    walk.listEnded = 60;
     assert.equal(walk.seen(running(), 40).outcome, 'forgotten - inspect');
     assert.equal(walk.seen(failed, 40).outcome, 'forgotten -');
+  });
+
+  test('believes no inspection that ran while a list did not show the container', () => {
+    const walk = new Walk();
+    walk.listBegan = 50;
+    walk.listEnded = 60;
+    assert.equal(walk.seen(running(), 55).outcome, 'forgotten - inspect');
+    assert.equal(walk.seen(down, 55).outcome, 'gone nothing');
+  });
+
+  test('believes no inspection from before a list that did not show the container, though a later list does', () => {
+    const walk = new Walk().unlisted(150).listed('up', { began: 170 });
+    assert.equal(walk.outcome, 'starting - inspect');
+    assert.equal(walk.seen(running(), 140).outcome, 'starting -');
+    assert.equal(walk.seen(running(), 160).outcome, 'ready web');
+  });
+
+  test('publishes no life that ended while a list judged what was found', () => {
+    const walk = found().died(150, 103).unlisted(101);
+    assert.equal(walk.outcome, 'forgotten nothing');
+    assert.equal(walk.seen(running(), 101).outcome, 'forgotten - inspect');
+  });
+
+  test('repeats an inspection that failed while a death was heard of, for it may be about a later start', () => {
+    const walk = new Walk().seen(failed, 20).take({ kind: 'woke' }).died(150, 40).seen(failed, 30);
+    assert.equal(walk.take({ kind: 'woke' }).outcome, 'gone - inspect');
+  });
+
+  test('ends the retries with an inspection that a death has overtaken', () => {
+    const walk = new Walk().seen(failed, 20).take({ kind: 'woke' }).died(150, 40).seen(down, 30);
+    assert.ok(walk.state && isForgettable(walk.state, Number.POSITIVE_INFINITY));
   });
 
   test('keeps a retry over a death, for it may be about a later start', () => {
@@ -249,6 +295,21 @@ describe('the life-cycle machine', () => {
 
   test('has a name for each state', () => {
     assert.deepEqual(stateNames, ['starting', 'ready', 'failing', 'gone']);
+  });
+});
+
+describe('a request for an inspection', () => {
+  const [start, retry] = [{ id, at: 150 }, { id, at: 0, isKept: true } as const];
+
+  test('is needless after a death that is newer than its event', () => {
+    assert.deepEqual([isNeedless(start, 149), isNeedless(start, 150)], [false, true]);
+  });
+
+  test('of the life cycle is needed after each death, and after each event', () => {
+    for (const request of [retry, merged(start, retry), merged(retry, start)]) {
+      assert.equal(isNeedless(request, Number.POSITIVE_INFINITY), false);
+    }
+    assert.equal(merged(start, retry).at, 150);
   });
 });
 
