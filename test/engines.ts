@@ -164,7 +164,9 @@ async function runFile(set: EngineSet, file: string): Promise<Outcome> {
   const flags = ['--import', './test/loader.mjs', '--test', '--test-reporter=spec'];
   const [program, args] = commandFor(set, [...flags, `test/${file}`]);
   const begunMs = performance.now();
-  const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env: environment });
+  // Of the others the share of `npm test` is enough for a release; Podman has no other file.
+  const env = file.includes('/podman.') ? { ...environment, FULL: '1' } : environment;
+  const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env });
   const forget = atExit(() => child.kill('SIGTERM'));
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {

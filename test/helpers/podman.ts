@@ -5,8 +5,9 @@
  * command line know of each other is in the directories that both are given.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { createEngineClient, type EngineClient } from './engine-client.ts';
 import { eventually } from './eventually.ts';
@@ -15,7 +16,9 @@ import {
   atExit,
   cleanEnvironment,
   exitOf,
+  isAlive,
   killProcessesOf,
+  pidNamespace,
   requireCommand,
   scratchDirectory,
 } from './run.ts';
@@ -35,9 +38,13 @@ const network = 'podman';
 
 export async function startPodman(): Promise<Podman> {
   const program = requireCommand('podman');
+  const release = await claimMachine();
   for (const directory of abandoned('podman', '/tmp')) erase(program, directory);
   const scratch = scratchDirectory('podman', '/tmp');
-  const forget = atExit(() => erase(program, scratch));
+  const forget = atExit(() => {
+    erase(program, scratch);
+    release();
+  });
   const socketPath = path.join(scratch, 'podman.sock');
   const flags = flagsOf(scratch);
   const env = environmentOf(scratch);
@@ -77,6 +84,7 @@ export async function startPodman(): Promise<Podman> {
       await podman.kill();
       erase(program, scratch);
       forget();
+      release();
     },
   };
   try {
@@ -90,6 +98,30 @@ export async function startPodman(): Promise<Podman> {
     throw error;
   }
   return podman;
+}
+
+const lock = '/tmp/dsc-podman-runs';
+/** No file with a real Podman takes this long, whose process another namespace cannot be asked for. */
+const lockMs = 600_000;
+
+/**
+ * The bridge of the default network has one name on a machine, whatever a Podman's directories are: one runs at a time.
+ * Returns what lets the next one run.
+ */
+async function claimMachine(): Promise<() => void> {
+  const mine = `${process.pid} ${pidNamespace()}`;
+  for (;;) {
+    try {
+      writeFileSync(lock, mine, { flag: 'wx' });
+      return () => rmSync(lock, { force: true });
+    } catch {
+      const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+      const [pid, namespace] = existsSync(lock) ? readFileSync(lock, 'utf8').split(' ') : [];
+      const isLeft = namespace === pidNamespace() ? !isAlive(Number(pid)) : age > lockMs;
+      if (namespace !== undefined && isLeft) rmSync(lock, { force: true });
+      else await sleep(200);
+    }
+  }
 }
 
 function flagsOf(scratch: string): string[] {

@@ -114,7 +114,7 @@ export function atExit(cleanup: () => void): () => void {
 }
 
 // Two containers may share a /tmp but not their pids: a pid says who is alive only in its own namespace.
-function pidNamespace(): string {
+export function pidNamespace(): string {
   try {
     return readlinkSync('/proc/self/ns/pid').replaceAll(/\D/g, '');
   } catch {
@@ -146,7 +146,7 @@ export function abandoned(kind: string, parent: string): string[] {
     });
 }
 
-function isAlive(pid: number): boolean {
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

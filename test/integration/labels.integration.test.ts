@@ -6,6 +6,7 @@ import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, type Host, removeAll, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') }, () => {
   let dockerd: Dockerd;
@@ -98,23 +99,26 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     });
   });
 
-  test('take the place of the variable, silence a container, and come with a new container (real dockerd, real etcd)', async () => {
-    await using host = await start();
-    const image = await dockerd.image(['ENV DISCOVER=web:80']);
-    const plain = await dockerd.run({ image, ports: [80] });
-    const other = await dockerd.run({ image, ports: [80], labels: { discover: 'api:80' }, name: 'other' });
-    await dockerd.run({ image, ports: [80], labels: { discover: '' } });
-    await dockerd.run({ image, ports: [80], env: { DISCOVER: '' } });
-    const off = await dockerd.run({ image, ports: [80], labels: { 'discover.enable': 'false' } });
-    await wanted(host, [keyOf('web', plain), keyOf('api', other)]);
-    const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
-    assert.deepEqual([refused.container, refused.reason], [off.slice(0, 12), 'disabled']);
+  testInFull(
+    'take the place of the variable, silence a container, and come with a new container (real dockerd, real etcd)',
+    async () => {
+      await using host = await start();
+      const image = await dockerd.image(['ENV DISCOVER=web:80']);
+      const plain = await dockerd.run({ image, ports: [80] });
+      const other = await dockerd.run({ image, ports: [80], labels: { discover: 'api:80' }, name: 'other' });
+      await dockerd.run({ image, ports: [80], labels: { discover: '' } });
+      await dockerd.run({ image, ports: [80], env: { DISCOVER: '' } });
+      const off = await dockerd.run({ image, ports: [80], labels: { 'discover.enable': 'false' } });
+      await wanted(host, [keyOf('web', plain), keyOf('api', other)]);
+      const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
+      assert.deepEqual([refused.container, refused.reason], [off.slice(0, 12), 'disabled']);
 
-    // A label changes with a new container of the same name.
-    await dockerd.docker('rm', '--force', other);
-    const anew = await dockerd.run({ image, ports: [80], labels: { discover: 'api2:80' }, name: 'other' });
-    await wanted(host, [keyOf('web', plain), keyOf('api2', anew)]);
-  });
+      // A label changes with a new container of the same name.
+      await dockerd.docker('rm', '--force', other);
+      const anew = await dockerd.run({ image, ports: [80], labels: { discover: 'api2:80' }, name: 'other' });
+      await wanted(host, [keyOf('web', plain), keyOf('api2', anew)]);
+    },
+  );
 
   test('name a realm that the host allows, over a restart of discover, and no other (real dockerd, real etcd)', async () => {
     await using host = await start();
@@ -147,36 +151,39 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     await wanted(host, [keyOf('web', plain), keyOf('web', after)]);
   });
 
-  test('of registrator register each published port, in its own layout but for the id (real dockerd, real etcd)', async () => {
-    const sources = ['--discover:sources', 'variable,label,registrator', '--views:registrator', '/services'];
-    await using host = await start(sources);
-    const image = await dockerd.image();
-    const id = await dockerd.run({
-      env: ['SERVICE_80_NAME=web', 'SERVICE_TAGS=a,b', 'SERVICE_443_IGNORE=1'],
-      labels: { SERVICE_VERSION: '2' },
-      ports: [80, 81, 443],
-    });
-    const name = image.split(':', 1)[0] ?? '';
-    await wanted(host, [keyOf('web', id), keyOf(`${name}-81`, id)]);
-    const shortId = id.slice(0, 12);
-    assert.deepEqual(
-      [...(await host.etcd.get('/services/'))],
-      [
-        [`/services/${name}-81/h1:${shortId}:81`, `10.0.0.5:${await dockerd.hostPort(id, '81/tcp')}`],
-        [`/services/web/h1:${shortId}:80`, `10.0.0.5:${await dockerd.hostPort(id, '80/tcp')}`],
-      ],
-    );
-    const meta = (await host.etcd.get('/discover/meta/web/')).get(keyOf('web', id).replace('/service/', '/meta/'));
-    assert.deepEqual(JSON.parse(meta ?? '{}'), {
-      ...{ privatePort: 80, tags: ['a', 'b'], attributes: { version: '2' } },
-      ...{ container: (await dockerd.docker('inspect', '--format={{.Name}}', id)).slice(1), image },
-    });
-    const why = await runCommand(['why', shortId, ...connectionOf(host), ...sources]);
-    assert.match(why.out, /named by SERVICE_80_NAME/);
-    await dockerd.docker('rm', '--force', id);
-    await wanted(host, []);
-    assert.equal((await host.etcd.get('/services/')).size, 0);
-  });
+  testInFull(
+    'of registrator register each published port, in its own layout but for the id (real dockerd, real etcd)',
+    async () => {
+      const sources = ['--discover:sources', 'variable,label,registrator', '--views:registrator', '/services'];
+      await using host = await start(sources);
+      const image = await dockerd.image();
+      const id = await dockerd.run({
+        env: ['SERVICE_80_NAME=web', 'SERVICE_TAGS=a,b', 'SERVICE_443_IGNORE=1'],
+        labels: { SERVICE_VERSION: '2' },
+        ports: [80, 81, 443],
+      });
+      const name = image.split(':', 1)[0] ?? '';
+      await wanted(host, [keyOf('web', id), keyOf(`${name}-81`, id)]);
+      const shortId = id.slice(0, 12);
+      assert.deepEqual(
+        [...(await host.etcd.get('/services/'))],
+        [
+          [`/services/${name}-81/h1:${shortId}:81`, `10.0.0.5:${await dockerd.hostPort(id, '81/tcp')}`],
+          [`/services/web/h1:${shortId}:80`, `10.0.0.5:${await dockerd.hostPort(id, '80/tcp')}`],
+        ],
+      );
+      const meta = (await host.etcd.get('/discover/meta/web/')).get(keyOf('web', id).replace('/service/', '/meta/'));
+      assert.deepEqual(JSON.parse(meta ?? '{}'), {
+        ...{ privatePort: 80, tags: ['a', 'b'], attributes: { version: '2' } },
+        ...{ container: (await dockerd.docker('inspect', '--format={{.Name}}', id)).slice(1), image },
+      });
+      const why = await runCommand(['why', shortId, ...connectionOf(host), ...sources]);
+      assert.match(why.out, /named by SERVICE_80_NAME/);
+      await dockerd.docker('rm', '--force', id);
+      await wanted(host, []);
+      assert.equal((await host.etcd.get('/services/')).size, 0);
+    },
+  );
 
   test('are named by why, verify and the log (real dockerd, real etcd)', async () => {
     await using host = await start();

@@ -7,6 +7,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
 import { type Podman, startPodman } from '../helpers/podman.ts';
 import { listsOf, needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 // A list would hide an event that was not understood.
 const noResync = ['--resync', '86400'];
@@ -51,15 +52,18 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     }
   });
 
-  test('a container that ends by itself, and one that is removed with its end, leave nothing (real Podman, real etcd)', async () => {
-    await using host = await start();
-    const stays = await podman.run(web);
-    await podman.run({ ...web, command: ['sleep', '1'] });
-    await podman.run({ ...web, command: ['sleep', '1'], rm: true });
-    await eventually(async () => assert.equal(await podman.docker('ps', '--quiet'), stays.slice(0, 12)));
-    await host.converged();
-    assert.equal((await host.held()).size, 2);
-  });
+  testInFull(
+    'a container that ends by itself, and one that is removed with its end, leave nothing (real Podman, real etcd)',
+    async () => {
+      await using host = await start();
+      const stays = await podman.run(web);
+      await podman.run({ ...web, command: ['sleep', '1'] });
+      await podman.run({ ...web, command: ['sleep', '1'], rm: true });
+      await eventually(async () => assert.equal(await podman.docker('ps', '--quiet'), stays.slice(0, 12)));
+      await host.converged();
+      assert.equal((await host.held()).size, 2);
+    },
+  );
 
   test('a paused container keeps its keys, as with Docker, also over a list and a restart of discover (real Podman, real etcd)', async () => {
     await using host = await start(['--resync', '1']);
@@ -123,31 +127,37 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     await host.converged();
   });
 
-  test('a container on the network of another one that publishes nothing is refused with the reason (real Podman, real etcd)', async () => {
-    await using host = await start();
-    const owner = await podman.run();
-    const id = await podman.run({ env: { DISCOVER: 'web:80' }, network: `container:${owner}` });
-    const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
-    assert.equal(refused.reason, 'shared-network');
-    const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
-    assert.match(why.out, /shared-network/);
-    await host.converged();
-  });
+  testInFull(
+    'a container on the network of another one that publishes nothing is refused with the reason (real Podman, real etcd)',
+    async () => {
+      await using host = await start();
+      const owner = await podman.run();
+      const id = await podman.run({ env: { DISCOVER: 'web:80' }, network: `container:${owner}` });
+      const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
+      assert.equal(refused.reason, 'shared-network');
+      const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
+      assert.match(why.out, /shared-network/);
+      await host.converged();
+    },
+  );
 
-  test('while no service answers nothing is deleted, and what ended meanwhile is gone when one does (real Podman, real etcd)', async () => {
-    await using host = await start();
-    const [stays, ends] = [await podman.run(web), await podman.run(web)];
-    await host.converged();
-    const count = host.recorder.changes.length;
-    await podman.kill();
-    await host.discover.waitForLog(({ msg }) => msg === 'docker unavailable');
-    await podman.podman('kill', ends);
-    assert.deepEqual(await host.changesSince(count), []);
-    await podman.restart();
-    await eventually(async () => assert.equal(await keysOf(host, ends), 0));
-    assert.equal(await keysOf(host, stays), 2);
-    await host.converged();
-  });
+  testInFull(
+    'while no service answers nothing is deleted, and what ended meanwhile is gone when one does (real Podman, real etcd)',
+    async () => {
+      await using host = await start();
+      const [stays, ends] = [await podman.run(web), await podman.run(web)];
+      await host.converged();
+      const count = host.recorder.changes.length;
+      await podman.kill();
+      await host.discover.waitForLog(({ msg }) => msg === 'docker unavailable');
+      await podman.podman('kill', ends);
+      assert.deepEqual(await host.changesSince(count), []);
+      await podman.restart();
+      await eventually(async () => assert.equal(await keysOf(host, ends), 0));
+      assert.equal(await keysOf(host, stays), 2);
+      await host.converged();
+    },
+  );
 
   test('doctor, why and verify are right on it (real Podman, real etcd)', async () => {
     await using host = await start();
