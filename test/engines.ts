@@ -61,7 +61,7 @@ function makeGuest(): void {
     rmSync(guest, { recursive: true, force: true });
     mkdirSync(cacheDirectory, { recursive: true });
     const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-    run('debootstrap', ['--variant=minbase', `--keyring=${keyring}`, release, guest, mirrorOf()]);
+    run('debootstrap', ['--variant=minbase', `--keyring=${keyring}`, release, guest]);
     // A package that starts its service asks this script, and is told not to.
     writeFileSync(path.join(guest, 'usr/sbin/policy-rc.d'), '#!/bin/sh\nexit 101\n', { mode: 0o755 });
     writeFileSync(ready, '');
@@ -80,13 +80,6 @@ function run(program: string, args: readonly string[]): void {
     env: { ...environment, DEBIAN_FRONTEND: 'noninteractive' },
   });
   if (status !== 0) fail(`${(stdout + stderr).slice(-3000)}\n${program} has ended with ${status}`);
-}
-
-/** Where this machine has its own packages from, if it is a Debian. */
-function mirrorOf(): string {
-  const args = ['indextargets', '--format', '$(REPO_URI)', 'Label: Debian'];
-  const { stdout } = spawnSync('apt-get', args, { encoding: 'utf8' });
-  return /^http\S+/m.exec(stdout ?? '')?.[0] ?? 'http://deb.debian.org/debian';
 }
 
 /**

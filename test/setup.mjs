@@ -38,7 +38,7 @@ const inCi = process.env.CI === 'true';
 const searchPath = [...new Set([...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/local/sbin'])];
 
 /** Debian's next release, and the keys that its packages are checked by. */
-const next = { release: 'trixie', mirror: 'http://deb.debian.org/debian' };
+const next = 'trixie';
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const cache = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'discover-test');
 const newerEtcd = path.join(cache, 'etcd-3.5');
@@ -64,7 +64,8 @@ const parts = [
   { program: 'systemd-notify', package: 'systemd', for: ['test'] },
   { program: 'chromium', package: 'chromium', for: ['test'] },
   { program: '/usr/bin/python3', package: 'python3-etcd3', for: everywhere, fits: hasEtcd3 },
-  { program: 'debootstrap', package: 'debootstrap', for: ['engines'] },
+  // On another system it also says where Debian is.
+  { program: 'debootstrap', package: 'debootstrap', for: fieldOfOs('ID') === 'debian' ? ['engines'] : everywhere },
   { program: 'rootlesskit', package: 'rootlesskit', for: ['engines'] },
   { program: 'slirp4netns', package: 'slirp4netns', for: ['engines'] },
   { program: 'newuidmap', package: 'uidmap', for: ['engines'] },
@@ -240,13 +241,13 @@ function newest(directory) {
  * lists stay as they are. Needs no root.
  */
 function fetchNewerEtcd() {
-  say(`Fetching etcd 3.5 of Debian ${next.release} into ${newerEtcd}`);
+  say(`Fetching etcd 3.5 of Debian ${next} into ${newerEtcd}`);
   mkdirSync(cache, { recursive: true });
   const scratch = mkdtempSync(path.join(cache, 'fetch-'));
   try {
     for (const name of ['lists/partial', 'archives/partial']) mkdirSync(path.join(scratch, name), { recursive: true });
     const sources = path.join(scratch, 'sources.list');
-    writeFileSync(sources, `deb [signed-by=${keyring}] ${mirrorOf()} ${next.release} main\n`);
+    writeFileSync(sources, `deb [signed-by=${keyring}] ${mirrorOf()} ${next} main\n`);
     const settings = [
       ...[`Dir::Etc::sourcelist=${sources}`, 'Dir::Etc::sourceparts=-', `Dir::State::lists=${scratch}/lists`],
       ...[`Dir::Cache=${scratch}`, 'APT::Sandbox::User=root', 'Acquire::Languages=none'],
@@ -264,13 +265,14 @@ function fetchNewerEtcd() {
   }
 }
 
-/** Where this machine has its own packages from, if it is a Debian. */
+/** Where a Debian has its own packages from. Elsewhere, and where that is no address, what debootstrap would take. */
 function mirrorOf() {
-  if (fieldOfOs('ID') !== 'debian') return next.mirror;
-  const { stdout } = spawnSync('apt-get', ['indextargets', '--format', '$(REPO_URI)', 'Label: Debian'], {
-    encoding: 'utf8',
-  });
-  return /^http\S+/m.exec(stdout ?? '')?.[0] ?? next.mirror;
+  const args = ['indextargets', '--format', '$(REPO_URI)', 'Label: Debian'];
+  const { stdout } = fieldOfOs('ID') === 'debian' ? spawnSync('apt-get', args, { encoding: 'utf8' }) : {};
+  const [own] = /^http\S+/m.exec(stdout ?? '') ?? [];
+  const debootstrap = find('debootstrap');
+  const told = own ?? (debootstrap && /^DEF_MIRROR="(.+)"$/m.exec(readFileSync(debootstrap, 'utf8'))?.[1]);
+  return told ?? fail(`Debian ${next} has etcd 3.5, and nothing here says where: apt-get install -y debootstrap`);
 }
 
 /** This machine's own, or the one that was fetched. */
