@@ -159,6 +159,8 @@ describe('A label below the prefix', () => {
   test('steers no reader of the log, and there may be any number', () => {
     const { refusals } = declared({ Labels: { 'discover.\u001b[2J\u202e': '' } });
     assert.equal(refusals[0]?.entry, 'discover.\ufffd[2J\ufffd');
+    const stray = declared({ Labels: { 'discover.\u001b\u202e.weight': '1' }, Env: ['DISCOVER=web:80'] }).refusals[0];
+    assert.equal(stray?.detail, 'The container advertises no service \ufffd\ufffd');
     const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`discover.x${index}`, '']));
     const found = declared({ Labels: many, Env: ['DISCOVER=web:80'] });
     assert.deepEqual(found.names, ['web:80']);

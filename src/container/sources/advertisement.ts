@@ -177,6 +177,9 @@ export function listed(refusals: readonly Refusal[]): readonly Refusal[] {
 
 const notListed = (count: number): Refusal => refusal('too-many', '', `${count} more refusals are not listed`);
 
+const shown = (text: string): string => text.replaceAll(STEERS_A_READER, '\ufffd');
+
 export function refusal(code: RefusalCode, entry: string, detail: string): Refusal {
-  return { code, entry: entry.slice(0, REFUSAL_CHARACTERS).replaceAll(STEERS_A_READER, '\ufffd'), detail };
+  // A detail may name what the container wrote.
+  return { code, entry: shown(entry.slice(0, REFUSAL_CHARACTERS)), detail: shown(detail) };
 }
