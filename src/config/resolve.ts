@@ -6,6 +6,7 @@
  */
 import type * as z from 'zod/mini';
 import type { MetaOptions } from '../container/meta.ts';
+import { attributesOf } from '../container/sources/attributes.ts';
 import { configError, type Problem } from '../errors.ts';
 import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
@@ -36,6 +37,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const views = viewRulesOf(choice, etcd.prefix);
   // Where every instance has a meta, it takes its part of a transaction from the entries.
   const keys = 1 + keysPerInstance(views) + (isMetaOfAll(values) ? 1 : 0);
+  const meta = metaOf(choice);
   const host = await hostOf(choice, machine);
   // If such an option is refused, a failed detection in its place is no problem of its own.
   const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
@@ -46,7 +48,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     resyncSeconds: values.resync,
     ...values.discover,
     realms: [values.host.realm, ...(values.host.realms ?? [])],
-    ...metaOf(values),
+    ...meta,
     ...(keys > 1 && { entriesMax: Math.floor((operationsMax - 1) / keys) }),
     views,
     ...(views.length > 0 && {
@@ -111,15 +113,19 @@ type Values = Choice['values'];
 const isMetaOfAll = ({ etcd, host }: Values): boolean =>
   etcd.meta === 'always' || (etcd.meta === 'attributes' && (host.zone ?? host.attributes) !== undefined);
 
-function metaOf({ etcd, host }: Values): MetaOptions {
-  const pairs = host.attributes?.map((text) => {
-    const at = text.indexOf('=');
-    return [text.slice(0, at), text.slice(at + 1)] as const;
+function metaOf(choice: Choice): MetaOptions {
+  const { etcd, host } = choice.values;
+  const found = (host.attributes ?? []).map((label) => {
+    const at = label.indexOf('=');
+    return { label, service: '', name: label.slice(0, at), value: label.slice(at + 1) };
   });
+  const { byService, refusals } = attributesOf(found, new Set(['']));
+  for (const { detail, entry } of refusals) choice.refuse('host.attributes', detail, JSON.stringify(entry));
+  const hostAttributes = byService.get('');
   return {
     ...(etcd.meta !== 'attributes' && { meta: etcd.meta }),
     ...(host.zone !== undefined && { zone: host.zone }),
-    ...(pairs !== undefined && { hostAttributes: Object.fromEntries(pairs) }),
+    ...(hostAttributes !== undefined && { hostAttributes }),
   };
 }
 

@@ -10,7 +10,7 @@
 
 import { hostNetworkOf, isRecord, publicAddress } from './address/published.ts';
 import type { Attributes, Inspection, Refusal, Service } from './container.ts';
-import { hasMeta, type MetaOptions, metaOf } from './meta.ts';
+import { attributesWith, hasMeta, type MetaOptions, metaOf } from './meta.ts';
 import { type Entry, refusal, textOf } from './sources/advertisement.ts';
 import { type DeclarationOptions, readDeclaration } from './sources/declaration.ts';
 
@@ -90,9 +90,10 @@ function nanosecondsOf(time: unknown): number {
 function besideOf(
   document: unknown,
   { privatePort }: Entry,
-  attributes: Attributes | undefined,
+  own: Attributes | undefined,
   options: InspectionOptions,
 ): { readonly members: Pick<Service, 'attributes' | 'meta'>; readonly keys: number } | undefined {
+  const attributes = attributesWith(options.hostAttributes, own);
   const isMeta = hasMeta(attributes, options);
   if (attributes === undefined && !isMeta) return undefined;
   const meta = isMeta ? metaOf(document, privatePort, attributes ?? {}, options) : undefined;

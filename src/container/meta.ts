@@ -17,18 +17,22 @@ export interface MetaOptions {
   /** The zone of the host. */
   readonly zone?: string | undefined;
   /** The attributes of every instance of the host, which those of a container override. */
-  readonly hostAttributes?: Readonly<Record<string, string>> | undefined;
+  readonly hostAttributes?: Attributes | undefined;
 }
 
 const TEXT_MAX = 255;
 
+/** The attributes of an instance: its own before those of its host. */
+export function attributesWith(host: Attributes | undefined, own: Attributes | undefined): Attributes | undefined {
+  if (host === undefined || own === undefined) return own ?? host;
+  const others = { ...host.others, ...own.others };
+  return { ...host, ...own, ...(Object.keys(others).length > 0 && { others }) };
+}
+
 /** Whether an instance with these attributes has a meta. */
-export function hasMeta(
-  attributes: Attributes | undefined,
-  { meta = 'attributes', zone, hostAttributes }: MetaOptions,
-): boolean {
+export function hasMeta(attributes: Attributes | undefined, { meta = 'attributes', zone }: MetaOptions): boolean {
   if (meta === 'never') return false;
-  return meta === 'always' || attributes !== undefined || zone !== undefined || hostAttributes !== undefined;
+  return meta === 'always' || attributes !== undefined || zone !== undefined;
 }
 
 /** The text for one instance. `document` is an inspect document, and foreign. */
@@ -36,7 +40,7 @@ export function metaOf(
   document: unknown,
   privatePort: number,
   { weight, priority, tags, others }: Attributes,
-  { zone, hostAttributes }: MetaOptions,
+  { zone }: MetaOptions,
 ): string {
   const config = recordOf(recordOf(document).Config);
   const labels = recordOf(config.Labels);
@@ -44,13 +48,12 @@ export function metaOf(
     project: textOf(labels['com.docker.compose.project']),
     service: textOf(labels['com.docker.compose.service']),
   };
-  const attributes = { ...hostAttributes, ...others };
   return JSON.stringify({
     privatePort,
     weight,
     priority,
     tags,
-    attributes: Object.keys(attributes).length > 0 ? attributes : undefined,
+    attributes: others,
     zone,
     container: textOf(recordOf(document).Name)?.replace(/^\//, ''),
     image: textOf(config.Image),

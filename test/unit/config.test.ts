@@ -105,6 +105,17 @@ describe('without any configuration', () => {
     assert.deepEqual(warnings, []);
   });
 
+  test('attributes of the host are read as those of a label, and refused as they are', async () => {
+    const attributes = ['weight=5', 'tags=a,b', 'region=eu'];
+    const { hostAttributes, entriesMax } = await configOf({ file: { host: { attributes } } });
+    assert.deepEqual(hostAttributes, { weight: 5, tags: ['a', 'b'], others: { region: 'eu' } });
+    assert.equal(entriesMax, 63, 'Each instance has a meta');
+    await assert.rejects(
+      configOf({ file: { host: { attributes: ['weight=many'] } } }),
+      /host\.attributes .*weight is an integer/,
+    );
+  });
+
   test('the endpoint listens where it is told: to this machine alone unless an address is given', async () => {
     const told: [string | number, object][] = [
       [9320, { host: '127.0.0.1', port: 9320 }],

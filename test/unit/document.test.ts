@@ -216,6 +216,17 @@ describe('the start time', () => {
 });
 
 describe('attributes', () => {
+  test('of the host are those of each instance, and its own count before them', () => {
+    const hostAttributes = { weight: 5, tags: ['a'], others: { region: 'eu', version: '1' } };
+    const Labels = { discover: 'web:80', 'discover.web.version': '2', 'discover.web.weight': '9' };
+    const inspection = readInspection({ ...document(), Config: { Labels } }, { ...OPTIONS, hostAttributes, zone: 'z' });
+    assert.ok(inspection.kind === 'running');
+    const [web] = inspection.services;
+    assert.deepEqual(web?.attributes, { weight: 9, tags: ['a'], others: { region: 'eu', version: '2' } });
+    const meta = { privatePort: 80, weight: 9, tags: ['a'], attributes: { region: 'eu', version: '2' }, zone: 'z' };
+    assert.deepEqual(JSON.parse(web?.meta ?? ''), meta);
+  });
+
   test('attributes that do not fit into the transaction of the container are refused, and the services stay', () => {
     const names = Array.from({ length: 100 }, (_, index) => `s${index}`);
     const Labels = {
