@@ -11,6 +11,7 @@
  */
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
 import { type Lifecycle, monotonicMs } from '../../bench/engine/churn.ts';
 import type { EngineHandle } from '../../bench/engine/client.ts';
 import type { EngineClient, Inspection } from './engine-client.ts';
@@ -446,4 +447,17 @@ export async function freePort(): Promise<number> {
     });
     if (free) return port;
   }
+}
+
+/** The arguments by which a command finds the engine, etcd and the names of this host. */
+export function connectionOf({ etcd, names }: Host, engine: Pick<EngineClient, 'socketPath'>): string[] {
+  return [
+    ...['--docker:socketPath', engine.socketPath, '--etcd:endpoints', etcd.endpoint],
+    ...['--host:ip', names.ip, '--host:id', names.id, '--host:realm', names.realm],
+  ];
+}
+
+/** What answers on that port of the machine. */
+export async function answerAt(port: number): Promise<string> {
+  return textOf(net.connect(port, '127.0.0.1'));
 }

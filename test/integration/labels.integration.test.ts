@@ -4,7 +4,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { runCommand } from '../helpers/command.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromDockerd, type Host, removeAll, revisionsOf, startHost } from '../helpers/host.ts';
+import { connectionOf, fromDockerd, type Host, removeAll, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 import { testInFull } from '../helpers/share.ts';
 
@@ -29,10 +29,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
   const keyOf = (name: string, id: string, realm = 'default'): string =>
     `/discover/service/${name}/${realm}/h1/${id.slice(0, 12)}`;
 
-  const connectionOf = (host: Host): string[] => [
-    ...['--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', host.etcd.endpoint, ...args],
-    ...['--host:ip', host.names.ip, '--host:id', host.names.id, '--host:realm', host.names.realm],
-  ];
+  const commandArgs = (host: Host): string[] => [...connectionOf(host, dockerd), ...args];
 
   test('publish a container of an image that says nothing, at one revision, and take it away at one (real dockerd, real etcd)', async () => {
     await using host = await start(['--views:skydns', 'discover.local', '--views:registrator', '/services']);
@@ -139,7 +136,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     const touched = (await host.changesSince(count)).filter(({ key }) => !key.includes(after.slice(0, 12)));
     assert.deepEqual(touched, [], 'The keys of before were touched');
 
-    const verified = await runCommand(['verify', ...connectionOf(host)]);
+    const verified = await runCommand(['verify', ...commandArgs(host)]);
     assert.equal(verified.code, 0, verified.out + verified.err);
 
     // A key that lost its lease is found by the record of its container, also in another realm.
@@ -152,7 +149,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
   });
 
   testInFull(
-    'of registrator register each published port, in its own layout but for the id (real dockerd, real etcd)',
+    'register each published port as registrator does, except for the id (real dockerd, real etcd)',
     async () => {
       const sources = ['--discover:sources', 'variable,label,registrator', '--views:registrator', '/services'];
       await using host = await start(sources);
@@ -177,7 +174,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
         ...{ privatePort: 80, tags: ['a', 'b'], attributes: { version: '2' } },
         ...{ container: (await dockerd.docker('inspect', '--format={{.Name}}', id)).slice(1), image },
       });
-      const why = await runCommand(['why', shortId, ...connectionOf(host), ...sources]);
+      const why = await runCommand(['why', shortId, ...commandArgs(host), ...sources]);
       assert.match(why.out, /named by SERVICE_80_NAME/);
       await dockerd.docker('rm', '--force', id);
       await wanted(host, []);
@@ -193,7 +190,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
       await dockerd.run({ labels: { discover: '' }, env: { DISCOVER: 'web:80' }, ports: [80] }),
     ];
     await wanted(host, [keyOf('web', good), keyOf('web', typo)]);
-    const connection = connectionOf(host);
+    const connection = commandArgs(host);
     const why = async (id: string): Promise<string> => (await runCommand(['why', id.slice(0, 12), ...connection])).out;
     assert.match(await why(good), /yes +label: discover=web:80/);
     assert.match(await why(typo), /discover\.enabel.*Did you mean discover\.enable\?/s);

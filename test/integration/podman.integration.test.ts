@@ -1,10 +1,9 @@
 /** A real Podman in the place of Docker: lives, pauses, networks, pods, and a service that ends while containers run on. */
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { runCommand } from '../helpers/command.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
+import { answerAt, connectionOf, fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
 import { type Podman, startPodman } from '../helpers/podman.ts';
 import { listsOf, needs } from '../helpers/run.ts';
 import { testInFull } from '../helpers/share.ts';
@@ -178,25 +177,3 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     assert.match(refused.out, /81\/tcp is not published; published are 80\/tcp/);
   });
 });
-
-function connectionOf(host: Host, podman: Podman): string[] {
-  return [
-    ...['--docker:socketPath', podman.socketPath, '--etcd:endpoints', host.etcd.endpoint],
-    ...['--host:ip', host.names.ip, '--host:id', host.names.id, '--host:realm', host.names.realm],
-  ];
-}
-
-/** What answers on that port of the machine. */
-function answerAt(port: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    net
-      .connect(port, '127.0.0.1')
-      .setEncoding('utf8')
-      .on('data', (chunk: string) => {
-        text += chunk;
-      })
-      .on('error', reject)
-      .on('close', () => resolve(text));
-  });
-}

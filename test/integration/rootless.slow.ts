@@ -3,11 +3,10 @@
  * host's, so what is on that network is refused with that reason.
  */
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { runCommand } from '../helpers/command.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { fromDockerd, type Host, type Source, startHost } from '../helpers/host.ts';
+import { answerAt, fromDockerd, type Host, type Source, startHost } from '../helpers/host.ts';
 import { liveAtRandom } from '../helpers/lives.ts';
 import { type Rootless, rootlessScript, startRootless } from '../helpers/rootless.ts';
 import { needs } from '../helpers/run.ts';
@@ -43,7 +42,7 @@ describe('A rootless dockerd', { skip: needs(...parts, rootlessScript) }, () => 
     const key = `/discover/service/web/default/h1/${id.slice(0, 12)}`;
     const portOf = async (): Promise<number> =>
       Number(/^tcp:\/\/.*:(\d+)$/.exec(String((await host.held()).get(key)))?.[1]);
-    await eventually(async () => assert.match(await said(await portOf()), /it is me/));
+    await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
     for (const [operation, keys] of [
       ['restart?t=0', 2],
       ['kill', 0],
@@ -87,18 +86,3 @@ describe('A rootless dockerd', { skip: needs(...parts, rootlessScript) }, () => 
     await liveAtRandom({ engine: rootless, network: 'bridge' }, host, { seed, rounds: 1, livesPerRound: 10 });
   });
 });
-
-/** What answers on that port of the machine. */
-function said(port: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    net
-      .connect(port, '127.0.0.1')
-      .setEncoding('utf8')
-      .on('data', (chunk: string) => {
-        text += chunk;
-      })
-      .on('error', reject)
-      .on('close', () => resolve(text));
-  });
-}
