@@ -29,7 +29,7 @@ import { Lateness } from './lateness.ts';
 const retryFirstMs = 50;
 /** Retries at a local engine cost nothing, and a returned engine should soon be followed again. */
 const retryCapMs = 1_000;
-/** Some proxies cut a stream after a few silent seconds. The next stream is opened at once then: never more often than retries. */
+/** A stream that lasted this long resets the back-off: some proxies cut a silent stream after a few seconds. */
 const streamSettledMs = retryCapMs;
 const streamLifeMs = 5 * 60_000;
 /** An event loop that stalled for this long may have lost events: the engine drops them after 100 ms. */

@@ -11,13 +11,13 @@ import { hostOf } from '../layout/keys.ts';
 
 export interface HostKeys {
   readonly owner?: KeyRevision;
-  /** Records and service keys. */
+  /** Records, service keys and meta keys. */
   readonly keys: readonly KeyRevision[];
 }
 
 export async function readFleet(fleet: Fleet, prefix: string): Promise<Map<string, HostKeys>> {
   const hosts = new Map<string, { owner?: KeyRevision; keys: KeyRevision[] }>();
-  for (const tree of ['owner', 'host', 'service']) {
+  for (const tree of ['owner', 'host', 'service', 'meta']) {
     for (const keyRevision of await fleet.keyRevisions(`${prefix}/${tree}/`)) {
       const host = hostOf(prefix, keyRevision.key);
       if (host === undefined) continue;

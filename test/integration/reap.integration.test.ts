@@ -104,6 +104,7 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
       ...keysOf('i-1'),
       `/discover/service/web/green/i-1/${id}:53:udp`,
       `/discover/service/a/b/blue/i-1/${id}`,
+      `/discover/meta/web/blue/i-1/${id}`,
     ];
     await put([...others, ...stale]);
     const revision = await etcd.revision();
@@ -111,12 +112,12 @@ describe('discover reap', { skip: needs('etcd', 'etcdctl') }, () => {
     const dry = await reap([]);
     assert.equal(dry.code, 1, dry.err);
     for (const key of stale) assert.ok(dry.out.includes(`would delete ${key}\n`), dry.out);
-    assert.match(dry.out, /\n4 keys of 1 of 4 hosts would be deleted; --no-dry-run deletes them\n$/);
+    assert.match(dry.out, /\n5 keys of 1 of 4 hosts would be deleted; --no-dry-run deletes them\n$/);
     assert.equal(await etcd.revision(), revision);
 
     const done = await reap(['--no-dry-run']);
     assert.deepEqual([done.code, done.err], [0, '']);
-    assert.match(done.out, /\nDeleted 4 of 4 keys, of 1 of 4 hosts\n$/);
+    assert.match(done.out, /\nDeleted 5 of 5 keys, of 1 of 4 hosts\n$/);
     assert.deepEqual((await keys()).sort(), [...living, ...others].sort());
     assert.equal(await etcd.revision(), revision + 1);
 
