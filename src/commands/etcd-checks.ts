@@ -6,6 +6,7 @@
  */
 import type { Config } from '../config/options.ts';
 import type { Service } from '../container/container.ts';
+import { hasMeta } from '../container/meta.ts';
 import { DiscoverError, detailsOf, type ErrorDetails, type Failure, messageOf } from '../errors.ts';
 import type { EtcdRegistry } from '../etcd/cluster.ts';
 import { isOutOfSpace } from '../etcd/errors.ts';
@@ -110,7 +111,10 @@ async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check
   const { id, realm } = config.host;
   const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
   const { ownerKey, recordPrefix } = layout;
-  const keys = [...keysOf(layout, noContainer, [noService('tcp', 1), noService('udp', 2)]).keys()];
+  // Where every instance has a meta, it is one kind more; else it depends on the containers.
+  const meta = hasMeta(config.hostAttributes, config) ? { meta: '{}' } : {};
+  const services = [noService('tcp', 1), noService('udp', 2)].map((service) => ({ ...service, ...meta }));
+  const keys = [...keysOf(layout, noContainer, services).keys()];
   const ownership = { lease: noLease, revision: impossible };
   const read = await permission('etcd read', config.etcd.prefix, [
     [ownerKey, () => registry.owner(ownerKey)],

@@ -348,6 +348,7 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     const user = ['--etcd:username', 'reader', '--etcd:passwordFile', file];
     const reader = await doctor(...user, '--etcd:endpoints', `${etcd.endpoint},127.0.0.1:1`);
     const stranger = await doctor();
+    const withMeta = await doctor(...user, '--host:zone', 'rack-1');
     await etcd.ctl('--user=root:root-secret', 'auth', 'disable');
     assert.deepEqual([reader.code, reader.bad], [1, ['etcd write']]);
     assert.match(
@@ -355,6 +356,8 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
       /denied for \/discover\/owner\/h1, /,
     );
     assert.equal(reader.checks.find(({ name }) => name.endsWith(':1'))?.state, 'warning');
+    const denied = String(withMeta.checks.find(({ name }) => name === 'etcd write')?.seen);
+    assert.match(denied, /, \/discover\/meta\/discover-doctor\/default\/h1\/0{12}/);
     assert.deepEqual(stranger.bad, ['etcd read', 'etcd write']);
     assert.equal(await etcd.revision(), revision);
   });
