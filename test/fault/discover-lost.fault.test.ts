@@ -5,6 +5,7 @@ import { forkEngine } from '../../bench/engine/client.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
   test('keys of a discover that is killed go with its lease, in one revision, and that is granted for the TTL (simulated engine, real etcd)', async () => {
@@ -49,14 +50,17 @@ describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, ()
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
   });
 
-  test('one that slept on a quiet host finds its lease gone by itself when it wakes (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 10 });
-    // Neither a change nor a resync tells it: only the renewal of the lease does.
-    await using host = await startHost({ source: fromEngine(engine), ttl: 2, args: ['--resync', '86400'] });
-    await host.converged();
-    host.discover.signal('SIGSTOP');
-    await eventually(() => host.assertGone());
-    host.discover.signal('SIGCONT');
-    await host.converged();
-  });
+  testInFull(
+    'one that slept on a quiet host finds its lease gone by itself when it wakes (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 10 });
+      // Neither a change nor a resync tells it: only the renewal of the lease does.
+      await using host = await startHost({ source: fromEngine(engine), ttl: 2, args: ['--resync', '86400'] });
+      await host.converged();
+      host.discover.signal('SIGSTOP');
+      await eventually(() => host.assertGone());
+      host.discover.signal('SIGCONT');
+      await host.converged();
+    },
+  );
 });

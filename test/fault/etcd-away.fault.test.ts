@@ -99,7 +99,7 @@ describe('etcd away', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => 
     },
   );
 
-  for (const last of ['etcd', 'engine'] as const) {
+  for (const last of amount(['etcd'] as const, ['etcd', 'engine'] as const)) {
     test(`a discover that finds neither engine nor etcd starts when they are there, ${last} last (simulated engine, real etcd)`, async () => {
       await using engine = await forkEngine({ containers: 10 });
       await using host = await startHost({ source: fromEngine(engine), idle: true });

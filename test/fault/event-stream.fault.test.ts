@@ -65,7 +65,7 @@ for (const api of ['1.41', '1.52'] as const) {
       await engine.close();
     });
 
-    for (const one of amount(api === '1.41' ? cases : cases.slice(1, 2), cases)) {
+    for (const one of amount(api === '1.41' ? cases.filter((_, index) => index % 2 === 1) : cases.slice(2, 3), cases)) {
       test(`etcd is exact after ${rateOf(one) * seconds} lives whose events come ${one.name} (simulated engine of API ${api}, real etcd)`, async () => {
         if (one.args === undefined) return prove(one, engine, host);
         await using ownEngine = await forkEngine({ api, portRange });

@@ -107,14 +107,17 @@ describe('two of one host id', { skip: needs('etcd', 'etcdctl'), concurrency: 3 
     },
   );
 
-  test('an owner on another machine that is silent is followed on its own lease (simulated engine, real etcd, other owner by hand)', async () => {
-    await using engine = await forkEngine({ containers: 5 });
-    await using host = await startHost({ source: fromEngine(engine), idle: true, ttl: 20 });
-    const { lease } = await putForeign(host.etcd, 20);
-    await host.launch();
-    await host.converged();
-    assert.equal((await ownerOf(host)).lease, BigInt(`0x${lease}`).toString());
-  });
+  testInFull(
+    'an owner on another machine that is silent is followed on its own lease (simulated engine, real etcd, other owner by hand)',
+    async () => {
+      await using engine = await forkEngine({ containers: 5 });
+      await using host = await startHost({ source: fromEngine(engine), idle: true, ttl: 20 });
+      const { lease } = await putForeign(host.etcd, 20);
+      await host.launch();
+      await host.converged();
+      assert.equal((await ownerOf(host)).lease, BigInt(`0x${lease}`).toString());
+    },
+  );
 
   testInFull(
     'one that slept while another took its place goes when it wakes, and has written nothing (simulated engine, real etcd)',

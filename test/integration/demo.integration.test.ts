@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { eventually } from '../helpers/eventually.ts';
 import { ended } from '../helpers/host.ts';
 import { needs, runDiscover, typescript } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const mark = 'DSC_DEMO_MARK';
 
@@ -23,7 +24,7 @@ function marked(value: string): string[] {
     });
 }
 
-for (const end of ['by itself', 'by SIGINT'] as const) {
+for (const end of amount(['by SIGINT'] as const, ['by itself', 'by SIGINT'] as const)) {
   test(`the demo names its parts, shows services come and go, and ends ${end} without a trace (simulated engine or the machine's, real etcd)`, {
     skip: needs('etcd'),
   }, async () => {

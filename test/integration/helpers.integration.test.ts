@@ -17,11 +17,12 @@ import { startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { exitOf, needs, requireCommand, runDiscover, typescript } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const etcdHere = { skip: needs('etcd', 'etcdctl') };
 const dockerdHere = { skip: needs('dockerd', 'docker', 'busybox', 'ip', 'root') };
 
-test('recorder of a real etcd sees each put and delete once, across a kill and a restart', etcdHere, async () => {
+testInFull('recorder of a real etcd sees each put and delete once, across a kill and a restart', etcdHere, async () => {
   await using etcd = await startEtcd();
   await etcd.ctl('put', '/d/before', '0');
   await using recorder = await etcd.record('/d/');
@@ -109,18 +110,22 @@ test('real dockerd publishes a port that inspect shows and that answers', docker
   assert.match(await dockerd.docker('inspect', '--format={{.Config.Env}}', other), /DISCOVER=db:5432/);
 });
 
-test('real dockerd comes back after SIGKILL and after SIGTERM, on the same socket and data', dockerdHere, async () => {
-  await using dockerd = await startDockerd({ liveRestore: true });
-  const id = await dockerd.run({ ports: [80] });
-  const { StartedAt } = (await dockerd.inspect(id)).State;
-  await dockerd.kill();
-  await assert.rejects(dockerd.docker('ps'));
-  await dockerd.restart();
-  assert.equal((await dockerd.inspect(id)).State.StartedAt, StartedAt);
-  await dockerd.stop();
-  await dockerd.restart();
-  assert.equal((await dockerd.inspect(id)).State.StartedAt, StartedAt);
-});
+testInFull(
+  'real dockerd comes back after SIGKILL and after SIGTERM, on the same socket and data',
+  dockerdHere,
+  async () => {
+    await using dockerd = await startDockerd({ liveRestore: true });
+    const id = await dockerd.run({ ports: [80] });
+    const { StartedAt } = (await dockerd.inspect(id)).State;
+    await dockerd.kill();
+    await assert.rejects(dockerd.docker('ps'));
+    await dockerd.restart();
+    assert.equal((await dockerd.inspect(id)).State.StartedAt, StartedAt);
+    await dockerd.stop();
+    await dockerd.restart();
+    assert.equal((await dockerd.inspect(id)).State.StartedAt, StartedAt);
+  },
+);
 
 test(
   'real dockerd leaves nothing behind, also when its daemon is dead and paused at the end',
@@ -161,7 +166,7 @@ test('containers of a real dockerd go with a test process that is killed, at the
   await eventually(() => assert.equal(isRunning(Number(output)), false));
 });
 
-test(
+testInFull(
   'proxy before a real dockerd logs its requests, cuts after N bytes and holds without an end',
   dockerdHere,
   async () => {

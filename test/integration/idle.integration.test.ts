@@ -9,6 +9,7 @@ import { startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { listsOf, needs } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const resyncs = 6;
 // Renewed three times in six seconds.
@@ -25,15 +26,19 @@ async function assertSilent(host: Host): Promise<void> {
 
 // The two wait side by side.
 describe('idle', { concurrency: 2 }, () => {
-  test('the revision of etcd does not move with 5 containers over 6 resyncs (real dockerd, real etcd)', {
-    skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root'),
-  }, async () => {
-    await using dockerd = await startDockerd();
-    await using host = await startHost({ source: fromDockerd(dockerd), ...options });
-    for (const port of [80, 81, 82, 83, 84]) await dockerd.run({ env: { DISCOVER: `web:${port}` }, ports: [port] });
-    await host.converged();
-    await assertSilent(host);
-  });
+  testInFull(
+    'the revision of etcd does not move with 5 containers over 6 resyncs (real dockerd, real etcd)',
+    {
+      skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root'),
+    },
+    async () => {
+      await using dockerd = await startDockerd();
+      await using host = await startHost({ source: fromDockerd(dockerd), ...options });
+      for (const port of [80, 81, 82, 83, 84]) await dockerd.run({ env: { DISCOVER: `web:${port}` }, ports: [port] });
+      await host.converged();
+      await assertSilent(host);
+    },
+  );
 
   test('the revision of etcd does not move with 50 containers over 6 resyncs (simulated engine, real etcd)', {
     skip: needs('etcd', 'etcdctl'),

@@ -17,6 +17,7 @@ import { expected, fromEngine, startHost } from '../helpers/host.ts';
 import { newerEtcd, versionOfEtcd } from '../helpers/newer-etcd.ts';
 import { observe } from '../helpers/reader.ts';
 import { needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const program = newerEtcd();
 
@@ -98,7 +99,7 @@ describe('etcd 3.5', { skip: needs(program, 'etcdctl', 'openssl') }, () => {
       rmSync(path.join(etcd.dataDir, 'n0'), { recursive: true });
     },
   };
-  for (const [what, end] of Object.entries(endings)) {
+  for (const [what, end] of Object.entries(endings).slice(amount(1, 0))) {
     test(`etcd holds what runs after it ${what} (simulated engine, real etcd 3.5)`, async () => {
       await using etcd = await startEtcd({ program });
       const source = fromEngine(engine);

@@ -24,6 +24,7 @@ import { promisify } from 'node:util';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -192,7 +193,7 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
       'discover config': [bin, 'config', '--host:ip', '10.0.0.5'],
     };
     const times = new Map<string, number[]>(Object.keys(commands).map((name) => [name, []]));
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < amount(1, 5); round++) {
       for (const [name, args] of Object.entries(commands)) {
         const startedAt = performance.now();
         await run(process.execPath, ...args);
@@ -236,7 +237,7 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     const options = { script: bin, cwd: app, env: { NODE_V8_COVERAGE: '' } };
     await using host = await startHost({ source: fromEngine(engine), run: options, idle: true });
     const times: number[] = [];
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < amount(1, 3); round++) {
       const startedAt = Date.now();
       const discover = await host.launch();
       const { time } = await discover.waitForLog((line) => line.msg === 'started');

@@ -249,40 +249,43 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
-  test('lets go of its stream while nobody looks, and takes it up again (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 1 });
-    await using host = await startServing({ source: fromEngine(engine) });
-    await using tab = await browser.open(host.url, { hasClock: true });
-    const { page } = tab;
-    const streams = async (): Promise<string | undefined> =>
-      /^discover_http_streams (\d+)$/m.exec(await (await fetch(`${host.url}metrics`)).text())?.[1];
-    const look = (isHidden: boolean): Promise<unknown> =>
-      page.evaluate(`
+  testInFull(
+    'lets go of its stream while nobody looks, and takes it up again (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 1 });
+      await using host = await startServing({ source: fromEngine(engine) });
+      await using tab = await browser.open(host.url, { hasClock: true });
+      const { page } = tab;
+      const streams = async (): Promise<string | undefined> =>
+        /^discover_http_streams (\d+)$/m.exec(await (await fetch(`${host.url}metrics`)).text())?.[1];
+      const look = (isHidden: boolean): Promise<unknown> =>
+        page.evaluate(`
         Object.defineProperty(document, 'hidden', { configurable: true, get: () => ${isHidden} });
         document.dispatchEvent(new Event('visibilitychange'));
       `);
-    await shown(page, [['service-0']]);
-    await look(true);
-    await page.clock.fastForward(30_000);
-    await eventually(async () => assert.equal(await streams(), '1'));
-    await page.clock.fastForward(31_000);
-    await eventually(async () => assert.equal(await streams(), '0'));
-    await engine.run([offering('new:80', '80/tcp')]);
-    await look(false);
-    await shown(page, [['new'], ['service-0']]);
-    await eventually(async () => assert.equal(await streams(), '1'));
+      await shown(page, [['service-0']]);
+      await look(true);
+      await page.clock.fastForward(30_000);
+      await eventually(async () => assert.equal(await streams(), '1'));
+      await page.clock.fastForward(31_000);
+      await eventually(async () => assert.equal(await streams(), '0'));
+      await engine.run([offering('new:80', '80/tcp')]);
+      await look(false);
+      await shown(page, [['new'], ['service-0']]);
+      await eventually(async () => assert.equal(await streams(), '1'));
 
-    // Hidden while the connection is lost, the page stays without a stream, although the network comes back.
-    await look(true);
-    await host.terminate();
-    await says(page, 'No connection to discover');
-    await page.clock.fastForward(61_000);
-    await host.launch();
-    // The answer comes after the request of a stream would have come.
-    await page.evaluate(`dispatchEvent(new Event('online')); fetch('/metrics').then((answer) => answer.text())`);
-    assert.equal(await streams(), '0');
-    tab.assertClean();
-  });
+      // Hidden while the connection is lost, the page stays without a stream, although the network comes back.
+      await look(true);
+      await host.terminate();
+      await says(page, 'No connection to discover');
+      await page.clock.fastForward(61_000);
+      await host.launch();
+      // The answer comes after the request of a stream would have come.
+      await page.evaluate(`dispatchEvent(new Event('online')); fetch('/metrics').then((answer) => answer.text())`);
+      assert.equal(await streams(), '0');
+      tab.assertClean();
+    },
+  );
 
   test('shows the fleet: who writes for each host, and the instances of one (two simulated engines, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 2 });

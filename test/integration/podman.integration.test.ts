@@ -64,25 +64,28 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     },
   );
 
-  test('a paused container keeps its keys, as with Docker, also over a list and a restart of discover (real Podman, real etcd)', async () => {
-    await using host = await start(['--resync', '1']);
-    const id = await podman.run(web);
-    await host.converged();
-    const revision = await host.etcd.revision();
-    await podman.docker('pause', id);
-    const isPaused = async (): Promise<void> => assert.equal(await keysOf(host, id), 2);
-    const lists = await listsOf(host.discover);
-    await eventually(async () => assert.ok((await listsOf(host.discover)) > lists + 2, 'No list yet'));
-    await isPaused();
-    assert.equal(await host.etcd.revision(), revision);
-    const told = await runCommand(['verify', ...connectionOf(host, podman)]);
-    assert.equal(told.code, 0, told.out + told.err);
-    await host.terminate();
-    await host.launch();
-    await isPaused();
-    await podman.docker('unpause', id);
-    await host.converged();
-  });
+  testInFull(
+    'a paused container keeps its keys, as with Docker, also over a list and a restart of discover (real Podman, real etcd)',
+    async () => {
+      await using host = await start(['--resync', '1']);
+      const id = await podman.run(web);
+      await host.converged();
+      const revision = await host.etcd.revision();
+      await podman.docker('pause', id);
+      const isPaused = async (): Promise<void> => assert.equal(await keysOf(host, id), 2);
+      const lists = await listsOf(host.discover);
+      await eventually(async () => assert.ok((await listsOf(host.discover)) > lists + 2, 'No list yet'));
+      await isPaused();
+      assert.equal(await host.etcd.revision(), revision);
+      const told = await runCommand(['verify', ...connectionOf(host, podman)]);
+      assert.equal(told.code, 0, told.out + told.err);
+      await host.terminate();
+      await host.launch();
+      await isPaused();
+      await podman.docker('unpause', id);
+      await host.converged();
+    },
+  );
 
   test('a container loses its keys with its network and has them again with it (real Podman, real etcd)', async () => {
     await using host = await start();
@@ -158,7 +161,7 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     },
   );
 
-  test('doctor, why and verify are right on it (real Podman, real etcd)', async () => {
+  testInFull('doctor, why and verify are right on it (real Podman, real etcd)', async () => {
     await using host = await start();
     const id = await podman.run(web);
     const silent = await podman.run({ env: { DISCOVER: 'web:81' }, ports: [80] });

@@ -117,7 +117,7 @@ describe('behind a proxy', {
   const scratch = mkdtempSync(path.join(os.tmpdir(), 'dsc-proxies-'));
   after(() => rmSync(scratch, { recursive: true, force: true }));
 
-  for (const kind of amount(kinds.slice(0, 3), kinds)) {
+  for (const kind of amount(kinds.slice(1, 3), kinds)) {
     const { before, cuts, isSecure, name, program } = kind;
     const title = `${name} in front of ${before}${isSecure ? ', with TLS' : ''}: etcd and readers are exact`;
     test(`${title} (real ${program}, real etcd, simulated engine)`, async (t) => {

@@ -15,6 +15,7 @@ import { eventually } from '../helpers/eventually.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
 
 const web = { env: ['DISCOVER=web:8080'], ports: [{ container: '8080/tcp' }] };
 
@@ -92,7 +93,7 @@ describe('answers older than events', { skip: needs('etcd', 'etcdctl'), concurre
     'was restarted': (engine, id) => engine.apply('restart', [id]),
     ended: (engine, id) => engine.apply('stop', [id]),
   };
-  for (const [name, change] of Object.entries(changes)) {
+  for (const [name, change] of Object.entries(changes).slice(amount(2, 0))) {
     test(`an inspection answered after its container ${name} does not have the last word (simulated engine, real etcd)`, async (t) => {
       const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-list-'));
       try {

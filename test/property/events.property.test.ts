@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ObjectSplitter, readEvent } from '../../src/docker/events.ts';
+import { amount } from '../helpers/share.ts';
 
 const fixtures = new URL('../fixtures/', import.meta.url);
 const recordings = readdirSync(fixtures, { recursive: true, encoding: 'utf8' }).filter((file) =>
@@ -23,7 +24,7 @@ function cutAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
   return places.slice(1).map((end, index) => bytes.subarray(places[index], end));
 }
 
-for (const file of recordings) {
+for (const file of amount(recordings.slice(-3), recordings)) {
   test(`every cut of the recording ${file} gives the same events`, () => {
     const bytes = readFileSync(new URL(file, fixtures));
     const lines = bytes.toString().trim().split('\n');
