@@ -12,7 +12,7 @@ import { needs } from '../helpers/run.ts';
 import { amount } from '../helpers/share.ts';
 
 const rounds = 2;
-const livesPerRound = Math.ceil(Number(process.env.LIVES ?? amount(16, 60)) / rounds);
+const livesPerRound = Math.ceil(Number(process.env.LIVES ?? amount(10, 60)) / rounds);
 
 test(`${rounds * livesPerRound} random lives leave etcd exact at each calm moment and never untrue (real dockerd, real etcd)`, {
   skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root'),

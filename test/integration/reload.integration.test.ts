@@ -20,7 +20,7 @@ import {
   startHost,
 } from '../helpers/host.ts';
 import { type LogLine, needs, type Running, runDiscover } from '../helpers/run.ts';
-import { testInFull } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const here = { skip: needs('etcd', 'etcdctl'), concurrency: 3 };
 const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-reload-'));
@@ -66,13 +66,13 @@ describe('a reload', here, () => {
     const count = host.recorder.changes.length;
     const before = await engine.snapshot();
     const staying = new Set(before.map(({ id }) => id.slice(0, 12)));
-    const churned = engine.churn({ rate: 100, seconds: 6, lifetimeMs: 300 });
+    const churned = engine.churn({ rate: 100, seconds: amount(3, 6), lifetimeMs: 300 });
     let isOver = false;
     void churned.finally(() => {
       isOver = true;
     });
     let reloads = 0;
-    for (; !isOver || reloads < 3; reloads++) {
+    for (; !isOver || reloads < amount(2, 3); reloads++) {
       file.write({ resync: 100 + reloads, debug: reloads % 2 === 0, workers: reloads % 3 });
       await reload(host.discover);
     }

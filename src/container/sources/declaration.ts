@@ -36,7 +36,7 @@ export interface DeclarationOptions extends GrammarOptions {
   readonly label?: string | undefined;
   /** The realms that a container may name beside that of the host. */
   readonly realms?: readonly string[] | undefined;
-  /** `<name glob> <image glob>`, one of which an entry has to match; undefined: every entry is allowed. */
+  /** `<name glob> <image glob>`: an entry has to match one of them; undefined: every entry is allowed. */
   readonly allow?: readonly string[] | undefined;
 }
 
