@@ -14,7 +14,6 @@ import type { EtcdAccess } from '../etcd/access.ts';
 import { EtcdReader } from '../etcd/reader.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 import type { Instance } from '../layout/instance.ts';
-import { servicePrefixOf } from '../layout/keys.ts';
 import { noLease, parseOwner } from '../layout/owner.ts';
 import type { HostRow, Stale } from './shapes.ts';
 
@@ -30,8 +29,6 @@ const manyInstancesEveryMs = 1_000;
 interface Following {
   readonly reader: EtcdReader;
   readonly feed: Feed;
-  /** Instances by host, then by key. */
-  readonly hosts: Map<string, Map<string, Instance>>;
 }
 
 export class Fleet {
@@ -81,7 +78,7 @@ export class Fleet {
   }
 
   async instancesOn(host: string): Promise<Iterable<Instance>> {
-    return [...((await this.#known()).hosts.get(host)?.values() ?? [])];
+    return (await this.#known()).feed.catalogue.instancesOn(host);
   }
 
   /** The set, and again whenever the set or `stale` has changed, until the signal is aborted. */
@@ -111,15 +108,16 @@ export class Fleet {
 
   /** Every host with an owner key or an instance, by name. */
   async hosts(): Promise<{ readonly hosts: HostRow[]; readonly stale: Stale | undefined }> {
-    const [{ hosts }, owners] = await Promise.all([this.#known(), this.#readFresh()]);
+    const [{ feed }, owners] = await Promise.all([this.#known(), this.#readFresh()]);
+    const instances = new Map(feed.catalogue.hosts());
     const rows = new Map<string, HostRow>();
     for (const { key, value, lease } of owners) {
       const host = key.slice(key.lastIndexOf('/') + 1);
-      rows.set(host, rowOf(host, value, lease, hosts.get(host)?.size ?? 0));
+      rows.set(host, rowOf(host, value, lease, instances.get(host) ?? 0));
     }
     // Keys that were written by hand, or by another program.
     const ownerless = { alive: false, version: null, ip: null, startedAt: null, released: false };
-    for (const [host, { size }] of hosts) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: size });
+    for (const [host, count] of instances) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: count });
     const sorted = [...rows.values()].sort((one, other) => (one.host < other.host ? -1 : 1));
     return { hosts: sorted, stale: earliest(this.stale, this.#ownersStale.now) };
   }
@@ -141,19 +139,8 @@ export class Fleet {
   }
 
   #startFollowing(): Following {
-    const hosts = new Map<string, Map<string, Instance>>();
-    const below = servicePrefixOf(this.#access.prefix);
     const reader = new EtcdReader(this.#access);
-    const feed = new Feed(reader, below, below, (before, now) => {
-      if (before !== undefined && before.host !== now?.host) {
-        const others = hosts.get(before.host);
-        if (others?.delete(before.key) && others.size === 0) hosts.delete(before.host);
-      }
-      if (now === undefined) return;
-      const instances = hosts.get(now.host) ?? new Map<string, Instance>();
-      hosts.set(now.host, instances.set(now.key, now));
-    });
-    return { reader, feed, hosts };
+    return { reader, feed: new Feed(reader, this.#access.prefix) };
   }
 
   #stopFollowing(): void {
