@@ -156,12 +156,7 @@ export class Feed {
     throw new Error('There is always a choice');
   }
 
-  async #watch(
-    ranges: readonly KeyRange[],
-    revision: Revision,
-    begun: () => void,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #watch(ranges: readonly KeyRange[], revision: Revision, begun: () => void, signal: AbortSignal): Promise<void> {
     let isOver = false;
     const apply: Catalogue['apply'] = (changes) => {
       // A question of this watch may be answered after the watch has ended, and the next reading is newer.

@@ -36,7 +36,8 @@ export function accessOf(options: ClientOptions): EtcdAccess & { readonly prefix
   expect(membersOf('here', here), ofHere);
   for (const [name, value] of Object.entries(here ?? {})) {
     const isText = typeof value === 'string' && value !== '';
-    if (value !== undefined && value !== null && !isText) problems.push(`here.${name} must be a text that is not empty`);
+    if (value !== undefined && value !== null && !isText)
+      problems.push(`here.${name} must be a text that is not empty`);
   }
   const access = etcdAccess('', ofEtcd, (names, mustBe) => problems.push(`${names.join(' and ')} must be ${mustBe}`));
   if (problems.length > 0) throw new DiscoverError('CONFIG_INVALID', problems.join('; '));

@@ -84,12 +84,7 @@ export class EtcdReader {
   }
 
   /** Tells of every change after the revision. Rejects when the watch is over; resolves once aborted. */
-  watch(
-    ranges: readonly KeyRange[],
-    revision: Revision,
-    listener: WatchListener,
-    signal: AbortSignal,
-  ): Promise<void> {
+  watch(ranges: readonly KeyRange[], revision: Revision, listener: WatchListener, signal: AbortSignal): Promise<void> {
     return this.#members.tell((member) =>
       member.stream('watch', async ({ watchClient }) => {
         const stream = await opened(watchClient.watch());

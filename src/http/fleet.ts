@@ -3,7 +3,7 @@
  *
  * One watch follows the services of every host for all queries: it begins with the first query and ends ten minutes
  * after the last one. Instances are counted and indexed by host as they change, so only the query for all instances
- * walks over all of them. After the first reading every query has an answer: while etcd cannot be read, the answer is
+ * walks over all of them, and it does so in steps. After the first reading every query has an answer: while etcd cannot be read, the answer is
  * the last known one, and `stale` says since when and why.
  */
 
@@ -117,7 +117,8 @@ export class Fleet {
     }
     // Keys that were written by hand, or by another program.
     const ownerless = { alive: false, version: null, ip: null, startedAt: null, released: false };
-    for (const [host, count] of instances) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: count });
+    for (const [host, count] of instances)
+      if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: count });
     const sorted = [...rows.values()].sort((one, other) => (one.host < other.host ? -1 : 1));
     return { hosts: sorted, stale: earliest(this.stale, this.#ownersStale.now) };
   }
@@ -229,18 +230,4 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener('abort', done);
     if (signal?.aborted) done();
   });
-}
-
-/** One target of Prometheus's `http_sd_configs`. */
-export function targetOf({ name, realm, host, containerId, protocol, address, port }: Instance): object {
-  return {
-    targets: [address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`],
-    labels: {
-      __meta_discover_service: name,
-      __meta_discover_realm: realm,
-      __meta_discover_host: host,
-      __meta_discover_container: containerId,
-      __meta_discover_protocol: protocol,
-    },
-  };
 }

@@ -230,7 +230,11 @@ describe('client', { skip: needs('etcd', 'etcdctl') }, () => {
     }
     await Promise.all(writes);
     const held = await etcd.get('/discover/service/');
-    const urls = (name: string) => [...held].filter(([key]) => key.includes(`/${name}/`)).map(([, url]) => url).sort();
+    const urls = (name: string) =>
+      [...held]
+        .filter(([key]) => key.includes(`/${name}/`))
+        .map(([, url]) => url)
+        .sort();
     await eventually(async () => {
       for (const name of ['old', 'new']) assert.deepEqual(urlsOf(await client.resolve(name)), urls(name));
     });
@@ -374,7 +378,10 @@ test('a client whose token ran out logs in again, and one whose role does not re
   await assert.rejects(client.watch('db').next(), { code: 'ETCD_REFUSED' });
   // Its role does not reach the meta keys.
   await etcd.ctl(asRoot, 'put', keyOf('web', 1).replace('/service/', '/meta/'), '{"weight":3}');
-  assert.equal((await client.resolve('web')).some(({ weight }) => weight !== undefined), false);
+  assert.equal(
+    (await client.resolve('web')).some(({ weight }) => weight !== undefined),
+    false,
+  );
   // What is permitted is answered all the same.
   assert.equal((await client.resolve('web')).length, 2);
   await using wrong = new DiscoverClient({ endpoints: [proxy.address], username: 'me', password: 'guess' });

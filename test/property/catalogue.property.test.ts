@@ -27,7 +27,10 @@ const change = fc.oneof(
 );
 const step = fc.oneof(
   fc.record({ kind: fc.constant('changes' as const), changes: fc.array(change, { maxLength: 4 }) }),
-  fc.record({ kind: fc.constant('reading' as const), found: fc.tuple(fc.dictionary(metaKey, meta, { maxKeys: 8 }), fc.dictionary(key, value, { maxKeys: 8 })) }),
+  fc.record({
+    kind: fc.constant('reading' as const),
+    found: fc.tuple(fc.dictionary(metaKey, meta, { maxKeys: 8 }), fc.dictionary(key, value, { maxKeys: 8 })),
+  }),
 );
 
 test('Catalogue holds what a naive model holds, and its differences lead from one set to the next', () => {

@@ -25,7 +25,9 @@ interface State {
 }
 
 /** The states of etcd by revision, the first one empty, and the events of both watches. */
-function historyOf(transactions: readonly { readonly id: string; readonly kind: 'put' | 'plain' | 'meta' | 'delete' }[]) {
+function historyOf(
+  transactions: readonly { readonly id: string; readonly kind: 'put' | 'plain' | 'meta' | 'delete' }[],
+) {
   const states: State[] = [{ services: new Map(), metas: new Map() }];
   const events: Record<'services' | 'metas', RevisedChange[]> = { services: [], metas: [] };
   for (const [index, { id, kind }] of transactions.entries()) {
@@ -40,7 +42,8 @@ function historyOf(transactions: readonly { readonly id: string; readonly kind: 
     };
     // The weight tells with which address it was written.
     if (kind === 'put' || kind === 'plain') change('services', `tcp://10.0.0.1:${index + 1}`);
-    if (kind === 'put' || (kind === 'meta' && next.services.has(serviceKey(id)))) change('metas', `{"weight":${index + 1}}`);
+    if (kind === 'put' || (kind === 'meta' && next.services.has(serviceKey(id))))
+      change('metas', `{"weight":${index + 1}}`);
     if (kind === 'plain' || kind === 'delete') change('metas', undefined);
     if (kind === 'delete') change('services', undefined);
     states.push(next);
@@ -73,7 +76,8 @@ test('Pairs hands on each instance as it was at a revision, and the service keys
         assert.notEqual(servicesAt, -1, `Never were ${urls}`);
         for (const id of ids) {
           const one = seen.get(id);
-          const text = one === undefined ? 'none' : `${one.url} ${one.weight === undefined ? '' : `{"weight":${one.weight}}`}`;
+          const text =
+            one === undefined ? 'none' : `${one.url} ${one.weight === undefined ? '' : `{"weight":${one.weight}}`}`;
           const found = states.findIndex((state, index) => index >= (at.get(id) ?? 0) && textOf(state, id) === text);
           assert.notEqual(found, -1, `Never was, or not since: ${text}`);
           at.set(id, found);
@@ -125,7 +129,8 @@ test('Pairs hands on each instance as it was at a revision, and the service keys
       const last = states.at(-1) as State;
       for (const id of ids) {
         const one = catalogue.select('web', {}).find(({ containerId }) => containerId === id);
-        const text = one === undefined ? 'none' : `${one.url} ${one.weight === undefined ? '' : `{"weight":${one.weight}}`}`;
+        const text =
+          one === undefined ? 'none' : `${one.url} ${one.weight === undefined ? '' : `{"weight":${one.weight}}`}`;
         assert.equal(text, textOf(last, id));
       }
     }),

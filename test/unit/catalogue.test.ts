@@ -12,7 +12,10 @@ const put = (tail: string, value = 'tcp://10.0.0.5:80') => ({ key: key(tail), va
 const gone = (tail: string) => ({ key: key(tail), value: undefined });
 const meta = (tail: string, value: string | undefined) => ({ key: `/discover/meta/${tail}`, value });
 /** A reading, in parts. */
-function read(catalogue: Catalogue, found: readonly { readonly key: string; readonly value: string | undefined }[]): void {
+function read(
+  catalogue: Catalogue,
+  found: readonly { readonly key: string; readonly value: string | undefined }[],
+): void {
   catalogue.begin();
   for (const one of found) catalogue.add([one]);
   catalogue.adopt();

@@ -31,7 +31,8 @@ test('parseMeta leaves out what does not have its form, and keeps the rest', () 
   ];
   for (const one of bad) assert.deepEqual(parseMeta(JSON.stringify({ ...good, ...one })), good, JSON.stringify(one));
   const names = ['', 'A', '1a', 'a b', 'a.b', `a${'b'.repeat(64)}`, '__proto__', 'a\n'];
-  for (const name of names) assert.deepEqual(parseMeta(`{"zone":"a","attributes":{"version":"2",${JSON.stringify(name)}:"x"}}`), good);
+  for (const name of names)
+    assert.deepEqual(parseMeta(`{"zone":"a","attributes":{"version":"2",${JSON.stringify(name)}:"x"}}`), good);
   assert.deepEqual(parseMeta('{"attributes":{"version":"2","bad":3,"worse":"a\\u0007"},"zone":"a"}'), good);
   assert.deepEqual(parseMeta('{"tags":["a",3,"b"]}'), { tags: ['a', 'b'] });
   assert.deepEqual(parseMeta('{"attributes":{"constructor":"x"}}').attributes?.constructor, 'x');
@@ -48,6 +49,7 @@ test('parseInstance is the same instance with a broken meta, and no member of a 
   const key = '/discover/service/web/prod/h1/aaaaaaaaaaaa';
   const parse = (meta?: string) => parseInstance('/discover/service/', key, 'tcp://10.0.0.5:80', meta);
   const plain = parse();
-  for (const meta of ['', '{', '{"name":"db","host":"h2","port":1,"key":"x"}']) assert.deepEqual(parse(meta), plain, meta);
+  for (const meta of ['', '{', '{"name":"db","host":"h2","port":1,"key":"x"}'])
+    assert.deepEqual(parse(meta), plain, meta);
   assert.deepEqual(parse('{"weight":3}'), { ...plain, weight: 3 });
 });
