@@ -3,13 +3,15 @@
  *
  * A set is the same array until something in its service changes. So its owner can see by identity that
  * nothing is new, and the next query costs one look-up. An instance, too, is the same object as long as
- * its key has the same value, through any number of readings.
+ * its key and its meta key say the same, through any number of readings.
  *
- * Sets are in no order. Keys that are not of the layout are counted and otherwise left alone.
+ * A reading of everything is taken in aside, in parts, and takes effect as a whole: a set is never a mixture of two
+ * readings. Sets are in no order. Service keys that are not of the layout are counted and otherwise left alone. A meta
+ * without its service key is kept until it has one.
  */
 
 import { type Instance, parseInstance } from '../layout/instance.ts';
-import type { Change } from '../layout/keys.ts';
+import { type Change, metaPrefixOf, servicePrefixOf } from '../layout/keys.ts';
 
 /** Which instances of a service; left out, all of them. */
 export interface Selector {
@@ -21,61 +23,107 @@ export interface Selector {
 export interface Difference {
   readonly added: readonly Instance[];
   readonly removed: readonly Instance[];
-  /** Instances with another address, port or protocol than before, as they are now. */
+  /** Instances with another address, port, protocol or meta than before, as they are now. */
   readonly changed: readonly Instance[];
 }
-
-/** Called for each instance that comes (`before` undefined), changes, or goes (`now` undefined). */
-export type InstanceListener = (before: Instance | undefined, now: Instance | undefined) => void;
 
 interface Service {
   readonly instances: Map<string, Instance>;
   /** The sets asked for since the last change. */
-  readonly sets: Map<string, readonly Instance[]>;
+  sets: Map<string, readonly Instance[]>;
+  /** The numbers of instances by realm and protocol. */
+  readonly counts: Map<string, number>;
+  /** Of a reading that is taken in: the instances that are as before. */
+  kept: number;
 }
 
 const none: readonly Instance[] = Object.freeze([]);
 
+/** What one reading and the changes after it say. */
+class Known {
+  readonly services = new Map<string, Service>();
+  /** Instances by host, then by key. */
+  readonly hosts = new Map<string, Map<string, Instance>>();
+  /** The values of the meta keys, by the service keys of their instances. */
+  readonly metas = new Map<string, string>();
+  readonly skipped = new Set<string>();
+}
+
 /** @internal */
 export class Catalogue {
+  /** The keys of all services begin with this, and those of their metas with the other. */
   readonly #below: string;
-  readonly #services = new Map<string, Service>();
-  readonly #skipped = new Set<string>();
+  readonly #metaBelow: string;
+  #known = new Known();
+  /** The reading that is taken in. */
+  #next = new Known();
 
-  readonly #onChange: InstanceListener | undefined;
-
-  /** The keys of all services begin with `below`. */
-  constructor(below: string, onChange?: InstanceListener) {
-    this.#below = below;
-    this.#onChange = onChange;
+  /** `prefix` is that of etcd. */
+  constructor(prefix: string) {
+    this.#below = servicePrefixOf(prefix);
+    this.#metaBelow = metaPrefixOf(prefix);
   }
 
-  /** The number of keys that are no instances. */
+  /** The number of service keys that are no instances. */
   get skipped(): number {
-    return this.#skipped.size;
+    return this.#known.skipped.size;
   }
 
-  /** Takes in a reading of everything: instances that it does not have are gone. */
-  replace(found: readonly Change[]): void {
-    const there = new Set(found.map(({ key }) => key));
-    const known = [...this.#services.values()].flatMap(({ instances }) => [...instances.keys()]);
-    const gone = [...known, ...this.#skipped].filter((key) => !there.has(key));
-    this.apply([...gone.map((key) => ({ key, value: undefined })), ...found]);
+  /** Begins a reading of everything. A reading before that was not adopted is forgotten. */
+  begin(): void {
+    this.#next = new Known();
   }
 
-  apply(changes: readonly Change[]): void {
-    for (const { key, value } of changes) {
-      const instance = value === undefined ? undefined : parseInstance(this.#below, key, value);
-      if (value === undefined || instance !== undefined) this.#skipped.delete(key);
-      else this.#skipped.add(key);
-      if (instance === undefined) this.#remove(key);
-      else this.#put(instance);
+  /** A part of the reading; the meta keys come before the service keys. */
+  add(found: readonly Change[]): void {
+    for (const { key, value } of found) {
+      if (value === undefined) continue;
+      const metaOf = this.#serviceKeyOf(key);
+      if (metaOf !== undefined) this.#next.metas.set(metaOf, value);
+      else if (key.startsWith(this.#below)) this.#add(key, value);
     }
+  }
+
+  /** The reading takes effect: instances that it does not have are gone. */
+  adopt(): void {
+    for (const [name, service] of this.#next.services) {
+      const before = this.#known.services.get(name);
+      const { size } = service.instances;
+      if (before?.instances.size === size && service.kept === size) service.sets = before.sets;
+    }
+    this.#known = this.#next;
+    this.#next = new Known();
+  }
+
+  /** Changes of service keys and of meta keys, which take effect together. */
+  apply(changes: readonly Change[]): void {
+    const known = this.#known;
+    const urls = new Map<string, string | undefined>();
+    const others = new Set<string>();
+    for (const { key, value } of changes) {
+      const metaOf = this.#serviceKeyOf(key);
+      if (metaOf === undefined) {
+        if (key.startsWith(this.#below)) urls.set(key, value);
+        continue;
+      }
+      if (value === undefined) known.metas.delete(metaOf);
+      else known.metas.set(metaOf, value);
+      others.add(metaOf);
+    }
+    for (const [key, url] of urls) this.#change(key, url);
+    for (const key of others) {
+      const before = this.#instance(key);
+      if (before !== undefined && !urls.has(key)) this.#change(key, before.url);
+    }
+  }
+
+  has(serviceKey: string): boolean {
+    return this.#instance(serviceKey) !== undefined;
   }
 
   /** Frozen, and the same array until the service changes. */
   select(name: string, { realm, protocol }: Selector): readonly Instance[] {
-    const service = this.#services.get(name);
+    const service = this.#known.services.get(name);
     if (service === undefined) return none;
     const id = `${realm ?? ''}/${protocol ?? ''}`;
     const known = service.sets.get(id);
@@ -91,38 +139,105 @@ export class Catalogue {
   counts({ realm, protocol }: Selector): Map<string, number> {
     const counts = new Map<string, number>();
     const isAll = realm === undefined && protocol === undefined;
-    for (const [name, { instances }] of this.#services) {
-      const length = isAll ? instances.size : this.select(name, { realm, protocol }).length;
-      if (length > 0) counts.set(name, length);
+    for (const [name, service] of this.#known.services) {
+      let number = isAll ? service.instances.size : 0;
+      for (const [kind, count] of isAll ? [] : service.counts) {
+        const [ofRealm, ofProtocol] = kind.split('/');
+        if ((realm ?? ofRealm) === ofRealm && (protocol ?? ofProtocol) === ofProtocol) number += count;
+      }
+      if (number > 0) counts.set(name, number);
     }
     return counts;
   }
 
-  #put(instance: Instance): void {
-    const { name, key, url } = instance;
-    const service = this.#services.get(name) ?? { instances: new Map(), sets: new Map() };
-    const before = service.instances.get(key);
-    if (before?.url === url) return;
-    service.instances.set(key, instance);
-    this.#onChange?.(before, instance);
-    service.sets.clear();
-    this.#services.set(name, service);
+  /** Every host that has instances, with their number. */
+  *hosts(): Generator<readonly [host: string, instances: number]> {
+    for (const [host, { size }] of this.#known.hosts) yield [host, size];
   }
 
-  #remove(key: string): void {
-    const name = key.slice(this.#below.length).split('/', 1)[0] ?? '';
-    const service = this.#services.get(name);
-    const before = service?.instances.get(key);
-    if (service === undefined || before === undefined) return;
-    service.instances.delete(key);
-    this.#onChange?.(before, undefined);
-    service.sets.clear();
-    if (service.instances.size === 0) this.#services.delete(name);
+  instancesOn(host: string): readonly Instance[] {
+    return [...(this.#known.hosts.get(host)?.values() ?? [])];
+  }
+
+  #instance(key: string): Instance | undefined {
+    return this.#known.services.get(this.#nameOf(key))?.instances.get(key);
+  }
+
+  #nameOf(key: string): string {
+    return key.slice(this.#below.length, key.indexOf('/', this.#below.length));
+  }
+
+  /** The service key that a meta key is about; undefined for other keys. */
+  #serviceKeyOf(key: string): string | undefined {
+    return key.startsWith(this.#metaBelow) ? this.#below + key.slice(this.#metaBelow.length) : undefined;
+  }
+
+  /** A service key of the reading that is taken in. It mostly says what is known, and then nothing is parsed. */
+  #add(key: string, url: string): void {
+    const before = this.#instance(key);
+    const meta = this.#next.metas.get(key);
+    const isAsBefore = before?.url === url && this.#known.metas.get(key) === meta;
+    const now = isAsBefore ? before : this.#parsed(before, key, url, meta);
+    if (now === undefined) {
+      this.#next.skipped.add(key);
+      return;
+    }
+    const service = put(this.#next, now);
+    if (now === before) service.kept++;
+  }
+
+  #change(key: string, url: string | undefined): void {
+    const known = this.#known;
+    const before = this.#instance(key);
+    const now = url === undefined ? undefined : this.#parsed(before, key, url, known.metas.get(key));
+    if (url === undefined || now !== undefined) known.skipped.delete(key);
+    else known.skipped.add(key);
+    if (now === before) return;
+    if (before !== undefined) remove(known, before);
+    if (now !== undefined) put(known, now);
+  }
+
+  /** The same object as before if it says the same. */
+  #parsed(before: Instance | undefined, key: string, url: string, meta: string | undefined): Instance | undefined {
+    const now = parseInstance(this.#below, key, url, meta);
+    return now !== undefined && before !== undefined && isSame(before, now) ? before : now;
   }
 }
 
+function put(known: Known, instance: Instance): Service {
+  const { name, host, key } = instance;
+  const service = known.services.get(name) ?? { instances: new Map(), sets: new Map(), counts: new Map(), kept: 0 };
+  service.instances.set(key, instance);
+  service.sets.clear();
+  service.counts.set(kindOf(instance), (service.counts.get(kindOf(instance)) ?? 0) + 1);
+  known.services.set(name, service);
+  const others = known.hosts.get(host) ?? new Map<string, Instance>();
+  known.hosts.set(host, others.set(key, instance));
+  return service;
+}
+
+function remove(known: Known, instance: Instance): void {
+  const { name, host, key } = instance;
+  const service = known.services.get(name);
+  service?.instances.delete(key);
+  service?.sets.clear();
+  const left = (service?.counts.get(kindOf(instance)) ?? 1) - 1;
+  if (left > 0) service?.counts.set(kindOf(instance), left);
+  else service?.counts.delete(kindOf(instance));
+  if (service?.instances.size === 0) known.services.delete(name);
+  const others = known.hosts.get(host);
+  if (others?.delete(key) && others.size === 0) known.hosts.delete(host);
+}
+
+const kindOf = ({ realm, protocol }: Instance): string => `${realm}/${protocol}`;
+
 function matches(instance: Instance, realm: string | undefined, protocol: string | undefined): boolean {
   return (realm ?? instance.realm) === instance.realm && (protocol ?? instance.protocol) === instance.protocol;
+}
+
+/** Whether two instances of one key say the same. The members of both are in one order. */
+function isSame(one: Instance, other: Instance): boolean {
+  return one === other || (one.url === other.url && JSON.stringify(one) === JSON.stringify(other));
 }
 
 /** @internal */
@@ -132,7 +247,7 @@ export function differenceOf(before: readonly Instance[], now: readonly Instance
   for (const instance of now) {
     const earlier = left.get(instance.key);
     if (earlier === undefined) added.push(instance);
-    else if (earlier.url !== instance.url) changed.push(instance);
+    else if (!isSame(earlier, instance)) changed.push(instance);
     left.delete(instance.key);
   }
   return { added, removed: [...left.values()], changed };

@@ -13,10 +13,10 @@
 import { DiscoverError } from '../errors.ts';
 import { EtcdReader } from '../etcd/reader.ts';
 import type { Instance } from '../layout/instance.ts';
-import { servicePrefixOf } from '../layout/keys.ts';
 import { type Difference, differenceOf, type Selector } from './catalogue.ts';
 import { Feed, type Stale } from './feed.ts';
 import { accessOf, type ClientOptions } from './options.ts';
+import { nearestOf, type Place, type Preference, Turns, weightOf } from './pick.ts';
 
 /** The time in which `pick` passes over a reported instance. */
 const passedOverMs = 10_000;
@@ -27,26 +27,44 @@ export interface Query extends Selector {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface PickQuery extends Query {
+  /**
+   * `host`: an instance of the host in the option `here`, else one of its zone, else any. `zone`: one of the zone, else any.
+   */
+  readonly prefer?: Preference | undefined;
+}
+
+/** Turns, as long as there is no other report and none has run out. */
+interface TurnsUntil {
+  readonly turns: Turns<Instance>;
+  readonly untilMs: number;
+  readonly reports: number;
+}
+
 /** A set, and how it differs from the one the same iteration gave before. */
 export interface Update extends Difference {
   readonly instances: readonly Instance[];
 }
 
 export class DiscoverClient implements AsyncDisposable {
-  readonly #below: string;
+  readonly #prefix: string;
+  readonly #here: Place;
   readonly #reader: EtcdReader;
   readonly #feeds = new Map<string, Feed>();
   readonly #sweeper: NodeJS.Timeout;
-  /** The index of the next instance in a set. */
-  readonly #turns = new WeakMap<readonly Instance[], number>();
+  /** The turns of a set, by what the caller prefers. */
+  readonly #turns = new WeakMap<readonly Instance[], Map<Preference | undefined, TurnsUntil>>();
   /** URLs that were reported, and until when they are passed over. */
   readonly #failed = new Map<string, number>();
+  /** The number of reports. */
+  #reports = 0;
   #isClosed = false;
 
   /** Throws a `DiscoverError` of code `CONFIG_INVALID`. No connection is made before the first query. */
   constructor(options: ClientOptions = {}) {
     const { prefix, ...access } = accessOf(options);
-    this.#below = servicePrefixOf(prefix);
+    this.#prefix = prefix;
+    this.#here = options.here ?? {};
     this.#reader = new EtcdReader(access);
     this.#sweeper = setInterval(() => this.#sweep(), sweepMs).unref();
   }
@@ -83,24 +101,39 @@ export class DiscoverClient implements AsyncDisposable {
     return this.#updates(name, selector, signal);
   }
 
-  /** One instance, each in turn; passes over those reported lately unless all are. Undefined: there is none. */
-  async pick(name: string, query: Query = {}): Promise<Instance | undefined> {
+  /**
+   * One instance; undefined if there is none. Each has turns in proportion to its weight (1 unless given), beginning with
+   * the lowest priority. An instance of weight 0 has a turn only where all are of weight 0, or were reported. Rejects with
+   * `CONFIG_INVALID` if the option `here` does not have what is preferred.
+   */
+  async pick(name: string, { prefer, ...query }: PickQuery = {}): Promise<Instance | undefined> {
+    if (prefer !== undefined && typeof this.#here[prefer] !== 'string') {
+      throw new DiscoverError('CONFIG_INVALID', `To prefer its own ${prefer} a client needs the option here.${prefer}`);
+    }
     const instances = await this.resolve(name, query);
-    if (instances.length === 0) return undefined;
-    // The first turn is random, so that clients do not all begin with the same instance.
-    const turn = this.#turns.get(instances) ?? Math.floor(Math.random() * instances.length);
-    const nowMs = performance.now();
-    const inTurn = (index: number) => instances[(turn + index) % instances.length] as Instance;
-    let chosen = 0;
-    while (chosen < instances.length && (this.#failed.get(inTurn(chosen).url) ?? 0) > nowMs) chosen++;
-    this.#turns.set(instances, (turn + chosen + 1) % instances.length);
-    // If all instances were reported, none is passed over.
-    return inTurn(chosen);
+    return instances.length === 0 ? undefined : this.#turnsOf(instances, prefer).next();
   }
 
   /** Has `pick` pass over an instance for ten seconds: it did not answer, or not as it should. */
   reportFailed({ url }: Instance): void {
     this.#failed.set(url, performance.now() + passedOverMs);
+    this.#reports++;
+  }
+
+  #turnsOf(instances: readonly Instance[], prefer: Preference | undefined): Turns<Instance> {
+    const all = this.#turns.get(instances) ?? new Map<Preference | undefined, TurnsUntil>();
+    const known = all.get(prefer);
+    const nowMs = performance.now();
+    if (known !== undefined && known.reports === this.#reports && nowMs < known.untilMs) return known.turns;
+    let untilMs = Number.POSITIVE_INFINITY;
+    const isReported = ({ url }: Instance): boolean => {
+      const atMs = this.#failed.get(url) ?? 0;
+      if (atMs > nowMs) untilMs = Math.min(untilMs, atMs);
+      return atMs > nowMs;
+    };
+    const turns = new Turns(nearestOf(instances, isReported, prefer, this.#here), weightOf);
+    this.#turns.set(instances, all.set(prefer, { turns, untilMs, reports: this.#reports }));
+    return turns;
   }
 
   /** The names of all services, with the number of instances. Once asked, it follows everything there is. */
@@ -150,7 +183,7 @@ export class DiscoverClient implements AsyncDisposable {
   /** A wider feed that is known already, else the narrowest feed for the query. */
   #feedOf(name?: string, realm?: string): Feed {
     if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
-    const prefixes = [this.#below];
+    const prefixes = [''];
     for (const segment of [name, realm]) {
       if (segment === undefined) break;
       if (segment === '' || segment.includes('/')) {
@@ -160,7 +193,7 @@ export class DiscoverClient implements AsyncDisposable {
     }
     const narrowest = prefixes.at(-1) as string;
     const wider = prefixes.map((prefix) => this.#feeds.get(prefix)).find((feed) => feed?.isKnown);
-    const feed = wider ?? this.#feeds.get(narrowest) ?? new Feed(this.#reader, this.#below, narrowest);
+    const feed = wider ?? this.#feeds.get(narrowest) ?? new Feed(this.#reader, this.#prefix, narrowest);
     if (wider === undefined) this.#feeds.set(narrowest, feed);
     feed.timesUnused = 0;
     return feed;

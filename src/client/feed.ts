@@ -1,17 +1,24 @@
 /**
- * One prefix of etcd, read once and followed as long as at least one caller wants it.
+ * The instances of all services, of one, or of one in one realm, read once and followed as long as at least one caller
+ * wants them.
  *
  * A loop of two steps: read everything at a revision, then watch from the next one. Every end of the watch
  * (etcd restarted, compacted, cut off, silent, an expired token) leads back to the first step, and the new
  * reading finds the changes meanwhile. So there is one path for every kind of failure. Until the next
  * reading the last known instances stay: only an answer of etcd removes one.
+ *
+ * The service keys and the meta keys of all services are one range of etcd, with the few owner keys between them, and so
+ * each change comes as a whole. Those of one service are two ranges, which `pairs.ts` brings together. A user whose role
+ * does not reach the meta keys gets instances without meta.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { codeOf, DiscoverError } from '../errors.ts';
-import type { EtcdReader } from '../etcd/reader.ts';
-import type { Change } from '../layout/keys.ts';
-import { Catalogue, type InstanceListener } from './catalogue.ts';
+import { codeOf, DiscoverError, detailsOf } from '../errors.ts';
+import { below, type EtcdReader, type KeyRange, type RevisedChange } from '../etcd/reader.ts';
+import type { Revision } from '../etcd/registry.ts';
+import { metaPrefixOf, servicePrefixOf } from '../layout/keys.ts';
+import { Catalogue } from './catalogue.ts';
+import { Pairs } from './pairs.ts';
 
 /** Between two tries: doubled each time, and drawn from the upper half so that readers do not return as one. */
 const retryFirstMs = 100;
@@ -34,17 +41,20 @@ export class Feed {
   timesUnused = 0;
   readonly #reader: EtcdReader;
   readonly #prefix: string;
+  /** The ranges to follow; each choice is for users who may not read the one before. */
+  readonly #choices: readonly (readonly KeyRange[])[];
   readonly #closing = new AbortController();
   readonly #waiting = new Set<() => void>();
   #isKnown = false;
   #heardAt = 0;
   #failure: DiscoverError | undefined;
 
-  /** The keys of all services begin with `below`; `prefix` is the same or longer. */
-  constructor(reader: EtcdReader, below: string, prefix: string, onChange?: InstanceListener) {
-    this.catalogue = new Catalogue(below, onChange);
+  /** `prefix` is that of etcd; `within` is empty, `<service>/` or `<service>/<realm>/`. */
+  constructor(reader: EtcdReader, prefix: string, within = '') {
+    this.catalogue = new Catalogue(prefix);
     this.#reader = reader;
     this.#prefix = prefix;
+    this.#choices = choicesOf(below(metaPrefixOf(prefix) + within), below(servicePrefixOf(prefix) + within), within);
     void this.#follow(this.#closing.signal);
   }
 
@@ -108,28 +118,19 @@ export class Feed {
 
   async #follow(signal: AbortSignal): Promise<void> {
     let failures = 0;
-    const listener = {
-      heard: () => {
-        this.#heardAt = performance.now();
-      },
-      begun: () => {
-        failures = 0;
-      },
-      changed: (changes: readonly Change[]) => {
-        this.catalogue.apply(changes);
-        this.#wake();
-      },
-    };
     while (!signal.aborted) {
       try {
-        const { revision, found } = await this.#reader.read(this.#prefix);
+        const { revision, ranges } = await this.#read();
         if (signal.aborted) return;
-        listener.heard();
+        this.#heard();
         this.#isKnown = true;
         this.#failure = undefined;
-        this.catalogue.replace(found);
+        this.catalogue.adopt();
         this.#wake();
-        await this.#reader.watch(this.#prefix, revision, listener, signal);
+        const begun = (): void => {
+          failures = 0;
+        };
+        await this.#watch(ranges, revision, begun, signal);
       } catch (error) {
         if (signal.aborted) return;
         this.#failure = error as DiscoverError;
@@ -141,7 +142,53 @@ export class Feed {
     }
   }
 
+  /** Reads everything into the catalogue, which does not show it yet. */
+  async #read(): Promise<{ readonly revision: Revision; readonly ranges: readonly KeyRange[] }> {
+    for (const [index, ranges] of this.#choices.entries()) {
+      try {
+        this.catalogue.begin();
+        return { revision: await this.#reader.read(ranges, (part) => this.catalogue.add(part)), ranges };
+      } catch (error) {
+        const isRefused = detailsOf(error).failure === 'permission-denied';
+        if (!isRefused || index === this.#choices.length - 1) throw error;
+      }
+    }
+    throw new Error('There is always a choice');
+  }
+
+  async #watch(ranges: readonly KeyRange[], revision: Revision, begun: () => void, signal: AbortSignal): Promise<void> {
+    let isOver = false;
+    const apply: Catalogue['apply'] = (changes) => {
+      // A question of this watch may be answered after the watch has ended, and the next reading is newer.
+      if (isOver) return;
+      this.catalogue.apply(changes);
+      this.#wake();
+    };
+    const pairs = new Pairs({
+      prefix: this.#prefix,
+      revision: BigInt(revision),
+      isInstance: (serviceKey) => this.catalogue.has(serviceKey),
+      look: (points) => this.#reader.look(points),
+      apply,
+    });
+    const changed = ranges.length === 1 ? apply : (changes: readonly RevisedChange[]) => pairs.take(changes);
+    try {
+      await this.#reader.watch(ranges, revision, { heard: () => this.#heard(), begun, changed }, signal);
+    } finally {
+      isOver = true;
+    }
+  }
+
+  #heard(): void {
+    this.#heardAt = performance.now();
+  }
+
   #wake(): void {
     for (const done of [...this.#waiting]) done();
   }
+}
+
+function choicesOf(metas: KeyRange, services: KeyRange, within: string): readonly (readonly KeyRange[])[] {
+  const apart = [[metas, services], [services]];
+  return within === '' ? [[{ begin: metas.begin, end: services.end }], ...apart] : apart;
 }

@@ -1,6 +1,6 @@
 /**
  * Names of gRPC: `discover:///web` or `discover:///web?realm=production` means all live instances of a
- * service, and calls go to each in turn. The public entry `docker-discover/grpc`.
+ * service, and calls go to each in proportion to its weight. The public entry `docker-discover/grpc`.
  *
  *     registerDiscoverResolver(client);
  *     const greeter = new Greeter('discover:///greeter', credentials.createInsecure());
@@ -14,16 +14,20 @@ import { experimental, type MethodConfig, type ServiceConfig, status } from '@gr
 import { messageOf } from '../errors.ts';
 import type { Instance } from '../layout/instance.ts';
 import type { DiscoverClient } from './client.ts';
+import { registerWeightedBalancer, weightedBy } from './grpc-balancer.ts';
+import { priorityOf, type Ranked, weightOf } from './pick.ts';
 
-const { parseDuration, registerResolver, statusOrFromError, statusOrFromValue } = experimental;
+const { endpointToString, parseDuration, registerResolver, statusOrFromError, statusOrFromValue } = experimental;
 type Resolver = experimental.Resolver;
 type Target = experimental.GrpcUri;
 type Listener = experimental.ResolverListener;
 
-const roundRobin = { loadBalancingConfig: [{ round_robin: {} }], methodConfig: [] };
+/** The service configuration for a set of addresses; null if the channel's own configuration counts. */
+type ConfigFor = (ranks: Readonly<Record<string, Ranked>>) => Parameters<Listener>[2];
 
 /** For all channels made from now on. */
 export function registerDiscoverResolver(client: DiscoverClient): void {
+  registerWeightedBalancer();
   registerResolver(
     'discover',
     class extends DiscoverResolver {
@@ -42,10 +46,10 @@ class DiscoverResolver implements Resolver {
   readonly #client: DiscoverClient;
   readonly #target: Target;
   readonly #listener: Listener;
-  readonly #config: ReturnType<typeof configFor>;
+  readonly #config: ConfigFor;
   #watching: AbortController | undefined;
 
-  constructor(client: DiscoverClient, target: Target, listener: Listener, config: ReturnType<typeof configFor>) {
+  constructor(client: DiscoverClient, target: Target, listener: Listener, config: ConfigFor) {
     this.#client = client;
     this.#target = target;
     this.#listener = listener;
@@ -65,17 +69,16 @@ class DiscoverResolver implements Resolver {
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
-    const config = this.#config;
     try {
       const { name, realm } = queryOf(this.#target);
       for await (const { instances } of this.#client.watch(name, { realm, protocol: 'tcp', signal })) {
-        const endpoints = instances.map(endpointOf);
-        this.#listener(statusOrFromValue(endpoints), {}, config, '');
-        // With only an empty list, round_robin would let calls wait for their deadlines.
-        if (endpoints.length === 0) this.#listener(unavailable(`${name} has no instances`), {}, config, '');
+        const { endpoints, ranks } = addressesOf(instances);
+        this.#listener(statusOrFromValue(endpoints), {}, this.#config(ranks), '');
+        // With only an empty list, a policy such as round_robin would let calls wait for their deadlines.
+        if (endpoints.length === 0) this.#listener(unavailable(`${name} has no instances`), {}, this.#config({}), '');
       }
     } catch (error) {
-      if (!signal.aborted) this.#listener(unavailable(messageOf(error)), {}, config, '');
+      if (!signal.aborted) this.#listener(unavailable(messageOf(error)), {}, this.#config({}), '');
     } finally {
       // Refused, or the client was closed: the next call tries again.
       if (!signal.aborted) this.#watching = undefined;
@@ -86,39 +89,57 @@ class DiscoverResolver implements Resolver {
 const unavailable = (details: string) =>
   statusOrFromError<experimental.Endpoint[]>({ code: status.UNAVAILABLE, details });
 
-function endpointOf({ address, port }: Instance): experimental.Endpoint {
-  return { addresses: [{ host: address, port }] };
+/**
+ * Each address once, as a channel has one connection to it. Instances at one address have the calls of all of them
+ * together, as by `pick`: of the lowest priority, the sum of their weights.
+ */
+function addressesOf(instances: readonly Instance[]) {
+  const endpoints = new Map<string, experimental.Endpoint>();
+  const ranks: Record<string, Ranked> = {};
+  for (const instance of instances) {
+    const endpoint = { addresses: [{ host: instance.address, port: instance.port }] };
+    const name = endpointToString(endpoint);
+    endpoints.set(name, endpoint);
+    const [weight, priority] = [weightOf(instance), priorityOf(instance)];
+    const other = ranks[name];
+    if (other === undefined || priorityOf(other) > priority) ranks[name] = { weight, priority };
+    else if (priorityOf(other) === priority) ranks[name] = { weight: weight + weightOf(other), priority };
+  }
+  return { endpoints: [...endpoints.values()], ranks };
 }
 
 /**
- * The service configuration for a channel; null if its own configuration counts. A configuration without a policy of
- * load balancing (only a retry policy, a time-out) stays and gets round robin, the purpose of this resolver.
+ * A configuration of the channel without a policy of load balancing (only a retry policy, a time-out) stays and gets the
+ * policy of this resolver; one with a policy counts alone.
  */
-function configFor(options: object): Parameters<Listener>[2] {
+function configFor(options: object): ConfigFor {
   const own: unknown = 'grpc.service_config' in options ? options['grpc.service_config'] : undefined;
-  if (own === undefined) return statusOrFromValue(roundRobin);
-  try {
-    const parsed: unknown = JSON.parse(String(own));
-    if (!isRecord(parsed)) return null;
-    const policies = parsed.loadBalancingConfig;
-    const hasPolicy = 'loadBalancingPolicy' in parsed || (Array.isArray(policies) && policies.length > 0);
-    if (hasPolicy) return null;
-    return statusOrFromValue(withRoundRobin(parsed));
-  } catch {
-    // grpc-js reports the mistake in it.
-    return null;
+  let rest: ServiceConfig = { loadBalancingConfig: [], methodConfig: [] };
+  if (own !== undefined) {
+    try {
+      const parsed: unknown = JSON.parse(String(own));
+      if (!isRecord(parsed)) return () => null;
+      const policies = parsed.loadBalancingConfig;
+      const hasPolicy = 'loadBalancingPolicy' in parsed || (Array.isArray(policies) && policies.length > 0);
+      if (hasPolicy) return () => null;
+      rest = checkedConfig(parsed);
+    } catch {
+      // grpc-js reports the mistake in it.
+      return () => null;
+    }
   }
+  return (ranks) => statusOrFromValue({ ...rest, loadBalancingConfig: [weightedBy(ranks)] });
 }
 
 /** `own` is of the form that grpc-js demands: it has checked this very text before it asks for a resolver. */
-function withRoundRobin(own: Record<string, unknown>): ServiceConfig {
+function checkedConfig(own: Record<string, unknown>): ServiceConfig {
   const { methodConfig = [], ...rest } = own as Partial<ServiceConfig>;
   // As grpc-js reads a configuration: durations are texts in JSON.
   const methods = methodConfig.map(({ timeout, ...method }): MethodConfig => {
     const duration = typeof timeout === 'string' ? parseDuration(timeout) : (timeout ?? null);
     return { ...method, ...(duration && { timeout: duration }) };
   });
-  return { ...rest, ...roundRobin, methodConfig: methods };
+  return { loadBalancingConfig: [], ...rest, methodConfig: methods };
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;

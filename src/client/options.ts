@@ -5,12 +5,17 @@
 
 import { DiscoverError } from '../errors.ts';
 import { type EtcdAccess, type EtcdOptions, etcdAccess } from '../etcd/access.ts';
+import type { Place } from './pick.ts';
 
 /** null means the same as absent. Options that only the agent needs, such as `ttl`, are allowed. */
-export type ClientOptions = EtcdOptions;
+export interface ClientOptions extends EtcdOptions {
+  /** Where this program runs, for `pick` with `prefer`: the `host.id` and the `host.zone` of the agent there. */
+  readonly here?: Place | null | undefined;
+}
 
-const known = ['endpoints', 'host', 'port', 'prefix', 'tls', 'username', 'password', 'passwordFile'];
-const ofTls = ['ca', 'cert', 'key'];
+const known = ['endpoints', 'host', 'port', 'prefix', 'tls', 'username', 'password', 'passwordFile', 'here'];
+const ofTls = ['tls.ca', 'tls.cert', 'tls.key'];
+const ofHere = ['here.host', 'here.zone'];
 /** Of the agent alone: as its options name them, and as its configuration does. */
 const ofAgent = new Set(['ttl', 'ttlSeconds', 'meta']);
 
@@ -20,13 +25,24 @@ const ofAgent = new Set(['ttl', 'ttlSeconds', 'meta']);
  */
 export function accessOf(options: ClientOptions): EtcdAccess & { readonly prefix: string } {
   const problems: string[] = [];
-  const others = Object.keys(options).filter((name) => !known.includes(name) && !ofAgent.has(name));
-  const othersOfTls = Object.keys(options.tls ?? {}).filter((name) => !ofTls.includes(name));
-  for (const name of [...others, ...othersOfTls.map((one) => `tls.${one}`)]) {
-    const there = name.startsWith('tls.') ? ofTls.map((one) => `tls.${one}`) : known;
-    problems.push(`${name} is not an option, there are ${there.join(', ')}`);
+  const { here, ...ofEtcd } = options;
+  const expect = (names: readonly string[], there: readonly string[]): void => {
+    for (const name of names.filter((one) => !there.includes(one) && !ofAgent.has(one))) {
+      problems.push(`${name} is not an option, there are ${there.join(', ')}`);
+    }
+  };
+  expect(Object.keys(options), known);
+  expect(membersOf('tls', options.tls), ofTls);
+  expect(membersOf('here', here), ofHere);
+  for (const [name, value] of Object.entries(here ?? {})) {
+    const isText = typeof value === 'string' && value !== '';
+    if (value !== undefined && value !== null && !isText)
+      problems.push(`here.${name} must be a text that is not empty`);
   }
-  const access = etcdAccess('', options, (names, mustBe) => problems.push(`${names.join(' and ')} must be ${mustBe}`));
+  const access = etcdAccess('', ofEtcd, (names, mustBe) => problems.push(`${names.join(' and ')} must be ${mustBe}`));
   if (problems.length > 0) throw new DiscoverError('CONFIG_INVALID', problems.join('; '));
   return access;
 }
+
+const membersOf = (group: string, options: object | null | undefined): string[] =>
+  Object.keys(options ?? {}).map((name) => `${group}.${name}`);

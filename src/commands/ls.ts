@@ -3,12 +3,18 @@
  *
  * Exit codes: 0; 1 if the named service has no instance, or if two services have the same name in a shell; 69 etcd did not answer.
  */
-import { command, shellOutput } from './command.ts';
+import { command } from './command.ts';
 import { variable } from './print.ts';
 import { choice, clashes, connect, print, queryOf, type Services, serviceNames, shellName } from './services.ts';
 
+const output = {
+  type: 'string',
+  choices: ['table', 'wide', 'json', 'env'],
+  description: 'table, wide with container, image, weight, tags and zone, json, or env for a shell to evaluate (table)',
+} as const;
+
 export const ls = command({
-  options: { ...choice, output: shellOutput },
+  options: { ...choice, output },
   aliases: { '-o': '--output' },
   words: ['[service]'],
   complete: serviceNames,
@@ -20,7 +26,7 @@ export const ls = command({
     for (const name of names) all.push([name, await client.resolve(name, query)]);
     const found = all.filter(([, instances]) => instances.length > 0);
     if (flags.output !== 'env') {
-      io.write(print(found, flags.output ?? 'table'));
+      io.write(print(found, flags.output ?? 'table', io.isTerminal ? process.stdout.columns : undefined));
       return service !== undefined && found.length === 0 ? 1 : 0;
     }
     const clashing = clashes(found.map(([name]) => name));

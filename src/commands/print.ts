@@ -2,14 +2,44 @@
 
 const columnGap = 2;
 
-/** Columns as wide as their longest text; the last column as it is. */
-export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => (row[column] ?? '').length)));
+/**
+ * Columns as wide as their longest text; the last column as it is. With a width, the widest columns but the last are made
+ * narrower until the table fits, and texts that are too long end in an ellipsis.
+ */
+export function table(heads: readonly string[], rows: readonly (readonly string[])[], width?: number): string {
+  const all = [heads, ...rows];
+  const longest = heads.map((_, column) => all.reduce((most, row) => Math.max(most, (row[column] ?? '').length), 0));
+  const widths = width === undefined ? longest : fitted(longest, heads, width);
   const line = (row: readonly string[]) =>
     row
-      .map((cell, column) => (column < row.length - 1 ? cell.padEnd((widths[column] ?? 0) + columnGap) : cell))
+      .map((cell, column) => {
+        const size = widths[column] ?? 0;
+        return column < row.length - 1 ? cut(cell, size).padEnd(size + columnGap) : cell;
+      })
       .join('');
-  return `${[heads, ...rows].map((row) => printable(line(row)).trimEnd()).join('\n')}\n`;
+  return `${all.map((row) => printable(line(row)).trimEnd()).join('\n')}\n`;
+}
+
+const cut = (cell: string, size: number): string => (cell.length > size ? `${cell.slice(0, size - 1)}…` : cell);
+
+/** The widths of columns, the widest reduced until all fit; no column gets narrower than its head. */
+function fitted(longest: readonly number[], heads: readonly string[], width: number): number[] {
+  const widths = [...longest];
+  const last = widths.length - 1;
+  let excess = widths.reduce((sum, one) => sum + one, columnGap * last) - width;
+  while (excess > 0) {
+    const shrinkable = widths.flatMap((size, column) =>
+      column < last && size > (heads[column]?.length ?? 0) ? [{ size, column }] : [],
+    );
+    const widest = shrinkable.reduce<{ size: number; column: number } | undefined>(
+      (most, one) => (most === undefined || one.size > most.size ? one : most),
+      undefined,
+    );
+    if (widest === undefined) break;
+    widths[widest.column] = widest.size - 1;
+    excess--;
+  }
+  return widths;
 }
 
 /** `NAME='value'`, quoted for every POSIX shell. Names get only the characters that a variable may have. */

@@ -76,10 +76,10 @@ export const addressOf = ({ url }: Instance): string => url.slice(url.indexOf(':
 export const sorted = (instances: readonly Instance[]): Instance[] =>
   [...instances].sort((one, other) => (one.key < other.key ? -1 : 1));
 
-/** The fields of an instance in JSON output. */
-export const describe = ({ realm, host, containerId, protocol, address, port, url, key }: Instance) => ({
-  ...{ realm, host, containerId, protocol, address, port, url, key },
-});
+/** The fields of an instance in JSON output: all but its name, which is said once for its service. */
+export function describe({ name: _name, ...fields }: Instance): Omit<Instance, 'name'> {
+  return fields;
+}
 
 /** The name has a prefix, because a service called `path` must not set PATH. */
 export const shellName = (service: string): string => `discovered_${service}`;
@@ -97,7 +97,8 @@ export function clashes(names: readonly string[]): [string, ...string[]][] {
 
 export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];
 
-export function print(services: Services, as: 'table' | 'json' | 'env'): string {
+/** `columns` is the width of the terminal, if it is one: a wide table is cut to fit it. */
+export function print(services: Services, as: 'table' | 'wide' | 'json' | 'env', columns?: number): string {
   if (as === 'json') {
     return json(services.map(([name, instances]) => ({ name, instances: sorted(instances).map(describe) })));
   }
@@ -106,8 +107,24 @@ export function print(services: Services, as: 'table' | 'json' | 'env'): string 
       services.map(([name, instances]) => [shellName(name), sorted(instances).map(addressOf).join(' ')]),
     );
   }
-  const rows = services.flatMap(([name, instances]) =>
-    sorted(instances).map((one) => [name, one.realm, one.host, one.containerId, one.url]),
-  );
+  const all = services.flatMap(([, instances]) => sorted(instances));
+  if (as === 'wide') return table(wideHeads, all.map(wideRow), columns);
+  const rows = all.map((one) => [one.name, one.realm, one.host, one.containerId, one.url]);
   return table(['SERVICE', 'REALM', 'HOST', 'CONTAINER', 'ADDRESS'], rows);
+}
+
+const wideHeads = ['SERVICE', 'REALM', 'HOST', 'ZONE', 'CONTAINER', 'IMAGE', 'WEIGHT', 'TAGS', 'ADDRESS'];
+
+function wideRow(one: Instance): string[] {
+  const { name, realm, host, zone, container, containerId, image, weight, tags, url } = one;
+  const cells = [name, realm, host, zone, container ?? containerId, image, weight?.toString(), tags?.join(','), url];
+  // A dash, so that a program finds each column at its place.
+  return cells.map((cell) => (cell === undefined || cell === '' ? '-' : cell));
+}
+
+/** What an instance says beside its address, in words: ` weight=3 tags=a,b version=2`; empty if it says nothing. */
+export function attributesText({ weight, priority, tags, zone, attributes }: Instance): string {
+  const all = { weight, priority, tags: tags?.join(','), zone, ...attributes };
+  const said = Object.entries(all).filter(([, value]) => value !== undefined);
+  return said.map(([name, value]) => ` ${name}=${value}`).join('');
 }

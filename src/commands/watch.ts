@@ -13,7 +13,17 @@ import type { Instance, Update } from '../client/index.ts';
 import { configError } from '../errors.ts';
 import { command, type Io, shellOutput } from './command.ts';
 import { coloured, printable } from './print.ts';
-import { addressOf, choice, connect, describe, print, queryOf, serviceNames, sorted } from './services.ts';
+import {
+  addressOf,
+  attributesText,
+  choice,
+  connect,
+  describe,
+  print,
+  queryOf,
+  serviceNames,
+  sorted,
+} from './services.ts';
 
 export const watch = command({
   options: {
@@ -57,7 +67,7 @@ function printed(
   if (as === 'env') return print([[service, instances]], 'env');
   if (isFirst) return print([[service, instances]], 'table');
   const line = (sign: string, colour: 'green' | 'red' | 'yellow') => (one: Instance) =>
-    `${coloured(isTerminal, colour, printable(`${sign} ${service} ${one.realm} ${one.host} ${one.containerId} ${one.url}`))}\n`;
+    `${coloured(isTerminal, colour, printable(`${sign} ${service} ${one.realm} ${one.host} ${one.containerId} ${one.url}${attributesText(one)}`))}\n`;
   return [
     ...sorted(removed).map(line('-', 'red')),
     ...sorted(changed).map(line('~', 'yellow')),
@@ -102,7 +112,7 @@ async function execute(
 
 const fingerprint = (instances: readonly Instance[]): string =>
   sorted(instances)
-    .map(({ key, url }) => `${key} ${url}`)
+    .map((one) => JSON.stringify(one))
     .join('\n');
 
 /** The reason of a failed run; undefined if it ended with 0. */

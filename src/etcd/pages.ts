@@ -1,5 +1,5 @@
 /**
- * Reads all keys below a prefix, in pages, all of them at the revision of the first page.
+ * Reads all keys below a prefix or of a range, in pages, all of them at the revision of the first page.
  *
  * A cluster may hold more keys than one answer may have or one deadline allows. So each page has a deadline of
  * its own, and the process does other work between two pages.
@@ -15,21 +15,31 @@ const pageKeys = 5_000;
 
 type Pairs = Awaited<ReturnType<Member['etcd']['kv']['range']>>['kvs'];
 
+/** The keys from `begin` to before `end`. */
+export interface KeyRange {
+  readonly begin: Buffer;
+  readonly end: Buffer;
+}
+
 interface PageOptions {
   /** The key behind which the page begins; at the prefix unless given. */
   readonly after?: string | Buffer;
   readonly keysOnly?: boolean;
   /** The revision to read at; the newest unless given. */
   readonly revision?: Revision | undefined;
+  /** The largest number of keys. */
+  readonly limit?: number;
 }
 
-export function readPage(member: Member, prefix: string, { after: last = '', keysOnly, revision }: PageOptions = {}) {
-  const begin = Buffer.from(prefix);
+/** All keys are those of a range, or below a prefix. */
+export function readPage(member: Member, all: string | KeyRange, options: PageOptions = {}) {
+  const { after: last = '', keysOnly, revision, limit = pageKeys } = options;
+  const { begin, end } = typeof all === 'string' ? below(all) : all;
   const key = last.length === 0 ? begin : Buffer.concat([Buffer.from(last), Buffer.of(0)]);
   const request = {
     key,
-    range_end: after(begin),
-    limit: pageKeys,
+    range_end: end,
+    limit,
     keys_only: keysOnly === true,
     ...(revision !== undefined && { revision }),
   };
@@ -41,23 +51,28 @@ export function readPage(member: Member, prefix: string, { after: last = '', key
 /** Hands on page after page, and resolves with the revision at which all of them were read. */
 export async function readPages(
   members: Members,
-  prefix: string,
-  take: (pairs: Pairs) => void,
-  { keysOnly = false }: { readonly keysOnly?: boolean } = {},
+  all: string | KeyRange,
+  take: (pairs: Pairs) => void | Promise<void>,
+  { keysOnly = false, revision: given, limit = pageKeys }: Omit<PageOptions, 'after'> = {},
 ): Promise<Revision> {
-  let revision: Revision | undefined;
+  let revision = given;
   for (let last: Buffer | undefined = Buffer.alloc(0); ; ) {
-    const options: PageOptions = { after: last, keysOnly, revision };
-    const { header, kvs, more } = await members.ask((member) => readPage(member, prefix, options));
+    const options: PageOptions = { after: last, keysOnly, revision, limit };
+    const { header, kvs, more } = await members.ask((member) => readPage(member, all, options));
     revision ??= revisionOf(header.revision);
-    take(kvs);
+    await take(kvs);
     last = kvs.at(-1)?.key;
     if (!more || last === undefined) return revision;
   }
 }
 
+export function below(prefix: string): KeyRange {
+  const begin = Buffer.from(prefix);
+  return { begin, end: after(begin) };
+}
+
 /** The first key behind all that begin with the prefix. Prefixes here end in a slash, never in 0xff. */
-export function after(prefix: Buffer): Buffer {
+function after(prefix: Buffer): Buffer {
   const end = Buffer.from(prefix);
   end[end.length - 1] = (end.at(-1) as number) + 1;
   return end;

@@ -1,29 +1,43 @@
 /**
- * etcd as a reader of services uses it: read a prefix, then follow it from the next revision.
+ * etcd as a reader of services uses it: read ranges of keys, then follow them from the next revision.
  *
  * etcd3's own watcher is not used: it reconnects by itself without saying what it missed, gives up on a
  * compacted revision, does not log in again, and cannot tell a silent etcd from a quiet one. Here a
  * watch is one stream that ends at the first sign of trouble (`watch.ts`), and the caller reads anew.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { deadline, systemClock } from '../actor/clock.ts';
 import type { Change } from '../layout/keys.ts';
 import type { EtcdAccess } from './access.ts';
 import { callTimeoutMs, type Etcd3 } from './member.ts';
 import { Members } from './members.ts';
-import { readPages } from './pages.ts';
-import type { Revision } from './registry.ts';
+import { type KeyRange, readPages } from './pages.ts';
+import { absent, type Revision } from './registry.ts';
 import { Watch, type WatchListener } from './watch.ts';
 
-export type { WatchListener } from './watch.ts';
+export { below, type KeyRange } from './pages.ts';
+export type { RevisedChange, WatchListener } from './watch.ts';
 
 const tickMs = 2_000;
+/** A page is decoded at once, and handed on in parts, so that a large reading leaves turns to other work. */
+const pageKeys = 2_000;
+const partKeys = 500;
+/** etcd's limit of operations in a transaction, at its default. */
+const operationsMax = 128;
 
 type WatchStream = Awaited<ReturnType<Etcd3['watchClient']['watch']>>;
 
-export interface Reading {
-  readonly revision: Revision;
-  readonly found: readonly Change[];
+/** A key as it was at a revision. */
+export interface Point {
+  readonly key: string;
+  readonly revision: bigint;
+}
+
+/** `revision` is that of its last change. */
+export interface Found {
+  readonly value: string;
+  readonly revision: bigint;
 }
 
 export class EtcdReader {
@@ -34,21 +48,47 @@ export class EtcdReader {
     this.#members = new Members(access, Math.floor(Math.random() * access.endpoints.length));
   }
 
-  /** All keys below the prefix, on which a majority of the members agrees. */
-  async read(prefix: string): Promise<Reading> {
-    const found: Change[] = [];
-    const revision = await readPages(this.#members, prefix, (pairs) => {
-      for (const { key, value } of pairs) found.push({ key: key.toString(), value: value.toString() });
-    });
-    return { revision, found };
+  /**
+   * All keys of the ranges in their order, on which a majority of the members agrees, in parts. Resolves with the revision
+   * at which all of them were read.
+   */
+  async read(ranges: readonly KeyRange[], take: (part: readonly Change[]) => void): Promise<Revision> {
+    let revision: Revision | undefined;
+    for (const range of ranges) {
+      const takePage: Parameters<typeof readPages>[2] = async (pairs) => {
+        for (let at = 0; at < pairs.length; at += partKeys) {
+          if (at > 0) await nextTurn();
+          take(pairs.slice(at, at + partKeys).map(({ key, value }) => ({ key: String(key), value: String(value) })));
+        }
+      };
+      revision = await readPages(this.#members, range, takePage, { revision, limit: pageKeys });
+    }
+    return revision ?? absent;
+  }
+
+  /** Each key as it was at its revision; undefined where it did not exist. */
+  async look(points: readonly Point[]): Promise<(Found | undefined)[]> {
+    const found: (Found | undefined)[] = [];
+    for (let at = 0; at < points.length; at += operationsMax) {
+      const success = points.slice(at, at + operationsMax).map(({ key, revision }) => ({
+        request_range: { key: Buffer.from(key), revision: String(revision) },
+      }));
+      const request = { compare: [], success, failure: [] };
+      const { responses } = await this.#members.ask((member) => member.call('txn', ({ kv }) => kv.txn(request)));
+      for (const { response_range } of responses) {
+        const [pair] = response_range?.kvs ?? [];
+        found.push(pair && { value: pair.value.toString(), revision: BigInt(pair.mod_revision) });
+      }
+    }
+    return found;
   }
 
   /** Tells of every change after the revision. Rejects when the watch is over; resolves once aborted. */
-  watch(prefix: string, revision: Revision, listener: WatchListener, signal: AbortSignal): Promise<void> {
+  watch(ranges: readonly KeyRange[], revision: Revision, listener: WatchListener, signal: AbortSignal): Promise<void> {
     return this.#members.tell((member) =>
       member.stream('watch', async ({ watchClient }) => {
         const stream = await opened(watchClient.watch());
-        const watch = new Watch(prefix, revision, listener, (request) => stream.write(request));
+        const watch = new Watch(ranges, revision, listener, (request) => stream.write(request));
         const onAbort = (): void => watch.end();
         signal.addEventListener('abort', onAbort);
         // The signal may have been aborted while the stream was opened.

@@ -1,6 +1,9 @@
 /**
  * One watch on one stream: its requests, the meaning of its answers, and its end. No connection is made here.
  *
+ * A watch may follow several ranges, all from one revision. To etcd each is a watch of its own, so the changes of one
+ * transaction may come in several answers, in any order; those of one range come in order.
+ *
  * A quiet watch is distinguished from three kinds of a dead one. etcd's own `hasleader` reports a member that is cut
  * off from its leader. A connection that swallows everything, and an etcd that hangs, are found by a probe on the
  * stream itself: a second watch, of one key, which every server confirms and which is then cancelled. etcd's own
@@ -11,7 +14,7 @@
 
 import type { Change } from '../layout/keys.ts';
 import type { IEvent, IWatchResponse } from './member.ts';
-import { after } from './pages.ts';
+import type { KeyRange } from './pages.ts';
 import type { Revision } from './registry.ts';
 
 /** After two silent ticks the watch sends a probe; after five it is over. */
@@ -20,13 +23,18 @@ const ticksUntilDead = 5;
 /** The limit of events that are kept of one revision in fragments. */
 const fragmentEventsMax = 1_000_000;
 
+/** A change, and the revision of etcd that it made. */
+export interface RevisedChange extends Change {
+  readonly revision: bigint;
+}
+
 export interface WatchListener {
   /** etcd has sent an answer of any kind. */
   heard(): void;
   /** etcd has accepted the watch. */
   begun(): void;
-  /** All changes of one revision or of several, in order. */
-  changed(changes: readonly Change[]): void;
+  /** All changes in one range of one revision or of several, in order. If it rejects, the watch has failed. */
+  changed(changes: readonly RevisedChange[]): void | Promise<void>;
 }
 
 type Answer = Pick<IWatchResponse, 'watch_id' | 'events'> & Partial<IWatchResponse> & { readonly fragment?: boolean };
@@ -34,28 +42,30 @@ type Answer = Pick<IWatchResponse, 'watch_id' | 'events'> & Partial<IWatchRespon
 export class Watch {
   /** Rejects when the watch has failed; resolves once it was ended. */
   readonly over: Promise<void>;
-  readonly #prefix: Buffer;
+  readonly #ranges: readonly KeyRange[];
   readonly #revision: bigint;
   readonly #listener: WatchListener;
   readonly #send: (request: object) => void;
   #finish: (error: Error | undefined) => void = () => {};
   #isOver = false;
-  /** The watch id of the server; undefined until the server has confirmed the watch. */
-  #id: string | undefined;
+  /** The ids at the server of the ranges that it has confirmed, each with the fragments of a revision. */
+  readonly #fragments = new Map<string, IEvent[]>();
   #silentTicks = 0;
-  #fragments: IEvent[] = [];
 
-  constructor(prefix: string, revision: Revision, listener: WatchListener, send: (request: object) => void) {
-    this.#prefix = Buffer.from(prefix);
+  constructor(
+    ranges: readonly KeyRange[],
+    revision: Revision,
+    listener: WatchListener,
+    send: (request: object) => void,
+  ) {
+    this.#ranges = ranges;
     this.#revision = BigInt(revision);
     this.#listener = listener;
     this.#send = send;
     this.over = new Promise((resolve, reject) => {
       this.#finish = (error) => (error === undefined ? resolve() : reject(error));
     });
-    const start_revision = String(this.#revision + 1n);
-    const range = { key: this.#prefix, range_end: after(this.#prefix) };
-    send({ create_request: { ...range, start_revision, fragment: true } });
+    this.#request();
   }
 
   end(error?: Error): void {
@@ -69,9 +79,9 @@ export class Watch {
     if (this.#isOver) return;
     this.#silentTicks = 0;
     this.#listener.heard();
-    // Before the server has confirmed this watch, no other request was sent.
-    const isMain = this.#id === undefined || watch_id === this.#id;
-    if (!isMain) {
+    // One request after the other: before the server has confirmed all ranges, every new id is that of the next range.
+    const isOwn = !this.#isConfirmed || this.#fragments.has(watch_id);
+    if (!isOwn) {
       // An etcd whose data was wiped or restored sends nothing until its revisions catch up with the reading. A member that
       // only lags has caught up before the first probe. A proxy may answer without a revision.
       const now = BigInt(answer.header?.revision ?? 0);
@@ -84,27 +94,44 @@ export class Watch {
       return;
     }
     if (created === true) {
-      this.#id = watch_id;
-      this.#listener.begun();
+      this.#fragments.set(watch_id, []);
+      if (this.#isConfirmed) this.#listener.begun();
+      else this.#request();
     }
-    this.#fragments.push(...events);
-    if (fragment === true && this.#fragments.length < fragmentEventsMax) return;
-    const all = this.#fragments;
-    this.#fragments = [];
-    if (all.length > 0) this.#listener.changed(all.map(changeOf));
+    const all = this.#fragments.get(watch_id) ?? [];
+    all.push(...events);
+    if (fragment === true && all.length < fragmentEventsMax) return;
+    this.#fragments.set(watch_id, []);
+    if (all.length > 0) this.#tell(all);
   }
 
   tick(): void {
     if (this.#isOver) return;
     this.#silentTicks++;
-    if (this.#silentTicks === ticksUntilAsked && this.#id !== undefined) {
-      // One key that does not exist. Every user who may read the prefix may read it.
-      this.#send({ create_request: { key: this.#prefix } });
+    if (this.#silentTicks === ticksUntilAsked && this.#isConfirmed) {
+      // One key that does not exist. Every user who may read the range may read it.
+      this.#send({ create_request: { key: this.#ranges[0]?.begin } });
     }
     if (this.#silentTicks === ticksUntilDead) this.end(new Error('no sign of life'));
   }
+
+  get #isConfirmed(): boolean {
+    return this.#fragments.size === this.#ranges.length;
+  }
+
+  #request(): void {
+    const range = this.#ranges[this.#fragments.size];
+    const start_revision = String(this.#revision + 1n);
+    this.#send({ create_request: { key: range?.begin, range_end: range?.end, start_revision, fragment: true } });
+  }
+
+  #tell(events: readonly IEvent[]): void {
+    const told = this.#listener.changed(events.map(changeOf));
+    told?.catch((error: Error) => this.end(error));
+  }
 }
 
-function changeOf({ type, kv }: IEvent): Change {
-  return { key: kv.key.toString(), value: type === 'Delete' ? undefined : kv.value.toString() };
+function changeOf({ type, kv }: IEvent): RevisedChange {
+  const value = type === 'Delete' ? undefined : kv.value.toString();
+  return { key: kv.key.toString(), value, revision: BigInt(kv.mod_revision) };
 }

@@ -18,15 +18,17 @@ import type { ServerResponse } from 'node:http';
 import type { Agent } from '../agent.ts';
 import type { Selector } from '../client/catalogue.ts';
 import { couldBeName } from '../container/sources/advertisement.ts';
+import type { Instance } from '../layout/instance.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
-import { Fleet, targetOf } from './fleet.ts';
+import { Fleet } from './fleet.ts';
 import { Live } from './live.ts';
 import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
+import { targetOf } from './targets.ts';
 
 /** Streams at a time; each is a connection that stays. */
 const streamsMax = 32;
@@ -201,10 +203,7 @@ export class Endpoint {
 
   async #service({ name, selector }: Asked, response: ServerResponse): Promise<void> {
     if (!couldBeName(name)) return this.#noSuchName(response);
-    const make = async (): Promise<Body> => {
-      const instances = await this.#fleet.instancesOf(name, selector);
-      return listBody(`{"name":${JSON.stringify(name)},"instances":`, instances, same, this.#staleEnd());
-    };
+    const make = async (): Promise<Body> => this.#instances(name, await this.#fleet.instancesOf(name, selector));
     await this.#shared(`service ${JSON.stringify(name)} ${textOf(selector)}`, make, response);
   }
 
@@ -214,9 +213,13 @@ export class Endpoint {
     await this.#fleet.instancesOf(name, selector);
     const stream = this.#stream(response);
     for await (const instances of this.#fleet.follow(name, selector, stream.signal)) {
-      stream.send('instances', JSON.stringify({ name, instances, stale: this.#fleet.stale }));
+      stream.sendBody('instances', await this.#instances(name, instances));
     }
     stream.end();
+  }
+
+  #instances(name: string, instances: readonly Instance[]): Promise<Body> {
+    return listBody(`{"name":${JSON.stringify(name)},"instances":`, instances, same, this.#staleEnd());
   }
 
   #noSuchName(response: ServerResponse): Promise<void> {

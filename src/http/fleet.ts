@@ -3,7 +3,7 @@
  *
  * One watch follows the services of every host for all queries: it begins with the first query and ends ten minutes
  * after the last one. Instances are counted and indexed by host as they change, so only the query for all instances
- * walks over all of them. After the first reading every query has an answer: while etcd cannot be read, the answer is
+ * walks over all of them, and it does so in steps. After the first reading every query has an answer: while etcd cannot be read, the answer is
  * the last known one, and `stale` says since when and why.
  */
 
@@ -14,7 +14,6 @@ import type { EtcdAccess } from '../etcd/access.ts';
 import { EtcdReader } from '../etcd/reader.ts';
 import type { FoundKey } from '../etcd/registry.ts';
 import type { Instance } from '../layout/instance.ts';
-import { servicePrefixOf } from '../layout/keys.ts';
 import { noLease, parseOwner } from '../layout/owner.ts';
 import type { HostRow, Stale } from './shapes.ts';
 
@@ -30,8 +29,6 @@ const manyInstancesEveryMs = 1_000;
 interface Following {
   readonly reader: EtcdReader;
   readonly feed: Feed;
-  /** Instances by host, then by key. */
-  readonly hosts: Map<string, Map<string, Instance>>;
 }
 
 export class Fleet {
@@ -81,7 +78,7 @@ export class Fleet {
   }
 
   async instancesOn(host: string): Promise<Iterable<Instance>> {
-    return [...((await this.#known()).hosts.get(host)?.values() ?? [])];
+    return (await this.#known()).feed.catalogue.instancesOn(host);
   }
 
   /** The set, and again whenever the set or `stale` has changed, until the signal is aborted. */
@@ -111,15 +108,17 @@ export class Fleet {
 
   /** Every host with an owner key or an instance, by name. */
   async hosts(): Promise<{ readonly hosts: HostRow[]; readonly stale: Stale | undefined }> {
-    const [{ hosts }, owners] = await Promise.all([this.#known(), this.#readFresh()]);
+    const [{ feed }, owners] = await Promise.all([this.#known(), this.#readFresh()]);
+    const instances = new Map(feed.catalogue.hosts());
     const rows = new Map<string, HostRow>();
     for (const { key, value, lease } of owners) {
       const host = key.slice(key.lastIndexOf('/') + 1);
-      rows.set(host, rowOf(host, value, lease, hosts.get(host)?.size ?? 0));
+      rows.set(host, rowOf(host, value, lease, instances.get(host) ?? 0));
     }
     // Keys that were written by hand, or by another program.
     const ownerless = { alive: false, version: null, ip: null, startedAt: null, released: false };
-    for (const [host, { size }] of hosts) if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: size });
+    for (const [host, count] of instances)
+      if (!rows.has(host)) rows.set(host, { host, ...ownerless, instances: count });
     const sorted = [...rows.values()].sort((one, other) => (one.host < other.host ? -1 : 1));
     return { hosts: sorted, stale: earliest(this.stale, this.#ownersStale.now) };
   }
@@ -141,19 +140,8 @@ export class Fleet {
   }
 
   #startFollowing(): Following {
-    const hosts = new Map<string, Map<string, Instance>>();
-    const below = servicePrefixOf(this.#access.prefix);
     const reader = new EtcdReader(this.#access);
-    const feed = new Feed(reader, below, below, (before, now) => {
-      if (before !== undefined && before.host !== now?.host) {
-        const others = hosts.get(before.host);
-        if (others?.delete(before.key) && others.size === 0) hosts.delete(before.host);
-      }
-      if (now === undefined) return;
-      const instances = hosts.get(now.host) ?? new Map<string, Instance>();
-      hosts.set(now.host, instances.set(now.key, now));
-    });
-    return { reader, feed, hosts };
+    return { reader, feed: new Feed(reader, this.#access.prefix) };
   }
 
   #stopFollowing(): void {
@@ -242,18 +230,4 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener('abort', done);
     if (signal?.aborted) done();
   });
-}
-
-/** One target of Prometheus's `http_sd_configs`. */
-export function targetOf({ name, realm, host, containerId, protocol, address, port }: Instance): object {
-  return {
-    targets: [address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`],
-    labels: {
-      __meta_discover_service: name,
-      __meta_discover_realm: realm,
-      __meta_discover_host: host,
-      __meta_discover_container: containerId,
-      __meta_discover_protocol: protocol,
-    },
-  };
 }

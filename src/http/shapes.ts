@@ -8,6 +8,7 @@
  */
 
 import type { Health, PartHealth } from '../health.ts';
+import type { Meta } from '../layout/meta.ts';
 
 export type { Health, PartHealth };
 
@@ -142,7 +143,7 @@ export interface HostAnswer {
 }
 
 /** The fields of an instance that the page shows. */
-export interface HostInstance {
+export interface HostInstance extends Meta {
   readonly name: string;
   readonly realm: string;
   readonly containerId: string;

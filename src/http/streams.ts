@@ -4,7 +4,7 @@
  */
 
 import type { ServerResponse } from 'node:http';
-import { type WaitingBytes, waitingBytesMax } from './answers.ts';
+import { type Body, type WaitingBytes, waitingBytesMax } from './answers.ts';
 
 /** Bytes that may wait for one reader. A first event with 10,000 containers takes about 4 MB. */
 const readerBytesMax = 16 << 20;
@@ -60,14 +60,23 @@ export class Stream {
     this.write(eventOf(event, json));
   }
 
+  /** Takes a body of JSON without line breaks but the last. */
+  sendBody(event: string, body: Body): void {
+    this.#write([Buffer.from(`event: ${event}\ndata: `), ...body, Buffer.from('\n')]);
+  }
+
   /** Takes bytes that several streams may share. */
   write(bytes: Buffer): void {
+    this.#write([bytes]);
+  }
+
+  #write(parts: Body): void {
     if (this.#closing.signal.aborted) return;
     const isTooSlow =
       this.waitingBytes > readerBytesMax ||
       (this.waitingBytes > readerShareBytes && this.#waiting.total > waitingBytesMax);
     if (isTooSlow) this.#response.destroy();
-    else this.#response.write(bytes);
+    else for (const bytes of parts) this.#response.write(bytes);
   }
 
   end(): void {

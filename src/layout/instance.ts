@@ -1,5 +1,5 @@
 /**
- * One instance of a service as a reader of etcd sees it: a key of `keys.ts` and its value, parsed.
+ * One instance of a service as a reader of etcd sees it: a key of `keys.ts` and its value, parsed, with its meta.
  *
  * Other programs can write to etcd too. A key or value that does not have exactly the form of the layout is no
  * instance. Nothing here throws.
@@ -7,8 +7,10 @@
 
 import { isIP } from 'node:net';
 import { parseServiceKey } from './keys.ts';
+import { type Meta, parseMeta } from './meta.ts';
 
-export interface Instance {
+/** The members of `Meta` are there if its container, its host or its operator gives them (`etcd.meta`). */
+export interface Instance extends Meta {
   readonly name: string;
   readonly realm: string;
   readonly host: string;
@@ -26,8 +28,8 @@ export interface Instance {
 
 const urlPattern = /^(tcp|udp|sctp):\/\/(?:\[([\da-f:.]+)\]|([\d.]+)):([1-9]\d{0,4})$/i;
 
-/** `below` is a `servicePrefixOf`. Undefined: the key is no instance. */
-export function parseInstance(below: string, key: string, url: string): Instance | undefined {
+/** `below` is a `servicePrefixOf`; `meta` is the value of its meta key, if it has one. Undefined: the key is no instance. */
+export function parseInstance(below: string, key: string, url: string, meta?: string): Instance | undefined {
   const parsed = parseServiceKey(below, key);
   if (parsed === undefined) return undefined;
   const { name, realm, host, shortId: containerId } = parsed;
@@ -36,5 +38,6 @@ export function parseInstance(below: string, key: string, url: string): Instance
   const port = Number(digits);
   if (!protocol || port > 65_535) return undefined;
   if (isIP(address) !== (v6 === undefined ? 4 : 6)) return undefined;
-  return { name, realm, host, containerId, protocol: protocol.toLowerCase(), address, port, url, key };
+  const known = { name, realm, host, containerId, protocol: protocol.toLowerCase(), address, port, url, key };
+  return meta === undefined ? known : { ...known, ...parseMeta(meta) };
 }

@@ -7,8 +7,8 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { HostAnswer, HostInstance, HostRow, HostsAnswer, Stale } from '../http/shapes.ts';
 import { follow } from './feed.ts';
-import { Facts, Filter, Foreign, Mark, Section } from './parts.tsx';
-import { matcher } from './rows.ts';
+import { ContainerName, containerFacts, Facts, Filter, Foreign, Mark, Section } from './parts.tsx';
+import { type ContainerNames, matcher, textsOf } from './rows.ts';
 import { type Column, Table } from './table.tsx';
 import { count, duration, plural, since } from './words.ts';
 
@@ -156,23 +156,64 @@ const instanceColumns: readonly Column<HostInstance>[] = [
   {
     label: 'Container',
     kind: 'spare',
-    sort: ({ containerId }) => containerId,
-    cell: ({ containerId }) => <Foreign code>{containerId}</Foreign>,
+    sort: ({ container, containerId }) => container ?? containerId,
+    cell: (row) => <ContainerName id={row.containerId} names={namesOf(row)} />,
+  },
+];
+const columnsWithImage: typeof instanceColumns = [
+  ...instanceColumns,
+  {
+    label: 'Image',
+    kind: 'spare',
+    sort: ({ image }) => image ?? '',
+    cell: ({ image }) => (image === undefined ? '–' : <Foreign>{image}</Foreign>),
   },
 ];
 const keyOfInstance = ({ key }: HostInstance): string => key;
 
-function instanceDetails({ key, url, realm, containerId }: HostInstance) {
+const namesOf = ({ container, image, compose }: HostInstance): ContainerNames => ({
+  ...(container !== undefined && { name: container }),
+  ...(image !== undefined && { image }),
+  ...(compose !== undefined && { compose }),
+});
+
+/** Each as `<name>=<value>`. */
+const attributesOf = ({ attributes = {} }: HostInstance): string[] =>
+  Object.entries(attributes).map(([name, value]) => `${name}=${value}`);
+
+function instanceDetails(row: HostInstance) {
+  const { key, url, realm, containerId, zone, weight, priority, tags, privatePort } = row;
+  const attributes = attributesOf(row);
   return (
     <Facts
       of={{
         'Key in etcd': <Foreign code>{key}</Foreign>,
         Value: <Foreign code>{url}</Foreign>,
         Realm: <Foreign>{realm}</Foreign>,
-        Container: <Foreign code>{containerId}</Foreign>,
+        Zone: zone === undefined ? undefined : <Foreign>{zone}</Foreign>,
+        Weight: weight,
+        Priority: priority,
+        Tags: tags === undefined ? undefined : <Foreign>{tags.join(', ')}</Foreign>,
+        Attributes: attributes.length === 0 ? undefined : <Lines of={attributes} />,
+        ...containerFacts(containerId, namesOf(row)),
+        'Private port': privatePort,
       }}
     />
   );
+}
+
+function Lines({ of }: { readonly of: readonly string[] }) {
+  return of.map((line) => (
+    <div key={line}>
+      <Foreign code>{line}</Foreign>
+    </div>
+  ));
+}
+
+function instanceFits(row: HostInstance, fits: ReturnType<typeof matcher>): boolean {
+  const { name, url, realm, containerId, zone = '', tags = [], weight } = row;
+  const says = [...tags, ...attributesOf(row), weight === undefined ? '' : `weight=${weight}`];
+  return fits(name, url, realm, containerId, zone, ...says, ...textsOf(namesOf(row)));
 }
 
 /** The time between two requests of a visible page. */
@@ -202,7 +243,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
   const instances = asked?.answer?.instances;
   const shown = useMemo(() => {
     const fits = matcher(filter);
-    return instances?.filter(({ name, url, realm, containerId }) => fits(name, url, realm, containerId)) ?? [];
+    return instances?.filter((row) => instanceFits(row, fits)) ?? [];
   }, [instances, filter]);
   return (
     <>
@@ -218,7 +259,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
       ) : (
         <>
           <Filter
-            label="Filter by service, address or container"
+            label="Filter by service, address, container, image or attribute"
             value={filter}
             change={setFilter}
             found={plural(shown.length, 'instance')}
@@ -226,7 +267,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
           <Section title={plural(instances.length, 'instance')}>
             <Table
               caption="Instances of the host"
-              columns={instanceColumns}
+              columns={instances.some(({ image }) => image !== undefined) ? columnsWithImage : instanceColumns}
               rows={shown}
               keyOf={keyOfInstance}
               details={instanceDetails}

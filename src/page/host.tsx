@@ -8,8 +8,8 @@ import { useMemo, useState } from 'preact/hooks';
 import type { Container, Summary } from '../http/shapes.ts';
 import { Churn, PublishLatency } from './chart.tsx';
 import type { Here } from './here.ts';
-import { Facts, Filter, Foreign, Mark, Meter, Section } from './parts.tsx';
-import { matcher, type Problem, problemsOf, type ServiceRow, serviceRows } from './rows.ts';
+import { ContainerName, containerFacts, Facts, Filter, Foreign, Mark, Meter, Section } from './parts.tsx';
+import { matcher, type Problem, problemsOf, type ServiceRow, serviceRows, textsOf } from './rows.ts';
 import { type Column, Table } from './table.tsx';
 import { count, duration, plural, since } from './words.ts';
 
@@ -19,10 +19,19 @@ const columns: readonly Column<ServiceRow>[] = [
   {
     label: 'Container',
     kind: 'spare',
-    sort: ({ container }) => container,
-    cell: ({ container }) => <Foreign code>{container}</Foreign>,
+    sort: ({ container, names }) => names.name || container,
+    cell: ({ container, names }) => <ContainerName id={container} names={names} />,
   },
   { label: 'State', sort: ({ state }) => state, cell: ({ state }) => <State state={state} /> },
+];
+const columnsWithImage: typeof columns = [
+  ...columns,
+  {
+    label: 'Image',
+    kind: 'spare',
+    sort: ({ names }) => names.image ?? '',
+    cell: ({ names }) => (names.image ? <Foreign>{names.image}</Foreign> : '–'),
+  },
 ];
 const keyOf = ({ key }: ServiceRow): string => key;
 
@@ -47,13 +56,13 @@ function State({ state }: { readonly state: ServiceRow['state'] }) {
   );
 }
 
-function rowDetails({ key, url, container }: ServiceRow) {
+function rowDetails({ key, url, container, names }: ServiceRow) {
   return (
     <Facts
       of={{
         'Key in etcd': <Foreign code>{key}</Foreign>,
         Value: <Foreign code>{url}</Foreign>,
-        Container: <Foreign code>{container}</Foreign>,
+        ...containerFacts(container, names),
         'Ask more': <code>discover why {container}</code>,
       }}
     />
@@ -64,6 +73,7 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
   const [filter, setFilter] = useState('');
   const all = useMemo(() => listed(here.containers.values()), [here.revision]);
   const shown = useMemo(() => filtered(all, filter), [all, filter]);
+  const hasImages = useMemo(() => all.rows.some(({ names }) => names.image), [all]);
   const { counts, health } = summary;
   const isKnown = health.lease.state !== 'unknown';
   const isListed = counts.running !== null;
@@ -82,7 +92,12 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
       </dl>
       <div class="columns">
         <div class="lists">
-          <Filter label="Filter by service, address or container" value={filter} change={setFilter} found={found} />
+          <Filter
+            label="Filter by service, address, container or image"
+            value={filter}
+            change={setFilter}
+            found={found}
+          />
           <NotPublished problems={shown.problems} count={ofAll(shown.entries, all.entries)} />
           <Section
             title={
@@ -95,14 +110,14 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
               () => (
                 <Table
                   caption="Services of this host"
-                  columns={columns}
+                  columns={hasImages ? columnsWithImage : columns}
                   rows={shown.rows}
                   keyOf={keyOf}
                   details={rowDetails}
                   empty={emptyText(isFiltered, isListed)}
                 />
               ),
-              [shown.rows, isFiltered, isListed],
+              [shown.rows, hasImages, isFiltered, isListed],
             )}
           </Section>
         </div>
@@ -138,10 +153,12 @@ function filtered(all: Listed, filter: string): Listed {
   const fits = matcher(filter);
   const problems = all.problems.map((problem) => ({
     ...problem,
-    entries: problem.entries.filter(({ container, entry, detail }) => fits(container, entry, detail, problem.title)),
+    entries: problem.entries.filter(({ container, names, entry, detail }) =>
+      fits(container, entry, detail, problem.title, ...textsOf(names)),
+    ),
   }));
   return listOf(
-    all.rows.filter(({ name, url, container }) => fits(name, url, container)),
+    all.rows.filter(({ name, url, container, names }) => fits(name, url, container, ...textsOf(names))),
     problems.filter(({ entries }) => entries.length > 0),
   );
 }
@@ -196,9 +213,9 @@ function ProblemGroup({ problem: { title, remedy, entries } }: { readonly proble
       </h3>
       <p class="remedy">{remedy}</p>
       <ul>
-        {entries.slice(0, limit).map(({ container, entry, detail }) => (
+        {entries.slice(0, limit).map(({ container, names, entry, detail }) => (
           <li key={`${container} ${entry}`}>
-            <Foreign code>{container}</Foreign>
+            <ContainerName id={container} names={names} />
             {entry !== '' && (
               <b>
                 <Foreign code>{entry}</Foreign>

@@ -1,11 +1,32 @@
 /** Parts that several views use. */
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useState } from 'preact/hooks';
+import type { ContainerNames } from './rows.ts';
 import { foreign } from './words.ts';
 
 /** Text from other writers: isolated in its writing direction, and never markup. */
 export function Foreign({ children, code = false }: { readonly children: string; readonly code?: boolean }) {
   return <bdi class={code ? 'code' : undefined}>{foreign(children)}</bdi>;
+}
+
+/** The name of a container, or its id while the name is not known. */
+export function ContainerName({ id, names: { name } }: { readonly id: string; readonly names: ContainerNames }) {
+  return <Foreign code={!name}>{name || id}</Foreign>;
+}
+
+/** The facts that name a container, for `Facts`. */
+export function containerFacts(
+  id: string,
+  { name, image, compose }: ContainerNames,
+): Record<string, ComponentChildren> {
+  const { project, service } = compose ?? {};
+  return {
+    Container: name ? <Foreign>{name}</Foreign> : undefined,
+    'Container id': <Foreign code>{id}</Foreign>,
+    Image: image ? <Foreign code>{image}</Foreign> : undefined,
+    'Compose project': project ? <Foreign>{project}</Foreign> : undefined,
+    'Compose service': service ? <Foreign>{service}</Foreign> : undefined,
+  };
 }
 
 export type MarkKind = 'good' | 'bad' | 'waiting';

@@ -5,12 +5,24 @@
 import type { Container } from '../http/shapes.ts';
 import { reasons } from './words.ts';
 
+/** What names a container beside its id; absent or null while it is not known. */
+export interface ContainerNames {
+  readonly name?: string | null;
+  readonly image?: string | null;
+  readonly compose?: { readonly project?: string; readonly service?: string } | null;
+}
+
+/** A container and its names, where the agent tells them. */
+export type NamedContainer = Container & ContainerNames;
+
 export interface ServiceRow {
   /** The key in etcd: no two rows share one. */
   readonly key: string;
   readonly name: string;
   readonly url: string;
+  /** The id of the container. */
   readonly container: string;
+  readonly names: ContainerNames;
   readonly state: 'published' | Container['state'];
 }
 
@@ -23,24 +35,32 @@ export interface Problem {
 }
 
 export interface ProblemEntry {
+  /** The id of the container. */
   readonly container: string;
+  readonly names: ContainerNames;
   /** As advertised; empty for a problem of the whole container. */
   readonly entry: string;
   readonly detail: string;
 }
 
-export function serviceRows(containers: Iterable<Container>): ServiceRow[] {
+export function serviceRows(containers: Iterable<NamedContainer>): ServiceRow[] {
   const rows: ServiceRow[] = [];
-  for (const { id, state, services } of containers) {
+  for (const names of containers) {
+    const { id, state, services } = names;
     for (const { key, name, url, published } of services) {
-      rows.push({ key, name, url, container: id, state: published ? 'published' : state });
+      rows.push({ key, name, url, container: id, names, state: published ? 'published' : state });
     }
   }
   return rows;
 }
 
+/** The texts by which a filter finds a container. */
+export function textsOf({ name, image, compose }: ContainerNames): string[] {
+  return [name ?? '', image ?? '', compose?.project ?? '', compose?.service ?? ''];
+}
+
 /** The reason with the most entries comes first. */
-export function problemsOf(containers: Iterable<Container>): Problem[] {
+export function problemsOf(containers: Iterable<NamedContainer>): Problem[] {
   const groups = new Map<string, Problem & { readonly entries: ProblemEntry[] }>();
   const add = (code: string, remedy: string, entry: ProblemEntry): void => {
     const title = Object.hasOwn(reasons, code) ? reasons[code as keyof typeof reasons].title : code;
@@ -48,9 +68,10 @@ export function problemsOf(containers: Iterable<Container>): Problem[] {
     groups.set(code, group);
     group.entries.push(entry);
   };
-  for (const { id, state, refusals, outage } of containers) {
-    if (outage !== null) add(state, outage.remedy, { container: id, entry: '', detail: outage.detail });
-    for (const { code, entry, detail, remedy } of refusals) add(code, remedy, { container: id, entry, detail });
+  for (const names of containers) {
+    const { id: container, state, refusals, outage } = names;
+    if (outage !== null) add(state, outage.remedy, { container, names, entry: '', detail: outage.detail });
+    for (const { code, entry, detail, remedy } of refusals) add(code, remedy, { container, names, entry, detail });
   }
   return [...groups.values()].sort((a, b) => b.entries.length - a.entries.length || (a.code < b.code ? -1 : 1));
 }

@@ -161,15 +161,124 @@ describe('client', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.equal(await client.pick('nobody'), undefined);
   });
 
-  test('however many ask, there is one watch for each prefix, and none after closing (real etcd)', async () => {
+  test('watch gives an instance with its meta, each change of both once, and none by halves (real etcd)', async () => {
+    const [one, two] = [keyOf('meta', 1), keyOf('meta', 2)];
+    const metaOf = (key: string): string => key.replace('/service/', '/meta/');
+    const weigh = (weight: number) => JSON.stringify({ weight, attributes: { version: String(weight) }, zone: 'a' });
+    for (const follows of ['one name', 'everything']) {
+      await put([one, undefined], [metaOf(one), undefined], [two, undefined], [metaOf(two), undefined]);
+      await using client = connect();
+      if (follows === 'everything') await client.services();
+      const updates = client.watch('meta');
+      const shown = async () => {
+        const { value } = await updates.next();
+        const { instances = [], added = [], removed = [], changed = [] } = value ?? {};
+        const text = ({ key, port, weight }: Instance) => `${key === one ? 1 : 2}: ${port} ${weight}`;
+        return [instances, added, removed, changed].map((part) => part.map(text).sort().join(', '));
+      };
+      assert.deepEqual(await shown(), ['', '', '', ''], follows);
+      // A meta may be there without its instance.
+      await put([metaOf(two), weigh(9)]);
+      await put([one, 'tcp://10.0.0.1:80'], [metaOf(one), weigh(1)]);
+      assert.deepEqual(await shown(), ['1: 80 1', '1: 80 1', '', '']);
+      await put([metaOf(one), weigh(2)]);
+      assert.deepEqual(await shown(), ['1: 80 2', '', '', '1: 80 2']);
+      await put([metaOf(one), weigh(3)], [one, 'tcp://10.0.0.1:81'], [two, 'tcp://10.0.0.2:82']);
+      assert.deepEqual(await shown(), ['1: 81 3, 2: 82 9', '2: 82 9', '', '1: 81 3']);
+      // Neither a meta that says the same nor a broken member is a change, but a broken meta is none.
+      await put([metaOf(two), `${weigh(9).slice(0, -1)},"priority":"x"}`]);
+      await put([metaOf(two), 'nonsense']);
+      assert.deepEqual(await shown(), ['1: 81 3, 2: 82 undefined', '', '', '2: 82 undefined']);
+      await put([two, 'tcp://10.0.0.2:83'], [metaOf(two), undefined]);
+      assert.deepEqual(await shown(), ['1: 81 3, 2: 83 undefined', '', '', '2: 83 undefined']);
+      await put([one, undefined], [metaOf(one), undefined]);
+      assert.deepEqual(await shown(), ['2: 83 undefined', '', '1: 81 3', '']);
+      await put([two, 'tcp://10.0.0.2:84']);
+      assert.deepEqual(await shown(), ['2: 84 undefined', '', '', '2: 84 undefined']);
+      const [instance] = await client.resolve('meta');
+      assert.equal(instance && 'weight' in instance, false);
+      await updates.return();
+    }
+  });
+
+  test('a rename and many changes at once are told with the meta of their time (real etcd)', async () => {
+    const metaOf = (key: string): string => key.replace('/service/', '/meta/');
+    await using client = connect();
+    const broken: string[] = [];
+    const abort = new AbortController();
+    const follow = async (name: string): Promise<void> => {
+      for await (const { instances } of client.watch(name, { signal: abort.signal })) {
+        // The port is written beside the weight, and the name beside the zone.
+        for (const { port, weight, zone, name: named } of instances) {
+          if (port !== weight || zone !== named) broken.push(`${named} ${port} ${weight} ${zone}`);
+        }
+      }
+    };
+    const followed = Promise.all(['old', 'new'].map(follow));
+    const at = (name: string, id: number, port: number) => {
+      const meta = JSON.stringify({ weight: port, zone: name });
+      return [[keyOf(name, id), `tcp://10.0.0.1:${port}`] as const, [metaOf(keyOf(name, id)), meta] as const];
+    };
+    const without = (name: string, id: number) =>
+      [keyOf(name, id), metaOf(keyOf(name, id))].map((key) => [key, undefined] as const);
+    const writes: Promise<void>[] = [];
+    for (let port = 1; port <= 100; port++) {
+      const id = port % 7;
+      const [from, to] = Math.floor(port / 7) % 2 === 0 ? ['old', 'new'] : ['new', 'old'];
+      writes.push(put(...without(from ?? '', id), ...at(to ?? '', id, port)));
+      if (port % 10 === 0) await Promise.all(writes);
+    }
+    await Promise.all(writes);
+    const held = await etcd.get('/discover/service/');
+    const urls = (name: string) =>
+      [...held]
+        .filter(([key]) => key.includes(`/${name}/`))
+        .map(([, url]) => url)
+        .sort();
+    await eventually(async () => {
+      for (const name of ['old', 'new']) assert.deepEqual(urlsOf(await client.resolve(name)), urls(name));
+    });
+    abort.abort();
+    await followed;
+    assert.deepEqual(broken, []);
+  });
+
+  test('pick has 3 turns of an instance of weight 3 for each of one of weight 1, and stays near where it is told to (real etcd)', async () => {
+    const place = { 1: ['h1', 'a', 3], 2: ['h2', 'a', 1], 3: ['h3', 'b', 0] } as const;
+    const entries = Object.entries(place).flatMap(([id, [host, zone, weight]]) => {
+      const key = keyOf('near', Number(id), { host });
+      const meta = JSON.stringify({ weight, zone });
+      return [[key, `tcp://10.0.0.${id}:80`] as const, [key.replace('/service/', '/meta/'), meta] as const];
+    });
+    await put(...entries);
+    await using client = new DiscoverClient({ endpoints: etcd.endpoints, here: { host: 'h2', zone: 'a' } });
+    const shares = async (prefer?: 'host' | 'zone') => {
+      const counts: Record<string, number> = {};
+      for (let turn = 0; turn < 400; turn++) {
+        const { host = '' } = (await client.pick('near', { prefer })) ?? {};
+        counts[host] = (counts[host] ?? 0) + 1;
+      }
+      return counts;
+    };
+    assert.deepEqual(await shares(), { h1: 300, h2: 100 });
+    assert.deepEqual(await shares('zone'), { h1: 300, h2: 100 });
+    assert.deepEqual(await shares('host'), { h2: 400 });
+    for (const instance of await client.resolve('near')) if (instance.host !== 'h3') client.reportFailed(instance);
+    assert.deepEqual(await shares('host'), { h3: 400 });
+    await using nowhere = connect();
+    await assert.rejects(nowhere.pick('near', { prefer: 'zone' }), { code: 'CONFIG_INVALID', message: /here\.zone/ });
+  });
+
+  test('however many ask, there is one stream with two watches for each name, and none after closing (real etcd)', async () => {
     await eventually(async () => assert.equal(await watchesOf(etcd), 0));
     const client = connect();
     const observers = Array.from({ length: 20 }, () => observe(client, 'web'));
     await Promise.all(Array.from({ length: 20 }, () => client.resolve('web')));
     for (let n = 0; n < 20; n++) await client.resolve('web', { realm: 'default' });
-    await eventually(async () => assert.equal(await watchesOf(etcd), 1));
-    await client.resolve('web-2', { realm: 'default' });
+    // Of the service keys and of the meta keys.
     await eventually(async () => assert.equal(await watchesOf(etcd), 2));
+    await client.resolve('web-2', { realm: 'default' });
+    await eventually(async () => assert.equal(await watchesOf(etcd), 4));
     await client.close();
     for (const { ended } of observers) await ended;
     await eventually(async () => assert.equal(await watchesOf(etcd), 0));
@@ -184,12 +293,12 @@ describe('client', { skip: needs('etcd', 'etcdctl') }, () => {
     await using client = connect();
     const observer = observe(client, 'web');
     await client.resolve('web-2');
-    await eventually(async () => assert.equal(await watchesOf(etcd), 2));
+    await eventually(async () => assert.equal(await watchesOf(etcd), 4));
     for (let minutes = 0; minutes < 11; minutes++) t.mock.timers.tick(60_000);
-    await eventually(async () => assert.equal(await watchesOf(etcd), 1));
+    await eventually(async () => assert.equal(await watchesOf(etcd), 2));
     assert.equal((await client.resolve('web-2')).length, 1);
     assert.equal(observer.seen.length, 1);
-    await eventually(async () => assert.equal(await watchesOf(etcd), 2));
+    await eventually(async () => assert.equal(await watchesOf(etcd), 4));
   });
 
   test('an abort ends a question and no more than it (real etcd behind a proxy that holds everything)', async () => {
@@ -267,6 +376,12 @@ test('a client whose token ran out logs in again, and one whose role does not re
 
   await assert.rejects(client.services(), { code: 'ETCD_REFUSED' });
   await assert.rejects(client.watch('db').next(), { code: 'ETCD_REFUSED' });
+  // Its role does not reach the meta keys.
+  await etcd.ctl(asRoot, 'put', keyOf('web', 1).replace('/service/', '/meta/'), '{"weight":3}');
+  assert.equal(
+    (await client.resolve('web')).some(({ weight }) => weight !== undefined),
+    false,
+  );
   // What is permitted is answered all the same.
   assert.equal((await client.resolve('web')).length, 2);
   await using wrong = new DiscoverClient({ endpoints: [proxy.address], username: 'me', password: 'guess' });

@@ -79,6 +79,43 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     for (const { code, err } of [table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
   });
 
+  test('ls -o wide and every JSON show what an instance says beside its address, and watch tells when that changes (real etcd)', async () => {
+    const key = keyOf('said', 6);
+    const metaKey = key.replace('/service/', '/meta/');
+    const meta = { weight: 3, tags: ['a', 'b'], zone: 'z', container: 'said-1', image: 'nginx:1.27' };
+    const write = (given: object) => writer.write(new Map([[metaKey, JSON.stringify(given)]]));
+    await writer.write(new Map([[key, 'tcp://10.0.0.5:6']]));
+    await write({ ...meta, attributes: { version: '2' } });
+    const [wide, ls, get] = await Promise.all([
+      ask('ls', 'said', '-o', 'wide'),
+      ask('ls', 'said', '-o', 'json'),
+      ask('get', 'said', '-o', 'json'),
+    ]);
+    assert.equal(
+      wide.out,
+      [
+        'SERVICE  REALM    HOST  ZONE  CONTAINER  IMAGE       WEIGHT  TAGS  ADDRESS',
+        'said     default  h1    z     said-1     nginx:1.27  3       a,b   tcp://10.0.0.5:6',
+        '',
+      ].join('\n'),
+    );
+    assert.match((await ask('ls', 'stats-d', '-o', 'wide')).out, /\nstats-d +default +h1 +- +000000000003 +- +- +- +udp:/);
+    for (const found of [JSON.parse(ls.out)[0].instances[0], JSON.parse(get.out)]) {
+      assert.deepEqual([found.weight, found.tags, found.container, found.attributes], [3, ['a', 'b'], 'said-1', { version: '2' }]);
+    }
+    await using watching = runDiscover(['watch', 'said', '--etcd:endpoints', etcd.endpoint]);
+    await eventually(() => assert.match(watching.output, /said/));
+    await write({ ...meta, weight: 4 });
+    await eventually(() => assert.match(watching.output, /~ said default h1 000000000006 tcp:\S+ weight=4 tags=a,b zone=z\n/));
+    await watching.close();
+    await writer.write(
+      new Map([
+        [key, undefined],
+        [metaKey, undefined],
+      ]),
+    );
+  });
+
   test('ls gives no variable to two services that a shell cannot tell apart, and says so (real etcd)', async () => {
     const [dotted, dashed] = [keyOf('web.api', 4), keyOf('web-api', 5)];
     await writer.write(

@@ -428,6 +428,24 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
         __meta_discover_container: id.slice(0, 12),
         __meta_discover_protocol: 'tcp',
       });
+      const attributes = { version: '2', 'a-b': 'cleaned', a_b: 'own', 'metrics-path': '/m', scheme: 'https' };
+      const said = { weight: 3, tags: ['a', 'b'], zone: 'z', container: 'web-1', image: 'nginx', attributes };
+      const meta = JSON.stringify({ ...said, compose: { project: 'shop', service: 'front' } });
+      await host.etcd.ctl('put', key.replace('/service/', '/meta/'), meta);
+      await eventually(async () =>
+        assert.deepEqual((await json<Targets>(port, '/sd?service=web&host=by-hand'))[0]?.labels, {
+          ...{ __meta_discover_service: 'web', __meta_discover_realm: 'default', __meta_discover_host: 'by-hand' },
+          ...{ __meta_discover_container: '0123456789ab', __meta_discover_protocol: 'tcp', __meta_discover_weight: '3' },
+          ...{ __meta_discover_tags: ',a,b,', __meta_discover_zone: 'z', __meta_discover_container_name: 'web-1' },
+          ...{ __meta_discover_image: 'nginx', __meta_discover_compose_project: 'shop' },
+          ...{ __meta_discover_compose_service: 'front', __meta_discover_attribute_version: '2' },
+          ...{ __meta_discover_attribute_a_b: 'own', __meta_discover_attribute_metrics_path: '/m' },
+          ...{ __meta_discover_attribute_scheme: 'https', __metrics_path__: '/m', __scheme__: 'https' },
+        }),
+      );
+      const { instances } = await json<{ instances: Instance[] }>(port, '/v1/services/web');
+      const byHand = instances.find((one) => one.host === 'by-hand');
+      assert.deepEqual([byHand?.weight, byHand?.attributes?.version, byHand?.compose?.service], [3, '2', 'front']);
       assert.deepEqual(await json(port, '/sd?realm=none'), []);
       const { hosts } = await json<{ hosts: { host: string; alive: boolean; instances: number }[] }>(port, '/v1/hosts');
       assert.deepEqual(

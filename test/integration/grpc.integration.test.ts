@@ -53,7 +53,7 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
   const connect = (target: string, options = {}): Client => new Greeter(target, credentials.createInsecure(), options);
 
   /** A server that takes its time, known to etcd until it stops: first its key goes, then it finishes what it has. */
-  async function serve(name: string, { realm = 'default', takesMs = 0 } = {}) {
+  async function serve(name: string, { realm = 'default', takesMs = 0, meta = {} } = {}) {
     const server = new Server();
     let port = 0;
     server.addService(
@@ -70,16 +70,28 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
       );
     });
     const key = keyOf(name, port, { realm });
-    await writer.write(new Map([[key, `tcp://127.0.0.1:${port}`]]));
+    const metaKey = key.replace('/service/', '/meta/');
+    const say = (given: object): Promise<void> => writer.write(new Map([[metaKey, JSON.stringify(given)]]));
+    await writer.write(
+      new Map([
+        [key, `tcp://127.0.0.1:${port}`],
+        [metaKey, JSON.stringify(meta)],
+      ]),
+    );
     const stop = async (): Promise<void> => {
-      await writer.write(new Map([[key, undefined]]));
+      await writer.write(
+        new Map([
+          [key, undefined],
+          [metaKey, undefined],
+        ]),
+      );
       // The grace: until whoever watches has been told.
       await eventually(async () =>
         assert.ok(!(await discover.resolve(name)).some((one) => one.key === key), 'Not yet'),
       );
       await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     };
-    return { port, stop };
+    return { port, say, stop };
   }
 
   test('while servers come and go in order, not one call fails, and each server has its share (real gRPC servers, real etcd)', async () => {
@@ -138,6 +150,55 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
     for (const one of [client, both, first, patient]) one.close();
     await elsewhere.stop();
     await here.stop();
+  });
+
+  test('calls are split by weight, go to the lowest priority that is connected, and follow a change of both (real gRPC servers, real etcd)', async () => {
+    const heavy = await serve('weighed', { meta: { weight: 3 } });
+    const light = await serve('weighed');
+    const none = await serve('weighed', { meta: { weight: 0 } });
+    const last = await serve('weighed', { meta: { weight: 100, priority: 11 } });
+    const client = connect('discover:///weighed');
+    const shares = async () => {
+      const counts = new Map<number, number>();
+      for (let count = 0; count < 40; count++) {
+        const port = await call(client);
+        counts.set(port, (counts.get(port) ?? 0) + 1);
+      }
+      return [heavy, light, none, last].map(({ port }) => counts.get(port) ?? 0);
+    };
+    await eventually(async () => assert.deepEqual(await shares(), [30, 10, 0, 0]));
+    await light.say({ weight: 1, tags: ['news'] });
+    await heavy.say({ weight: 1 });
+    await eventually(async () => assert.deepEqual(await shares(), [20, 20, 0, 0]));
+    await heavy.stop();
+    await light.say({ weight: 0 });
+    await last.say({ weight: 0 });
+    // All that is left has weight 0, and then the priority counts.
+    await eventually(async () => assert.deepEqual(await shares(), [0, 20, 20, 0]));
+    await light.stop();
+    await none.stop();
+    await eventually(async () => assert.deepEqual(await shares(), [0, 0, 0, 40]));
+    client.close();
+    await last.stop();
+  });
+
+  test('two instances at one address have the calls of both (real gRPC servers, real etcd)', async () => {
+    const [one, two] = [
+      await serve('doubled', { meta: { weight: 2 } }),
+      await serve('doubled', { meta: { weight: 1 } }),
+    ];
+    const again = keyOf('doubled', 1, { host: 'h2' });
+    await writer.write(new Map([[again, `tcp://127.0.0.1:${one.port}`]]));
+    const client = connect('discover:///doubled');
+    await eventually(async () => {
+      let count = 0;
+      for (let calls = 0; calls < 40; calls++) if ((await call(client)) === one.port) count++;
+      assert.equal(count, 30);
+    });
+    client.close();
+    await writer.write(new Map([[again, undefined]]));
+    await one.stop();
+    await two.stop();
   });
 
   test('while etcd is away calls go on as before (real gRPC servers, real etcd)', async () => {

@@ -77,7 +77,8 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await says(page, 'No container that runs here advertises a service.');
     const web = await dockerd.run({ env: { DISCOVER: 'web:80,stats:8125/udp' }, ports: [80] });
     const url = `tcp://10.0.0.5:${await dockerd.hostPort(web, '80/tcp')}`;
-    await shown(page, [['web', url, web.slice(0, 12), 'published']]);
+    const name = (await dockerd.docker('inspect', '--format', '{{.Name}}', web)).trim().replace('/', '');
+    await shown(page, [['web', url, new RegExp(`^(${web.slice(0, 12)}|${name})$`), 'published']]);
     const problem = page.getByRole('region', { name: 'Not published' }).getByRole('article');
     const text = await problem.innerText();
     for (const part of ['The port is not published', 'Publish the port: docker run -p', 'stats:8125/udp']) {
@@ -326,6 +327,79 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
+  test('names containers, images, Compose projects and attributes, finds them, and fits a telephone (simulated engine, real etcd)', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    const [one, other] = [1, 2].map((id) => `web/default/by-hand/${String(id).padStart(12, '0')}`);
+    const attributes = { version: 'a2', owner: 'a-team-with-a-long-name'.repeat(4), hostile: '<b>x</b>' };
+    const compose = { project: 'shop', service: 'front' };
+    const meta = { weight: 3, tags: ['canary'], zone: 'eu-1a', container: 'web-1', image: 'nginx:1.27', compose, attributes };
+    await host.etcd.put(
+      new Map([
+        [`/discover/service/${one}`, 'tcp://192.0.2.9:1'],
+        [`/discover/meta/${one}`, JSON.stringify(meta)],
+        [`/discover/service/${other}`, 'tcp://192.0.2.9:2'],
+      ]),
+    );
+    const fleet = `${host.url}#fleet/by-hand`;
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await using tab = await browser.open(fleet, { colorScheme, viewport: { width: 390, height: 800 } });
+      const { page } = tab;
+      await shown(page, [['web', 'tcp://192.0.2.9:1', 'default', 'web-1', 'nginx:1.27'], ['web', /2$/, 'default', /2$/, '–']]);
+      await page.locator('[data-row]').first().click();
+      const details = await page.locator('.details').innerText();
+      for (const part of ['web-1', 'nginx:1.27', 'shop', 'front', 'version=a2', 'hostile=<b>x</b>', 'canary', 'eu-1a']) {
+        assert.ok(details.includes(part), `${part}: ${details}`);
+      }
+      assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
+      assert.deepEqual(await unfit(page), [], colorScheme);
+      for (const words of ['WEB-1', 'nginx', 'shop front', 'version=a2', 'canary eu-1a', 'weight=3']) {
+        await page.getByRole('searchbox').fill(words);
+        await shown(page, [['web', 'tcp://192.0.2.9:1']]);
+      }
+      await page.getByRole('searchbox').fill('postgres');
+      await says(page, 'No instance fits the filter.');
+      tab.assertClean();
+    }
+  });
+
+  test('names the containers of its host as the agent tells them (simulated engine, real etcd, containers made up)', async () => {
+    await using engine = await forkEngine({ containers: 0 });
+    await using host = await startServing({ source: fromEngine(engine) });
+    const { containers: _none, ...summary } = (await (await fetch(`${host.url}status`)).json()) as Summary & {
+      readonly containers: readonly Container[];
+    };
+    const published = (id: string) => ({
+      ...{ id, state: 'published', lifecycle: 'ready', refusals: [], outage: null, traffic: null },
+      services: [{ name: 'web', key: `/discover/service/web/default/h1/${id}`, url: `tcp://10.0.0.5:${id}`, published: true }],
+    });
+    const refusal = { code: 'loopback', entry: 'admin:9000', detail: 'd', remedy: 'r' };
+    const set = [
+      { ...published('1'), name: 'shop-web-1', image: 'registry.example.com/team/web:2', compose: { project: 'shop' } },
+      { ...published('2'), name: null, image: null, compose: null },
+      { ...published('3'), services: [], state: 'refused', name: 'admin-1', image: 'admin:3', refusals: [refusal] },
+    ];
+    const events = [`event: status\ndata: ${JSON.stringify(summary)}`, `event: containers\ndata: ${JSON.stringify({ reset: true, set, gone: [] })}`];
+    await using tab = await browser.open('about:blank', { viewport: { width: 390, height: 800 } });
+    const { page } = tab;
+    await page.route('**/status?watch', (route) =>
+      route.fulfill({ contentType: 'text/event-stream', body: events.map((event) => `${event}\n\n`).join('') }),
+    );
+    await page.goto(host.url);
+    await shown(page, [['web', 'tcp://10.0.0.5:1', 'shop-web-1', 'published', 'registry.example.com/team/web:2'], ['web', 'tcp://10.0.0.5:2', '2', 'published', '–']]);
+    assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1/);
+    await page.locator('[data-row]').first().click();
+    const details = await page.locator('.details').innerText();
+    for (const part of ['shop-web-1', 'registry.example.com/team/web:2', 'shop']) assert.ok(details.includes(part), details);
+    assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
+    assert.deepEqual(await unfit(page), []);
+    await page.getByRole('searchbox').fill('TEAM/web shop');
+    await shown(page, [['web', 'tcp://10.0.0.5:1']]);
+    await page.getByRole('searchbox').fill('admin:3');
+    await shown(page, []);
+    assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1/);
+  });
+
   testInFull('can be used by the keyboard alone (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 3 });
     await using host = await startServing({ source: fromEngine(engine) });
@@ -337,9 +411,11 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
       return page.evaluate(`(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()`);
     };
     const order: unknown[] = [];
-    for (let count = 0; count < 9; count++) order.push(await press('Tab'));
-    const filter = 'Filter by service, address or container';
-    const columns = ['Service↑', 'Address', 'Container', 'State'];
+    // The engine may tell the images.
+    const columns = await page.locator('.rows thead button').allTextContents();
+    assert.deepEqual(columns.slice(0, 4), ['Service↑', 'Address', 'Container', 'State']);
+    for (let count = 0; count < columns.length + 5; count++) order.push(await press('Tab'));
+    const filter = 'Filter by service, address, container or image';
     assert.deepEqual(order, ['Skip to the content', 'This host', 'Fleet', filter, ...columns, 'service-0']);
     assert.equal(await press('ArrowDown'), 'service-1');
     assert.equal(await press('End'), 'service-2');
@@ -350,7 +426,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await says(page, `/discover/service/service-0/default/h1/${id}`);
     assert.equal(await page.evaluate(`document.activeElement.getAttribute('aria-expanded')`), 'true');
 
-    await press('Shift+Tab', 'Shift+Tab', 'Shift+Tab', 'Shift+Tab', 'Enter');
+    await press(...columns.map(() => 'Shift+Tab'), 'Enter');
     await shown(page, [['service-2'], ['service-1'], ['service-0']]);
     assert.equal(await page.evaluate(`document.activeElement.closest('th').ariaSort`), 'descending');
     assert.equal(await press('Shift+Tab'), filter);
@@ -431,17 +507,20 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
       await host.converged();
       const held = [...(await host.held())].filter(([key]) => key.startsWith('/discover/service/'));
       const wanted = held
-        .map(([key, url]) => [key.split('/')[3], url, key.split('/').at(-1), 'published'].join(' '))
+        .map(([key, url]) => [key.split('/')[3], url, 'published'].join(' '))
         .sort();
       assert.equal(wanted.length, 50);
       await eventually(async () =>
-        assert.deepEqual((await rowsOf(page)).map((cells) => cells.join(' ')).sort(), wanted),
+        assert.deepEqual(
+          (await rowsOf(page)).map(([name, url, , state]) => [name, url, state].join(' ')).sort(),
+          wanted,
+        ),
       );
       const status = (await (await fetch(`${host.url}status`)).json()) as Summary & {
         readonly containers: readonly Container[];
       };
-      const told = status.containers.flatMap(({ id, services }) =>
-        services.map(({ name, url, published }) => [name, url, id, published ? 'published' : ''].join(' ')),
+      const told = status.containers.flatMap(({ services }) =>
+        services.map(({ name, url, published }) => [name, url, published ? 'published' : ''].join(' ')),
       );
       assert.deepEqual(told.sort(), wanted);
       // Its figures follow once a second.

@@ -10,6 +10,16 @@ const below = servicePrefixOf('/discover');
 const key = (tail: string): string => below + tail;
 const put = (tail: string, value = 'tcp://10.0.0.5:80') => ({ key: key(tail), value });
 const gone = (tail: string) => ({ key: key(tail), value: undefined });
+const meta = (tail: string, value: string | undefined) => ({ key: `/discover/meta/${tail}`, value });
+/** A reading, in parts. */
+function read(
+  catalogue: Catalogue,
+  found: readonly { readonly key: string; readonly value: string | undefined }[],
+): void {
+  catalogue.begin();
+  for (const one of found) catalogue.add([one]);
+  catalogue.adopt();
+}
 const [a, b] = ['web/prod/h1/aaaaaaaaaaaa', 'web/prod/h1/bbbbbbbbbbbb'];
 
 test('parseInstance takes apart every key that the agent makes, and no record', () => {
@@ -81,7 +91,7 @@ test('parseInstance takes nothing else for an instance', () => {
 });
 
 test('Catalogue gives the same set until its service changes, and never one that can be altered', () => {
-  const catalogue = new Catalogue(below);
+  const catalogue = new Catalogue('/discover');
   catalogue.apply([put(a), put(b), put('db/prod/h1/aaaaaaaaaaaa')]);
   const set = catalogue.select('web', {});
   assert.deepEqual(
@@ -100,7 +110,7 @@ test('Catalogue gives the same set until its service changes, and never one that
 });
 
 test('Catalogue selects by realm and protocol, and counts the same', () => {
-  const catalogue = new Catalogue(below);
+  const catalogue = new Catalogue('/discover');
   const udp = 'udp://10.0.0.5:53';
   catalogue.apply([put(a), put(`${a}:53:udp`, udp), put('web/test/h1/aaaaaaaaaaaa'), put('db/test/h1/aaaaaaaaaaaa')]);
   const lengths = [{}, { realm: 'prod' }, { protocol: 'udp' }, { realm: 'test', protocol: 'udp' }, { realm: 'pro' }];
@@ -119,10 +129,10 @@ test('Catalogue selects by realm and protocol, and counts the same', () => {
 });
 
 test('Catalogue after a reading holds that and nothing else, and keeps the objects that are as they were', () => {
-  const catalogue = new Catalogue(below);
-  catalogue.replace([put(a), put(b), put('no/instance', 'x'), put('db/prod/h1/aaaaaaaaaaaa')]);
+  const catalogue = new Catalogue('/discover');
+  read(catalogue, [put(a), put(b), put('no/instance', 'x'), put('db/prod/h1/aaaaaaaaaaaa')]);
   const [first] = catalogue.select('web', {});
-  catalogue.replace([put(a), put('web/prod/h1/cccccccccccc')]);
+  read(catalogue, [put(a), put('web/prod/h1/cccccccccccc')]);
   assert.equal(catalogue.select('web', {})[0], first);
   assert.deepEqual(
     catalogue.select('web', {}).map((one) => one.containerId),
@@ -133,7 +143,7 @@ test('Catalogue after a reading holds that and nothing else, and keeps the objec
 });
 
 test('Catalogue counts what is no instance for as long as it is there', () => {
-  const catalogue = new Catalogue(below);
+  const catalogue = new Catalogue('/discover');
   catalogue.apply([put(a), put(b, 'nonsense'), put('web', 'x')]);
   catalogue.apply([put(b, 'more nonsense')]);
   assert.equal(catalogue.skipped, 2);
@@ -145,7 +155,7 @@ test('Catalogue counts what is no instance for as long as it is there', () => {
 });
 
 test('differenceOf tells what was added, removed and changed', () => {
-  const catalogue = new Catalogue(below);
+  const catalogue = new Catalogue('/discover');
   catalogue.apply([put(a), put(b)]);
   const before = catalogue.select('web', {});
   catalogue.apply([gone(a), put(b, 'tcp://10.0.0.5:81'), put('web/prod/h1/cccccccccccc')]);
@@ -159,4 +169,57 @@ test('differenceOf tells what was added, removed and changed', () => {
     changed.map((one) => one.port),
     [81],
   );
+});
+
+test('Catalogue puts a meta to its instance, wherever it came first, and takes it away', () => {
+  const catalogue = new Catalogue('/discover');
+  const [one, other] = ['{"weight":3}', '{"weight":3,"zone":"z"}'];
+  const seen = () => catalogue.select('web', {}).map(({ weight, zone }) => [weight, zone]);
+  catalogue.apply([meta(a, one)]);
+  assert.deepEqual([catalogue.skipped, catalogue.select('web', {}).length], [0, 0]);
+  catalogue.apply([put(a)]);
+  assert.deepEqual(seen(), [[3, undefined]]);
+  catalogue.apply([meta(a, other), put(a, 'tcp://10.0.0.6:80')]);
+  assert.deepEqual(seen(), [[3, 'z']]);
+  assert.equal(catalogue.select('web', {})[0]?.address, '10.0.0.6');
+  const set = catalogue.select('web', {});
+  catalogue.apply([meta(a, '{"zone":"z","weight":3,"later":true}')]);
+  assert.equal(catalogue.select('web', {}), set, 'A meta that says the same is no change');
+  catalogue.apply([meta(a, undefined)]);
+  assert.deepEqual(Object.keys(catalogue.select('web', {})[0] ?? {}).includes('weight'), false);
+  catalogue.apply([gone(a)]);
+  assert.deepEqual(catalogue.select('web', {}), []);
+  catalogue.apply([put(a)]);
+  assert.deepEqual(seen(), [[undefined, undefined]]);
+});
+
+test('Catalogue after a reading has its metas, and keeps the sets that say the same', () => {
+  const catalogue = new Catalogue('/discover');
+  read(catalogue, [meta(a, '{"weight":3}'), put(a), put(b), put('db/prod/h1/aaaaaaaaaaaa')]);
+  const [web, db] = [catalogue.select('web', {}), catalogue.select('db', {})];
+  read(catalogue, [meta(a, '{"weight":3}'), put(a), put(b), put('db/prod/h1/aaaaaaaaaaaa')]);
+  assert.equal(catalogue.select('web', {}), web);
+  read(catalogue, [put(a), put(b), put('db/prod/h1/aaaaaaaaaaaa')]);
+  assert.equal(catalogue.select('db', {}), db);
+  const { changed, added, removed } = differenceOf(web, catalogue.select('web', {}));
+  assert.deepEqual([changed.map(({ key }) => key), added, removed], [[key(a)], [], []]);
+  // Until it is adopted, a reading shows nowhere.
+  const before = catalogue.select('web', {});
+  catalogue.begin();
+  catalogue.add([put(a)]);
+  assert.equal(catalogue.select('web', {}), before);
+});
+
+test('Catalogue knows the instances of each host', () => {
+  const catalogue = new Catalogue('/discover');
+  catalogue.apply([put(a), put(b), put('db/prod/h2/aaaaaaaaaaaa')]);
+  assert.deepEqual(Object.fromEntries(catalogue.hosts()), { h1: 2, h2: 1 });
+  catalogue.apply([put(b, 'udp://10.0.0.5:80'), gone('db/prod/h2/aaaaaaaaaaaa')]);
+  assert.deepEqual(Object.fromEntries(catalogue.hosts()), { h1: 2 });
+  assert.deepEqual(
+    catalogue.instancesOn('h1').map(({ protocol }) => protocol),
+    ['tcp', 'udp'],
+  );
+  assert.deepEqual(catalogue.instancesOn('h2'), []);
+  assert.deepEqual([...catalogue.counts({ protocol: 'udp' })], [['web', 1]]);
 });

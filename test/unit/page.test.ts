@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Container, Summary } from '../../src/http/shapes.ts';
 import { History, quantile, windowMs } from '../../src/page/history.ts';
-import { matcher, problemsOf, serviceRows, sorted } from '../../src/page/rows.ts';
+import { matcher, problemsOf, serviceRows, sorted, textsOf } from '../../src/page/rows.ts';
 import { count, duration, foreign, latency, plural, rate, since } from '../../src/page/words.ts';
 
 const startMs = Date.parse('2026-01-01T00:00:00Z');
@@ -112,6 +112,19 @@ test('each service of a container is a row, and what is not there yet has the st
       ['api', 'quarantined'],
     ],
   );
+});
+
+test('a row and a problem have the names of their container, and a filter finds them by those', () => {
+  const services = [{ name: 'web', key: '/a', url: 'tcp://10.0.0.5:1', published: true }];
+  const refusals = [{ code: 'loopback', entry: 'a:1', detail: 'd', remedy: 'r' }];
+  const names = { name: 'web-1', image: 'nginx:1.27', compose: { project: 'shop' } };
+  const [row] = serviceRows([{ ...container('c1', { services }), ...names }]);
+  const [problem] = problemsOf([{ ...container('c1', { refusals }), ...names }]);
+  assert.deepEqual(
+    [row?.names, problem?.entries[0]?.names].map((one) => textsOf(one ?? {})),
+    Array(2).fill(['web-1', 'nginx:1.27', 'shop', '']),
+  );
+  assert.deepEqual(textsOf({ name: null, image: null, compose: null }), ['', '', '', '']);
 });
 
 test('what is not published stands below its reason, the most frequent first, one that is not known by its code', () => {

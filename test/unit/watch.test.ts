@@ -1,16 +1,17 @@
 /** A watch as its answers lead it: silence, fragments, questions and ends. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { below, type KeyRange } from '../../src/etcd/pages.ts';
 import { revisionOf } from '../../src/etcd/registry.ts';
 import { Watch } from '../../src/etcd/watch.ts';
 
 type Answer = Parameters<Watch['take']>[0];
 
-function start() {
+function start(ranges: readonly KeyRange[] = [below('/p/service/')]) {
   const sent: Record<string, Record<string, unknown>>[] = [];
   const told: string[] = [];
   const watch = new Watch(
-    '/p/service/',
+    ranges,
     revisionOf('9007199254740993'),
     {
       heard: () => void told.push('heard'),
@@ -37,7 +38,10 @@ function start() {
 }
 
 const put = (key: string, value: string) =>
-  ({ type: 'Put', kv: { key: Buffer.from(key), value: Buffer.from(value) } }) as unknown as Answer['events'][number];
+  ({
+    type: 'Put',
+    kv: { key: Buffer.from(key), value: Buffer.from(value), mod_revision: '7' },
+  }) as unknown as Answer['events'][number];
 const answer = (given: Partial<Answer>): Answer => ({ watch_id: '0', events: [], ...given });
 
 describe('A watch', () => {
@@ -112,6 +116,29 @@ describe('A watch', () => {
     );
     watch.take(answer({ events: [put('/c', '3')] }));
     assert.equal(told.at(-1), '/a=1,/b=2,/c=3');
+  });
+
+  test('follows several ranges from one revision, each requested once the one before is confirmed', async () => {
+    const { watch, sent, told, outcomeOf } = start([below('/p/meta/web/'), below('/p/service/web/')]);
+    watch.take(answer({ watch_id: '0', created: true }));
+    watch.take(answer({ watch_id: '0', fragment: true, events: [put('/p/meta/web/', 'm')] }));
+    watch.take(answer({ watch_id: '1', created: true }));
+    assert.deepEqual(
+      sent.map(({ create_request }) => [String(create_request?.key), create_request?.start_revision]),
+      [
+        ['/p/meta/web/', '9007199254740994'],
+        ['/p/service/web/', '9007199254740994'],
+      ],
+    );
+    assert.equal(told.filter((one) => one === 'begun').length, 1);
+    watch.take(answer({ watch_id: '1', events: [put('/p/service/web/', 's')] }));
+    watch.take(answer({ watch_id: '0', events: [put('/p/meta/web/', 'n')] }));
+    assert.deepEqual(
+      told.filter((one) => one.includes('=')),
+      ['/p/service/web/=s', '/p/meta/web/=m,/p/meta/web/=n'],
+    );
+    watch.take(answer({ watch_id: '1', canceled: true, cancel_reason: 'permission denied' }));
+    assert.equal(await outcomeOf(), 'permission denied');
   });
 
   test('is over when it is cancelled, with the reason, and says nothing more', async () => {
