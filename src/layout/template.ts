@@ -11,7 +11,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import type { Attributes } from '../container/container.ts';
+import type { Attributes, Names } from '../container/container.ts';
 
 /** One offer of one container: the values of the variables. */
 export interface Instance {
@@ -31,6 +31,9 @@ export interface Instance {
   readonly attributes?: Attributes | undefined;
   /** JSON, if there is one. */
   readonly meta?: string | undefined;
+  readonly names?: Names | undefined;
+  /** Of its host. */
+  readonly zone?: string | undefined;
 }
 
 interface Variable {
@@ -57,9 +60,13 @@ const variables: Record<string, Variable> = {
   port: { of: ({ port }) => String(port), inKeys: false },
   address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
   url: { of: ({ url }) => url, inKeys: false },
+  // Empty where they are not known.
+  container: { of: ({ names }) => names?.name ?? '', inKeys: false },
+  image: { of: ({ names }) => names?.image ?? '', inKeys: false },
+  zone: { of: ({ zone }) => zone ?? '', inKeys: false },
   // An attribute of the instance, empty if it has none of that name: {{attr:version}}.
   attr: { of: ({ attributes }, name) => attributeOf(attributes, name), inKeys: false },
-  // The scheme of an HTTP server, by the attribute of that name.
+  // The scheme of a server, by the attribute of that name.
   scheme: { of: ({ attributes }) => schemeOf(attributes), inKeys: false },
   // For the presets: what an instance without attributes does not have, so that its value stays as it is.
   skydns: { of: ({ attributes }) => skydnsMembers(attributes), inKeys: false, isJson: true },
@@ -73,9 +80,10 @@ function attributeOf(attributes: Attributes | undefined, name: string): string {
   return Object.hasOwn(others, name) ? (others[name] ?? '') : '';
 }
 
-function schemeOf(attributes: Attributes | undefined): string {
+/** `http` unless the attribute `scheme` is another one that is known. `tcp`: what comes over the connection is not HTTP. */
+export function schemeOf(attributes: Attributes | undefined): 'http' | 'https' | 'h2c' | 'tcp' {
   const scheme = attributeOf(attributes, 'scheme');
-  return scheme === 'https' || scheme === 'h2c' ? scheme : 'http';
+  return scheme === 'https' || scheme === 'h2c' || scheme === 'tcp' ? scheme : 'http';
 }
 
 /** Further members of a SkyDNS value, from a comma on. CoreDNS takes an absent weight for 100, an absent priority for 10. */

@@ -247,6 +247,35 @@ describe('attributes', () => {
   });
 });
 
+describe('the names', () => {
+  const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'web' };
+  const namesOf = (more: object, Config: object = {}) =>
+    running({ ...document(), ...more, Config: { Env: ['DISCOVER=web:80'], ...Config } }).names;
+
+  test('are those of the engine, the image and compose, where there are any', () => {
+    assert.deepEqual(namesOf({ Name: '/shop-web-1' }, { Image: 'nginx:1.27', Labels: compose }), {
+      ...{ name: 'shop-web-1', image: 'nginx:1.27', compose: { project: 'shop', service: 'web' } },
+    });
+    assert.equal(namesOf({ Name: 7 }, { Image: '', Labels: [] }), undefined);
+    assert.deepEqual(namesOf({}, { Labels: { 'com.docker.compose.project': 'shop' } }), {
+      compose: { project: 'shop' },
+    });
+  });
+
+  test('are cut, and hold nothing that steers a reader', () => {
+    const hostile = `\u001b[2J\u202e\n${'x'.repeat(1000)}`;
+    const names = namesOf({ Name: hostile }, { Image: hostile, Labels: { 'com.docker.compose.service': hostile } });
+    for (const text of [names?.name, names?.image, names?.compose?.service]) {
+      assert.equal(text, `\ufffd[2J\ufffd\ufffd${'x'.repeat(255 - 6)}`);
+    }
+  });
+
+  test('are not carried of a container that says nothing', () => {
+    assert.equal('names' in running({ ...document(), Name: '/db', Config: { Image: 'postgres' } }), false);
+    assert.equal(running({ ...document(), Name: '/db', Config: { Labels: { 'discover.x': '' } } }).names?.name, 'db');
+  });
+});
+
 describe('the recorded documents', () => {
   const fixtures = new URL('../fixtures/', import.meta.url);
   const engines = readdirSync(fixtures).filter((name) => /^(dockerd|podman)-/.test(name));
