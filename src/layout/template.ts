@@ -4,8 +4,8 @@
  * A key template can be read backwards, from a key to its container. This is how the keys of a predecessor are told
  * from the keys of other programs: `/backends/{{name}}/{{id}}-{{privatePort}}` matches `/backends/web/2a03efc597e9-80`
  * and yields `2a03efc597e9`. No container must be able to write a key that reads as another container's. So a key
- * template uses only variables that stay the same for the life of a container, it names the container (`id` or
- * `index`), and no name precedes that in the same segment: a name contains no slash, but it may contain 12 digits.
+ * template uses only variables without a slash, it names the container (`id` or `index`), and no name precedes that in
+ * the same segment: a name may contain 12 digits. Free text is a DNS label in a key.
  *
  * A value template that begins with `{` or `[` is JSON, and the filled-in values are escaped.
  */
@@ -39,7 +39,8 @@ export interface Instance {
 interface Variable {
   /** `argument` is the text behind the colon; only `attr` has one. */
   readonly of: (instance: Instance, argument: string) => string;
-  readonly inKeys: boolean;
+  /** `label`: only as a DNS label. */
+  readonly inKeys: boolean | 'label';
   /** The value is part of the JSON around it, and not escaped. */
   readonly isJson?: boolean;
 }
@@ -61,9 +62,9 @@ const variables: Record<string, Variable> = {
   address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
   url: { of: ({ url }) => url, inKeys: false },
   // Empty where they are not known.
-  container: { of: ({ names }) => names?.name ?? '', inKeys: false },
-  image: { of: ({ names }) => names?.image ?? '', inKeys: false },
-  zone: { of: ({ zone }) => zone ?? '', inKeys: false },
+  container: { of: ({ names }) => names?.name ?? '', inKeys: 'label' },
+  image: { of: ({ names }) => names?.image ?? '', inKeys: 'label' },
+  zone: { of: ({ zone }) => zone ?? '', inKeys: 'label' },
   // An attribute of the instance, empty if it has none of that name: {{attr:version}}.
   attr: { of: ({ attributes }, name) => attributeOf(attributes, name), inKeys: false },
   // The scheme of a server, by the attribute of that name.
@@ -95,7 +96,7 @@ function skydnsMembers(attributes: Attributes | undefined): string {
 
 const serviceLabelOf = (realm: string, name: string): string => `${realm}${realm.includes('-') ? '_' : '-'}${name}`;
 
-const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys === true);
+const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys !== false);
 
 /** A piece of text, or a variable; `:dns` makes a DNS label of it (RFC 1123). */
 type Part = string | { readonly variable: string; readonly isLabel: boolean; readonly argument?: string };
@@ -116,9 +117,8 @@ export function parseKey(text: string): KeyTemplate {
   if (/[\s\p{Cc}]/u.test(text)) throw new Error('must not contain white space or control characters');
   const segment = text.split('/').find((part) => /\{\{(id|index)\}\}/.test(part));
   if (segment === undefined) throw new Error('must name the container by {{id}} or {{index}}');
-  if (/\{\{(name|realm|service)[}:].*\{\{(id|index)\}\}/.test(segment)) {
-    throw new Error('must have no {{name}}, {{realm}} or {{service}} before {{id}} or {{index}} in the same segment');
-  }
+  const [, before] = /\{\{(name|realm|service|container|image|zone)[}:].*\{\{(id|index)\}\}/.exec(segment) ?? [];
+  if (before !== undefined) throw new Error(`must have no {{${before}}} before {{id}} or {{index}} in the same segment`);
   return {
     text,
     head,
@@ -166,6 +166,9 @@ function partsOf(text: string, isKey: boolean): Part[] {
       const attr = isKey ? '' : ', and an attribute as {{attr:version}}';
       const shown = allowed.filter((one) => one !== 'attr' && variables[one]?.isJson !== true);
       throw new Error(`must use ${shown.join(', ')}, each as {{name}} or {{name:dns}}${attr}, got {{${piece}}}`);
+    }
+    if (isKey && filter !== 'dns' && variables[variable]?.inKeys === 'label') {
+      throw new Error(`must use {{${variable}:dns}} in a key, got {{${piece}}}`);
     }
     parts.push({ variable, isLabel: filter === 'dns' });
   }

@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { type InspectionOptions, readInspection } from '../../src/container/document.ts';
+import { leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
+import { encodeTxn } from '../../src/etcd/txn-message.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 
 const OPTIONS = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
 
@@ -245,6 +248,24 @@ describe('attributes', () => {
     assert.deepEqual(metas({ meta: 'never' }), [100, 0, 0]);
     assert.deepEqual(metas({ entriesMax: 42, keysPerInstance: 2, keysPerWeight: 1 }), [42, 21, 23]);
   });
+});
+
+test('a container without labels has the keys, the values and the bytes of a commit that it always had', () => {
+  const inspection = running({ ...document(), Name: '/web-1' });
+  for (const services of [inspection.services, running(document()).services]) {
+    assert.deepEqual(services, [WEB]);
+    const keys = keysOf(layoutOf('/discover', 'default', 'h1'), 'aaaaaaaaaaaa', services, inspection.names);
+    const service = '/discover/service/web/default/h1/aaaaaaaaaaaa';
+    assert.deepEqual(
+      [...keys],
+      [
+        [service, 'tcp://10.1.2.3:32768'],
+        ['/discover/host/h1/aaaaaaaaaaaa', `{"web":"${service}"}`],
+      ],
+    );
+    const changes = [...keys].map(([key, value]) => ({ key, value }));
+    assert.equal(encodeTxn('/discover/owner/h1', revisionOf('7'), leaseIdOf('1'), changes).length, 196);
+  }
 });
 
 describe('the names', () => {

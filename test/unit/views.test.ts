@@ -137,12 +137,14 @@ describe('A view is written as its readers expect it:', () => {
     ]);
     assert.deepEqual(valuesOf(layout, shortId, [udp]), ['  rack-1']);
     assert.deepEqual(valuesOf(layout, shortId, [tcp], { name: 'web-1' }), []);
+    const called = viewsOf([customRule('/b/{{zone:dns}}/{{container:dns}}/{{index}}-{{image:dns}} = x')], 'prod', 'h1');
+    const [view] = called;
+    const [key = ''] = view?.entryOf(tcp, '', shortId, 0, { name: '../web', image: `${'0'.repeat(12)}/a` }) ?? [];
+    assert.match(key, /^\/b\/x-\w{8}\/web-\w{8}\/\d+-000000000000-a-\w{8}$/);
+    assert.equal(view?.containerOf(key), shortId);
     for (const variable of ['container', 'image', 'zone']) {
-      assert.throws(
-        () => parseKey(`/b/{{id}}/{{${variable}}}`),
-        /must use name/,
-        'A key stays for the life of a container',
-      );
+      assert.throws(() => parseKey(`/b/{{id}}/{{${variable}}}`), /must use \{\{\w+:dns\}\} in a key/);
+      assert.throws(() => parseKey(`/b/{{${variable}:dns}}-{{id}}`), /must have no \{\{\w+\}\} before \{\{id\}\}/);
     }
   });
 
@@ -207,11 +209,11 @@ describe('A key template', () => {
     ];
     const [key = ''] = [...keysOf(layout, shortId, [{ ...tcp, name: `${other}-web` }]).keys()];
     assert.equal(layout.containerOf(key), shortId);
-    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\}, \{\{realm\}\} or \{\{service\}\} before/);
-    assert.throws(() => parseKey('/x/{{service}}{{index}}'), /or \{\{service\}\} before/);
+    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\} before/);
+    assert.throws(() => parseKey('/x/{{service}}{{index}}'), /no \{\{service\}\} before/);
     assert.throws(
       () => parseKey('/x/{{name:dns}}{{index}}'),
-      /no \{\{name\}\}, \{\{realm\}\} or \{\{service\}\} before/,
+      /no \{\{name\}\} before/,
     );
   });
 
