@@ -18,6 +18,7 @@ import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
 import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
 import type { ContainerId } from './container/container.ts';
+import { canChange, eventLabels } from './container/filter.ts';
 import { type Docker, DockerClient, type EngineInfo } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
@@ -150,7 +151,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.ended = this.#ended.promise;
     this.ledger = new Ledger(() => clock.now());
     this.registry = metered(parts.registry, this.metrics, clock);
-    this.layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
+    this.layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
     this.#supervisor = new Supervisor(clock, log, this.#onFatal);
     // From the sink to the source.
     this.#keeper = this.#supervisor.declare(this.#keeperSpec());
@@ -258,6 +259,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       ...{ metrics, docker, sequence: this.#sequence, inspector: this.#inspector, reconciler: this.#reconciler },
       withdraw: (id: ContainerId, at: number) => this.#requests.withdraw(id, (request) => isNeedless(request, at)),
       resyncSeconds: config.resyncSeconds,
+      inspectsMoves: canChange(config.docker.filter ?? []),
       list: (versionPrefix: string) => pool.list(versionPrefix),
       onConnect: (engine: EngineInfo) => {
         this.#versionPrefix = engine.versionPrefix;
@@ -428,12 +430,19 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const named = isGone ? Object.keys(services) : [...addresses];
     const unnamed = named.length - servicesLoggedMax;
     this.#parts.log.info(
-      { container: shortId, services: named.slice(0, servicesLoggedMax), ...(unnamed > 0 && { more: unnamed }) },
+      {
+        ...{ container: shortId, ...this.ledger.namesOf(shortId) },
+        ...{ services: named.slice(0, servicesLoggedMax), ...(unnamed > 0 && { more: unnamed }) },
+      },
       isGone ? 'unpublished' : 'published',
     );
     this.metrics[isGone ? 'unpublished' : 'published']++;
     this.emit(isGone ? 'unpublish' : 'publish', { id: shortId, services, addresses });
   }
+}
+
+function dockerOf({ docker }: Config, clock: Clock): Docker {
+  return new DockerClient(docker.endpoint, docker.apiVersion, clock, eventLabels(docker.filter ?? []));
 }
 
 /** Builds an agent of real parts, except where `parts` brings its own. It is running when this returns. */
@@ -442,7 +451,7 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
   return new Agent(config, {
     clock,
     log: parts.log ?? silentLog,
-    docker: parts.docker ?? new DockerClient(config.docker.endpoint, config.docker.apiVersion, clock),
+    docker: parts.docker ?? dockerOf(config, clock),
     pool: parts.pool ?? createInspectionPool(config, clock),
     registry: parts.registry ?? new EtcdRegistry(config.etcd, config.host.id),
     process: parts.process ?? { self: ownIdentity(), livenessOf },

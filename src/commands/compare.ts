@@ -59,7 +59,7 @@ export async function compare(sides: Sides): Promise<Comparison> {
     const container = shortIdOf(id);
     if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
     if (inspection.kind !== 'running') continue;
-    for (const [key, value] of keysOf(layout, container, inspection.services)) {
+    for (const [key, value] of keysOf(layout, container, inspection.services, inspection.names)) {
       wanted.set(key, value);
       owners.set(key, container);
     }

@@ -109,7 +109,7 @@ const noService = (protocol: Service['protocol'], privatePort: number): Service 
 
 async function userChecks(registry: EtcdRegistry, config: Config): Promise<Check[]> {
   const { id, realm } = config.host;
-  const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
+  const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
   const { ownerKey, recordPrefix } = layout;
   // Where every instance has a meta, it is one kind more; else it depends on the containers.
   const meta = hasMeta(config.hostAttributes, config) ? { meta: '{}' } : {};

@@ -32,7 +32,7 @@ export const verify = command({
     const pool = createInspectionPool({ ...config, workers: 0 });
     const registry = new EtcdRegistry(config.etcd);
     try {
-      const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id));
+      const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
       const found = await persisting({
         ...{ config, pool, registry },
         docker: new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock),

@@ -10,8 +10,9 @@ import type { Config } from '../config/options.ts';
 import { resolveConfig } from '../config/resolve.ts';
 import { readSources } from '../config/sources.ts';
 import { isRecord } from '../container/address/published.ts';
-import { type ContainerId, isContainerId, shortIdOf } from '../container/container.ts';
+import { type ContainerId, isContainerId, type Names, type Service, shortIdOf } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
+import { namesOf } from '../container/names.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
@@ -32,11 +33,12 @@ export const why = command({
   async run({ flags, words: [name = ''], sources }, io) {
     const { config, warnings } = await resolveConfig(readSources(sources));
     warnOf(warnings, io);
-    const { id, steps } = await explain(name, config, io);
+    const { id, names, steps } = await explain(name, config, io);
     const reasons = [...new Set(steps.flatMap(({ reason }) => reason ?? []))];
     const isPublished = reasons.length === 0;
-    if (flags.output === 'json') io.write(json({ container: id ?? name, published: isPublished, reasons, steps }));
-    else if (flags.output === 'env') {
+    if (flags.output === 'json') {
+      io.write(json({ container: id ?? name, ...names, published: isPublished, reasons, steps }));
+    } else if (flags.output === 'env') {
       const parts = { container: id ?? name, published: isPublished, reasons: reasons.join(' ') };
       io.write(assignments(Object.entries(parts).map(([part, value]) => [`why_${part}`, value])));
     } else for (const step of steps) io.write(lineOf(step, io.isTerminal));
@@ -50,7 +52,13 @@ function lineOf({ about, detail, reason, remedy }: Step, isTerminal: boolean): s
   return `${coloured(isTerminal, 'red', 'no')}   ${said} (${reason})\n     ${remedy}\n`;
 }
 
-async function explain(name: string, config: Config, io: Io): Promise<{ id?: ContainerId; steps: Step[] }> {
+interface Explained {
+  readonly id?: ContainerId;
+  readonly names?: Names | undefined;
+  readonly steps: readonly Step[];
+}
+
+async function explain(name: string, config: Config, io: Io): Promise<Explained> {
   const { DockerClient } = await import('../docker/docker.ts');
   const { askList } = await import('../docker/call.ts');
   const { InspectClient } = await import('../docker/inspect-client.ts');
@@ -71,11 +79,13 @@ async function explain(name: string, config: Config, io: Io): Promise<{ id?: Con
     if (answer.kind === 'absent') return { steps: [failed('container', 'absent', 'it has just been removed')] };
     if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'failing', answer.detail)] };
     const { document } = answer;
-    const options = { ...config, hostIp: config.host.ip, hostOnly: containerAddresses() };
+    const { docker: of, host } = config;
+    const options = { ...config, filter: of.filter, hostIp: host.ip, hostOnly: containerAddresses() };
     const { steps, isRunning } = explainContainer(document, options);
     const inspection = readInspection(document, options);
     const services = isRunning && inspection.kind === 'running' ? inspection.services : [];
-    return { id: one.id, steps: [...steps, ...(await keySteps(one.id, services, config, io))] };
+    const names = namesOf(document);
+    return { id: one.id, names, steps: [...steps, ...(await keySteps(one.id, services, names, config, io))] };
   } finally {
     await client.close();
   }
@@ -83,13 +93,14 @@ async function explain(name: string, config: Config, io: Io): Promise<{ id?: Con
 
 async function keySteps(
   id: ContainerId,
-  services: Parameters<typeof keysOf>[2],
-  { etcd, host, views }: Config,
+  services: readonly Service[],
+  names: Names | undefined,
+  { etcd, host, views, zone }: Config,
   io: Io,
 ): Promise<Step[]> {
   if (services.length === 0) return [];
-  const layout = layoutOf(etcd.prefix, host.realm, host.id, viewsOf(views, host.realm, host.id));
-  const wanted = keysOf(layout, shortIdOf(id), services);
+  const layout = layoutOf(etcd.prefix, host.realm, host.id, viewsOf(views, host.realm, host.id, zone));
+  const wanted = keysOf(layout, shortIdOf(id), services, names);
   const { EtcdRegistry } = await import('../etcd/cluster.ts');
   const { parseOwner } = await import('../layout/owner.ts');
   const registry = new EtcdRegistry(etcd);

@@ -30,6 +30,7 @@ export interface Options {
         readonly host?: Maybe<string>;
         readonly port?: Maybe<number>;
         readonly version?: Maybe<string>;
+        readonly filter?: Maybe<string[]>;
         readonly tls?: (Certificates & { readonly verify?: Maybe<true> }) | undefined;
       }
     | undefined;
@@ -53,7 +54,7 @@ export interface Options {
         readonly grpc?: Maybe<string>;
         readonly registrator?: Maybe<string>;
         readonly traefik?: Maybe<string>;
-        readonly custom?: Maybe<string[]>;
+        readonly custom?: Maybe<(string | ProtocolTemplates)[]>;
       }
     | undefined;
   readonly host?:
@@ -74,6 +75,13 @@ export interface Options {
         readonly hosts?: Maybe<string[]>;
       }
     | undefined;
+}
+
+/** The same as a text with the protocol before it: `tcp: <key template> = <value template>`. */
+interface ProtocolTemplates {
+  readonly tcp?: string | undefined;
+  readonly udp?: string | undefined;
+  readonly sctp?: string | undefined;
 }
 
 interface Certificates {

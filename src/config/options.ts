@@ -7,6 +7,7 @@
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
+import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
@@ -22,6 +23,8 @@ export interface Config extends DeclarationOptions, MetaOptions {
     readonly endpoint: DockerEndpoint;
     /** Such as `1.41`, without a v; undefined to negotiate. */
     readonly apiVersion: string | undefined;
+    /** The containers that are taken; undefined: all of them. */
+    readonly filter?: readonly Filter[] | undefined;
   };
   /** Beside the native keys: see `layout/views.ts`. */
   readonly views: readonly ViewRule[];
@@ -102,6 +105,11 @@ const allowed = rule(
   'a list of "<name glob> <image glob>"',
   z.array(z.string().check(z.regex(/^\s*\S+\s+\S+\s*$/))),
 );
+const filters = rule(
+  'lines',
+  'a list of label=<name>[=<value>], name=<pattern> or network=<name>',
+  z.array(z.string()),
+);
 const variable = string('the name of an environment variable', /^[^=\0]+$/);
 const version = string('an API version such as "1.41"', /^v?\d+\.\d+$/);
 const hostName = string('a host name or address without scheme and port', /^[\w.:[\]-]{1,253}$/, isHost);
@@ -142,8 +150,13 @@ const zonePattern = /^[a-z\d](?:[a-z\d-]*[a-z\d])?(?:\.[a-z\d](?:[a-z\d-]*[a-z\d
 const zone = string('a DNS zone such as "discover.local"', zonePattern, isShort);
 const rootPattern = /^\/?[^/\s\p{Cc}\p{Cs}{}]+(?:\/[^/\s\p{Cc}\p{Cs}{}]+)*$/u;
 const root = string('a path such as "/lookup", without a slash at its end', rootPattern, isShort);
-const template = z.string().check(z.regex(/^\S+\s+=\s+.*\S\s*$/));
-const templates = rule('lines', 'a list of "<key template> = <value template>"', z.array(template));
+const template = z.string().check(z.regex(/^.*\S\s+=\s+.*\S\s*$/s));
+const ofProtocol = z.strictObject({ tcp: z.optional(template), udp: z.optional(template), sctp: z.optional(template) });
+const templates = rule(
+  'lines',
+  'a list of "<key template> = <value template>", each after "tcp: ", "udp: " or "sctp: " if it is for one protocol',
+  z.array(z.union([template, ofProtocol])),
+);
 
 const facts = new Map<unknown, Omit<OptionRow, 'path'>>();
 
@@ -199,6 +212,7 @@ export const schema = z.strictObject({
     host: maybe(hostName, 'Host of the engine (localhost if only the port is set)'),
     port: maybe(port, 'Port of the engine (4243 if only the host is set)'),
     version: maybe(version, 'Docker API version (negotiated)'),
+    filter: maybe(filters, "The containers that this agent takes, by the engine's own filters (all)"),
     tls: group({
       ...certificates('the engine'),
       verify: maybe(verified, "Use TLS with the system's certificate authorities"),

@@ -5,17 +5,18 @@
  * and the machine is asked. All problems, here and in the sources themselves, make one error.
  */
 import type * as z from 'zod/mini';
+import { type Filter, parseFilter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
 import { attributesOf } from '../container/sources/attributes.ts';
-import { configError, type Problem } from '../errors.ts';
+import { configError, messageOf, type Problem } from '../errors.ts';
 import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
 import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
 import { keysPerInstance } from '../layout/views.ts';
 import { Choice, type Settled } from './choice.ts';
-import { type Config, listenParts, optionRows, type schema, withoutBrackets } from './options.ts';
+import { type Config, listenParts, optionRows, type schema, shown, withoutBrackets } from './options.ts';
 import type { Layers } from './sources.ts';
-import { viewRulesOf } from './view-rules.ts';
+import { customLines, viewRulesOf } from './view-rules.ts';
 
 export interface Resolved {
   readonly config: Config;
@@ -70,6 +71,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     docker: { ...values.docker, host: undefined, port: undefined, ...tcp, socketPath, version, tls: values.docker.tls },
     etcd: { ...values.etcd, endpoints: etcd.endpoints, prefix: etcd.prefix },
     host: { ...values.host, ...config.host },
+    ...(values.views.custom && { views: { ...values.views, custom: customLines(choice) } }),
   };
   const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
   if (!choice.chosen.has('etcd.endpoints')) {
@@ -136,11 +138,27 @@ function refuseAny(problems: readonly Problem[]): void {
 function dockerOf(choice: Choice): Config['docker'] {
   const { socketPath, host = 'localhost', port = 4243, version, tls: given } = choice.values.docker;
   const apiVersion = version?.replace('v', '');
+  const filter = filterOf(choice);
+  const more = { apiVersion, ...(filter && { filter }) };
   if (socketPath !== false && choice.prefers('docker.socketPath', 'docker.host', 'docker.port')) {
-    return { endpoint: { kind: 'socket', path: socketPath ?? '/var/run/docker.sock' }, apiVersion };
+    return { endpoint: { kind: 'socket', path: socketPath ?? '/var/run/docker.sock' }, ...more };
   }
   const tls = choice.certificates() ?? (given.verify && {});
-  return { endpoint: { kind: 'tcp', host: withoutBrackets(host), port, ...(tls && { tls }) }, apiVersion };
+  return { endpoint: { kind: 'tcp', host: withoutBrackets(host), port, ...(tls && { tls }) }, ...more };
+}
+
+/** An empty list takes all containers, as no list does. */
+function filterOf(choice: Choice): readonly Filter[] | undefined {
+  const lines = choice.values.docker.filter ?? [];
+  const filters = lines.flatMap((line) => {
+    try {
+      return [parseFilter(line)];
+    } catch (error) {
+      choice.refuse('docker.filter', messageOf(error), shown('docker.filter', line));
+      return [];
+    }
+  });
+  return filters.length > 0 ? filters : undefined;
 }
 
 function etcdOf(choice: Choice): Config['etcd'] {

@@ -5,7 +5,7 @@ import type { Choice } from './choice.ts';
 
 export function viewRulesOf(choice: Choice, prefix: string): Rule[] {
   const { views } = choice.values;
-  const { custom = [], ...roots } = views;
+  const { custom: _, ...roots } = views;
   const rules: Rule[] = [];
   const add = (path: string, given: string, make: () => Rule[]) => {
     try {
@@ -22,10 +22,7 @@ export function viewRulesOf(choice: Choice, prefix: string): Rule[] {
     const root = roots[name as keyof typeof presets];
     if (root !== undefined) add(`views.${name}`, root, () => preset(root));
   }
-  for (const text of custom) {
-    add('views.custom', text, () => [customRule(text)]);
-    warnOfCollisions(choice, text);
-  }
+  for (const text of customLines(choice)) add('views.custom', text, () => [customRule(text)]);
   if (roots.traefik?.startsWith('/')) {
     choice.refuse('views.traefik', 'must not begin with a slash: Traefik reads keys without one', `"${roots.traefik}"`);
   }
@@ -36,16 +33,10 @@ export function viewRulesOf(choice: Choice, prefix: string): Rule[] {
   return rules;
 }
 
-/** A container may offer one name on several ports, or on one port by several protocols. */
-function warnOfCollisions(choice: Choice, template: string): void {
-  const [key = ''] = template.trim().split(/\s/, 1);
-  const has = (variable: string) => new RegExp(`{{${variable}(:\\w+)?}}`).test(key);
-  if (has('index')) return; // It counts the offers of a container.
-  const missing = ['privatePort', 'protocol'].filter((variable) => !has(variable));
-  if (missing.length === 0) return;
-  const what = missing.map((variable) => (variable === 'protocol' ? 'protocols' : 'ports')).join(' and ');
-  const reason = `does not tell ${what} of a container apart, so that only one of them has a key: add ${missing
-    .map((variable) => `{{${variable}}}`)
-    .join(' and ')}`;
-  choice.warnings.push({ path: 'views.custom', origin: choice.origin('views.custom'), reason, got: `"${template}"` });
+/** The lines of `views.custom`; `{ "tcp": "<template>" }` is the same as `"tcp: <template>"`. */
+export function customLines({ values }: Choice): readonly string[] {
+  return (values.views.custom ?? []).flatMap((entry) => {
+    if (typeof entry === 'string') return [entry.replace(/^\s*(\w+):\s*"(.*)"\s*$/s, '$1: $2')];
+    return Object.entries(entry).map(([protocol, template]) => `${protocol}: ${template}`);
+  });
 }

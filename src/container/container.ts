@@ -55,6 +55,15 @@ export function urlOf({ address, port, protocol }: Pick<Service, 'address' | 'po
   return `${protocol}://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
+/** What people call a container, as `names.ts` reads it. Absent members are not known. */
+export interface Names {
+  /** Without the slash that engines write before it. A rename changes it. */
+  readonly name?: string;
+  /** As the container was created with it. */
+  readonly image?: string;
+  readonly compose?: { readonly project?: string; readonly service?: string };
+}
+
 export interface Refusal {
   readonly code: RefusalCode;
   /** The entry as advertised, cut to 64 characters, with \ufffd for what is not shown. Foreign: only ever logged as a field. */
@@ -71,6 +80,8 @@ export type Inspection =
       readonly startedAt: number;
       readonly services: readonly Service[];
       readonly refusals: readonly Refusal[];
+      /** Undefined of a container that advertises nothing, and where none is known. */
+      readonly names?: Names;
     }
   | { readonly kind: 'down' }
   /** `status`: the HTTP status of the answer, if that is the failure. */

@@ -9,8 +9,10 @@
  */
 
 import { hostNetworkOf, isRecord, publicAddress } from './address/published.ts';
-import type { Attributes, Inspection, Refusal, Service } from './container.ts';
+import type { Attributes, Inspection, Names, Refusal, Service } from './container.ts';
+import { type Filter, mismatchOf } from './filter.ts';
 import { attributesWith, hasMeta, type MetaOptions, metaOf } from './meta.ts';
+import { namesOf } from './names.ts';
 import { type Entry, refusal, textOf } from './sources/advertisement.ts';
 import { type DeclarationOptions, readDeclaration } from './sources/declaration.ts';
 
@@ -23,6 +25,8 @@ export interface InspectionOptions extends DeclarationOptions, MetaOptions {
   readonly keysPerInstance?: number | undefined;
   /** The keys that a weight adds. */
   readonly keysPerWeight?: number | undefined;
+  /** The containers that are taken; undefined: all of them. */
+  readonly filter?: readonly Filter[] | undefined;
 }
 
 // An etcd takes 128 in a transaction, and the guard of the owner is one.
@@ -36,6 +40,8 @@ export function readInspection(document: unknown, options: InspectionOptions): I
     return { kind: 'failed', detail: 'The answer is not an inspect document: State.Running must be true or false' };
   }
   if (!running || field(state, 'Restarting') === true || field(state, 'Dead') === true) return { kind: 'down' };
+  // One that no longer matches is taken away like one that has ended.
+  if (options.filter !== undefined && mismatchOf(document, options.filter) !== undefined) return { kind: 'down' };
 
   const declaration = readDeclaration(document, options);
   const { realm } = declaration;
@@ -44,6 +50,9 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   let room = OPERATIONS_MAX - 1 - declaration.entries.length * keysPerInstance;
   const network = hostNetworkOf(document, options.hostIp, options.hostOnly);
   const services: Service[] = [];
+  // Most containers advertise nothing, and nothing asks for their names.
+  const isSilent = declaration.entries.length + declaration.refusals.length === 0;
+  const names = isSilent ? undefined : namesOf(document);
   const refusals: Refusal[] = [...declaration.refusals];
   const unfit: string[] = [];
   for (const entry of declaration.entries) {
@@ -53,7 +62,7 @@ export function readInspection(document: unknown, options: InspectionOptions): I
       const { name, privatePort, protocol } = entry;
       const service = { name, privatePort, protocol, address: way.address, port: way.port };
       const beside = besideOf(
-        document,
+        names,
         entry,
         declaration.attributes.get(textOf(entry)) ?? declaration.attributes.get(name),
         options,
@@ -72,7 +81,8 @@ export function readInspection(document: unknown, options: InspectionOptions): I
     const detail = `The attributes of ${unfit.length} services do not fit into the transaction of their container`;
     refusals.push(refusal('attribute-too-many', unfit[0] ?? '', detail));
   }
-  return { kind: 'running', startedAt: nanosecondsOf(field(state, 'StartedAt')), services, refusals };
+  const startedAt = nanosecondsOf(field(state, 'StartedAt'));
+  return { kind: 'running', startedAt, services, refusals, ...(names && { names }) };
 }
 
 const RFC_3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
@@ -88,7 +98,7 @@ function nanosecondsOf(time: unknown): number {
 
 /** What is written beside an instance, and the number of keys that it takes; undefined if there is nothing. */
 function besideOf(
-  document: unknown,
+  names: Names | undefined,
   { privatePort }: Entry,
   own: Attributes | undefined,
   options: InspectionOptions,
@@ -96,7 +106,7 @@ function besideOf(
   const attributes = attributesWith(options.hostAttributes, own);
   const isMeta = hasMeta(attributes, options);
   if (attributes === undefined && !isMeta) return undefined;
-  const meta = isMeta ? metaOf(document, privatePort, attributes ?? {}, options) : undefined;
+  const meta = isMeta ? metaOf(names, privatePort, attributes ?? {}, options) : undefined;
   const keys = (isMeta ? 1 : 0) + (attributes?.weight === undefined ? 0 : (options.keysPerWeight ?? 0));
   return { members: present({ attributes, meta }), keys };
 }

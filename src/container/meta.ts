@@ -5,8 +5,7 @@
  *     {"privatePort":8080,"weight":10,"tags":["a"],"attributes":{"version":"2"},"zone":"a","container":"web-1",
  *      "image":"nginx:1.27","compose":{"project":"shop","service":"web"}}
  */
-import { isRecord } from './address/published.ts';
-import type { Attributes } from './container.ts';
+import type { Attributes, Names } from './container.ts';
 
 /** `attributes`: of instances that have some, or whose host has a zone or attributes. */
 export type MetaPolicy = 'attributes' | 'always' | 'never';
@@ -19,8 +18,6 @@ export interface MetaOptions {
   /** The attributes of every instance of the host, which those of a container override. */
   readonly hostAttributes?: Attributes | undefined;
 }
-
-const TEXT_MAX = 255;
 
 /** The attributes of an instance: its own before those of its host. */
 export function attributesWith(host: Attributes | undefined, own: Attributes | undefined): Attributes | undefined {
@@ -35,32 +32,15 @@ export function hasMeta(attributes: Attributes | undefined, { meta = 'attributes
   return meta === 'always' || attributes !== undefined || zone !== undefined;
 }
 
-/** The text for one instance. `document` is an inspect document, and foreign. */
+/** The text for one instance. */
 export function metaOf(
-  document: unknown,
+  { name, image, compose }: Names = {},
   privatePort: number,
   { weight, priority, tags, others }: Attributes,
   { zone }: MetaOptions,
 ): string {
-  const config = recordOf(recordOf(document).Config);
-  const labels = recordOf(config.Labels);
-  const compose = {
-    project: textOf(labels['com.docker.compose.project']),
-    service: textOf(labels['com.docker.compose.service']),
-  };
   return JSON.stringify({
-    privatePort,
-    weight,
-    priority,
-    tags,
-    attributes: others,
-    zone,
-    container: textOf(recordOf(document).Name)?.replace(/^\//, ''),
-    image: textOf(config.Image),
-    compose: compose.project === undefined && compose.service === undefined ? undefined : compose,
+    ...{ privatePort, weight, priority, tags, attributes: others, zone },
+    ...{ container: name, image, compose },
   });
 }
-
-const recordOf = (value: unknown): Readonly<Record<string, unknown>> => (isRecord(value) ? value : {});
-const textOf = (value: unknown): string | undefined =>
-  typeof value === 'string' && value !== '' ? value.slice(0, TEXT_MAX) : undefined;

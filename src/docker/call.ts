@@ -6,6 +6,7 @@
  */
 
 import { type Clock, deadline } from '../actor/clock.ts';
+import { type Filter, listFilters } from '../container/filter.ts';
 import { DiscoverError, type Failure, messageOf } from '../errors.ts';
 import { handshakeFailure, tlsFailure } from '../net/socket.ts';
 import { createModem, type DockerEndpoint, ModemCall } from './modem.ts';
@@ -71,17 +72,17 @@ const listTimeoutMs = 15_000;
 const listBytesMax = 256 << 20;
 
 /**
- * The body of a complete list of the running containers, or of `all`. A paused container runs: Docker's plain list has
+ * The body of a complete list of the running containers that match a filter, or of `all`. A paused container runs: Docker's plain list has
  * it, Podman's has not, so the list is asked for by status.
  */
 export function askList(
   endpoint: DockerEndpoint,
   clock: Clock,
   versionPrefix: string,
-  which: 'running' | 'all' = 'running',
+  which: 'all' | readonly Filter[] = [],
 ): Promise<Buffer> {
   const path = '/containers/json';
-  const query = which === 'all' ? { all: 1 } : { filters: { status: ['running', 'paused'] } };
+  const query = which === 'all' ? { all: 1 } : { filters: { status: ['running', 'paused'], ...listFilters(which) } };
   const options = { versionPrefix, path, timeoutMs: listTimeoutMs, bytesMax: listBytesMax };
   return callEngine(endpoint, clock, options, async (call) => {
     const { body } = await call.dial(createModem(call), path, query);

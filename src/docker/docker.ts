@@ -31,12 +31,17 @@ export interface EventStream {
   close(): void;
 }
 
+export type OnChunk = (chunk: Buffer, connection?: 0 | 1) => void;
+
 /** The calls that the main thread makes of an engine; the simulation has its own. */
 export interface Docker {
   /** Finds out the version that the engine speaks. `CONFIG_INVALID` when a pinned version is refused. */
   negotiate(): Promise<EngineInfo>;
-  /** Follows container and network events from `sinceSeconds` on. Resolves once the engine has answered. */
-  events(engine: EngineInfo, sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream>;
+  /**
+   * Follows container and network events from `sinceSeconds` on. Resolves once the engine has answered. `connection`: the
+   * bytes come on up to two of them, 0 and 1.
+   */
+  events(engine: EngineInfo, sinceSeconds: number, onChunk: OnChunk): Promise<EventStream>;
 }
 
 /** The newest version whose answers are known here. A newer engine still speaks it. */
@@ -48,8 +53,9 @@ const headBytesMax = 1 << 20;
  * The actions that can change the published keys; the engine sends no others (exec and health are many). Docker's names
  * and Podman's together, for every engine: neither engine objects to a name of the other one.
  */
-const followed = [
-  ...['start', 'restart', 'restore', 'die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause', 'rename'],
+const starts = ['start', 'restart', 'restore'];
+const others = [
+  ...['die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause', 'rename'],
   ...['connect', 'disconnect'],
 ];
 
@@ -57,11 +63,19 @@ export class DockerClient implements Docker {
   readonly #endpoint: DockerEndpoint;
   readonly #clock: Clock;
   readonly #pinned: string | undefined;
+  readonly #labels: readonly string[];
 
-  constructor(endpoint: DockerEndpoint, pinnedVersion: string | undefined, clock: Clock) {
+  /** `labels`: the labels by which the events of starts are filtered. */
+  constructor(
+    endpoint: DockerEndpoint,
+    pinnedVersion: string | undefined,
+    clock: Clock,
+    labels: readonly string[] = [],
+  ) {
     this.#endpoint = endpoint;
     this.#clock = clock;
     this.#pinned = pinnedVersion;
+    this.#labels = labels;
   }
 
   async negotiate(): Promise<EngineInfo> {
@@ -92,13 +106,36 @@ export class DockerClient implements Docker {
     };
   }
 
-  async events(engine: EngineInfo, sinceSeconds: number, onChunk: (chunk: Buffer) => void): Promise<EventStream> {
-    const filters: { type: ('container' | 'network')[]; event: string[] } = {
-      type: ['container', 'network'],
-      event: followed,
-    };
+  async events(engine: EngineInfo, sinceSeconds: number, onChunk: OnChunk): Promise<EventStream> {
+    const type: EventFilters['type'] = ['container', 'network'];
+    if (this.#labels.length === 0) {
+      return this.#follow(engine, sinceSeconds, { type, event: [...starts, ...others] }, onChunk);
+    }
+    // Only starts are filtered by labels: an event of a network has none, and not every Podman gives a death any.
+    const ofStarts: EventFilters = { type: ['container'], event: starts, label: [...this.#labels] };
+    const first = await this.#follow(engine, sinceSeconds, ofStarts, onChunk);
+    try {
+      const second = await this.#follow(engine, sinceSeconds, { type, event: others }, (chunk) => onChunk(chunk, 1));
+      const close = (): void => {
+        first.close();
+        second.close();
+      };
+      const ended = Promise.race([first.ended, second.ended]).then(close);
+      return { ended, close };
+    } catch (error) {
+      first.close();
+      throw error;
+    }
+  }
+
+  #follow(
+    engine: EngineInfo,
+    since: number,
+    filters: EventFilters,
+    onChunk: (chunk: Buffer) => void,
+  ): Promise<EventStream> {
     return this.#call('/events?', engine.versionPrefix, Number.POSITIVE_INFINITY, async (docker, call) => {
-      const stream = await docker.getEvents({ since: sinceSeconds, filters });
+      const stream = await docker.getEvents({ since, filters });
       stream.on('data', onChunk);
       return { ended: call.ended, close: () => call.abort() };
     });
@@ -118,6 +155,12 @@ export class DockerClient implements Docker {
       ),
     );
   }
+}
+
+interface EventFilters {
+  readonly type: ('container' | 'network')[];
+  readonly event: string[];
+  readonly label?: string[];
 }
 
 /** The fields of `/version`; every one is foreign. */

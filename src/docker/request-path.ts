@@ -7,7 +7,7 @@
  */
 
 const allowed =
-  /^(?:\/v\d+\.\d+)?\/(?:_ping|version|events\?[\w=&.%~-]*|containers\/json(?:\?(?:all=1|filters=%7B[\w%]*%7D))?|containers\/[0-9a-f]{64}\/json)$/;
+  /^(?:\/v\d+\.\d+)?\/(?:_ping|version|events\?[\w=&.%~!*'()-]*|containers\/json(?:\?(?:all=1|filters=%7B[\w.%~!*'()-]*%7D))?|containers\/[0-9a-f]{64}\/json)$/;
 
 /** The target of a request. Throws for one that is not allowed. */
 export function requestPath(versionPrefix: string, path: string): string {

@@ -61,6 +61,8 @@ export interface WatcherParts {
   /** Asks for a complete list of the running containers and reads it; off the main thread. */
   readonly list: (versionPrefix: string) => Promise<readonly Listed[]>;
   readonly inspector: Ref<InspectionRequest>;
+  /** Whether a container that is not known may come to match the filter by another name or network. */
+  readonly inspectsMoves?: boolean | undefined;
   /** Takes back the request that still waits, unless an event after `at` asked for it. */
   readonly withdraw: (id: ContainerId, at: number) => void;
   readonly reconciler: Ref<ReconcilerMessage>;
@@ -200,16 +202,14 @@ export class Watcher implements Actor<Resync> {
   async #subscribe(engine: EngineInfo): Promise<EventStream> {
     const { docker } = this.#parts;
     this.#lateness.reset();
-    const splitter = new ObjectSplitter(
-      (text) => this.#event(text),
-      // A list shows the result of the lost event. A new stream would only begin with the same event again.
-      this.#resync,
-    );
+    // A list shows the result of the lost event. A new stream would only begin with the same event again.
+    const splitter = () => new ObjectSplitter((text) => this.#event(text), this.#resync);
+    const splitters = [splitter(), splitter()] as const;
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
     const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
     try {
       // mutant: list before subscribing, not after
-      return await docker.events(engine, since, (chunk) => splitter.push(chunk));
+      return await docker.events(engine, since, (chunk, connection = 0) => splitters[connection].push(chunk));
     } catch (error) {
       // An engine that refuses events, or keeps its answer until there is one, may list: late is better than never.
       await this.#list(engine, false, 'resync').catch(() => {});
@@ -253,7 +253,7 @@ export class Watcher implements Actor<Resync> {
   }
 
   #tell({ kind, id, at }: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
-    const { inspector, reconciler, sequence, withdraw } = this.#parts;
+    const { inspector, inspectsMoves, reconciler, sequence, withdraw } = this.#parts;
     switch (kind) {
       case 'inspect':
         // mutant: pass over starts
@@ -262,6 +262,7 @@ export class Watcher implements Actor<Resync> {
       case 'moved':
         // mutant: pass over moves
         reconciler.tell({ kind, id, heard: sequence.next() });
+        if (inspectsMoves) inspector.tell({ id, at });
         break;
       case 'died':
         // A request for an inspection of this start that still waits is no longer needed.

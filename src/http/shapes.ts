@@ -83,6 +83,10 @@ export type LifecycleState = 'starting' | 'ready' | 'failing' | 'gone';
 export interface Container {
   /** The 12 digits that end its keys. */
   readonly id: string;
+  /** As the engine, the image and compose have it, cut and cleaned; null while nothing is known. */
+  readonly name: string | null;
+  readonly image: string | null;
+  readonly compose: { readonly project?: string; readonly service?: string } | null;
   readonly state: ContainerState;
   /** The state of the container itself. */
   readonly lifecycle: LifecycleState;

@@ -1,6 +1,7 @@
 /** The state of the agent, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
+import type { Names } from '../container/container.ts';
 import { outages, refusals as reasons } from '../container/refusals.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
@@ -133,8 +134,10 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
     });
   }
   const { quarantined, failing, refusals = [] } = condition ?? {};
+  const { name = null, image = null, compose = null } = namesOf(agent, shortId) ?? {};
   return {
     id: shortId,
+    ...{ name, image, compose },
     state: stateOf(agent, shortId),
     lifecycle: lifecycleOf(agent, shortId),
     services,
@@ -161,6 +164,12 @@ function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: strin
 function lifecycleOf({ states }: Agent, shortId: string): LifecycleState {
   const state = states.get(shortId);
   return state === undefined ? 'gone' : nameOf(state);
+}
+
+/** One that runs has its own; of one that is gone, and not yet out of etcd, they are remembered. */
+function namesOf({ ledger, states }: Agent, shortId: string): Names | undefined {
+  const state = states.get(shortId);
+  return (state?.kind === 'running' ? state.names : undefined) ?? ledger.namesOf(shortId);
 }
 
 const isService = ({ layout }: Agent, key: string): boolean => layout.nameOf(key) !== undefined;

@@ -103,7 +103,7 @@ export function createBatchInspector(
 
   async function list(versionPrefix: string): Promise<TaskResult> {
     try {
-      return readList(await askList(options.endpoint, systemClock, versionPrefix));
+      return readList(await askList(options.endpoint, systemClock, versionPrefix, options.filter));
     } catch (error) {
       return { kind: 'failed', detail: messageOf(error), details: detailsOf(error) };
     }

@@ -15,6 +15,7 @@ import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import { Listeners } from '../actor/listeners.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
+import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
@@ -64,7 +65,7 @@ export interface InspectionPoolConfig extends DeclarationOptions, MetaOptions {
   readonly keysPerWeight?: number;
   /** Threads at the most; 0 to inspect from this one. */
   readonly workers: number;
-  readonly docker: { readonly endpoint: DockerEndpoint };
+  readonly docker: { readonly endpoint: DockerEndpoint; readonly filter?: readonly Filter[] | undefined };
   readonly host: { readonly ip: string };
 }
 
@@ -75,6 +76,7 @@ export function createInspectionPool(config: InspectionPoolConfig, clock = syste
   const options: BatchInspectorOptions = {
     endpoint: docker.endpoint,
     hostIp: host.ip,
+    filter: docker.filter,
     ...{ serviceVariable, namePolicy, entriesMax, sources, explicit, label, realms, allow },
     ...{ meta, zone, hostAttributes, keysPerInstance, keysPerWeight },
   };

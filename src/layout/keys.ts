@@ -14,7 +14,7 @@
  * stays below its own host and id, whatever the container advertises.
  */
 
-import { type Service, urlOf } from '../container/container.ts';
+import { type Names, type Service, urlOf } from '../container/container.ts';
 
 /** One put or, where `value` is undefined, one delete. */
 export interface Change {
@@ -32,6 +32,7 @@ export interface View {
     url: string,
     shortId: string,
     ordinal: number,
+    names?: Names,
   ): readonly [key: string, value: string] | undefined;
   /** The 12 digits of the container of this host that a key belongs to. */
   containerOf(key: string): string | undefined;
@@ -89,9 +90,14 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
 /**
  * Everything that etcd should hold for one container. A container without offers has no keys, not even a record.
  */
-export function keysOf(layout: Layout, shortId: string, services: readonly Service[]): Map<string, string> {
+export function keysOf(
+  layout: Layout,
+  shortId: string,
+  services: readonly Service[],
+  names?: Names,
+): Map<string, string> {
   const keys = new Map<string, string>();
-  const names = new Map<string, string>();
+  const plains = new Map<string, string>();
   const ordinals = new Map<string, number>();
   for (const service of services) {
     const { name, privatePort, protocol, realm } = service;
@@ -99,19 +105,19 @@ export function keysOf(layout: Layout, shortId: string, services: readonly Servi
     const ordinal = ordinals.get(name) ?? 0;
     ordinals.set(name, ordinal + 1);
     for (const view of layout.views) {
-      const entry = view.entryOf(service, url, shortId, ordinal);
+      const entry = view.entryOf(service, url, shortId, ordinal, names);
       // If a template makes the same key for two ports of a container, the first port has the key.
       if (entry !== undefined && !keys.has(entry[0])) keys.set(...entry);
     }
     const plain = layout.serviceKey(name, shortId, realm);
-    const isFirst = !names.has(name);
-    if (isFirst) names.set(name, plain);
+    const isFirst = !plains.has(name);
+    if (isFirst) plains.set(name, plain);
     const key = isFirst ? plain : `${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`;
     keys.set(key, url);
     if (service.meta !== undefined) keys.set(layout.metaKey(key), service.meta);
   }
   // `fromEntries` defines own properties, so a service called __proto__ is one more name.
-  if (names.size > 0) keys.set(layout.recordKey(shortId), JSON.stringify(Object.fromEntries(names)));
+  if (plains.size > 0) keys.set(layout.recordKey(shortId), JSON.stringify(Object.fromEntries(plains)));
   return keys;
 }
 

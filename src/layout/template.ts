@@ -4,14 +4,14 @@
  * A key template can be read backwards, from a key to its container. This is how the keys of a predecessor are told
  * from the keys of other programs: `/backends/{{name}}/{{id}}-{{privatePort}}` matches `/backends/web/2a03efc597e9-80`
  * and yields `2a03efc597e9`. No container must be able to write a key that reads as another container's. So a key
- * template uses only variables that stay the same for the life of a container, it names the container (`id` or
- * `index`), and no name precedes that in the same segment: a name contains no slash, but it may contain 12 digits.
+ * template uses only variables without a slash, it names the container (`id` or `index`), and no name precedes that in
+ * the same segment: a name may contain 12 digits. Free text is a DNS label in a key.
  *
  * A value template that begins with `{` or `[` is JSON, and the filled-in values are escaped.
  */
 
 import { createHash } from 'node:crypto';
-import type { Attributes } from '../container/container.ts';
+import type { Attributes, Names } from '../container/container.ts';
 
 /** One offer of one container: the values of the variables. */
 export interface Instance {
@@ -31,12 +31,16 @@ export interface Instance {
   readonly attributes?: Attributes | undefined;
   /** JSON, if there is one. */
   readonly meta?: string | undefined;
+  readonly names?: Names | undefined;
+  /** Of its host. */
+  readonly zone?: string | undefined;
 }
 
 interface Variable {
   /** `argument` is the text behind the colon; only `attr` has one. */
   readonly of: (instance: Instance, argument: string) => string;
-  readonly inKeys: boolean;
+  /** `label`: only as a DNS label. */
+  readonly inKeys: boolean | 'label';
   /** The value is part of the JSON around it, and not escaped. */
   readonly isJson?: boolean;
 }
@@ -57,9 +61,13 @@ const variables: Record<string, Variable> = {
   port: { of: ({ port }) => String(port), inKeys: false },
   address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
   url: { of: ({ url }) => url, inKeys: false },
+  // Empty where they are not known.
+  container: { of: ({ names }) => names?.name ?? '', inKeys: 'label' },
+  image: { of: ({ names }) => names?.image ?? '', inKeys: 'label' },
+  zone: { of: ({ zone }) => zone ?? '', inKeys: 'label' },
   // An attribute of the instance, empty if it has none of that name: {{attr:version}}.
   attr: { of: ({ attributes }, name) => attributeOf(attributes, name), inKeys: false },
-  // The scheme of an HTTP server, by the attribute of that name.
+  // The scheme of a server, by the attribute of that name.
   scheme: { of: ({ attributes }) => schemeOf(attributes), inKeys: false },
   // For the presets: what an instance without attributes does not have, so that its value stays as it is.
   skydns: { of: ({ attributes }) => skydnsMembers(attributes), inKeys: false, isJson: true },
@@ -73,9 +81,10 @@ function attributeOf(attributes: Attributes | undefined, name: string): string {
   return Object.hasOwn(others, name) ? (others[name] ?? '') : '';
 }
 
-function schemeOf(attributes: Attributes | undefined): string {
+/** `http` unless the attribute `scheme` is another one that is known. `tcp`: what comes over the connection is not HTTP. */
+export function schemeOf(attributes: Attributes | undefined): 'http' | 'https' | 'h2c' | 'tcp' {
   const scheme = attributeOf(attributes, 'scheme');
-  return scheme === 'https' || scheme === 'h2c' ? scheme : 'http';
+  return scheme === 'https' || scheme === 'h2c' || scheme === 'tcp' ? scheme : 'http';
 }
 
 /** Further members of a SkyDNS value, from a comma on. CoreDNS takes an absent weight for 100, an absent priority for 10. */
@@ -87,7 +96,8 @@ function skydnsMembers(attributes: Attributes | undefined): string {
 
 const serviceLabelOf = (realm: string, name: string): string => `${realm}${realm.includes('-') ? '_' : '-'}${name}`;
 
-const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys === true);
+const names = (inKeys: boolean) =>
+  Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys !== false);
 
 /** A piece of text, or a variable; `:dns` makes a DNS label of it (RFC 1123). */
 type Part = string | { readonly variable: string; readonly isLabel: boolean; readonly argument?: string };
@@ -108,9 +118,9 @@ export function parseKey(text: string): KeyTemplate {
   if (/[\s\p{Cc}]/u.test(text)) throw new Error('must not contain white space or control characters');
   const segment = text.split('/').find((part) => /\{\{(id|index)\}\}/.test(part));
   if (segment === undefined) throw new Error('must name the container by {{id}} or {{index}}');
-  if (/\{\{(name|realm|service)[}:].*\{\{(id|index)\}\}/.test(segment)) {
-    throw new Error('must have no {{name}}, {{realm}} or {{service}} before {{id}} or {{index}} in the same segment');
-  }
+  const [, before] = /\{\{(name|realm|service|container|image|zone)[}:].*\{\{(id|index)\}\}/.exec(segment) ?? [];
+  if (before !== undefined)
+    throw new Error(`must have no {{${before}}} before {{id}} or {{index}} in the same segment`);
   return {
     text,
     head,
@@ -158,6 +168,9 @@ function partsOf(text: string, isKey: boolean): Part[] {
       const attr = isKey ? '' : ', and an attribute as {{attr:version}}';
       const shown = allowed.filter((one) => one !== 'attr' && variables[one]?.isJson !== true);
       throw new Error(`must use ${shown.join(', ')}, each as {{name}} or {{name:dns}}${attr}, got {{${piece}}}`);
+    }
+    if (isKey && filter !== 'dns' && variables[variable]?.inKeys === 'label') {
+      throw new Error(`must use {{${variable}:dns}} in a key, got {{${piece}}}`);
     }
     parts.push({ variable, isLabel: filter === 'dns' });
   }

@@ -5,9 +5,9 @@
  * lease as the native keys, so a reader never sees one without the other.
  */
 
-import type { Protocol } from '../container/container.ts';
+import type { Protocol, Service } from '../container/container.ts';
 import type { View } from './keys.ts';
-import { type Instance, type KeyTemplate, parseKey, parseValue } from './template.ts';
+import { type Instance, type KeyTemplate, parseKey, parseValue, schemeOf } from './template.ts';
 
 /** The key and value for each instance with one of these protocols; for every instance if none is named. */
 export interface Rule {
@@ -16,6 +16,8 @@ export interface Rule {
   readonly value: string;
   /** Only instances that have this attribute. */
   readonly attribute?: 'weight';
+  /** Only instances that speak HTTP, or only those that do not; of both if it is not there. */
+  readonly traffic?: 'http' | 'tcp';
 }
 
 const reversed = (zone: string) => zone.toLowerCase().split('.').reverse().join('/');
@@ -23,15 +25,19 @@ const reversed = (zone: string) => zone.toLowerCase().split('.').reverse().join(
 /** The layouts with a name, each below the configured root. */
 export const presets = {
   /**
-   * The etcd plugin of CoreDNS, and SkyDNS before it: `<id>-<port>.<name>.<realm>.<zone>`. The `ttl` is
-   * always written, because CoreDNS before 1.12.4 would use the id of the lease.
+   * The etcd plugin of CoreDNS, and SkyDNS before it: `<id>-<port>.<name>.<realm>.<zone>`, and by RFC 2782
+   * `<id>-<port>._<name>._<protocol>.<realm>.<zone>`. To the plugin a name is a path: it reads all keys below it, so the
+   * second name needs keys of its own. No label of a service begins with an underscore. The `ttl` is always written,
+   * because CoreDNS before 1.12.4 would use the id of the lease.
    */
   skydns(zone: string): Rule[] {
-    const key = `/skydns/${reversed(zone)}/{{realm:dns}}/{{name:dns}}/{{id}}-{{privatePort}}`;
+    const realm = `/skydns/${reversed(zone)}/{{realm:dns}}`;
+    const key = `${realm}/{{name:dns}}/{{id}}-{{privatePort}}`;
     const value = '{"host":"{{ip}}","port":{{port}},"ttl":10{{skydns}}}';
     return [
       { protocols: ['tcp'], key, value },
       { protocols: ['udp', 'sctp'], key: `${key}-{{protocol}}`, value },
+      { key: `${realm}/_{{protocol}}/_{{name:dns}}/{{id}}-{{privatePort}}`, value },
     ];
   },
   /**
@@ -54,31 +60,45 @@ export const presets = {
       { protocols: ['udp', 'sctp'], key: `${key}:{{protocol}}`, value: '{{address}}' },
     ];
   },
-  /** The servers of Traefik's services. The operator defines the routers. */
+  /**
+   * The servers of Traefik's services. The operator defines the routers. A service over TCP is an HTTP service unless its
+   * attribute `scheme` is `tcp`. Traefik refuses its whole configuration for a name it does not know, and only servers of
+   * HTTP services know a weight.
+   */
   traefik(root: string): Rule[] {
     const servers = '{{service}}/loadbalancer/servers/{{index}}';
+    const http = { protocols: ['tcp'], traffic: 'http' } as const;
     return [
-      { protocols: ['tcp'], key: `${root}/http/services/${servers}/url`, value: '{{scheme}}://{{address}}' },
+      { ...http, key: `${root}/http/services/${servers}/url`, value: '{{scheme}}://{{address}}' },
       {
-        protocols: ['tcp'],
+        ...http,
         key: `${root}/http/services/${servers}/weight`,
         value: '{{attr:weight}}',
         attribute: 'weight',
+      },
+      {
+        ...{ protocols: ['tcp'], traffic: 'tcp' },
+        key: `${root}/tcp/services/${servers}/address`,
+        value: '{{address}}',
       },
       { protocols: ['udp'], key: `${root}/udp/services/${servers}/address`, value: '{{address}}' },
     ];
   },
 } satisfies Record<string, (root: string) => Rule[]>;
 
-/** Parses `<key template> = <value template>`. Throws an `Error` that says what is wrong. */
+/** Parses `[<protocol>:] <key template> = <value template>`. Throws an `Error` that says what is wrong. */
 export function customRule(text: string): Rule {
-  const [, key, value] = /^(\S+)\s+=\s+(.*\S)\s*$/.exec(text) ?? [];
-  if (key === undefined || value === undefined) throw new Error('must be "<key template> = <value template>"');
-  return { key, value };
+  const [, protocol, rest = ''] = /^\s*(?:(tcp|udp|sctp):\s+)?(.*)$/s.exec(text) ?? [];
+  const [, key, value] = /^(\S+)\s+=\s+(.*\S)\s*$/.exec(rest) ?? [];
+  if (key === undefined || value === undefined) {
+    throw new Error('must be "<key template> = <value template>", after "tcp: ", "udp: " or "sctp: " for one protocol');
+  }
+  return protocol === undefined ? { key, value } : { protocols: [protocol as Protocol], key, value };
 }
 
 /** Throws an `Error` if a rule cannot be used beside the native keys below `prefix`. */
-export function checkRule({ key, value }: Rule, prefix: string): void {
+export function checkRule(rule: Rule, prefix: string): void {
+  const { key, value } = rule;
   const { head } = parseKey(key);
   for (const native of [`${prefix}/service/`, `${prefix}/meta/`, `${prefix}/host/`, `${prefix}/owner/`]) {
     if (head.startsWith(native) || native.startsWith(head)) {
@@ -86,28 +106,65 @@ export function checkRule({ key, value }: Rule, prefix: string): void {
     }
   }
   parseValue(value);
+  checkApart(rule);
+}
+
+/**
+ * A container may offer one service on several ports, and on one port by several protocols. A key that is the same for
+ * two of them would hold one of them and hide the other. So a key names both, or counts the offers (`index`), or is for
+ * one protocol alone.
+ */
+function checkApart({ key, protocols }: Rule): void {
+  const has = (variable: string) => new RegExp(`{{${variable}(:\\w+)?}}`).test(key);
+  if (has('index')) return;
+  const isOfOne = protocols?.length === 1 || has('protocol');
+  const missing = [...(has('privatePort') ? [] : ['ports']), ...(isOfOne ? [] : ['protocols'])];
+  if (missing.length === 0) return;
+  const remedies = [
+    ...(has('privatePort') ? [] : ['add {{privatePort}}']),
+    ...(isOfOne ? [] : ['add {{protocol}}, or write "tcp: ", "udp: " or "sctp: " before the template']),
+  ];
+  throw new Error(`must tell the ${missing.join(' and ')} of a service apart: ${remedies.join(', and ')}`);
 }
 
 /** The largest number of keys that an instance has in these views: without a weight, or for its weight. */
 export function keysPerInstance(rules: readonly Rule[], attribute?: 'weight'): number {
   const counted = rules.filter((rule) => rule.attribute === attribute);
-  const of = (protocol: Protocol) => counted.filter(({ protocols }) => protocols?.includes(protocol) ?? true).length;
-  return Math.max(of('tcp'), of('udp'), of('sctp'));
+  const of = (protocol: Protocol, traffic: Rule['traffic'] = 'http') =>
+    counted.filter((rule) => (rule.protocols?.includes(protocol) ?? true) && (rule.traffic ?? traffic) === traffic)
+      .length;
+  return Math.max(of('tcp', 'http'), of('tcp', 'tcp'), of('udp'), of('sctp'));
 }
 
 /** The rules of a host, parsed. */
-export function viewsOf(rules: readonly Rule[], realm: string, host: string): View[] {
+export function viewsOf(rules: readonly Rule[], realm: string, host: string, zone?: string): View[] {
   return rules.map((rule) => {
     const [key, value] = [parseKey(rule.key), parseValue(rule.value)];
     return {
       template: key.text,
-      entryOf(service, url, id, ordinal) {
+      entryOf(service, url, id, ordinal, names) {
         if (rule.protocols?.includes(service.protocol) === false) return undefined;
         if (rule.attribute !== undefined && service.attributes?.[rule.attribute] === undefined) return undefined;
+        if (rule.traffic !== undefined && rule.traffic !== trafficOf(service)) return undefined;
         const { address: ip, name, port, privatePort, protocol, realm: named = realm } = service;
         const { attributes, meta } = service;
         const instance: Instance = {
-          ...{ name, realm: named, host, id, ip, port, privatePort, protocol, url, ordinal, attributes, meta },
+          ...{
+            name,
+            realm: named,
+            host,
+            id,
+            ip,
+            port,
+            privatePort,
+            protocol,
+            url,
+            ordinal,
+            attributes,
+            meta,
+            names,
+            zone,
+          },
         };
         return [key.render(instance), value(instance)];
       },
@@ -115,6 +172,8 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string): Vi
     };
   });
 }
+
+const trafficOf = ({ attributes }: Service) => (schemeOf(attributes) === 'tcp' ? 'tcp' : 'http');
 
 /** Finds the container of keys that other templates have made. An invalid template matches no key. */
 export function keyMatcher(templates: readonly string[], host: string): (key: string) => string | undefined {

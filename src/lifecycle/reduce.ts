@@ -122,7 +122,7 @@ function inspected(state: State | undefined, seen: Inspected, context: Context):
 function ran(
   known: State,
   { id, began }: Inspected,
-  { startedAt, services, refusals }: Extract<Inspection, { kind: 'running' }>,
+  { startedAt, services, refusals, names }: Extract<Inspection, { kind: 'running' }>,
   context: Context,
 ): Transition {
   // mutant: see the end of an inspection at its beginning
@@ -143,6 +143,7 @@ function ran(
     ended,
     offers: services,
     refusals,
+    names,
   };
   // mutant: inspect for ever after a move
   // mutant: pass over a move during an inspection

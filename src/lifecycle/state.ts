@@ -6,7 +6,7 @@
  * and a move of ports go with each of the three.
  */
 
-import type { ContainerId, Refusal, Service } from '../container/container.ts';
+import type { ContainerId, Names, Refusal, Service } from '../container/container.ts';
 
 /** The newest list that showed the container. */
 export interface Listing {
@@ -60,6 +60,7 @@ export interface Running extends Known {
   readonly ended: number;
   readonly offers: readonly Service[];
   readonly refusals: readonly Refusal[];
+  readonly names: Names | undefined;
 }
 
 export interface Gone extends Known {

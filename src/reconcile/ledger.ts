@@ -10,6 +10,7 @@
  */
 
 import { Listeners } from '../actor/listeners.ts';
+import type { Names } from '../container/container.ts';
 import { type Audited, foreign, type Held, ours, ourValue } from '../layout/held.ts';
 import type { Change } from '../layout/keys.ts';
 
@@ -22,6 +23,8 @@ interface Entry {
   underWay: boolean;
   /** The time of the first event that led to the present changes; 0 if no event did. */
   askedAt: number;
+  /** Of the container that the desired keys came from last. */
+  names: Names | undefined;
   /** The time, by the ledger's clock, since which it has had changes; undefined without changes. */
   unsettledAt: number | undefined;
 }
@@ -52,8 +55,9 @@ export class Ledger {
   }
 
   /** `at`: the time of the event that led to this, in nanoseconds since the epoch; 0 if no event did. */
-  desire(shortId: string, keys: Keys, at = 0): void {
+  desire(shortId: string, keys: Keys, at = 0, names?: Names): void {
     const entry = this.#entry(shortId);
+    entry.names = names ?? entry.names;
     entry.desired = keys;
     entry.askedAt ||= at;
     this.#touched(shortId, entry);
@@ -69,6 +73,11 @@ export class Ledger {
 
   desired(shortId: string): Keys | undefined {
     return this.#entries.get(shortId)?.desired;
+  }
+
+  /** The names of a container that has, or had, desired keys, as long as etcd has any of its keys. */
+  namesOf(shortId: string): Names | undefined {
+    return this.#entries.get(shortId)?.names;
   }
 
   observed(shortId: string): ReadonlyMap<string, Held> {
@@ -232,6 +241,7 @@ export class Ledger {
         version: this.#version,
         underWay: false,
         askedAt: 0,
+        names: undefined,
         unsettledAt: undefined,
       };
       this.#entries.set(shortId, entry);

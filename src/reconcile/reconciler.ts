@@ -12,7 +12,7 @@
 
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
-import { type ContainerId, type Refusal, type Service, shortIdOf } from '../container/container.ts';
+import { type ContainerId, type Names, type Refusal, type Service, shortIdOf } from '../container/container.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
@@ -165,7 +165,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
-    if (desired !== undefined) this.#desire(shortId, desired, at);
+    if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state.names : undefined);
     for (const effect of effects) this.#carryOut(effect);
   }
 
@@ -201,9 +201,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     }
   }
 
-  #desire(shortId: string, services: readonly Service[], at: number): void {
+  #desire(shortId: string, services: readonly Service[], at: number, names: Names | undefined): void {
     const { layout, ledger, writer } = this.#parts;
-    ledger.desire(shortId, services.length > 0 ? keysOf(layout, shortId, services) : noKeys, at);
+    ledger.desire(shortId, services.length > 0 ? keysOf(layout, shortId, services, names) : noKeys, at, names);
     // mutant: tell the writer nothing
     if (ledger.changes(shortId).length > 0) writer.tell(shortId);
     else ledger.answered(shortId);
@@ -226,8 +226,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #report(shortId: string, before: State | undefined, state: State | undefined): void {
     const { conditions, log } = this.#parts;
     if (state?.kind === 'running') {
-      const { refusals, startedAt } = state;
-      if (before?.kind !== 'running' || before.startedAt !== startedAt) this.#logRefusals(shortId, refusals);
+      const { names, refusals, startedAt } = state;
+      if (before?.kind !== 'running' || before.startedAt !== startedAt) this.#logRefusals(shortId, refusals, names);
       if (before?.kind !== 'running' || before.refusals !== refusals) {
         conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
       }
@@ -237,17 +237,25 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (tries >= failingTries) conditions.note(shortId, { failing: detail });
     else if (wasFailing) conditions.note(shortId, { failing: undefined });
     if (tries >= failingTries && !wasFailing) {
-      log.warn({ container: state?.id, error: detail }, 'container cannot be inspected; retrying');
+      log.warn(
+        { container: state?.id, ...this.#namesOf(shortId), error: detail },
+        'container cannot be inspected; retrying',
+      );
     }
   }
 
-  #logRefusals(shortId: string, refusals: readonly Refusal[]): void {
+  #namesOf(shortId: string): Names | undefined {
+    const state = this.#parts.states.get(shortId);
+    return (state?.kind === 'running' ? state.names : undefined) ?? this.#parts.ledger.namesOf(shortId);
+  }
+
+  #logRefusals(shortId: string, refusals: readonly Refusal[], names: Names | undefined): void {
     const { log, metrics } = this.#parts;
     for (const { code } of refusals) metrics.refusals[code]++;
     for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
-      log.warn({ container: shortId, reason: code, entry, detail }, 'advertisement refused');
+      log.warn({ container: shortId, ...names, reason: code, entry, detail }, 'advertisement refused');
     }
     const unsaid = refusals.length - refusalsLoggedMax;
-    if (unsaid > 0) log.warn({ container: shortId, refusals: unsaid }, 'further advertisements refused');
+    if (unsaid > 0) log.warn({ container: shortId, ...names, refusals: unsaid }, 'further advertisements refused');
   }
 }

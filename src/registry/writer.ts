@@ -162,7 +162,10 @@ export class Writer implements Actor<string> {
     const isNew = !this.#quarantined.has(shortId);
     this.#setQuarantined(shortId, messageOf(error));
     if (isNew)
-      log.error({ container: shortId, keys: changes.length, error: messageOf(error) }, 'etcd refuses this container');
+      log.error(
+        { container: shortId, ...ledger.namesOf(shortId), keys: changes.length, error: messageOf(error) },
+        'etcd refuses this container',
+      );
     this.#cancelRetry ??= clock.after(quarantineRetryMs, () => this.#retryQuarantined());
     // The published keys of the container may be wrong by now, and wrong is worse than absent.
     const published = [...ledger.observed(shortId).keys()];

@@ -9,6 +9,8 @@
 import { isRecord } from '../container/address/published.ts';
 import { urlOf } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { mismatchOf } from '../container/filter.ts';
+import { namesOf } from '../container/names.ts';
 import { type RefusalCode, refusals } from '../container/refusals.ts';
 import { textOf } from '../container/sources/advertisement.ts';
 import { readDeclaration, type Source } from '../container/sources/declaration.ts';
@@ -20,6 +22,7 @@ import type { FoundKey } from '../etcd/registry.ts';
 export type Reason =
   | RefusalCode
   | 'absent'
+  | 'filtered'
   | 'ambiguous'
   | 'created'
   | 'exited'
@@ -51,6 +54,7 @@ const reasons: Record<Reason, { readonly remedy: string }> = {
     remedy: 'See docker ps --all; discover asks the engine that docker.socketPath, docker.host or DOCKER_HOST name',
   },
   ambiguous: { remedy: 'Give more of the id, or the whole name' },
+  filtered: { remedy: 'Change docker.filter, or give the container what it asks for' },
   created: { remedy: 'Start it: docker start' },
   exited: { remedy: 'Find out why it ended (docker logs) and start it: docker start' },
   restarting: { remedy: 'It ends again and again: see docker logs' },
@@ -91,8 +95,10 @@ export function explainContainer(document: unknown, options: InspectionOptions):
   if (inspection.kind === 'failed') {
     return { steps: [failed('container', 'failing', inspection.detail)], isRunning: false };
   }
-  if (inspection.kind === 'down') return { steps: [whyDown(state)], isRunning: false };
-  const steps: Step[] = [{ about: 'container', detail: `runs since ${String(field(state, 'StartedAt'))}` }];
+  if (inspection.kind === 'down') return { steps: [whyDown(document, state, options)], isRunning: false };
+  const steps: Step[] = [
+    { about: 'container', detail: `runs since ${String(field(state, 'StartedAt'))}${calledOf(document)}` },
+  ];
   const { entries, rules, source } = readDeclaration(document, options);
   const advertisement = advertisementStep(document, source, options);
   steps.push(advertisement);
@@ -141,7 +147,15 @@ export function explainKeys(
   return steps;
 }
 
-function whyDown(state: unknown): Step {
+/** What people call the container, behind what is said of it: `, name web-1, image nginx:1.27, compose shop/web`. */
+function calledOf(document: unknown): string {
+  const { name, image, compose } = namesOf(document) ?? {};
+  const place = compose && [compose.project, compose.service].filter(Boolean).join('/');
+  const called = Object.entries({ name, image, compose: place }).filter(([, text]) => text !== undefined);
+  return called.map(([what, text]) => `, ${what} ${text}`).join('');
+}
+
+function whyDown(document: unknown, state: unknown, { filter = [] }: InspectionOptions): Step {
   const status = String(field(state, 'Status'));
   if (field(state, 'Dead') === true) return failed('container', 'dead', 'is dead');
   if (field(state, 'Restarting') === true) {
@@ -152,6 +166,8 @@ function whyDown(state: unknown): Step {
     );
   }
   if (status === 'created') return failed('container', 'created', 'has never been started');
+  const mismatch = field(state, 'Running') === true ? mismatchOf(document, filter) : undefined;
+  if (mismatch !== undefined) return failed('container', 'filtered', `does not match docker.filter ${mismatch}`);
   const detail = `ended with ${String(field(state, 'ExitCode'))} at ${String(field(state, 'FinishedAt'))}`;
   return failed('container', 'exited', detail);
 }

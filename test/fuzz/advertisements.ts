@@ -62,13 +62,14 @@ export function labelsOf(seed: number): Record<string, string> {
   return labels;
 }
 
-function valueBy(random: Random): string {
+/** An advertisement, damaged or not, or bytes. */
+export function valueBy(random: Random): string {
   const value = random.chance(0.5) ? damaged(random, entriesBy(random)) : bytesBy(random);
   // Now and then more than is read.
   return random.below(2_000) === 0 ? `${value},`.repeat(1 + random.below(2_000)) : value;
 }
 
-function pick<Item>(random: Random, items: readonly Item[]): Item {
+export function pick<Item>(random: Random, items: readonly Item[]): Item {
   return items[random.below(items.length)] as Item;
 }
 

@@ -1,8 +1,9 @@
 /**
- * node --import ./test/loader.mjs test/fuzz/main.ts: what containers and engines may say, by the million, see `advertisements.ts` and `documents.ts`.
+ * node --import ./test/loader.mjs test/fuzz/main.ts: what containers and engines may say, by the million, see
+ * `advertisements.ts`, `labels.ts` and `documents.ts`.
  *
- *   node --import ./test/loader.mjs test/fuzz/main.ts --strings 1000000 --documents 100000 --seed 1
- *   node --import ./test/loader.mjs test/fuzz/main.ts --strings 1 --documents 0 --seed 4711       one of them again
+ *   node --import ./test/loader.mjs test/fuzz/main.ts --strings 1000000 --labels 1000000 --documents 100000 --seed 1
+ *   node --import ./test/loader.mjs test/fuzz/main.ts --strings 1 --labels 0 --documents 0 --seed 4711       one of them again
  *
  * Prints how many a second and what was wrong, with the seed of each and, of an environment, the least
  * that still fails; then how long the parsers take for 1, 2 and 4 MiB, to be read, not judged. The status
@@ -14,16 +15,22 @@ import { ObjectSplitter, readEvent } from '../../src/docker/events.ts';
 import { readList } from '../../src/inspect/batch.ts';
 import { environmentOf, type Finding, faultOf, shortened } from './advertisements.ts';
 import { answerOf, faultOfAnswer } from './documents.ts';
+import { faultOfLabels, labelledOf } from './labels.ts';
 
 const { values } = parseArgs({
   options: {
     strings: { type: 'string', default: '1000000' },
+    labels: { type: 'string', default: '1000000' },
     documents: { type: 'string', default: '100000' },
     seed: { type: 'string', default: '1' },
   },
 });
-const [strings, documents, firstSeed] = [Number(values.strings), Number(values.documents), Number(values.seed)];
-if (!(strings >= 0 && documents >= 0 && firstSeed >= 0)) throw new Error('--strings, --documents, --seed: a number');
+const [strings, labels, documents, firstSeed] = [
+  ...[Number(values.strings), Number(values.labels), Number(values.documents), Number(values.seed)],
+] as const;
+if (!(strings >= 0 && labels >= 0 && documents >= 0 && firstSeed >= 0)) {
+  throw new Error('--strings, --labels, --documents, --seed: a number');
+}
 
 const told = 5;
 
@@ -64,7 +71,16 @@ if (strings > 0) {
     'environments',
     strings,
     (seed) => faultOf(environmentOf(seed)),
-    (seed, found) => `--strings 1 --documents 0 --seed ${seed}: ${plain(shortened(environmentOf(seed), found))}`,
+    (seed, found) =>
+      `--strings 1 --labels 0 --documents 0 --seed ${seed}: ${plain(shortened(environmentOf(seed), found))}`,
+  );
+}
+if (labels > 0) {
+  faults += fuzz(
+    'documents with labels',
+    labels,
+    (seed) => faultOfLabels(labelledOf(seed)),
+    (seed) => `--strings 0 --labels 1 --documents 0 --seed ${seed}: ${plain(labelledOf(seed)).slice(0, 500)}`,
   );
 }
 if (documents > 0) {
@@ -72,7 +88,7 @@ if (documents > 0) {
     'documents',
     documents,
     (seed) => faultOfAnswer(answerOf(seed)),
-    (seed) => `--strings 0 --documents 1 --seed ${seed}: ${plain(answerOf(seed)).slice(0, 500)}`,
+    (seed) => `--strings 0 --labels 0 --documents 1 --seed ${seed}: ${plain(answerOf(seed)).slice(0, 500)}`,
   );
 }
 process.exitCode = faults > 0 ? 1 : 0;

@@ -4,8 +4,8 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { runCommand } from '../helpers/command.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
-import { connectionOf, fromDockerd, type Host, removeAll, revisionsOf, startHost } from '../helpers/host.ts';
-import { needs } from '../helpers/run.ts';
+import { connectionOf, freePort, fromDockerd, type Host, removeAll, revisionsOf, startHost } from '../helpers/host.ts';
+import { type LogLine, needs } from '../helpers/run.ts';
 import { testInFull } from '../helpers/share.ts';
 
 describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') }, () => {
@@ -181,6 +181,45 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
       assert.equal((await host.etcd.get('/services/')).size, 0);
     },
   );
+
+  test('of compose, the name and the image are in the log, in why and in the status, and a rename is followed (real dockerd, real etcd)', async () => {
+    const port = await freePort();
+    const custom = [
+      '--views:custom',
+      'tcp: /c/{{id}}-{{privatePort}} = {{container}} at {{zone}}',
+      '--host:zone',
+      'rack-1',
+    ];
+    await using host = await start(['--http:listen', String(port), ...custom]);
+    const viewed = async (): Promise<string[]> => [...(await host.etcd.get('/c/')).values()];
+    const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'web\u001b[2J\n' };
+    const labels = { ...compose, discover: 'web:80,no:81' };
+    const id = await dockerd.run({ labels, ports: [80], name: 'shop-web-1' });
+    const image = await dockerd.image();
+    const called = { image, compose: { project: 'shop', service: 'web\ufffd[2J\ufffd' } };
+    const about = ({ container, name, image, compose }: LogLine) => ({ container, name, image, compose });
+    const shortId = id.slice(0, 12);
+    for (const said of ['published', 'advertisement refused']) {
+      const line = await host.discover.waitForLog(({ msg }) => msg === said);
+      assert.deepEqual(about(line), { container: shortId, name: 'shop-web-1', ...called });
+    }
+    const status = async () => {
+      const answer = (await (await fetch(`http://127.0.0.1:${port}/status`)).json()) as { containers: LogLine[] };
+      return answer.containers.map(({ id, name, image, compose }) => ({ id, name, image, compose }));
+    };
+    assert.deepEqual(await status(), [{ id: shortId, name: 'shop-web-1', ...called }]);
+    const why = await runCommand(['why', shortId, ...commandArgs(host), '-o', 'json']);
+    const { name, compose: place } = JSON.parse(why.out) as LogLine;
+    assert.deepEqual([name, place], ['shop-web-1', called.compose]);
+
+    assert.deepEqual(await viewed(), ['shop-web-1 at rack-1']);
+    await dockerd.docker('rename', id, 'shop-web-2');
+    await eventually(async () => assert.deepEqual(await viewed(), ['shop-web-2 at rack-1']));
+    await eventually(async () => assert.deepEqual(await status(), [{ id: shortId, name: 'shop-web-2', ...called }]));
+    await dockerd.docker('rm', '--force', id);
+    const gone = await host.discover.waitForLog(({ msg }) => msg === 'unpublished');
+    assert.deepEqual(about(gone), { container: shortId, name: 'shop-web-2', ...called });
+  });
 
   test('are named by why, verify and the log (real dockerd, real etcd)', async () => {
     await using host = await start();

@@ -161,6 +161,71 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     },
   );
 
+  test('a container of an image with labels alone is in etcd, with its meta and in each view, at one revision, and gone at one (real Podman, real etcd)', async () => {
+    const views = ['--views:skydns', 'discover.local', '--views:grpc', 'grpc', '--views:traefik', 'traefik'];
+    const custom = ['--views:registrator', '/services', '--views:custom', 'tcp: /c/{{id}}-{{privatePort}} = {{image}}'];
+    await using host = await start([...noResync, ...views, ...custom]);
+    await using everything = await host.etcd.record('');
+    const labels = ['discover=web:80', 'discover.web.weight=3', 'discover.web.version=2'];
+    const image = await podman.image(labels.map((label) => `LABEL ${label}`));
+    const id = await podman.run({ image, ports: [80], name: 'shop-1' });
+    const own = async () => {
+      const all = await host.etcd.entries('');
+      return all.filter(({ key, value }) => key.includes(id.slice(0, 12)) || /^3$|http:/.test(value));
+    };
+    // Key, record, meta, two for CoreDNS, two for Traefik, and one for each other view.
+    const entries = await eventually(async () => {
+      const found = await own();
+      assert.equal(found.length, 10, found.map(({ key }) => key).join());
+      return found;
+    });
+    assert.equal(new Set(entries.map(({ modRevision }) => modRevision)).size, 1);
+    assert.equal(new Set(entries.map(({ lease }) => lease)).size, 1);
+    const meta = entries.find(({ key }) => key.startsWith('/discover/meta/web/default/h1/'));
+    const { container, weight } = JSON.parse(meta?.value ?? '{}') as { container?: string; weight?: number };
+    assert.deepEqual([container, weight], ['shop-1', 3]);
+    await podman.docker('rm', '--force', id);
+    await eventually(async () => assert.deepEqual(await own(), []));
+    await everything.settled();
+    const gone = everything.changes.filter(({ kind }) => kind === 'delete');
+    assert.equal(gone.length, entries.length);
+    assert.equal(new Set(gone.map(({ revision }) => revision)).size, 1);
+  });
+
+  testInFull(
+    'docker.filter takes those with a label and a name, follows a rename, and misses no end (real Podman, real etcd)',
+    async () => {
+      const filter = ['label=tier=web', 'label=shown', 'name=^/web-', 'network=podman', 'network=nowhere'];
+      await using host = await startHost({
+        ...{ source: fromDockerd(podman), record: false },
+        args: [...noResync, ...filter.flatMap((line) => ['--docker:filter', line])],
+      });
+      const labels = { tier: 'web', shown: '' };
+      const id = await podman.run({ ...web, name: 'web-1', labels });
+      await podman.run({ ...web, name: 'web-2', labels: { tier: 'db', shown: '' } });
+      await podman.run({ ...web, name: 'web-3', labels: { tier: 'web' } });
+      await podman.run({ ...web, name: 'api-1', labels });
+      const holds = (keys: number): Promise<void> =>
+        eventually(async () => {
+          assert.equal((await host.held()).size, keys);
+          assert.equal(await keysOf(host, id), keys);
+        });
+      await holds(2);
+      await podman.docker('rename', 'web-1', 'db-1');
+      await holds(0);
+      await podman.docker('rename', 'db-1', 'web-1');
+      await holds(2);
+      // The list of the next process agrees with what the events led to.
+      await host.terminate();
+      await host.launch();
+      await holds(2);
+      await podman.docker('kill', id);
+      await holds(0);
+      await podman.docker('start', id);
+      await holds(2);
+    },
+  );
+
   testInFull('doctor, why and verify are right on it (real Podman, real etcd)', async () => {
     await using host = await start();
     const id = await podman.run(web);

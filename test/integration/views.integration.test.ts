@@ -13,14 +13,19 @@ import { testInFull } from '../helpers/share.ts';
 const roots = ['/skydns/', 'discover/grpc/', '/services/', 'traefik/', '/custom/'];
 const all = [
   ...['--views.skydns', 'discover.local', '--views.grpc', 'discover/grpc', '--views.registrator', '/services'],
-  ...['--views.traefik', 'traefik', '--views.custom', '/custom/{{name}}/{{id}}-{{privatePort}} = {{address}}'],
+  ...[
+    '--views.traefik',
+    'traefik',
+    '--views.custom',
+    '/custom/{{name}}/{{id}}-{{privatePort}}-{{protocol}} = {{address}}',
+  ],
 ];
 const container = {
   env: ['DISCOVER=web:80, dns:53/udp'],
   ports: [{ container: '80/tcp' }, { container: '53/udp' }],
 };
 /** Per root: web is tcp, and dns is udp, of which gRPC knows nothing. */
-const entriesOf = [2, 1, 2, 2, 2];
+const entriesOf = [4, 1, 2, 2, 2];
 
 const isView = (key: string): boolean => roots.some((root) => key.startsWith(root));
 const isNative = (key: string): boolean =>
@@ -54,6 +59,7 @@ def servers(service):
 print(json.dumps({
     'grpc': naming('discover/grpc/default/web:'),
     'skydns': srv('web.default.discover.local'),
+    'rfc2782': srv('_web._tcp.default.discover.local'),
     'registrator': [value for _, value in below('/services/web/')],
     'traefik': servers('default-web'),
     'custom': [value for _, value in below('/custom/web/')],
@@ -183,13 +189,13 @@ describe('With views on, discover (simulated engine, real etcd)', { skip: needs(
     const ports = Array.from({ length: 60 }, (_, index) => 1000 + index);
     const env = [`DISCOVER=${ports.map((port) => `s${port}:${port}`).join()}`];
     await engine.run([{ env, ports: ports.map((port) => ({ container: `${port}/tcp` })) }]);
-    // One native key and five others each, and the record: 21 times six are 126.
+    // One native key and six others each, and the record: 18 times seven are 126.
     await eventually(async () => {
       const { views, natives } = await written(host);
-      assert.deepEqual([views.length, natives.length], [105, 22]);
+      assert.deepEqual([views.length, natives.length], [108, 19]);
       assert.equal(new Set([...views, ...natives].map(({ modRevision }) => modRevision)).size, 1);
     });
-    // Without views it has its sixty, with them 21 again: more changes than one transaction takes.
+    // Without views it has its sixty, with them 18 again: more changes than one transaction takes.
     await restarted(host, []);
     await eventually(async () =>
       assert.deepEqual(
@@ -201,7 +207,7 @@ describe('With views on, discover (simulated engine, real etcd)', { skip: needs(
     await eventually(async () =>
       assert.deepEqual(
         Object.values(await written(host)).map(({ length }) => length),
-        [105, 22],
+        [108, 19],
       ),
     );
   });

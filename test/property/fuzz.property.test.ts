@@ -6,6 +6,7 @@ import { readInspection } from '../../src/container/document.ts';
 import { HOST_IP, USUAL_PORTS } from '../fixtures/advertisements.ts';
 import { environmentOf, type Finding, faultOf, shortened } from '../fuzz/advertisements.ts';
 import { answerOf, faultOfAnswer, readers } from '../fuzz/documents.ts';
+import { faultOfLabels, labelledOf } from '../fuzz/labels.ts';
 
 const options = { hostIp: HOST_IP, serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
 
@@ -15,9 +16,37 @@ test('50,000 environments are read without a throw or a foreign key, and in plai
     assert.equal(
       found,
       undefined,
-      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 1 --documents 0 --seed ${seed}\n${found?.detail}`,
+      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 1 --labels 0 --documents 0 --seed ${seed}\n${found?.detail}`,
     );
   }
+});
+
+test('10,000 documents with labels have their own keys in every view, and the outcome of the same without labels', () => {
+  for (let seed = 1; seed <= 10_000; seed++) {
+    const found = faultOfLabels(labelledOf(seed));
+    assert.equal(
+      found,
+      undefined,
+      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 0 --labels 1 --documents 0 --seed ${seed}\n${found?.detail}`,
+    );
+  }
+});
+
+test('the labels reach every reason to refuse one, and often have attributes', () => {
+  const reasons = new Set<RefusalCode>();
+  let attributed = 0;
+  for (let seed = 1; seed <= 5_000; seed++) {
+    const inspection = readInspection(labelledOf(seed), { ...options, realms: ['blue'] });
+    assert.ok(inspection.kind === 'running');
+    if (inspection.services.some(({ attributes }) => attributes !== undefined)) attributed++;
+    for (const { code } of inspection.refusals) reasons.add(code);
+  }
+  const reachable: RefusalCode[] = [
+    ...(['label-invalid', 'label-twice', 'realm-not-allowed', 'disabled'] as const),
+    ...(['attribute-invalid', 'attribute-stray', 'attribute-too-many'] as const),
+  ];
+  for (const code of reachable) assert.ok(reasons.has(code), code);
+  assert.ok(attributed > 250, `${attributed}`);
 });
 
 test('3,000 documents are read without a throw, and to nothing that cannot be', () => {
@@ -26,7 +55,7 @@ test('3,000 documents are read without a throw, and to nothing that cannot be', 
     assert.equal(
       found,
       undefined,
-      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 0 --documents 1 --seed ${seed}\n${found?.detail}`,
+      `node --import ./test/loader.mjs test/fuzz/main.ts --strings 0 --labels 0 --documents 1 --seed ${seed}\n${found?.detail}`,
     );
   }
 });

@@ -227,7 +227,7 @@ const tell = (message: ReconcilerMessage) => {
   else reconciler.tell(message);
 };
 Object.assign(this.#parts, { reconciler: { ...reconciler, tell } });
-return await docker.events(engine, since, (chunk) => splitter.push(chunk));`,
+return await docker.events(engine, since, (chunk, connection = 0) => splitters[connection].push(chunk));`,
   'after a gap inspect the unknown alone': "await this.#list(engine, false, 'connect');",
   'withdraw nothing at a death': '',
   'withdraw everything at a death': 'withdraw(id, Number.POSITIVE_INFINITY);',

@@ -291,24 +291,15 @@ describe('the environment', () => {
     assert.deepEqual([problems, warnings, chosen.size], [[], [], 0]);
   });
 
-  test('a view that no reader finds, or that two services share, is refused or warned of', async () => {
+  test('a view that no reader finds is refused or warned of', async () => {
     const [problem, ...more] = await problemsOf({ argv: { 'views.traefik': '/traefik' } });
     assert.match(problem ?? '', /^views\.traefik \(command line\) must not begin with a slash.*got "\/traefik"$/);
     assert.deepEqual(more, []);
     const warned = async (views: object) =>
       (await resolve({ options: { views } })).warnings.map(problemText).join('\n');
     assert.match(await warned({ grpc: '/discover/grpc' }), /^views\.grpc \(options\) begins with a slash/);
-    const template = (key: string) => ({ custom: [`/x/${key} = {{address}}`] });
-    assert.match(
-      await warned(template('{{name}}/{{id}}')),
-      /ports and protocols .*\{\{privatePort\}\} and \{\{protocol\}\}/,
-    );
-    assert.match(
-      await warned(template('{{name}}/{{id}}-{{privatePort}}')),
-      /tell protocols .*: add \{\{protocol\}\}, got/,
-    );
-    assert.equal(await warned(template('{{name}}/{{id}}-{{privatePort}}-{{protocol:dns}}')), '');
-    assert.equal(await warned(template('{{name}}/{{index}}')), '');
+    assert.equal(await warned({ custom: ['/x/{{name}}/{{id}}-{{privatePort}}-{{protocol:dns}} = {{address}}'] }), '');
+    assert.equal(await warned({ custom: ['/x/{{name}}/{{index}} = {{address}}'] }), '');
     assert.equal(await warned({ grpc: 'discover/grpc', traefik: 'traefik' }), '');
   });
 
@@ -386,25 +377,61 @@ describe('the environment', () => {
   });
 });
 
+describe('docker.filter', () => {
+  test('is a list of lines, of which the engine knows each', async () => {
+    const file = { docker: { filter: ['label=tier=web,db', 'name=^web'] } };
+    const wanted = [
+      { key: 'label', value: 'tier=web,db' },
+      { key: 'name', value: '^web' },
+    ];
+    assert.deepEqual((await configOf({ file })).docker.filter, wanted);
+    const env = { DISCOVER_DOCKER_FILTER: 'label=tier=web,db\nname=^web\n' };
+    assert.deepEqual((await configOf({ env })).docker.filter, wanted);
+    assert.equal((await configOf({ file: { docker: { filter: [] } } })).docker.filter, undefined);
+  });
+
+  test('is refused with the key, the line and what is allowed, each line by itself', async () => {
+    const problems = await problemsOf({ options: { docker: { filter: ['label=a', 'status=exited', 'name=('] } } });
+    assert.deepEqual(problems.length, 2);
+    const [status = '', name = ''] = problems;
+    assert.match(status, /^docker\.filter \(options\) must filter by label, name or network.*got "status=exited"$/);
+    assert.match(name, /^docker\.filter .*regular expression.*got "name=\("$/);
+  });
+});
+
 describe('views', () => {
   test('each has the root that is configured, and makes room in the transaction', async () => {
     const { views, entriesMax } = await configOf({
-      options: { views: { grpc: 'g', skydns: 'a.b', custom: ['/x/{{id}} = {{url}}'] } },
+      options: { views: { grpc: 'g', skydns: 'a.b', custom: ['tcp: /x/{{id}}-{{privatePort}} = {{url}}'] } },
     });
     assert.deepEqual(
       views.map(({ key }) => key.replace(/\/?\{\{.*/, '')),
-      ['/skydns/b/a', '/skydns/b/a', 'g', '/x'],
+      ['/skydns/b/a', '/skydns/b/a', '/skydns/b/a', 'g', '/x'],
     );
-    assert.equal(entriesMax, 31);
+    assert.equal(entriesMax, 25);
     assert.equal((await configOf()).entriesMax, undefined);
   });
 
   test('of the environment, custom ones stand a line each', async () => {
-    const env = { DISCOVER_VIEWS_CUSTOM: '/x/{{id}} = {"a":1,"b":2}\n/y/{{id}} = {{url}}\n' };
+    const env = { DISCOVER_VIEWS_CUSTOM: '/x/{{index}} = {"a":1,"b":2}\n/y/{{index}} = {{url}}\n' };
     assert.deepEqual((await configOf({ env })).views, [
-      { key: '/x/{{id}}', value: '{"a":1,"b":2}' },
-      { key: '/y/{{id}}', value: '{{url}}' },
+      { key: '/x/{{index}}', value: '{"a":1,"b":2}' },
+      { key: '/y/{{index}}', value: '{{url}}' },
     ]);
+  });
+
+  test('of one protocol are written as a text or as an object, and are shown as a text', async () => {
+    const [key, value] = ['/x/{{id}}-{{privatePort}}', '{{url}}'];
+    for (const entry of [`tcp: ${key} = ${value}`, `tcp: "${key} = ${value}"`, { tcp: `${key} = ${value}` }]) {
+      const resolved = await resolve({ options: { views: { custom: [entry] } } });
+      assert.deepEqual(resolved.config.views, [{ protocols: ['tcp'], key, value }]);
+      assert.match(describeConfig(resolved, 'table'), /views\.custom +tcp: \/x\/\{\{id\}\}-\{\{privatePort\}\} = /);
+    }
+    const both = { custom: [{ tcp: `${key} = ${value}`, udp: `/y${key} = ${value}` }] };
+    assert.deepEqual(
+      (await configOf({ options: { views: both } })).views.map(({ protocols }) => protocols),
+      [['tcp'], ['udp']],
+    );
   });
 
   const wrong: [views: object, message: RegExp][] = [
@@ -413,8 +440,12 @@ describe('views', () => {
     [{ registrator: '/discover/service' }, /^views\.registrator .*must begin with a text of its own.*got "\/discover/],
     [{ custom: ['/x/{{id}}'] }, /^views\.custom .*must be a list of "<key template> = <value template>"/],
     [{ custom: ['/x/{{name}} = a'] }, /^views\.custom .*must name the container by .*got "\/x\/\{\{name\}\} = a"$/],
-    [{ custom: ['/x/{{id}} = a', '/x/{{id}} = b'] }, /^views\.custom .*must be unlike the keys of other views/],
+    [{ custom: ['/x/{{index}} = a', '/x/{{index}} = b'] }, /^views\.custom .*must be unlike the keys of other views/],
     [{ custom: ['/x/{{id}} = {"a": {{ip}}}'] }, /^views\.custom .*JSON/],
+    [{ custom: ['/x/{{id}} = a'] }, /^views\.custom .*must tell the ports and protocols of a service apart.*got "\/x/],
+    [{ custom: ['/x/{{id}}-{{privatePort}} = a'] }, /must tell the protocols of a service apart: add \{\{protocol\}\}/],
+    [{ custom: ['tcp: /x/{{id}} = a'] }, /must tell the ports of a service apart: add \{\{privatePort\}\}, got "tcp:/],
+    [{ custom: [{ http: '/x/{{index}} = a' }] }, /^views\.custom .*must be a list of .* if it is for one protocol/],
   ];
   for (const [views, message] of wrong) {
     test(`such as ${JSON.stringify(views)} are refused`, async () => {

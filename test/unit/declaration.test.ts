@@ -144,6 +144,12 @@ describe('A label below the prefix', () => {
     );
   });
 
+  test('that is the prefix and a dot is no advertisement', () => {
+    const found = declared({ Labels: { 'discover.': 'api:81' }, Env: ['DISCOVER=web:80'] });
+    assert.deepEqual([found.names, found.codes], [['web:80'], ['label-unknown']]);
+    assert.deepEqual(codesOf({ discover: 'web:80', 'discover.': 'x' }), ['label-unknown']);
+  });
+
   test('that differs from another in case only: both are named, and the first in order counts', () => {
     const found = declared({
       Labels: { 'discover.enable': 'true', 'discover.Enable': 'false' },

@@ -56,6 +56,44 @@ for (const [name, status, body, said] of answers) {
   });
 }
 
+test('a filter by labels is for starts alone: all other events come on a connection of their own, and both end together', async () => {
+  const asked: { type: string[]; event: string[]; label?: string[] }[] = [];
+  const open: http.ServerResponse[] = [];
+  const server = http.createServer((request, response) => {
+    const url = new URL(request.url ?? '', 'http://engine');
+    asked.push(JSON.parse(url.searchParams.get('filters') ?? '{}') as (typeof asked)[0]);
+    open.push(response);
+    response.writeHead(200).write(`{"number":${open.length}}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    const endpoint = { kind: 'tcp', host: '127.0.0.1', port } as const;
+    const seen: string[] = [];
+    const onChunk = (chunk: Buffer, connection = 0) => void seen.push(`${connection} ${chunk}`);
+    const plain = await new DockerClient(endpoint, undefined, systemClock).events(engine, 0, onChunk);
+    plain.close();
+    const [all] = asked.splice(0);
+    assert.equal(all?.label, undefined);
+
+    open.length = 0;
+    const labels = ["tier=we'b (1)", 'a=b'];
+    const stream = await new DockerClient(endpoint, undefined, systemClock, labels).events(engine, 0, onChunk);
+    await eventually(() => assert.deepEqual(seen.slice(1).sort(), ['0 {"number":1}', '1 {"number":2}']));
+    const [starts, others] = asked;
+    assert.deepEqual([starts?.type, starts?.label, others?.label], [['container'], labels, undefined]);
+    assert.deepEqual([...(starts?.event ?? []), ...(others?.event ?? [])].sort(), [...(all?.event ?? [])].sort());
+    assert.deepEqual(others?.type, all?.type);
+    const gone = new Promise((resolve) => open[0]?.on('close', resolve));
+    open[1]?.destroy();
+    await stream.ended;
+    await gone;
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
 test('Podman is told by a header of each answer, also where its version is withheld', async () => {
   const server = http.createServer((request, response) => {
     response.setHeader('libpod-api-version', '4.3.1');

@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { type InspectionOptions, readInspection } from '../../src/container/document.ts';
+import { leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
+import { encodeTxn } from '../../src/etcd/txn-message.ts';
+import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 
 const OPTIONS = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
 
@@ -244,6 +247,53 @@ describe('attributes', () => {
     assert.deepEqual(metas({}), [100, 26, 1]);
     assert.deepEqual(metas({ meta: 'never' }), [100, 0, 0]);
     assert.deepEqual(metas({ entriesMax: 42, keysPerInstance: 2, keysPerWeight: 1 }), [42, 21, 23]);
+  });
+});
+
+test('a container without labels has the keys, the values and the bytes of a commit that it always had', () => {
+  const inspection = running({ ...document(), Name: '/web-1' });
+  for (const services of [inspection.services, running(document()).services]) {
+    assert.deepEqual(services, [WEB]);
+    const keys = keysOf(layoutOf('/discover', 'default', 'h1'), 'aaaaaaaaaaaa', services, inspection.names);
+    const service = '/discover/service/web/default/h1/aaaaaaaaaaaa';
+    assert.deepEqual(
+      [...keys],
+      [
+        [service, 'tcp://10.1.2.3:32768'],
+        ['/discover/host/h1/aaaaaaaaaaaa', `{"web":"${service}"}`],
+      ],
+    );
+    const changes = [...keys].map(([key, value]) => ({ key, value }));
+    assert.equal(encodeTxn('/discover/owner/h1', revisionOf('7'), leaseIdOf('1'), changes).length, 196);
+  }
+});
+
+describe('the names', () => {
+  const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'web' };
+  const namesOf = (more: object, Config: object = {}) =>
+    running({ ...document(), ...more, Config: { Env: ['DISCOVER=web:80'], ...Config } }).names;
+
+  test('are those of the engine, the image and compose, where there are any', () => {
+    assert.deepEqual(namesOf({ Name: '/shop-web-1' }, { Image: 'nginx:1.27', Labels: compose }), {
+      ...{ name: 'shop-web-1', image: 'nginx:1.27', compose: { project: 'shop', service: 'web' } },
+    });
+    assert.equal(namesOf({ Name: 7 }, { Image: '', Labels: [] }), undefined);
+    assert.deepEqual(namesOf({}, { Labels: { 'com.docker.compose.project': 'shop' } }), {
+      compose: { project: 'shop' },
+    });
+  });
+
+  test('are cut, and hold nothing that steers a reader', () => {
+    const hostile = `\u001b[2J\u202e\n${'x'.repeat(1000)}`;
+    const names = namesOf({ Name: hostile }, { Image: hostile, Labels: { 'com.docker.compose.service': hostile } });
+    for (const text of [names?.name, names?.image, names?.compose?.service]) {
+      assert.equal(text, `\ufffd[2J\ufffd\ufffd${'x'.repeat(255 - 6)}`);
+    }
+  });
+
+  test('are not carried of a container that says nothing', () => {
+    assert.equal('names' in running({ ...document(), Name: '/db', Config: { Image: 'postgres' } }), false);
+    assert.equal(running({ ...document(), Name: '/db', Config: { Labels: { 'discover.x': '' } } }).names?.name, 'db');
   });
 });
 

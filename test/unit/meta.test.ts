@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { metaOf } from '../../src/container/meta.ts';
+import { namesOf } from '../../src/container/names.ts';
 import { parseInstance } from '../../src/layout/instance.ts';
 import { parseMeta } from '../../src/layout/meta.ts';
 
@@ -14,7 +15,7 @@ test('parseMeta reads what the agent writes', () => {
     },
   };
   const attributes = { weight: 0, priority: 20, tags: ['a', 'b'], others: { version: '2' } };
-  assert.deepEqual(parseMeta(metaOf(document, 8080, attributes, { zone: 'a' })), {
+  assert.deepEqual(parseMeta(metaOf(namesOf(document), 8080, attributes, { zone: 'a' })), {
     ...{ privatePort: 8080, weight: 0, priority: 20, tags: ['a', 'b'], attributes: { version: '2' }, zone: 'a' },
     ...{ container: 'web-1', image: 'nginx:1.27', compose: { project: 'shop', service: 'web' } },
   });

@@ -95,7 +95,8 @@ test('a quantile lies within its bucket, and beyond the last limit at that', () 
 });
 
 const container = (id: string, rest: Partial<Container>): Container => ({
-  ...{ id, state: 'published', lifecycle: 'ready', services: [], refusals: [], outage: null },
+  ...{ id, name: null, image: null, compose: null, state: 'published', lifecycle: 'ready' },
+  ...{ services: [], refusals: [], outage: null },
   ...rest,
 });
 

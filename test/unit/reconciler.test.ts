@@ -204,6 +204,27 @@ describe('Reconciler takes a look and', () => {
     assert.equal(total(stage.metrics.refusals), 2);
   });
 
+  test('remembers what people call a container as long as etcd has its keys, and follows a rename', () => {
+    const stage = new Stage();
+    const shortId = c1.slice(0, 12);
+    const refusal: Refusal = { code: 'port-invalid', entry: 'a:x', detail: '' };
+    const named = (name: string): Inspection =>
+      ({ ...running(100, 1, [refusal]), names: { name, image: 'nginx:1' } }) as Inspection;
+    stage.looked(c1, named('web-1'));
+    assert.deepEqual(stage.log.loud.at(-1)?.fields, {
+      ...{ container: shortId, name: 'web-1', image: 'nginx:1', reason: 'port-invalid', entry: 'a:x', detail: '' },
+    });
+    stage.commit();
+    assert.equal(stage.ledger.namesOf(shortId)?.name, 'web-1');
+    stage.looked(c1, named('web-2'));
+    assert.deepEqual(stage.told, [], 'A name is in no key');
+    assert.equal(stage.ledger.namesOf(shortId)?.name, 'web-2');
+    stage.died(c1, 200);
+    assert.equal(stage.ledger.namesOf(shortId)?.name, 'web-2', 'For the line that says that it is gone');
+    stage.commit();
+    assert.equal(stage.ledger.namesOf(shortId), undefined);
+  });
+
   test('logs no more than ten refusals and how many there were besides', () => {
     const refusals = Array.from({ length: 100 }, (): Refusal => ({ code: 'port-invalid', entry: 'a:x', detail: '' }));
     const stage = new Stage();

@@ -24,6 +24,8 @@ describe('the paths that may be asked for', () => {
       '/containers/json',
       '/containers/json?all=1',
       '/containers/json?filters=%7B%22status%22%3A%5B%22running%22%5D%7D',
+      "/containers/json?filters=%7B%22name%22%3A%5B%22%5Eweb-(a%7Cb).*!~'%22%5D%7D",
+      "/events?since=1&filters=%7B%22label%22%3A%5B%22a%3D(b)*!~'%22%5D%7D",
     ];
     for (const one of [...paths, `/containers/${id}/json`]) {
       assert.equal(requestPath('', one), one);

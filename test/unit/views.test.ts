@@ -30,7 +30,10 @@ describe('A view is written as its readers expect it:', () => {
   test('skydns, with a label for each port and numbers as numbers', () => {
     assert.deepEqual(written(presets.skydns('Discover.local'), tcp, udp), {
       '/skydns/local/discover/prod/web-a-27379642/0123456789ab-80': '{"host":"10.0.0.5","port":49153,"ttl":10}',
+      '/skydns/local/discover/prod/_tcp/_web-a-27379642/0123456789ab-80': '{"host":"10.0.0.5","port":49153,"ttl":10}',
       '/skydns/local/discover/prod/web-a-27379642/0123456789ab-53-udp': '{"host":"2001:db8::5","port":49154,"ttl":10}',
+      '/skydns/local/discover/prod/_udp/_web-a-27379642/0123456789ab-53':
+        '{"host":"2001:db8::5","port":49154,"ttl":10}',
     });
   });
 
@@ -54,6 +57,23 @@ describe('A view is written as its readers expect it:', () => {
       [`traefik/http/services/prod-web-a-27379642/loadbalancer/servers/${id}/url`]: 'http://10.0.0.5:49153',
       [`traefik/udp/services/prod-web-a-27379642/loadbalancer/servers/${second}/address`]: '[2001:db8::5]:49154',
     });
+  });
+
+  test('traefik, with a service over TCP that is no HTTP service below tcp, without a scheme and a weight', () => {
+    const index = BigInt(`0x${shortId}`) * 100n;
+    const raw = { ...tcp, name: 'db', attributes: { weight: 3, others: { scheme: 'tcp' } } };
+    assert.deepEqual(written(presets.traefik('traefik'), raw), {
+      [`traefik/tcp/services/prod-db/loadbalancer/servers/${index}/address`]: '10.0.0.5:49153',
+    });
+    // Beside one of each other kind: no two kinds share a service.
+    const kindsOf = (...services: Service[]) =>
+      Object.keys(written(presets.traefik('t'), ...services)).map((key) => key.split('/').slice(1, 4).join('/'));
+    const http = { ...tcp, name: 'db', privatePort: 81, attributes: { weight: 3, others: { scheme: 'https' } } };
+    assert.deepEqual(kindsOf(raw, http, { ...udp, name: 'db', attributes: { others: { scheme: 'tcp' } } }), [
+      'tcp/services/prod-db',
+      ...['http/services/prod-db', 'http/services/prod-db'],
+      'udp/services/prod-db',
+    ]);
   });
 
   test('traefik, with one service for each pair of realm and name', () => {
@@ -83,9 +103,8 @@ describe('A view is written as its readers expect it:', () => {
     const meta = '{"privatePort":80,"weight":3}';
     const rich = { ...tcp, attributes, meta };
     const valuesOf = (...rules: Parameters<typeof written>[0]) => Object.values(written(rules, rich));
-    assert.deepEqual(valuesOf(...presets.skydns('discover.local')), [
-      '{"host":"10.0.0.5","port":49153,"ttl":10,"weight":3,"priority":5,"text":"v=\\"2\\""}',
-    ]);
+    const record = '{"host":"10.0.0.5","port":49153,"ttl":10,"weight":3,"priority":5,"text":"v=\\"2\\""}';
+    assert.deepEqual(valuesOf(...presets.skydns('discover.local')), [record, record]);
     const [grpc = ''] = valuesOf(...presets.grpc('g'));
     assert.deepEqual(JSON.parse(grpc), { Op: 0, Addr: '10.0.0.5:49153', Metadata: meta });
     assert.deepEqual(valuesOf(...presets.traefik('traefik')), ['https://10.0.0.5:49153', '3']);
@@ -102,6 +121,31 @@ describe('A view is written as its readers expect it:', () => {
     assert.deepEqual(written([rule], tcp), {
       [`/b/h1/web_A/${shortId}:tcp`]: '{"at": "tcp://10.0.0.5:49153", "p": 80}',
     });
+  });
+
+  test('custom, for one protocol alone, and with the names of the container and the zone of the host', () => {
+    const layout = layoutOf(
+      '/discover',
+      'prod',
+      'h1',
+      viewsOf([customRule('udp: /b/{{id}} = {{container}} {{image}} {{zone}}')], 'prod', 'h1', 'rack-1'),
+    );
+    const valuesOf = (...given: Parameters<typeof keysOf>) =>
+      [...keysOf(...given)].filter(([key]) => key.startsWith('/b/')).map(([, value]) => value);
+    assert.deepEqual(valuesOf(layout, shortId, [tcp, udp], { name: 'web-1', image: 'nginx:1' }), [
+      'web-1 nginx:1 rack-1',
+    ]);
+    assert.deepEqual(valuesOf(layout, shortId, [udp]), ['  rack-1']);
+    assert.deepEqual(valuesOf(layout, shortId, [tcp], { name: 'web-1' }), []);
+    const called = viewsOf([customRule('/b/{{zone:dns}}/{{container:dns}}/{{index}}-{{image:dns}} = x')], 'prod', 'h1');
+    const [view] = called;
+    const [key = ''] = view?.entryOf(tcp, '', shortId, 0, { name: '../web', image: `${'0'.repeat(12)}/a` }) ?? [];
+    assert.match(key, /^\/b\/x-\w{8}\/web-\w{8}\/\d+-000000000000-a-\w{8}$/);
+    assert.equal(view?.containerOf(key), shortId);
+    for (const variable of ['container', 'image', 'zone']) {
+      assert.throws(() => parseKey(`/b/{{id}}/{{${variable}}}`), /must use \{\{\w+:dns\}\} in a key/);
+      assert.throws(() => parseKey(`/b/{{${variable}:dns}}-{{id}}`), /must have no \{\{\w+\}\} before \{\{id\}\}/);
+    }
   });
 
   test('the first of two ports has the key that does not tell them apart', () => {
@@ -165,12 +209,9 @@ describe('A key template', () => {
     ];
     const [key = ''] = [...keysOf(layout, shortId, [{ ...tcp, name: `${other}-web` }]).keys()];
     assert.equal(layout.containerOf(key), shortId);
-    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\}, \{\{realm\}\} or \{\{service\}\} before/);
-    assert.throws(() => parseKey('/x/{{service}}{{index}}'), /or \{\{service\}\} before/);
-    assert.throws(
-      () => parseKey('/x/{{name:dns}}{{index}}'),
-      /no \{\{name\}\}, \{\{realm\}\} or \{\{service\}\} before/,
-    );
+    assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\} before/);
+    assert.throws(() => parseKey('/x/{{service}}{{index}}'), /no \{\{service\}\} before/);
+    assert.throws(() => parseKey('/x/{{name:dns}}{{index}}'), /no \{\{name\}\} before/);
   });
 
   const wrong: [template: string, message: RegExp][] = [
@@ -203,16 +244,49 @@ describe('A rule of a view', () => {
   test('cannot write where the native keys are', () => {
     const heads = ['/discover/service/', '/discover/host/h1/', '/discover/owner/', '/discover/', '/disc', '/', ''];
     for (const head of heads) {
-      assert.throws(() => checkRule({ key: `${head}{{id}}`, value: 'x' }, '/discover'), /text of its own/, head);
+      assert.throws(() => checkRule({ key: `${head}{{index}}`, value: 'x' }, '/discover'), /text of its own/, head);
     }
-    checkRule({ key: '/discover/views/{{id}}', value: 'x' }, '/discover');
-    checkRule({ key: 'discover/{{id}}', value: 'x' }, '/discover');
+    checkRule({ key: '/discover/views/{{index}}', value: 'x' }, '/discover');
+    checkRule({ key: 'discover/{{index}}', value: 'x' }, '/discover');
+  });
+
+  test('tells the ports and the protocols of a service apart', () => {
+    const problemOf = (text: string): string => {
+      try {
+        checkRule(customRule(`${text} = x`), '/discover');
+        return '';
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    for (const text of [
+      '/x/{{id}}-{{privatePort}}-{{protocol}}',
+      '/x/{{index}}',
+      'tcp: /x/{{id}}/{{privatePort}}',
+      'sctp:  /x/{{privatePort:dns}}/{{id}}',
+      'udp: /x/{{protocol}}/{{id}}-{{privatePort}}',
+    ]) {
+      assert.equal(problemOf(text), '', text);
+    }
+    assert.match(problemOf('/x/{{id}}'), /ports and protocols of a service apart: add \{\{privatePort\}\}, and add/);
+    assert.match(
+      problemOf('/x/{{id}}/{{privatePort}}'),
+      /the protocols of a service apart: add \{\{protocol\}\}, or write "tcp: "/,
+    );
+    assert.match(problemOf('tcp: /x/{{id}}'), /the ports of a service apart: add \{\{privatePort\}\}$/);
+    for (const preset of Object.values(presets)) for (const rule of preset('a')) checkRule(rule, '/discover');
+    assert.throws(
+      () => customRule('http: /x/{{id}} = y'),
+      /must be "<key template> = <value template>", after "tcp: "/,
+    );
   });
 
   test('counts for the protocols it names', () => {
     assert.equal(keysPerInstance([]), 0);
-    assert.equal(keysPerInstance(presets.skydns('a')), 1);
-    assert.equal(keysPerInstance([...presets.skydns('a'), ...presets.grpc('g'), customRule('/x/{{id}} = y')]), 3);
+    assert.equal(keysPerInstance(presets.skydns('a')), 2);
+    assert.equal(keysPerInstance([...presets.skydns('a'), ...presets.grpc('g'), customRule('/x/{{id}} = y')]), 4);
+    assert.equal(keysPerInstance(presets.traefik('t')), 1, 'A service is below http or below tcp');
+    assert.equal(keysPerInstance(presets.traefik('t'), 'weight'), 1);
   });
 });
 

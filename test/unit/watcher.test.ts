@@ -26,6 +26,7 @@ class Stage extends BaseStage {
   readonly mailbox = new KeyedMailbox<InspectionRequest>((inspect) => inspect.id);
   readonly supervisor: Supervisor;
   readonly sequence = new Sequence();
+  inspectsMoves = false;
 
   constructor(seed = 1) {
     super(seed);
@@ -50,6 +51,7 @@ class Stage extends BaseStage {
           {
             ...{ clock, log, metrics, docker: engine.docker },
             resyncSeconds: 60,
+            inspectsMoves: this.inspectsMoves,
             sequence: this.sequence,
             list: (versionPrefix) => engine.pool.list(versionPrefix),
             withdraw: (id, at) => mailbox.withdraw(id, (request) => request.at <= at),
@@ -234,6 +236,22 @@ describe('Watcher hears an event and', () => {
     for (const inspect of stage.looks) stage.mailbox.put(inspect);
     await stage.clock.advance(50);
     assert.equal(stage.mailbox.size, 1);
+  });
+
+  test('asks for a look at what may match its filter from now on', async () => {
+    const rename = JSON.stringify({ Type: 'container', Action: 'rename', Actor: { ID: c1 }, timeNano: 5 });
+    for (const [inspectsMoves, looks] of [
+      [false, []],
+      [true, [{ id: c1, at: 5 }]],
+    ] as const) {
+      const stage = new Stage();
+      stage.inspectsMoves = inspectsMoves;
+      stage.start();
+      await stage.clock.settle();
+      stage.forget();
+      stage.engine.send(rename);
+      assert.deepEqual([stage.kinds(), stage.looks], [[`moved ${c1}`], looks]);
+    }
   });
 
   test('takes back every look where the engine does not say when', async () => {

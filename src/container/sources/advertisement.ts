@@ -177,7 +177,8 @@ export function listed(refusals: readonly Refusal[]): readonly Refusal[] {
 
 const notListed = (count: number): Refusal => refusal('too-many', '', `${count} more refusals are not listed`);
 
-const shown = (text: string): string => text.replaceAll(STEERS_A_READER, '\ufffd');
+/** The text with \ufffd for each character that steers a reader. */
+export const shown = (text: string): string => text.replaceAll(STEERS_A_READER, '\ufffd');
 
 export function refusal(code: RefusalCode, entry: string, detail: string): Refusal {
   // A detail may name what the container wrote.

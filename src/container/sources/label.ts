@@ -47,8 +47,9 @@ export function readLabels(labels: unknown, prefix: string): LabelSays {
     const behind = name.slice(prefix.length + 1);
     const dot = behind.lastIndexOf('.');
     const attribute = { service: behind.slice(0, Math.max(0, dot)), name: behind.slice(dot + 1).toLowerCase() };
-    // The name of a service counts as it is.
-    const what = dot > 0 ? `${attribute.service}.${attribute.name}` : behind.toLowerCase();
+    // The name of a service counts as it is. `discover.` is not `discover`.
+    const other = name.length === prefix.length ? '' : behind.toLowerCase() || '.';
+    const what = dot > 0 ? `${attribute.service}.${attribute.name}` : other;
     const first = said.get(what);
     if (first !== undefined) {
       all.push(refusal('label-twice', name, `The label ${first.name} counts, which differs in case only`));

@@ -1,0 +1,32 @@
+/**
+ * What people call a container: its name, its image and its place in a compose project. For log, status, meta and views;
+ * no key holds any of it. The text is foreign: it is cut to 255 characters, with \ufffd for what steers a reader.
+ */
+import { isRecord } from './address/published.ts';
+import type { Names } from './container.ts';
+import { shown } from './sources/advertisement.ts';
+
+const TEXT_MAX = 255;
+
+/** Undefined if none is known. `document` is an inspect document, and foreign. */
+export function namesOf(document: unknown): Names | undefined {
+  const { Name, Config } = recordOf(document);
+  const { Image, Labels } = recordOf(Config);
+  const labels = recordOf(Labels);
+  const [name, image] = [textOf(Name)?.replace(/^\//, ''), textOf(Image)];
+  const [project, service] = [
+    textOf(labels['com.docker.compose.project']),
+    textOf(labels['com.docker.compose.service']),
+  ];
+  const compose = { ...(project !== undefined && { project }), ...(service !== undefined && { service }) };
+  if ((name ?? image ?? project ?? service) === undefined) return undefined;
+  return {
+    ...(name !== undefined && { name }),
+    ...(image !== undefined && { image }),
+    ...((project ?? service) !== undefined && { compose }),
+  };
+}
+
+const recordOf = (value: unknown): Readonly<Record<string, unknown>> => (isRecord(value) ? value : {});
+const textOf = (value: unknown): string | undefined =>
+  typeof value === 'string' && value !== '' ? shown(value.slice(0, TEXT_MAX)) : undefined;
