@@ -76,7 +76,7 @@ export interface CommandRow {
 
 export type CommandTable = Readonly<Record<string, CommandRow>>;
 
-/** After a second without a result, tells a person at a terminal what the command waits for. */
+/** After a second without a result, tells a person at a terminal what the command waits for. Not for endless work. */
 export async function tellingOfWait<Result>(what: string, io: Io, work: Promise<Result>): Promise<Result> {
   const timer = setTimeout(() => {
     if (io.isTerminal) io.warn(`waiting for ${what}`);
@@ -87,6 +87,9 @@ export async function tellingOfWait<Result>(what: string, io: Io, work: Promise<
     clearTimeout(timer);
   }
 }
+
+/** What commands wait for that need both sides, for `tellingOfWait`. */
+export const dockerAndEtcd = 'Docker and etcd';
 
 /** Prints the warnings about the configuration, a line each. */
 export function warnOf(warnings: readonly Problem[], io: Io): void {

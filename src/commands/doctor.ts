@@ -9,7 +9,7 @@ import { readSources } from '../config/sources.ts';
 import { codeOf, detailsOf, messageOf, problemText } from '../errors.ts';
 import { exitCodes, exitNegative } from '../exit-codes.ts';
 import { type Check, configurationChecks, failed } from './checks.ts';
-import { command, shellOutput } from './command.ts';
+import { command, dockerAndEtcd, shellOutput, tellingOfWait } from './command.ts';
 import { dockerChecks } from './docker-checks.ts';
 import { etcdChecks } from './etcd-checks.ts';
 import { assignments, coloured, json, printable } from './print.ts';
@@ -31,7 +31,8 @@ export const doctor = command({
       return exitCodes.CONFIG_INVALID;
     }
     const found = [dockerChecks(resolved.config), etcdChecks(resolved.config)];
-    const checks = [...configurationChecks(resolved), ...(await Promise.all(found)).flat()];
+    const answered = await tellingOfWait(dockerAndEtcd, io, Promise.all(found));
+    const checks = [...configurationChecks(resolved), ...answered.flat()];
     io.write(printed(checks, as, io.isTerminal));
     return count(checks, 'failed') > 0 ? exitNegative : 0;
   },

@@ -3,7 +3,7 @@
  *
  * Exit codes: 0 an instance was printed; 1 and no output: there is none; 69 etcd did not answer.
  */
-import { command, shellOutput } from './command.ts';
+import { command, shellOutput, tellingOfWait } from './command.ts';
 import { assignments, json, variable } from './print.ts';
 import { addressOf, choice, connect, describe, queryOf, serviceNames, shellName } from './services.ts';
 
@@ -14,7 +14,7 @@ export const get = command({
   complete: serviceNames,
   async run({ flags, words: [service = ''], sources }, io) {
     await using client = await connect(sources, io);
-    const instance = await client.pick(service, queryOf(flags));
+    const instance = await tellingOfWait('etcd', io, client.pick(service, queryOf(flags)));
     if (instance === undefined) return 1;
     const { protocol, address, port, url } = instance;
     const name = variable(shellName(service));

@@ -3,7 +3,7 @@
  *
  * Exit codes: 0; 1 if the named service has no instance, or if two services have the same name in a shell; 69 etcd did not answer.
  */
-import { command } from './command.ts';
+import { command, tellingOfWait } from './command.ts';
 import { variable } from './print.ts';
 import { choice, clashes, connect, print, queryOf, type Services, serviceNames, shellName } from './services.ts';
 
@@ -21,9 +21,10 @@ export const ls = command({
   async run({ flags, words: [service], sources }, io) {
     await using client = await connect(sources, io);
     const query = queryOf(flags);
-    const names = service === undefined ? [...(await client.services(query)).keys()].sort() : [service];
+    const names =
+      service === undefined ? [...(await tellingOfWait('etcd', io, client.services(query))).keys()].sort() : [service];
     const all: [string, Services[number][1]][] = [];
-    for (const name of names) all.push([name, await client.resolve(name, query)]);
+    for (const name of names) all.push([name, await tellingOfWait('etcd', io, client.resolve(name, query))]);
     const found = all.filter(([, instances]) => instances.length > 0);
     if (flags.output !== 'env') {
       io.write(print(found, flags.output ?? 'table', io.isTerminal ? process.stdout.columns : undefined));

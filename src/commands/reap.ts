@@ -14,7 +14,7 @@ import { parseHosts } from '../reap/living.ts';
 import { planReap } from '../reap/plan.ts';
 import { asJson, asText, type Report } from '../reap/report.ts';
 import { type FileSettings, readSettings, settingNames } from '../reap/settings.ts';
-import { command, type Flags, type Io, output, warnOf } from './command.ts';
+import { command, type Flags, type Io, output, tellingOfWait, warnOf } from './command.ts';
 
 const options = {
   source: {
@@ -56,7 +56,7 @@ export const reap = command({
     const { EtcdRegistry } = await import('../etcd/cluster.ts');
     const registry = new EtcdRegistry(etcd);
     try {
-      const hosts = await readFleet(registry, etcd.prefix);
+      const hosts = await tellingOfWait('etcd', io, readFleet(registry, etcd.prefix));
       for (const host of force) if (!hosts.has(host)) io.warn(`--force ${host}: there is no key of this host`);
       const plan = planReap(hosts, {
         living,

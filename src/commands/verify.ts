@@ -12,7 +12,7 @@ import { readSources } from '../config/sources.ts';
 import { layoutOf } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { viewsOf } from '../layout/views.ts';
-import { command, shellOutput, warnOf, warnOfRealm } from './command.ts';
+import { command, dockerAndEtcd, type Io, shellOutput, tellingOfWait, warnOf, warnOfRealm } from './command.ts';
 import { type Comparison, compare, type Difference, type Sides } from './compare.ts';
 import { assignments, coloured, json, printable, table } from './print.ts';
 
@@ -33,11 +33,8 @@ export const verify = command({
     const registry = new EtcdRegistry(config.etcd);
     try {
       const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
-      const found = await persisting({
-        ...{ config, pool, registry },
-        docker: new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock),
-        layout,
-      });
+      const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
+      const found = await persisting({ config, pool, registry, docker, layout }, io);
       warnOfRealm(parseOwner((await registry.owner(layout.ownerKey))?.value ?? ''), realm, io);
       io.write(printed(id, found, flags.output ?? 'table', io.isTerminal));
       return isExact(found) ? 0 : 1;
@@ -51,9 +48,9 @@ export const verify = command({
 const isExact = ({ differences, unknown }: Comparison): boolean => differences.length + unknown.length === 0;
 
 /** The comparison with only those differences that every round has found. */
-async function persisting(sides: Sides): Promise<Comparison> {
+async function persisting(sides: Sides, io: Io): Promise<Comparison> {
   const nameOf = ({ kind, key }: Difference) => `${kind} ${key}`;
-  let found = await compare(sides);
+  let found = await tellingOfWait(dockerAndEtcd, io, compare(sides));
   for (let round = 2; round <= rounds && !isExact(found); round++) {
     await sleep(roundMs);
     const before = new Set(found.differences.map(nameOf));

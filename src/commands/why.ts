@@ -18,7 +18,7 @@ import { containerAddresses } from '../host.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
-import { command, type Io, shellOutput, warnOf, warnOfRealm } from './command.ts';
+import { command, dockerAndEtcd, type Io, shellOutput, tellingOfWait, warnOf, warnOfRealm } from './command.ts';
 import { assignments, coloured, json, printable } from './print.ts';
 
 interface Named {
@@ -33,7 +33,7 @@ export const why = command({
   async run({ flags, words: [name = ''], sources }, io) {
     const { config, warnings } = await resolveConfig(readSources(sources));
     warnOf(warnings, io);
-    const { id, names, steps } = await explain(name, config, io);
+    const { id, names, steps } = await tellingOfWait(dockerAndEtcd, io, explain(name, config, io));
     const reasons = [...new Set(steps.flatMap(({ reason }) => reason ?? []))];
     const isPublished = reasons.length === 0;
     if (flags.output === 'json') {

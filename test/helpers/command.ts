@@ -16,11 +16,13 @@ export interface CommandOptions {
   /** What the command reads from standard input. */
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Makes it a command at a terminal. Called for each line on standard error. */
+  readonly onWarning?: (text: string) => void;
 }
 
 export async function runCommand(
   args: readonly string[],
-  { input = '', env = {} }: CommandOptions = {},
+  { input = '', env = {}, onWarning }: CommandOptions = {},
 ): Promise<Outcome> {
   let [out, err] = ['', ''];
   const io = {
@@ -28,9 +30,10 @@ export async function runCommand(
     write: (text: string) => {
       out += text;
     },
-    isTerminal: false,
+    isTerminal: onWarning !== undefined,
     warn: (text: string) => {
       err += `discover: ${text}\n`;
+      onWarning?.(text);
     },
   };
   const code = await runCommandLine(args, cleanEnvironment(env), io, () => {
