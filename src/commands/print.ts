@@ -4,7 +4,9 @@ const columnGap = 2;
 
 /** Columns as wide as their longest text; the last column as it is. */
 export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => (row[column] ?? '').length)));
+  const widths = heads.map((head, column) =>
+    rows.reduce((widest, row) => Math.max(widest, (row[column] ?? '').length), head.length),
+  );
   const line = (row: readonly string[]) =>
     row
       .map((cell, column) => (column < row.length - 1 ? cell.padEnd((widths[column] ?? 0) + columnGap) : cell))

@@ -5,13 +5,14 @@
  * its own, and the process does other work between two pages.
  */
 
+import { detailsOf } from '../errors.ts';
 import type { Member } from './member.ts';
 import { pageTimeoutMs } from './member.ts';
 import type { Members } from './members.ts';
 import { type Revision, revisionOf } from './registry.ts';
 
 /** A page of service keys is about a megabyte. */
-const pageKeys = 5_000;
+export const pageKeys = 5_000;
 
 type Pairs = Awaited<ReturnType<Member['etcd']['kv']['range']>>['kvs'];
 
@@ -21,15 +22,21 @@ interface PageOptions {
   readonly keysOnly?: boolean;
   /** The revision to read at; the newest unless given. */
   readonly revision?: Revision | undefined;
+  /** The largest number of keys. */
+  readonly limit?: number;
 }
 
-export function readPage(member: Member, prefix: string, { after: last = '', keysOnly, revision }: PageOptions = {}) {
+export function readPage(
+  member: Member,
+  prefix: string,
+  { after: last = '', keysOnly, revision, limit = pageKeys }: PageOptions = {},
+) {
   const begin = Buffer.from(prefix);
   const key = last.length === 0 ? begin : Buffer.concat([Buffer.from(last), Buffer.of(0)]);
   const request = {
     key,
     range_end: after(begin),
-    limit: pageKeys,
+    limit,
     keys_only: keysOnly === true,
     ...(revision !== undefined && { revision }),
   };
@@ -46,13 +53,43 @@ export async function readPages(
   { keysOnly = false }: { readonly keysOnly?: boolean } = {},
 ): Promise<Revision> {
   let revision: Revision | undefined;
+  const size = new AnswerSize(pageKeys);
   for (let last: Buffer | undefined = Buffer.alloc(0); ; ) {
     const options: PageOptions = { after: last, keysOnly, revision };
-    const { header, kvs, more } = await members.ask((member) => readPage(member, prefix, options));
+    const { header, kvs, more } = await size.fitting((limit) =>
+      members.ask((member) => readPage(member, prefix, { ...options, limit })),
+    );
     revision ??= revisionOf(header.revision);
     take(kvs);
     last = kvs.at(-1)?.key;
     if (!more || last === undefined) return revision;
+  }
+}
+
+/**
+ * How many keys to ask for at once. Another program may have written values so long that an answer is larger than this
+ * process takes: then half as many are asked for, down to one. After an answer that fits, twice as many.
+ */
+export class AnswerSize {
+  readonly #keysMax: number;
+  #keys: number;
+
+  constructor(keysMax: number) {
+    this.#keysMax = keysMax;
+    this.#keys = keysMax;
+  }
+
+  async fitting<Result>(ask: (keysMax: number) => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        const result = await ask(this.#keys);
+        this.#keys = Math.min(this.#keysMax, this.#keys * 2);
+        return result;
+      } catch (error) {
+        if (this.#keys === 1 || detailsOf(error).failure !== 'answer-too-large') throw error;
+        this.#keys = Math.ceil(this.#keys / 2);
+      }
+    }
   }
 }
 

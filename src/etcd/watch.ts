@@ -87,7 +87,8 @@ export class Watch {
       this.#id = watch_id;
       this.#listener.begun();
     }
-    this.#fragments.push(...events);
+    // Not as arguments of one call: a proxy sends a revision of any size in one answer.
+    for (const event of events) this.#fragments.push(event);
     if (fragment === true && this.#fragments.length < fragmentEventsMax) return;
     const all = this.#fragments;
     this.#fragments = [];
