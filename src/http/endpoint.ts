@@ -20,7 +20,7 @@ import type { Selector } from '../client/catalogue.ts';
 import { couldBeName } from '../container/sources/advertisement.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
-import { Fleet, targetOf } from './fleet.ts';
+import { Fleet, targetOf, type Wanted, wantedOf } from './fleet.ts';
 import { Live } from './live.ts';
 import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
@@ -128,7 +128,11 @@ export class Endpoint {
     [
       '/sd',
       {
-        answer: ({ query }, response) => this.#shared(`sd ${query}`, () => this.#targets(query), response),
+        answer: ({ query }, response) => {
+          // Not by the text of the query: a client could ask for the same long list in any number of ways.
+          const wanted = wantedOf(query);
+          return this.#shared(`sd ${JSON.stringify(wanted)}`, () => this.#targets(wanted), response);
+        },
       },
     ],
   ]);
@@ -233,10 +237,7 @@ export class Endpoint {
     return listBody(`{"host":${JSON.stringify(host)},"instances":`, instances, same, this.#staleEnd());
   }
 
-  async #targets(query: URLSearchParams): Promise<Body> {
-    const wanted = (['name', 'realm', 'host', 'protocol'] as const).map(
-      (field) => [field, query.get(field === 'name' ? 'service' : field)] as const,
-    );
+  async #targets(wanted: Wanted): Promise<Body> {
     const isWanted = (one: Parameters<typeof targetOf>[0]): boolean =>
       wanted.every(([field, value]) => value === null || one[field] === value);
     return listBody('', await this.#fleet.all(), (one) => (isWanted(one) ? targetOf(one) : undefined), '');

@@ -244,6 +244,15 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** The fields of an instance that `/sd` selects by, and their values; null stands for any. */
+export type Wanted = readonly (readonly [field: 'name' | 'realm' | 'host' | 'protocol', value: string | null])[];
+
+/** The same for every way to write the query. */
+export function wantedOf(query: URLSearchParams): Wanted {
+  const fields = ['name', 'realm', 'host', 'protocol'] as const;
+  return fields.map((field) => [field, query.get(field === 'name' ? 'service' : field)] as const);
+}
+
 /** One target of Prometheus's `http_sd_configs`. */
 export function targetOf({ name, realm, host, containerId, protocol, address, port }: Instance): object {
   return {
