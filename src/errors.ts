@@ -56,7 +56,9 @@ export type Failure =
   | 'permission-denied'
   /** A member of etcd that only follows: it serves no reads. */
   | 'learner'
-  | 'out-of-space';
+  | 'out-of-space'
+  /** The answer is larger than this process takes. */
+  | 'answer-too-large';
 
 /** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */
 export interface Problem {

@@ -79,10 +79,14 @@ interface Notes {
 }
 
 const instanceId = /^i-[0-9a-f]{8,17}$/;
-/** Loopback and link-local addresses: right here, wrong everywhere else. */
-const local = /^(127\.|169\.254\.|::1$|fe[89ab].:)/i;
-/** Interfaces that lead to containers: their addresses mean nothing outside this machine. `br-lan` and `br-ex` are no such. */
-export const leadsToContainers = /^(?:docker\d+|docker_gwbridge|br-[\da-f]{12}|veth.*|cni.*|podman\d+)$/;
+/** Loopback and link-local addresses, also in the form of IPv6, and multicast: right here, wrong everywhere else. */
+const local = /^(?:::ffff:)?(?:127\.|169\.254\.|22[4-9]\.|23\d\.|255\.255\.255\.255$)|^(?:::1$|fe[89ab].:|ff)/i;
+/**
+ * Interfaces that lead to containers and guests: their addresses mean nothing outside this machine, and are often the
+ * same on every machine. `br-lan` and `br-ex` are no such.
+ */
+export const leadsToContainers =
+  /^(?:docker\d+|docker_gwbridge|br-[\da-f]{12}|veth[\da-f]{7,8}|cni.*|podman\d+|nerdctl\d+|virbr\d+|lx[cd]br\d+)$/;
 
 /** Addresses of interfaces that lead to containers. */
 export function containerAddresses(machine: Machine = realMachine): string[] {
@@ -101,17 +105,22 @@ export async function detectHost(wanted: WantedHost, machine: Machine = realMach
 
 async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems }: Notes): Promise<Finding> {
   if (wanted.ip) {
+    const name = interfaceOf(wanted.ip, machine);
     if (local.test(wanted.ip))
       warnings.push({ path: 'host.ip', reason: `${wanted.ip} cannot be reached from other machines` });
+    else if (name !== undefined && containerAddresses(machine).includes(wanted.ip))
+      warnings.push({ path: 'host.ip', reason: `${wanted.ip} ${ofContainers(name)}` });
     return [wanted.ip, 'configured'];
   }
   const usable = Object.entries(machine.interfaces())
     .flatMap(([name, list = []]) => list.map((one) => ({ name, ...one })))
     .filter((one) => !one.internal && !local.test(one.address));
+  const routes = defaultRoutes(machine);
   const outward = usable.filter((one) => !leadsToContainers.test(one.name));
-  const [list, found] = wanted.interface
-    ? [usable, addressOf(usable, [wanted.interface])]
-    : [outward, (await towardsOthers(outward, machine)) ?? addressOf(outward, ['eth0', ...defaultRoutes(machine)])];
+  const detect = async (): Promise<Address | undefined> =>
+    // Last, because a machine whose only way out has such a name still has a way out.
+    (await towardsOthers(outward, machine)) ?? addressOf(outward, ['eth0', ...routes]) ?? addressOf(usable, routes);
+  const [list, found] = wanted.interface ? [usable, addressOf(usable, [wanted.interface])] : [outward, await detect()];
   if (!found) {
     const problem = wanted.interface
       ? `must be an interface that other machines can reach, got "${wanted.interface}"`
@@ -120,6 +129,9 @@ async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems
     const path = wanted.interface ? 'host.interface' : 'host.ip';
     problems.push({ path, reason: `${problem}; there is: ${choices || 'none'}` });
     return ['', ''];
+  }
+  if (wanted.interface && !outward.includes(found)) {
+    warnings.push({ path: 'host.interface', reason: `${found.address} ${ofContainers(found.name)}` });
   }
   const eth0 = wanted.interface ? undefined : addressOf(outward, ['eth0']);
   if (eth0 && eth0.name !== found.name) {
@@ -133,6 +145,9 @@ async function findIp(wanted: WantedHost, machine: Machine, { warnings, problems
   }
   return [found.address, `interface ${found.name}`];
 }
+
+const ofContainers = (name: string): string =>
+  `is the address of ${name}, which leads to containers of this host: other machines do not reach it`;
 
 type Address = NetworkInterfaceInfo & { readonly name: string };
 

@@ -53,7 +53,7 @@ export class Pairs {
 
   /** Resolves once the changes were handed on; rejects if etcd cannot be asked. */
   take(changes: readonly RevisedChange[]): Promise<void> {
-    this.#queue.push(...changes);
+    for (const change of changes) this.#queue.push(change);
     if (!this.#isWorking) this.#work = this.#handOn();
     return this.#work;
   }

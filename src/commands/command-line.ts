@@ -3,14 +3,11 @@
  * process; tests run commands by it without a process of their own.
  */
 import { type Resolved, resolveConfig } from '../config/resolve.ts';
-import { readSources } from '../config/sources.ts';
+import { readSources, systemFilePath } from '../config/sources.ts';
 import { codeOf } from '../errors.ts';
 import { exitCodeOf } from '../exit-codes.ts';
 import { parseArguments } from './arguments.ts';
 import type { Io } from './command.ts';
-
-/** Read by the agent and by every command where no other file is named. */
-const systemFile = '/etc/discover/config.json';
 
 /** `argv`: the words behind the program's name. `runAgent` resolves to its exit code; a reload calls `read` again. */
 export async function runCommandLine(
@@ -25,8 +22,8 @@ export async function runCommandLine(
       io.write(`${text.trimEnd()}\n`);
       return 0;
     }
-    const sources = { argv: options, env, file, systemFile };
-    if (command === undefined) return await runAgent(() => resolveConfig(readSources(sources)));
+    const sources = { argv: options, env, file, systemFile: systemFilePath };
+    if (command === undefined) return await runAgent(() => resolveConfig(readSources({ ...sources, isAgent: true })));
     return await command.run({ flags, words, sources }, io);
   } catch (error) {
     io.warn(codeOf(error) ? (error as Error).message : String((error as Error).stack));

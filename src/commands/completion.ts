@@ -6,6 +6,7 @@
  * splits words at the characters of COMP_WORDBREAKS, such as the colon, and replaces only the last piece. So its script
  * passes the whole line and cuts the part before the last break off every answer.
  */
+import { systemFilePath } from '../config/sources.ts';
 import { configError } from '../errors.ts';
 import { type Command, type CommandTable, command } from './command.ts';
 import { parserFor } from './grammar.ts';
@@ -81,7 +82,8 @@ async function answers(argv: readonly string[], table: CommandTable, env: NodeJS
   const names = named === undefined && !isValue ? ['run', ...Object.keys(table), 'help', 'version'] : [];
   const found = await byGrammar(argv, command, names);
   if (command?.complete !== undefined && words.length === 1 && !isValue && !last.startsWith('-')) {
-    found.push(...(await command.complete({ argv: options, env, file: configFile })));
+    const sources = { argv: options, env, file: configFile, systemFile: systemFilePath };
+    for (const word of await command.complete(sources)) found.push(word);
   }
   // yargs offers options if it has nothing else, and short options with two dashes.
   const isWanted = (one: string) => one.startsWith('-') === last.startsWith('-') && !/^--.$/.test(one);

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiscoverClient, Instance, Query } from '../client/index.ts';
 import { resolveEtcd } from '../config/resolve.ts';
 import { readSources, type Sources } from '../config/sources.ts';
-import { detailsOf, type Failure } from '../errors.ts';
+import { codeOf, detailsOf } from '../errors.ts';
 import type { EtcdAccess } from '../etcd/access.ts';
 import { type Io, tellingOfWait, warnOf } from './command.ts';
 import { assignments, json, table, variable } from './print.ts';
@@ -22,15 +22,10 @@ export async function connect(sources: Sources, io: Io): Promise<DiscoverClient>
   return new DiscoverClient(etcd);
 }
 
-/** Failures that do not end by waiting, unlike those of a server that is slow or starts. */
-const lasting: ReadonlySet<Failure | undefined> = new Set([
-  'connection-refused',
-  'name-unknown',
-  'certificate',
-  'tls-unspoken',
-] as const);
-
-/** The client waits ten seconds for etcd to answer; where every endpoint refuses, a person should know at once. */
+/**
+ * The client waits ten seconds for etcd to answer. If no endpoint is one of etcd (it refuses, closes the connection, speaks
+ * no TLS or another protocol), a person should know at once. A server that is slow or has no leader may answer yet.
+ */
 async function refuseDeadEndpoints(etcd: EtcdAccess): Promise<void> {
   const { Member } = await import('../etcd/member.ts');
   const failures = await Promise.all(
@@ -47,7 +42,9 @@ async function refuseDeadEndpoints(etcd: EtcdAccess): Promise<void> {
     }),
   );
   const [first] = failures;
-  if (first !== undefined && failures.every((failure) => lasting.has(detailsOf(failure).failure))) throw first;
+  const isLasting = (error: unknown): boolean =>
+    codeOf(error) === 'ETCD_UNAVAILABLE' && detailsOf(error).failure !== 'timeout';
+  if (failures.every(isLasting)) throw first;
 }
 
 export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Query => ({

@@ -127,8 +127,12 @@ const pairs = rule(
 );
 const prefixPattern = /^\/?(?:(?!\.\.?(?:\/|$))[^/\s\p{Cc}\p{Cs}]+(?:\/|$))+$/u;
 const prefix = string('a path such as "/discover", at least one segment and no double slash', prefixPattern, isShort);
-const path = z.string().check(z.regex(/^\/[^\0]+$/));
-const socket = rule('string or false', 'the absolute path of a socket, or false', z.union([z.literal(false), path]));
+/** Linux takes this many bytes, and Node cuts a longer path: it would be that of another socket. */
+const socketPathMax = 107;
+const fitsSocket = (path: string): boolean => Buffer.byteLength(path) <= socketPathMax;
+const socketPath = z.string().check(z.regex(/^\/[^\0]+$/), z.refine(fitsSocket));
+const socketAllowed = `the absolute path of a socket, at most ${socketPathMax} bytes`;
+const socket = rule('string or false', `${socketAllowed}, or false`, z.union([z.literal(false), socketPath]));
 const members = z.array(z.string().check(z.refine(isEndpoint))).check(z.minLength(1));
 const endpoints = rule('list', endpointsAllowed, members);
 const port = integer(1, 65_535);
@@ -137,12 +141,13 @@ const listenPattern = /^(?:\/[^\0]+|(?:(\[[\da-f:.]+\]|[\w.-]+):)?([1-9]\d{0,4})
 export function listenParts(value: string | number) {
   const [all, host = '127.0.0.1', port] = listenPattern.exec(String(value)) ?? [];
   if (all === undefined || Number(port ?? 1) > 65_535) return undefined;
+  if (port === undefined && !fitsSocket(all)) return undefined;
   return port === undefined ? { path: all } : { host: withoutBrackets(host), port: Number(port) };
 }
 const isListen = (value: string): boolean => listenParts(value) !== undefined;
 const listen = rule(
   'string',
-  'a port, host:port, [IPv6]:port or the absolute path of a socket',
+  `a port, host:port, [IPv6]:port or ${socketAllowed}`,
   z.union([z.int().check(z.gte(1), z.lte(65_535)), z.string().check(z.refine(isListen))]),
 );
 const hostNames = rule('list', 'a list of host names', z.array(z.string().check(z.regex(/^[\w.-]{1,253}$/))));

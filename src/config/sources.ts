@@ -6,11 +6,15 @@
  * Every value is checked by its rule where it is found, an outvoted one too. A variable that is just
  * `DISCOVER` is not configuration: with it, discover's own container advertises itself.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { messageOf, type Problem } from '../errors.ts';
 import { nearest } from '../nearest.ts';
+import { keysTwice } from './keys-twice.ts';
 import { groups, type OptionRow, optionRows, shown } from './options.ts';
+
+/** Read by the agent and by every command where no other file is named. */
+export const systemFilePath = '/etc/discover/config.json';
 
 /** Rank 0 is the highest. */
 type Place = Readonly<{ origin: string; rank: number }>;
@@ -36,21 +40,32 @@ export interface Sources {
   readonly file?: string | undefined;
   /** The file that is read if no file is named and this one exists. */
   readonly systemFile?: string | undefined;
+  /** The agent: it does not run without a system file that it may not read. A command warns and goes on. */
+  readonly isAgent?: boolean;
   /** The names that a file may hold beside the options. */
   readonly others?: readonly string[];
 }
 
 /** Gathers the values that are set, and their places. Problems wait for `resolveConfig`, which reports all of them. */
 export function readSources(sources: Sources): Layers {
-  const { options = {}, argv = {}, env = {}, file, systemFile, others = [] } = sources;
+  const { options = {}, argv = {}, env = {}, file, systemFile, isAgent = false, others = [] } = sources;
   const named = file ?? (env.DISCOVER_CONFIG || env.config || undefined);
-  const path = named ?? (systemFile !== undefined && existsSync(systemFile) ? systemFile : undefined);
+  const path = named ?? (systemFile !== undefined && mayExist(systemFile) ? systemFile : undefined);
   const layers: Layers = { chosen: new Map(), warnings: [], problems: [], others: new Map(), file: path };
   addTree(layers, options, { origin: 'options', rank: 0 });
   addTree(layers, argv, { origin: 'command line', rank: 0 }, true);
   addEnvironment(layers, env);
-  if (path !== undefined) addFile(layers, path, others, named === undefined);
+  if (path !== undefined) addFile(layers, path, others, named === undefined && !isAgent);
   return layers;
+}
+
+/** Also true of a file in a folder that this user may not open: only reading it tells. */
+function mayExist(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true;
+  }
 }
 
 function addTree(layers: Layers, tree: object, place: Place, isText = false, parent = ''): void {
@@ -72,12 +87,15 @@ function addTree(layers: Layers, tree: object, place: Place, isText = false, par
 
 const isTree = (value: unknown): value is object => value instanceof Object && !Array.isArray(value);
 
-function addFile(layers: Layers, path: string, others: readonly string[], isUnasked: boolean): void {
+function addFile(layers: Layers, path: string, others: readonly string[], mayBeDenied: boolean): void {
   const origin = `file ${path}`;
   let content = '';
   try {
     content = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
     const tree: unknown = JSON.parse(content);
+    for (const key of keysTwice(content)) {
+      layers.problems.push({ path: key, origin, reason: 'must be there once: all but the last would be dropped' });
+    }
     if (isTree(tree)) {
       const isOther = ([key]: [string, unknown]) => others.includes(key);
       for (const [key, value] of Object.entries(tree).filter(isOther)) layers.others.set(key, value);
@@ -86,7 +104,7 @@ function addFile(layers: Layers, path: string, others: readonly string[], isUnas
     } else layers.problems.push({ path: origin, reason: 'must hold a JSON object' });
   } catch (error) {
     // Only the agent's user may be allowed to read the file: the commands of other users work without it.
-    if (isUnasked && error instanceof Error && 'code' in error && error.code === 'EACCES') {
+    if (mayBeDenied && error instanceof Error && 'code' in error && error.code === 'EACCES') {
       layers.warnings.push({ path: origin, reason: 'is not read: permission denied' });
       return;
     }
@@ -146,9 +164,20 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   add(2, 'ETCDCTL_USER', 'etcd.username', user || undefined);
   add(2, 'ETCDCTL_USER', 'etcd.password', password.join(':') || undefined);
   addDockerHost(layers, env, add);
-  for (const path of ofOriginal.split(' ')) {
-    const name = path.replace('.', '_');
-    add(3, name, path, env[name] || undefined);
+  const originals = new Map(ofOriginal.split(' ').map((path) => [path.replace('.', '_'), path]));
+  for (const [name, path] of originals) add(3, name, path, env[name] || undefined);
+  addTyposOfOriginal(layers, env, [...originals.keys()]);
+}
+
+/** Only names with `discover` are ours beyond doubt; the others may be those of another program. */
+function addTyposOfOriginal(layers: Layers, env: NodeJS.ProcessEnv, originals: readonly string[]): void {
+  for (const name of Object.keys(env)) {
+    if (!/^(discover|docker|etcd|host)_/.test(name) || originals.includes(name)) continue;
+    const path = name.replaceAll('_', '.');
+    const meant = optionRows.has(path) ? environmentNames(path)[0] : nearest(name, originals);
+    const problem = { path: name, origin: 'environment' };
+    if (name.startsWith('discover_')) layers.problems.push({ ...problem, reason: `is not an option${hint(meant)}` });
+    else if (meant !== undefined) layers.warnings.push({ ...problem, reason: `is not read${hint(meant)}` });
   }
 }
 

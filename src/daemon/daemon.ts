@@ -122,6 +122,7 @@ class Daemon {
     this.#manager = connect?.(log, () => ({
       isAlive: this.#generation.agent.state.isAlive,
       status: statusOf(this.#generation.agent),
+      ttlSeconds: this.#generation.config.etcd.ttlSeconds,
     }));
   }
 

@@ -29,6 +29,10 @@ import type { Log } from '../log.ts';
 const checkEveryMs = 10_000;
 /** Messages to the watchdog in one of its periods: two may be lost. */
 const feedsPerPeriod = 3;
+/** The period of the watchdog at most, as a share of `etcd.ttl`: a process that is stuck starts again before its keys expire. */
+const watchdogShare = 0.4;
+/** A shorter period would cost more than it is worth: each message is a process. */
+const watchdogLeastMs = 1_000;
 /** Each check extends a start by so long: a process that waits for Docker or etcd is not stuck. */
 const startExtensionMs = 60_000;
 /** systemd-notify waits five seconds for the manager. */
@@ -41,6 +45,8 @@ export interface Condition {
   readonly isAlive: boolean;
   /** One line, for people. */
   readonly status: string;
+  /** `etcd.ttl`. */
+  readonly ttlSeconds: number;
 }
 
 export interface ServiceManagerParts {
@@ -50,7 +56,7 @@ export interface ServiceManagerParts {
   readonly send: (message: readonly string[]) => Promise<void>;
   /** Ends the process that was started for sending. */
   readonly close: () => Promise<void>;
-  /** Undefined: the unit has no watchdog. */
+  /** The period that the unit gives. Undefined: the unit has no watchdog. */
   readonly watchdogMs: number | undefined;
   readonly read: () => Condition;
 }
@@ -58,7 +64,8 @@ export interface ServiceManagerParts {
 export class ServiceManager {
   readonly #parts: ServiceManagerParts;
   readonly #outage: OutageLog;
-  readonly #everyMs: number;
+  /** The period of the watchdog as the manager knows it. */
+  #watchdogMs: number | undefined;
   /** Messages in their order. A failed one is sent again, except those that the next check repeats. */
   readonly #queue: (readonly string[])[] = [];
   #sending: Promise<void> | undefined;
@@ -67,10 +74,10 @@ export class ServiceManager {
   #status = '';
 
   constructor(parts: ServiceManagerParts) {
-    const { clock, log, watchdogMs = Number.POSITIVE_INFINITY } = parts;
+    const { clock, log, watchdogMs } = parts;
     this.#parts = parts;
+    this.#watchdogMs = watchdogMs;
     this.#outage = new OutageLog(clock, log, 'cannot notify the service manager');
-    this.#everyMs = Math.min(checkEveryMs, watchdogMs / feedsPerPeriod);
     this.#check();
   }
 
@@ -106,15 +113,24 @@ export class ServiceManager {
 
   #check(): void {
     if (this.#isStopping) return;
-    const { clock, read, watchdogMs } = this.#parts;
-    const { isAlive, status } = read();
+    const { clock, read } = this.#parts;
+    const { isAlive, status, ttlSeconds } = read();
+    const watchdogMs = this.#periodFor(ttlSeconds);
     const message: string[] = [];
     if (status !== this.#status) message.push(`STATUS=${status}`);
+    if (watchdogMs !== undefined && watchdogMs !== this.#watchdogMs) message.push(`WATCHDOG_USEC=${watchdogMs * 1000}`);
     if (isAlive && watchdogMs !== undefined) message.push('WATCHDOG=1');
     if (isAlive && !this.#isReady) message.push(`EXTEND_TIMEOUT_USEC=${startExtensionMs * 1000}`);
     if (this.#queue.length > 0) this.#send();
     else if (message.length > 0) this.#tell(...message);
-    clock.after(this.#everyMs, () => this.#check());
+    clock.after(Math.min(checkEveryMs, (watchdogMs ?? Number.POSITIVE_INFINITY) / feedsPerPeriod), () => this.#check());
+  }
+
+  /** The period of the unit, shorter where the keys would expire first. A reload may change `etcd.ttl`. */
+  #periodFor(ttlSeconds: number): number | undefined {
+    const { watchdogMs } = this.#parts;
+    const mostMs = Math.max(watchdogLeastMs, ttlSeconds * 1000 * watchdogShare);
+    return watchdogMs === undefined ? undefined : Math.min(watchdogMs, mostMs);
   }
 
   #tellReady(): void {
@@ -137,7 +153,9 @@ export class ServiceManager {
       for (let message = this.#queue[0]; message !== undefined; message = this.#queue[0]) {
         await this.#parts.send(message);
         this.#outage.over();
-        this.#status = message.find((line) => line.startsWith('STATUS='))?.slice('STATUS='.length) ?? this.#status;
+        this.#status = valueIn(message, 'STATUS') ?? this.#status;
+        const period = valueIn(message, 'WATCHDOG_USEC');
+        if (period !== undefined) this.#watchdogMs = Number(period) / 1000;
         this.#queue.shift();
       }
     } catch (error) {
@@ -146,6 +164,9 @@ export class ServiceManager {
     }
   }
 }
+
+const valueIn = (message: readonly string[], name: string): string | undefined =>
+  message.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1);
 
 /** Starts the shell, while there is little memory to share. The rest follows when the agent runs. */
 export function connect(clock: Clock, env: NodeJS.ProcessEnv, pid: number) {

@@ -8,7 +8,7 @@
 import { type Clock, deadline } from '../actor/clock.ts';
 import { type Filter, listFilters } from '../container/filter.ts';
 import { DiscoverError, type Failure, messageOf } from '../errors.ts';
-import { handshakeFailure, tlsFailure } from '../net/socket.ts';
+import { handshakeFailure, plainTls, tlsFailure } from '../net/socket.ts';
 import { createModem, type DockerEndpoint, ModemCall } from './modem.ts';
 import { requestPath } from './request-path.ts';
 
@@ -48,10 +48,14 @@ function hintOf(path: string): string {
 }
 
 export function unavailable(detail: string, cause?: unknown, status?: number): DiscoverError {
-  return new DiscoverError('DOCKER_UNAVAILABLE', `Docker Engine: ${handshakeFailure(detail, 'docker')}${detail}`, {
-    cause,
-    details: { status, failure: tlsFailure(detail) ?? failures.get(systemCodeOf(cause)) },
-  });
+  return new DiscoverError(
+    'DOCKER_UNAVAILABLE',
+    `Docker Engine: ${handshakeFailure(detail, 'docker')}${plainTls(detail)}`,
+    {
+      cause,
+      details: { status, failure: tlsFailure(detail) ?? failures.get(systemCodeOf(cause)) },
+    },
+  );
 }
 
 /** The system's error codes for a connection. */

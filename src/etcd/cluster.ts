@@ -9,7 +9,7 @@ import type { Change } from '../layout/keys.ts';
 import type { EtcdAccess } from './access.ts';
 import { callTimeoutMs, type Etcd3, type ICompare, type IRequestOp } from './member.ts';
 import { firstMember, Members } from './members.ts';
-import { readPage, readPages } from './pages.ts';
+import { AnswerSize, pageKeys, readPage, readPages } from './pages.ts';
 import {
   type Fleet,
   type FoundKey,
@@ -101,22 +101,28 @@ export class EtcdRegistry implements Registry, Fleet {
   }
 
   async readPage(prefix: string, after: string): Promise<KeyPage> {
-    const { kvs, more } = await this.#members.ask((member) => readPage(member, prefix, { after, keysOnly: true }));
+    const { kvs, more } = await new AnswerSize(pageKeys).fitting((limit) =>
+      this.#members.ask((member) => readPage(member, prefix, { after, keysOnly: true, limit })),
+    );
     return { keys: kvs.map(({ key }) => key.toString()), hasMore: more };
   }
 
   async readKeys(keys: readonly string[]): Promise<FoundKey[]> {
     const result: FoundKey[] = [];
-    for (let start = 0; start < keys.length; start += operationsMax) {
+    const size = new AnswerSize(operationsMax);
+    for (let start = 0; start < keys.length; ) {
       const ranges = keys.slice(start, start + operationsMax).map((key) => ({
         // ';' follows ':' in ASCII, so the range ends behind `<key>:…`.
         request_range: { key: Buffer.from(key), range_end: Buffer.from(`${key};`) },
       }));
-      const request = { compare: [], success: ranges, failure: [] };
-      const response = await this.#ask('txn', ({ kv }) => kv.txn(request));
-      for (const { response_range: range } of response.responses) {
+      const { responses } = await size.fitting((keysMax) => {
+        const request = { compare: [], success: ranges.slice(0, keysMax), failure: [] };
+        return this.#ask('txn', ({ kv }) => kv.txn(request));
+      });
+      for (const { response_range: range } of responses) {
         for (const kv of range?.kvs ?? []) result.push(found(kv));
       }
+      start += responses.length;
     }
     return result;
   }

@@ -9,7 +9,7 @@
  */
 
 import { DiscoverError, type ErrorCode, type Failure, messageOf } from '../errors.ts';
-import { handshakeFailure, tlsFailure } from '../net/socket.ts';
+import { handshakeFailure, plainTls, tlsFailure } from '../net/socket.ts';
 
 /** gRPC's codes by which etcd says that the same request will be refused again. */
 const refusals = new Set([
@@ -100,6 +100,8 @@ const failures: readonly (readonly [said: RegExp, failure: Failure])[] = [
   [/permission denied/, 'permission-denied'],
   [/not supported for learner/, 'learner'],
   [/space exceeded/, 'out-of-space'],
+  // Of grpc-js. etcd writes it with a small r, of a request.
+  [/Received message larger than max/, 'answer-too-large'],
   [/ECONNREFUSED/, 'connection-refused'],
   [/ENOTFOUND|Name resolution failed/, 'name-unknown'],
   [/[Dd]eadline exceeded|DEADLINE_EXCEEDED|no answer in time/, 'timeout'],
@@ -121,11 +123,12 @@ export function isStaleToken(error: unknown): boolean {
 
 /** The text without gRPC's code and without the notes of grpc-js for developers. */
 function plain(text: string): string {
-  return messageOf(text)
+  return plainTls(messageOf(text))
     .replace(/^.*?\b\d+ [A-Z_]+: /, '')
     .replace(/^rpc error: code = \w+ desc = /, '')
     .replace(/^(etcdserver|Error): /, '')
     .replace(/ ?Resolution note:.*$/, '')
     .replace(/^No connection established\. Last error: (Error: )?/, '')
-    .replace(/\.$/, '');
+    .replace(/\.$/, '')
+    .trim();
 }

@@ -5,13 +5,14 @@
  * its own, and the process does other work between two pages.
  */
 
+import { detailsOf } from '../errors.ts';
 import type { Member } from './member.ts';
 import { pageTimeoutMs } from './member.ts';
 import type { Members } from './members.ts';
 import { type Revision, revisionOf } from './registry.ts';
 
 /** A page of service keys is about a megabyte. */
-const pageKeys = 5_000;
+export const pageKeys = 5_000;
 
 type Pairs = Awaited<ReturnType<Member['etcd']['kv']['range']>>['kvs'];
 
@@ -56,9 +57,12 @@ export async function readPages(
   { keysOnly = false, revision: given, limit = pageKeys }: Omit<PageOptions, 'after'> = {},
 ): Promise<Revision> {
   let revision = given;
+  const size = new AnswerSize(limit);
   for (let last: Buffer | undefined = Buffer.alloc(0); ; ) {
-    const options: PageOptions = { after: last, keysOnly, revision, limit };
-    const { header, kvs, more } = await members.ask((member) => readPage(member, all, options));
+    const options: PageOptions = { after: last, keysOnly, revision };
+    const { header, kvs, more } = await size.fitting((keys) =>
+      members.ask((member) => readPage(member, all, { ...options, limit: keys })),
+    );
     revision ??= revisionOf(header.revision);
     await take(kvs);
     last = kvs.at(-1)?.key;
@@ -69,6 +73,33 @@ export async function readPages(
 export function below(prefix: string): KeyRange {
   const begin = Buffer.from(prefix);
   return { begin, end: after(begin) };
+}
+
+/**
+ * How many keys to ask for at once. Another program may have written values so long that an answer is larger than this
+ * process takes: then half as many are asked for, down to one. After an answer that fits, twice as many.
+ */
+export class AnswerSize {
+  readonly #keysMax: number;
+  #keys: number;
+
+  constructor(keysMax: number) {
+    this.#keysMax = keysMax;
+    this.#keys = keysMax;
+  }
+
+  async fitting<Result>(ask: (keysMax: number) => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        const result = await ask(this.#keys);
+        this.#keys = Math.min(this.#keysMax, this.#keys * 2);
+        return result;
+      } catch (error) {
+        if (this.#keys === 1 || detailsOf(error).failure !== 'answer-too-large') throw error;
+        this.#keys = Math.ceil(this.#keys / 2);
+      }
+    }
+  }
 }
 
 /** The first key behind all that begin with the prefix. Prefixes here end in a slash, never in 0xff. */

@@ -28,7 +28,7 @@ import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
-import { targetOf } from './targets.ts';
+import { targetOf, type Wanted, wantedOf } from './targets.ts';
 
 /** Streams at a time; each is a connection that stays. */
 const streamsMax = 32;
@@ -130,7 +130,11 @@ export class Endpoint {
     [
       '/sd',
       {
-        answer: ({ query }, response) => this.#shared(`sd ${query}`, () => this.#targets(query), response),
+        answer: ({ query }, response) => {
+          // Not by the text of the query: a client could ask for the same long list in any number of ways.
+          const wanted = wantedOf(query);
+          return this.#shared(`sd ${JSON.stringify(wanted)}`, () => this.#targets(wanted), response);
+        },
       },
     ],
   ]);
@@ -236,10 +240,7 @@ export class Endpoint {
     return listBody(`{"host":${JSON.stringify(host)},"instances":`, instances, same, this.#staleEnd());
   }
 
-  async #targets(query: URLSearchParams): Promise<Body> {
-    const wanted = (['name', 'realm', 'host', 'protocol'] as const).map(
-      (field) => [field, query.get(field === 'name' ? 'service' : field)] as const,
-    );
+  async #targets(wanted: Wanted): Promise<Body> {
     const isWanted = (one: Parameters<typeof targetOf>[0]): boolean =>
       wanted.every(([field, value]) => value === null || one[field] === value);
     return listBody('', await this.#fleet.all(), (one) => (isWanted(one) ? targetOf(one) : undefined), '');

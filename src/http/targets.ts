@@ -56,3 +56,12 @@ function labelsOf(attributes: Readonly<Record<string, string>>): Map<string, str
   }
   return labels;
 }
+
+/** The fields of an instance that `/sd` selects by, and their values; null stands for any. */
+export type Wanted = readonly (readonly [field: 'name' | 'realm' | 'host' | 'protocol', value: string | null])[];
+
+/** The same for every way to write the query. */
+export function wantedOf(query: URLSearchParams): Wanted {
+  const fields = ['name', 'realm', 'host', 'protocol'] as const;
+  return fields.map((field) => [field, query.get(field === 'name' ? 'service' : field)] as const);
+}

@@ -21,6 +21,8 @@ export interface ProcessIdentity {
   readonly pid: number;
   /** Clock ticks from boot to the start of the process. */
   readonly startTicks: string;
+  /** Names the container that it runs in, for all lives of that; absent outside containers. */
+  readonly container?: string;
 }
 
 /** The content of the owner key. */

@@ -56,6 +56,13 @@ const handshakeFailures: readonly (readonly [said: RegExp, meaning: (group: stri
   [/before secure TLS|wrong version number/, (_, address) => `server at ${address} does not speak TLS`],
 ];
 
+/** An error of OpenSSL in its own words, without its numbers and the lines of its source. */
+export function plainTls(text: string): string {
+  return text
+    .replaceAll(/\b[\dA-F]+:error:[\dA-F]+:[^:]*:[^:]*:([^:]+):[^:\s]*:\d+:(?:SSL alert number \d+:?)?/g, '$1')
+    .trim();
+}
+
 /** Whether an error is about TLS: one of the certificates, or a server that does not speak it. */
 export function tlsFailure(text: string): 'certificate' | 'tls-unspoken' | undefined {
   const index = handshakeFailures.findIndex(([said]) => said.test(text));

@@ -22,8 +22,10 @@ export async function readHost(
   predecessorKeys: PredecessorKeys,
 ): Promise<Map<string, Map<string, Held>>> {
   const keys: string[] = [];
-  for (const lease of new Set([ownership.lease, ...predecessorKeys.leases]))
-    keys.push(...(await registry.lease(lease, true)).keys);
+  for (const lease of new Set([ownership.lease, ...predecessorKeys.leases])) {
+    // Not as arguments of one call: any user of etcd can put any number of keys on a lease.
+    for (const key of (await registry.lease(lease, true)).keys) keys.push(key);
+  }
   const records = await registry.readPrefix(layout.recordPrefix);
   const wanted = new Set<string>();
   for (const key of keys) {

@@ -1,24 +1,128 @@
 /** `ls`, `get`, `watch`, `verify`, `doctor` and `health` as an operator runs them: what they print, and their exit codes. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { commandTable } from '../../src/commands/table.ts';
+import { EtcdRegistry } from '../../src/etcd/cluster.ts';
 import { type Outcome, runCommand } from '../helpers/command.ts';
 import { startDockerd } from '../helpers/dockerd.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { startFront, status } from '../helpers/front.ts';
-import { fromDockerd, fromEngine, startHost } from '../helpers/host.ts';
+import { freePort, fromDockerd, fromEngine, startHost } from '../helpers/host.ts';
 import { keyOf, startWriter, type Writer } from '../helpers/reader.ts';
-import { needs, runDiscover } from '../helpers/run.ts';
+import { atExit, exitOf, needs, requireCommand, runDiscover } from '../helpers/run.ts';
 
 const nowhere = ['--etcd:endpoints', '127.0.0.1:1'];
+
+interface Check {
+  readonly name: string;
+  readonly state: string;
+  readonly seen: string;
+  readonly remedy?: string;
+}
+
+/** A member of etcd that only follows: it is asked to join, and not promoted. */
+async function startLearner(
+  etcd: EtcdServer,
+  directory: string,
+): Promise<{ readonly endpoint: string } & AsyncDisposable> {
+  const [client, peer] = [await freePort(), await freePort()];
+  const [endpoint, peerUrl] = [`http://127.0.0.1:${client}`, `http://127.0.0.1:${peer}`];
+  await etcd.ctl('member', 'add', 'learner', '--learner', `--peer-urls=${peerUrl}`);
+  const [, , voter = '', voterUrl = ''] =
+    (await etcd.ctl('member', 'list'))
+      .split('\n')
+      .map((line) => line.split(', '))
+      .find(([, state, name]) => state === 'started' && name !== 'learner') ?? [];
+  const urls = ['--listen-client-urls', endpoint, '--advertise-client-urls', endpoint];
+  const peers = ['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl];
+  const cluster = [
+    '--initial-cluster',
+    `${voter}=${voterUrl},learner=${peerUrl}`,
+    '--initial-cluster-state',
+    'existing',
+  ];
+  const child = spawn(
+    requireCommand('etcd'),
+    ['--name', 'learner', '--data-dir', directory, ...urls, ...peers, ...cluster],
+    {
+      stdio: 'ignore',
+    },
+  );
+  const forget = atExit(() => child.kill('SIGKILL'));
+  const reader = new EtcdRegistry({ endpoints: [endpoint] });
+  await eventually(() => assert.rejects(reader.readPrefix('/discover/'), /not supported for learner/));
+  reader.close();
+  const end = async (): Promise<void> => {
+    forget();
+    child.kill('SIGKILL');
+    await exitOf(child);
+  };
+  return { endpoint, [Symbol.asyncDispose]: end };
+}
+
+test('a learner among the endpoints is passed over, and doctor warns of it (simulated engine, real etcd of two members)', {
+  skip: needs('etcd', 'etcdctl'),
+}, async () => {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-learner-'));
+  try {
+    await using engine = await forkEngine({ containers: 2 });
+    await using etcd = await startEtcd();
+    await using learner = await startLearner(etcd, directory);
+    const endpoints = `${learner.endpoint},${etcd.endpoint}`;
+    await using host = await startHost({ source: fromEngine(engine), etcd, endpoints, record: false });
+    await host.converged();
+    const args = ['--etcd:endpoints', endpoints];
+    const ofHost = ['--docker:socketPath', engine.socketPath, '--host:ip', '10.0.0.5', '--host:id', 'h1', ...args];
+    const outcomes = await Promise.all([
+      ...[...Array(4)].map(() => runCommand(['ls', ...args])),
+      runCommand(['verify', ...ofHost]),
+    ]);
+    for (const { code, err, out } of outcomes) assert.equal(code, 0, err + out);
+    const { code, out } = await runCommand(['doctor', '-o', 'json', ...ofHost]);
+    const { checks } = JSON.parse(out) as { checks: Check[] };
+    const of = checks.find(({ name }) => name === `etcd ${learner.endpoint}`);
+    assert.deepEqual([code, of?.state], [0, 'warning'], out);
+    assert.match(`${of?.seen} ${of?.remedy}`, /is a learner and serves no reads .*member promote/);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('a proxy of the environment is for the web: etcd is not asked through it (simulated engine, real etcd)', {
+  skip: needs('etcd', 'etcdctl'),
+}, async () => {
+  let connections = 0;
+  const proxy = createServer((socket) => {
+    connections++;
+    socket.destroy();
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  try {
+    const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const names = ['http_proxy', 'https_proxy', 'grpc_proxy', 'all_proxy'].flatMap((name) => [
+      name,
+      name.toUpperCase(),
+    ]);
+    const env = { ...Object.fromEntries(names.map((name) => [name, url])), no_proxy: '', NO_PROXY: '' };
+    await using engine = await forkEngine({ containers: 2 });
+    await using host = await startHost({ source: fromEngine(engine), run: { env } });
+    await host.converged();
+    await using ls = runDiscover(['ls', '--etcd:endpoints', host.etcd.endpoint], { env });
+    assert.deepEqual(await ls.exit, { code: 0, signal: null }, ls.output);
+    assert.equal(connections, 0);
+  } finally {
+    proxy.close();
+  }
+});
 
 describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
   let etcd: EtcdServer;
@@ -99,14 +203,22 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
         '',
       ].join('\n'),
     );
-    assert.match((await ask('ls', 'stats-d', '-o', 'wide')).out, /\nstats-d +default +h1 +- +000000000003 +- +- +- +udp:/);
+    assert.match(
+      (await ask('ls', 'stats-d', '-o', 'wide')).out,
+      /\nstats-d +default +h1 +- +000000000003 +- +- +- +udp:/,
+    );
     for (const found of [JSON.parse(ls.out)[0].instances[0], JSON.parse(get.out)]) {
-      assert.deepEqual([found.weight, found.tags, found.container, found.attributes], [3, ['a', 'b'], 'said-1', { version: '2' }]);
+      assert.deepEqual(
+        [found.weight, found.tags, found.container, found.attributes],
+        [3, ['a', 'b'], 'said-1', { version: '2' }],
+      );
     }
     await using watching = runDiscover(['watch', 'said', '--etcd:endpoints', etcd.endpoint]);
     await eventually(() => assert.match(watching.output, /said/));
     await write({ ...meta, weight: 4 });
-    await eventually(() => assert.match(watching.output, /~ said default h1 000000000006 tcp:\S+ weight=4 tags=a,b zone=z\n/));
+    await eventually(() =>
+      assert.match(watching.output, /~ said default h1 000000000006 tcp:\S+ weight=4 tags=a,b zone=z\n/),
+    );
     await watching.close();
     await writer.write(
       new Map([
@@ -177,6 +289,28 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
       assert.match(err, code === 1 ? /^$/ : /^discover: \S/);
     }
     assert.match(String(outcomes[4]?.err), /Docker Engine: connect ENOENT/);
+  });
+
+  test('a server that is not etcd, or not in plain, ends a command with the first question (servers of a few lines)', async () => {
+    const silent = createServer((socket) => socket.destroy());
+    const web = http.createServer((_request, response) => response.end('hello'));
+    try {
+      for (const server of [silent, web]) {
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        const { port } = server.address() as AddressInfo;
+        for (const command of ['ls', 'get', 'watch']) {
+          const words = command === 'ls' ? [command] : [command, 'web'];
+          const { code, err } = await runCommand([...words, '--etcd:endpoints', `127.0.0.1:${port}`]);
+          assert.equal(code, 69, err);
+          // The client asks for a range, for ten seconds; the question before it is for the status, once.
+          assert.match(err, /^discover: etcd at http:\S+: .*write https:\/\/ .*\(status\)\n$/);
+        }
+      }
+    } finally {
+      silent.close();
+      web.close();
+      web.closeAllConnections();
+    }
   });
 
   test('watch prints what is there, then each change, as lines, JSON or for a shell (real etcd)', async () => {
@@ -297,13 +431,6 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     readonly differences: { kind: string; key: string; expected?: string; found?: string }[];
     readonly unknown: { container: string }[];
   }
-  interface Check {
-    readonly name: string;
-    readonly state: string;
-    readonly seen: string;
-    readonly remedy?: string;
-  }
-
   test('verify finds what is missing, wrong and left over; doctor which path and which right is refused (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 3 });
     const socketPath = `${engine.socketPath}.front`;
@@ -331,6 +458,17 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
     const well = await doctor();
     assert.deepEqual([well.code, well.bad], [0, []], JSON.stringify(well.checks));
     assert.match(String(well.checks.find(({ name }) => name === 'owner')?.seen), /alive here as process \d+/);
+
+    // A command with the configuration of another realm would look for other keys than the agent writes.
+    const blue = ['--host:realm', 'blue'];
+    const [{ id = '' } = {}] = await engine.snapshot();
+    for (const asked of [ask('verify', ...blue), ask('why', id, ...blue)]) {
+      const { code, err } = await asked;
+      assert.equal(code, 1);
+      assert.match(err, /host\.realm is blue here, and default for the agent of this host: give this command/);
+    }
+    const other = (await doctor(...blue)).checks.find(({ name }) => name === 'owner');
+    assert.deepEqual([other?.state, /publishes in realm default/.test(String(other?.seen))], ['warning', true]);
 
     // Nobody mends what is broken now.
     host.discover.signal('SIGSTOP');

@@ -1,7 +1,9 @@
 /** What is shipped for Prometheus and Grafana names only what discover tells, from its first moment on. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { forkEngine } from '../../bench/engine/client.ts';
@@ -61,6 +63,45 @@ describe('dashboard and rules', { skip: needs('etcd', 'etcdctl', 'promtool') }, 
     const tried = readFileSync(file('test/fixtures/prometheus-rules.test.yaml'), 'utf8');
     for (const alert of alerts) {
       assert.ok(tried.includes(`alertname: ${alert},`) && tried.includes(`alertname="${alert}"`), alert);
+    }
+  });
+
+  test('the dashboard names the hosts that are not well, and counts those that do not answer', async () => {
+    const { panels } = JSON.parse(readFileSync(file('deploy/grafana-dashboard.json'), 'utf8')) as {
+      panels: { title: string; type: string; targets?: { expr: string }[] }[];
+    };
+    const of = (title: string) => panels.find((panel) => panel.title === title);
+    const table = of('Unhealthy hosts');
+    assert.equal(table?.type, 'table');
+    // Grouped by nothing, an expression would say that a host is not well, and not which.
+    const [first, ...more] = (table?.targets ?? []).map(({ expr }) => expr);
+    assert.ok(more.length >= 4, 'A column for each thing that can be wrong');
+    for (const expression of [first ?? '', ...more]) {
+      assert.doesNotMatch(expression, /^(min|max|sum|avg|count)\s*\(/, expression);
+    }
+    // `up` is told by Prometheus itself, also of a host that tells nothing. The name of the job is the operator's.
+    const down = (of('Hosts down')?.targets ?? [])[0]?.expr ?? '';
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-dashboard-'));
+    try {
+      const tests = path.join(directory, 'tests.json');
+      const asked = (expr: string, labels: string, value: number) => ({
+        ...{ expr: expr.replaceAll('$instance', '.*'), eval_time: '5m', exp_samples: [{ labels, value }] },
+      });
+      const input_series = [
+        { series: 'up{job="docker-hosts",instance="a"}', values: '1 1 0x10' },
+        { series: 'discover_build_info{job="docker-hosts",instance="a"}', values: '1 1 stale' },
+        { series: 'up{job="docker-hosts",instance="b"}', values: '1x10' },
+        { series: 'discover_build_info{job="docker-hosts",instance="b"}', values: '1x10' },
+      ];
+      const promql_expr_test = [asked(down, '{}', 1), asked(first ?? '', '{instance="a"}', 1)];
+      // JSON is YAML.
+      writeFileSync(
+        tests,
+        JSON.stringify({ rule_files: [], tests: [{ interval: '1m', input_series, promql_expr_test }] }),
+      );
+      assert.match(await promtool(['test', 'rules', tests]), /SUCCESS/);
+    } finally {
+      rmSync(directory, { recursive: true });
     }
   });
 

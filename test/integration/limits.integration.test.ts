@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { forkEngine } from '../../bench/engine/client.ts';
+import { runCommand } from '../helpers/command.ts';
+import { startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { ended, fromEngine, revisionsOf, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
@@ -27,6 +29,21 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
       assert.equal(revisionsOf(changes).length, 2);
     }
   });
+
+  testInFull(
+    'keys of another program whose values are together larger than an answer hide no service (real etcd)',
+    async () => {
+      await using etcd = await startEtcd();
+      const long = 'x'.repeat(1_300_000);
+      for (let port = 1; port <= 55; port++) {
+        await etcd.put(new Map([[`/discover/service/long/default/h9/aaaaaaaaaaaa:${port}`, long]]));
+      }
+      await etcd.put(new Map([['/discover/service/web/default/h9/bbbbbbbbbbbb', 'tcp://10.0.0.9:80']]));
+      const { code, err, out } = await runCommand(['ls', '--etcd:endpoints', etcd.endpoint]);
+      assert.equal(code, 0, err);
+      assert.match(out, /^web .* tcp:\/\/10\.0\.0\.9:80$/m);
+    },
+  );
 
   testInFull(
     'a thousand containers that run already are published, kept over a restart, and go by the hundred (simulated engine, real etcd)',

@@ -96,6 +96,12 @@ describe('publicAddress', () => {
     }
   });
 
+  test('an IPv4 address in the form of IPv6 is that IPv4 address', () => {
+    assert.equal(reachedAt([on('::ffff:10.0.0.9', 8080)]), 'tcp://10.0.0.9:8080');
+    assert.equal(reachedAt([on('::FFFF:0.0.0.0', 8080)]), 'tcp://10.1.2.3:8080');
+    assert.equal(reachedAt([on('0.0.0.0', 8080)], '::ffff:10.1.2.3'), 'tcp://10.1.2.3:8080');
+  });
+
   test('a loopback address is not published even where the host is said to have it', () => {
     assert.equal(reachedAt([on('127.0.0.1', 8080)], '127.0.0.1'), undefined);
   });
@@ -168,6 +174,7 @@ describe('publicAddress refuses with one reason', () => {
       'fe80::1',
       'febf::1',
       '::ffff:169.254.1.1',
+      '::ffff:172.17.0.1',
     ]) {
       assert.equal(codeOf(networkOf({ '80/tcp': [on(address, 80)] }, '10.1.2.3', bridge)), 'host-only', address);
     }

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import type { Io } from '../../src/commands/command.ts';
 import { doctor } from '../../src/commands/doctor.ts';
+import { table } from '../../src/commands/print.ts';
 import { DiscoverError } from '../../src/errors.ts';
 import { exitCodeOf } from '../../src/exit-codes.ts';
 
@@ -32,4 +33,9 @@ test('an error ends with the exit code of its code, and anything else as a bug',
 test('what a command quotes cannot steer a terminal', async () => {
   const text = await printedBy(false, 'x\u001b[2J\u202e');
   assert.ok(!/[\u202e]/.test(text) && !text.includes('\u001b'), JSON.stringify(text));
+});
+
+test('a table may have any number of rows', () => {
+  const rows = Array.from({ length: 200_000 }, (_, row) => [String(row), 'x']);
+  assert.ok(table(['A', 'B'], rows).endsWith('199999  x\n'));
 });

@@ -53,7 +53,7 @@ describe('A command line may end in', () => {
     ['discover con', ['config']],
     ['discover --workers 4 con', ['config']],
     ['discover config --sch', ['--schema']],
-    ['discover ls --output ', ['table', 'json', 'env']],
+    ['discover ls --output ', ['table', 'wide', 'json', 'env']],
     ['discover ls -o j', ['json']],
     ['discover -', ['--config', '--help', '--version']],
     ['discover why ', []],
@@ -79,7 +79,8 @@ describe('A command line may end in', () => {
   test('names that the command asks for with the options on the line', async () => {
     asked.length = 0;
     await replies('discover --config f --etcd.endpoints a:1 offer w', table, { DISCOVER_HOST_ID: 'h' });
-    const sources = { argv: { 'etcd.endpoints': 'a:1' }, env: { DISCOVER_HOST_ID: 'h' }, file: 'f' };
+    const systemFile = '/etc/discover/config.json';
+    const sources = { argv: { 'etcd.endpoints': 'a:1' }, env: { DISCOVER_HOST_ID: 'h' }, file: 'f', systemFile };
     assert.deepEqual(asked, [sources]);
   });
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createPrivateKey } from 'node:crypto';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -34,6 +34,22 @@ function written(name: string, content: string): string {
   const path = join(directory, name);
   writeFileSync(path, content);
   return path;
+}
+
+/** Root may read everything, and any other user does not have to become another one. */
+function asUnprivileged(path: string, work: () => void): void {
+  const { geteuid, seteuid } = process;
+  if (geteuid?.() !== 0 || seteuid === undefined) {
+    chmodSync(path, 0);
+    work();
+    return;
+  }
+  seteuid(65_534);
+  try {
+    work();
+  } finally {
+    seteuid(0);
+  }
 }
 
 const authority = createAuthority(directory, 'ca');
@@ -291,6 +307,31 @@ describe('the environment', () => {
     assert.deepEqual([problems, warnings, chosen.size], [[], [], 0]);
   });
 
+  test('a file of the system that may not be read stops the agent, and is a warning of a command', () => {
+    const folder = join(directory, 'system');
+    const systemFile = join(folder, 'config.json');
+    mkdirSync(folder, { mode: 0o755 });
+    writeFileSync(systemFile, '{}', { mode: 0o600 });
+    chmodSync(directory, 0o755);
+    const check = (): void => {
+      for (const isAgent of [false, true]) {
+        const { chosen, problems, warnings } = readSources({ systemFile, isAgent });
+        const [expected, none] = isAgent ? [problems, warnings] : [warnings, problems];
+        assert.match(expected.map(problemText).join('\n'), /^file .*config\.json .*: permission denied/);
+        assert.deepEqual([none, chosen.size], [[], 0]);
+      }
+    };
+    try {
+      asUnprivileged(systemFile, check);
+      // Nor is a folder that may not be opened one that has no such file.
+      chmodSync(folder, 0o700);
+      asUnprivileged(folder, check);
+    } finally {
+      chmodSync(folder, 0o700);
+      chmodSync(directory, 0o700);
+    }
+  });
+
   test('a view that no reader finds is refused or warned of', async () => {
     const [problem, ...more] = await problemsOf({ argv: { 'views.traefik': '/traefik' } });
     assert.match(problem ?? '', /^views\.traefik \(command line\) must not begin with a slash.*got "\/traefik"$/);
@@ -315,6 +356,18 @@ describe('the environment', () => {
     const unknown = 'is not an option, did you mean DISCOVER_HOST_REALM?';
     assert.equal(problems[0], `DISCOVER_HOST_RELM (environment) ${unknown}`);
     assert.equal(problems[1], `DISCOVER_REALM (environment) ${unknown}`);
+  });
+
+  test('a name near to one of the original is refused where it is ours beyond doubt, and else warned of', async () => {
+    const env = { discover_realm: 'x', host_relm: 'x', etcd_endpoints: 'a:1', docker_image: 'x', etcd_: 'x' };
+    assert.deepEqual(await problemsOf({ env }), ['discover_realm (environment) is not an option']);
+    const { discover_realm: _, ...others } = env;
+    const { config, warnings } = await resolve({ env: others });
+    assert.deepEqual(config, await configOf());
+    assert.deepEqual(warnings.map(problemText), [
+      'host_relm (environment) is not read, did you mean host_realm?',
+      'etcd_endpoints (environment) is not read, did you mean DISCOVER_ETCD_ENDPOINTS?',
+    ]);
   });
 
   test('what Kubernetes sets for a service called discover is no mistake', async () => {
@@ -869,7 +922,27 @@ describe('mistakes', () => {
     [
       'a relative socket path',
       { argv: { docker: { socketPath: 'docker.sock' } } },
-      /^docker\.socketPath .*absolute path of a socket, or false, got "docker\.sock"$/,
+      /^docker\.socketPath .*absolute path of a socket, at most 107 bytes, or false, got "docker\.sock"$/,
+    ],
+    [
+      'a socket path that the system would cut',
+      { argv: { docker: { socketPath: `/${'x'.repeat(107)}` } } },
+      /^docker\.socketPath .*at most 107 bytes, or false, got "\/xxx/,
+    ],
+    [
+      'a socket path of the endpoint that the system would cut',
+      { argv: { http: { listen: `/${'é'.repeat(60)}` } } },
+      /^http\.listen .*at most 107 bytes, got "\/ééé/,
+    ],
+    [
+      'a group that is in a file twice',
+      { file: '{"etcd": {"host": "a"}, "log": "/tmp/{\\"etcd\\":1}", "etc\\u0064": {"port": 1}}' },
+      /^etcd \(file .*\) must be there once/,
+    ],
+    [
+      'an option that is in a file twice',
+      { file: '{"host": {"id": "a", "ip": "10.0.0.1", "id": "b"}}' },
+      /^host\.id \(file /,
     ],
     ['a URL for the socket path', { argv: { docker: { socketPath: 'unix:///s' } } }, /^docker\.socketPath /],
     ['socketPath true', { file: { docker: { socketPath: true } } }, /^docker\.socketPath .*got true$/],

@@ -36,6 +36,20 @@ const heard: readonly (readonly [raw: string, code: string, said: string, endpoi
     'https://db:2379',
   ],
   [
+    `${lost}Error: 80FCE57D717F0000:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:` +
+      `../deps/openssl/openssl/ssl/record/ssl3_record.c:354:\n${note}`,
+    'ETCD_UNAVAILABLE',
+    'server at etcd.endpoints does not speak TLS: wrong version number',
+    'https://db:2379',
+  ],
+  [
+    '80ACF1B5A97F0000:error:0A000412:SSL routines:ssl3_read_bytes:sslv3 alert bad certificate:' +
+      '../deps/openssl/openssl/ssl/record/rec_layer_s3.c:1586:SSL alert number 42\n',
+    'ETCD_UNAVAILABLE',
+    'server does not accept etcd.tls.cert, or misses it: sslv3 alert bad certificate',
+    'https://db:2379',
+  ],
+  [
     `${lost}Error: unable to verify the first certificate${note}`,
     'ETCD_UNAVAILABLE',
     'certificate of the server is not signed by etcd.tls.ca, or by a public authority where that is unset: ' +

@@ -182,18 +182,25 @@ describe('the address', () => {
       'interface ens5',
     ],
     [
+      'the default route through a network of containers, where there is no other way out',
+      { interfaces: { 'cni-uplink': ['10.0.0.7'], docker0: ['172.17.0.1'] }, files: routes(['cni-uplink', 0]) },
+      {},
+      '10.0.0.7',
+      'interface cni-uplink',
+    ],
+    [
+      'an end of a pair that was not named by an engine',
+      { interfaces: { ens4: ['10.9.0.5'], veth0: ['10.0.0.7'] }, source: '10.0.0.7' },
+      {},
+      '10.0.0.7',
+      'interface veth0',
+    ],
+    [
       'an interface that is named',
       { interfaces: { eth0: ['10.0.0.5'], wg0: ['10.8.0.1'] } },
       { interface: 'wg0' },
       '10.8.0.1',
       'interface wg0',
-    ],
-    [
-      'docker0 if it is named',
-      { interfaces: { docker0: ['172.17.0.1'] } },
-      { interface: 'docker0' },
-      '172.17.0.1',
-      'interface docker0',
     ],
     [
       'the IPv6 address of a named interface',
@@ -236,12 +243,30 @@ describe('the address', () => {
         podman1: ['10.89.0.1'],
         docker_gwbridge: ['172.19.0.1'],
       },
+      ...{ virbr0: ['192.168.122.1'], lxdbr0: ['10.1.0.1'], virtual0: ['10.0.0.7'], veth0: ['10.0.0.8'] },
+      veth12ab3cd: ['172.20.0.1'],
     };
-    const expected = ['172.17.0.1', 'fd00::1', '172.18.0.1', '10.88.0.1', '10.89.0.1', '172.19.0.1'];
+    const docker = ['172.17.0.1', 'fd00::1', '172.18.0.1', '10.88.0.1', '10.89.0.1', '172.19.0.1'];
+    const expected = [...docker, '192.168.122.1', '10.1.0.1', '172.20.0.1'];
     assert.deepEqual(containerAddresses(machineOf({ interfaces })), expected);
   });
 
-  for (const ip of ['127.0.0.1', '127.1.2.3', '169.254.1.1', '::1', 'fe80::1', 'FEBF::1']) {
+  test('that leads to containers of this host earns a warning, though it was configured', async () => {
+    const interfaces = { eth0: ['10.0.0.5'], docker0: ['172.17.0.1'] };
+    for (const wanted of [{ ip: '172.17.0.1' }, { interface: 'docker0' }]) {
+      const { ip, warnings } = await detect({ interfaces }, wanted);
+      const option = 'ip' in wanted ? 'host.ip' : 'host.interface';
+      assert.equal(ip, '172.17.0.1');
+      assert.match(
+        warnings.map(problemText).join('\n'),
+        new RegExp(`^${option} 172.17.0.1 is the address of docker0, which leads to containers of this host`),
+      );
+    }
+    assert.deepEqual((await detect({ interfaces }, { ip: '10.0.0.5' })).warnings, []);
+  });
+
+  const unreachable = ['127.0.0.1', '127.1.2.3', '169.254.1.1', '::1', 'fe80::1', 'FEBF::1', '::FFFF:127.0.0.1'];
+  for (const ip of [...unreachable, '224.0.0.1', '255.255.255.255', 'ff02::1']) {
     test(`${ip} is taken as configured, with one warning`, async () => {
       const observations = await detect({}, { ip });
       assert.equal(observations.ip, ip);
@@ -258,7 +283,7 @@ describe('the address', () => {
       ens5: ['2001:db8::5'],
       docker0: ['172.17.0.1'],
       'br-0123456789ab': ['172.18.0.1'],
-      veth12: ['172.19.0.1'],
+      veth12ab3cd: ['172.19.0.1'],
       cni0: ['10.42.0.1'],
     };
     assert.match(

@@ -11,6 +11,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { type Body, listBody, SharedAnswers, WaitingBytes, waitingBytesMax } from '../../src/http/answers.ts';
 import { connectionsMax } from '../../src/http/connections.ts';
+import { wantedOf } from '../../src/http/targets.ts';
 import { type Handler, HttpListener } from '../../src/http/server.ts';
 import { eventually } from '../helpers/eventually.ts';
 
@@ -184,6 +185,13 @@ describe('the listener', () => {
 });
 
 describe('answers', () => {
+  test('a list of targets is the same answer however its query is written', () => {
+    const wanted = (query: string): string => JSON.stringify(wantedOf(new URLSearchParams(query)));
+    for (const query of ['x=1', 'x=2&y=3', 'services=web']) assert.equal(wanted(query), wanted(''));
+    assert.equal(wanted('realm=blue&service=web&x=1'), wanted('service=web&realm=blue'));
+    for (const field of ['service', 'realm', 'host', 'protocol']) assert.notEqual(wanted(`${field}=x`), wanted(''));
+  });
+
   test('a list is JSON whatever its size, leaves items out, and lets the event loop turn between steps', async () => {
     for (const size of [0, 1, 249, 250, 251, 2_000]) {
       let turns = 0;

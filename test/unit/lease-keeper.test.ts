@@ -711,6 +711,19 @@ describe('LeaseKeeper audits and', () => {
     assert.equal(stage.store.revision, revision);
   });
 
+  test('reads its keys also where another user of etcd has put any number of keys on its lease', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    const { ownership } = host.current;
+    const others = Array.from({ length: 200_000 }, (_, number) => ({ key: `/other/${number}`, value: '' }));
+    for (let at = 0; at < others.length; at += 10_000) {
+      stage.store.apply(others.slice(at, at + 10_000), ownership?.lease);
+    }
+    host.verifyOwnership(ownership);
+    await stage.clock.advance(2_000);
+    assert.equal(host.heldTimes, 2);
+  });
+
   test('finds a key of this host that is on no lease and in no record, and leaves those of others', async () => {
     const stage = new Stage();
     const host = await stage.publishing({}, 1);

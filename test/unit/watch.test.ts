@@ -59,6 +59,13 @@ describe('A watch', () => {
     ]);
   });
 
+  test('takes a revision of any size in one answer, as a proxy may send it', () => {
+    const { told, watch } = start();
+    watch.take(answer({ created: true }));
+    watch.take(answer({ events: Array.from({ length: 200_000 }, (_, number) => put(`/p/service/${number}`, '')) }));
+    assert.match(told.at(-1) ?? '', /\/p\/service\/199999=$/);
+  });
+
   test('is over once a probe is answered with an older revision than that of the reading', async () => {
     const header = (revision: string) => ({ header: { revision } }) as Partial<Answer>;
     const { outcomeOf, watch } = start();

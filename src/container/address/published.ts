@@ -46,8 +46,10 @@ export type Address =
   | { readonly kind: 'reached'; readonly address: string; readonly port: number }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-const LOOPBACK = /^(?:127\.|\[::1\]$|\[::ffff:7f..:)/;
-const LINK_LOCAL = /^(?:169\.254\.|\[fe[89ab].:|\[::ffff:a9fe:)/;
+const LOOPBACK = /^(?:127\.|\[::1\]$)/;
+const LINK_LOCAL = /^(?:169\.254\.|\[fe[89ab].:)/;
+/** An IPv4 address in the form of IPv6: the socket is one of IPv4. */
+const MAPPED = /^\[::ffff:([\da-f]{1,4}):([\da-f]{1,4})\]$/;
 /** Below the run-time directory of a user: where dockerd is started by dockerd-rootless.sh. */
 const ROOTLESS_SANDBOX = /^(?:\/var)?\/run\/user\/\d+\/|\/\.docker\/run\//;
 // Enough to show the slip, short enough for a log line.
@@ -172,7 +174,10 @@ function urlHost(address: string): string | undefined {
   if (address === '' || isIP(address) === 4) return address;
   // A zone (fe80::1%eth0) means something on this host only.
   if (isIP(address) !== 6 || address.includes('%')) return undefined;
-  return new URL(`http://[${address}]`).hostname;
+  const host = new URL(`http://[${address}]`).hostname;
+  const [, high, low] = MAPPED.exec(host) ?? [];
+  if (high === undefined || low === undefined) return host;
+  return [high, low].flatMap((hex) => [Number.parseInt(hex, 16) >> 8, Number.parseInt(hex, 16) & 0xff]).join('.');
 }
 
 function withoutBrackets(host: string): string {
