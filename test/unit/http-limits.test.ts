@@ -11,8 +11,8 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { type Body, listBody, SharedAnswers, WaitingBytes, waitingBytesMax } from '../../src/http/answers.ts';
 import { connectionsMax } from '../../src/http/connections.ts';
-import { wantedOf } from '../../src/http/targets.ts';
 import { type Handler, HttpListener } from '../../src/http/server.ts';
+import { wantedOf } from '../../src/http/targets.ts';
 import { eventually } from '../helpers/eventually.ts';
 
 async function serving(
