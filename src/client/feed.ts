@@ -16,14 +16,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, DiscoverError, detailsOf } from '../errors.ts';
 import { below, type EtcdReader, type KeyRange, type RevisedChange } from '../etcd/reader.ts';
 import type { Revision } from '../etcd/registry.ts';
-import { metaPrefixOf, servicePrefixOf } from '../layout/keys.ts';
+import { type Change, metaPrefixOf, servicePrefixOf } from '../layout/keys.ts';
 import { Catalogue } from './catalogue.ts';
 import { Pairs } from './pairs.ts';
 
 /** Between two tries: doubled each time, and drawn from the upper half so that readers do not return as one. */
 const retryFirstMs = 100;
 const retryCapMs = 2_000;
-/** For queries while nothing is known yet. */
+/** For queries while nothing is known yet: how long etcd may be silent. */
 const firstAnswerMs = 10_000;
 
 export interface Stale {
@@ -73,22 +73,17 @@ export class Feed {
     return { ageMs: performance.now() - this.#heardAt, cause: this.#failure };
   }
 
-  /** Resolves after the first reading; rejects if etcd refuses it, or does not answer in time. */
+  /** Resolves after the first reading; rejects if etcd refuses it, or is silent for too long, however much there is to read. */
   async known(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#isKnown) return;
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      this.#wake();
-    }, firstAnswerMs);
-    try {
-      while (!this.#isKnown) {
-        signal?.throwIfAborted();
-        if (this.isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
-        if (isLate || this.refusal) throw this.#failure ?? new DiscoverError('ETCD_UNAVAILABLE', 'No answer in time');
-        await this.next(signal);
-      }
-    } finally {
+    const askedAt = performance.now();
+    const leftMs = (): number => Math.max(askedAt, this.#heardAt) + firstAnswerMs - performance.now();
+    while (!this.#isKnown) {
+      signal?.throwIfAborted();
+      if (this.isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
+      if (leftMs() <= 0 || this.refusal)
+        throw this.#failure ?? new DiscoverError('ETCD_UNAVAILABLE', 'No answer in time');
+      const timer = setTimeout(() => this.#wake(), leftMs());
+      await this.next(signal);
       clearTimeout(timer);
     }
   }
@@ -147,7 +142,7 @@ export class Feed {
     for (const [index, ranges] of this.#choices.entries()) {
       try {
         this.catalogue.begin();
-        return { revision: await this.#reader.read(ranges, (part) => this.catalogue.add(part)), ranges };
+        return { revision: await this.#reader.read(ranges, (part) => this.#add(part)), ranges };
       } catch (error) {
         const isRefused = detailsOf(error).failure === 'permission-denied';
         if (!isRefused || index === this.#choices.length - 1) throw error;
@@ -177,6 +172,11 @@ export class Feed {
     } finally {
       isOver = true;
     }
+  }
+
+  #add(part: readonly Change[]): void {
+    this.#heard();
+    this.catalogue.add(part);
   }
 
   #heard(): void {

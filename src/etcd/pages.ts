@@ -58,16 +58,89 @@ export async function readPages(
 ): Promise<Revision> {
   let revision = given;
   const size = new AnswerSize(limit);
-  for (let last: Buffer | undefined = Buffer.alloc(0); ; ) {
-    const options: PageOptions = { after: last, keysOnly, revision };
-    const { header, kvs, more } = await size.fitting((keys) =>
-      members.ask((member) => readPage(member, all, { ...options, limit: keys })),
+  const parts = new Parts(typeof all === 'string' ? below(all) : all, limit);
+  do {
+    const { header, kvs, more, count } = await size.fitting((keys) =>
+      members.ask((member) => readPage(member, parts.next, { keysOnly, revision, limit: keys })),
     );
     revision ??= revisionOf(header.revision);
     await take(kvs);
-    last = kvs.at(-1)?.key;
-    if (!more || last === undefined) return revision;
+    parts.took({ first: kvs[0]?.key, last: kvs.at(-1)?.key, hasMore: more, count: Number(count) });
+  } while (!parts.isOver);
+  return revision;
+}
+
+interface Page {
+  readonly first: Buffer | undefined;
+  readonly last: Buffer | undefined;
+  readonly hasMore: boolean;
+  /** The number of keys of the part that was asked for, on the page or not. */
+  readonly count: number;
+}
+
+/** A part with more pages than this is too large. */
+const pagesMax = 8;
+
+/**
+ * The parts of a range that are asked for, one after the other and without gaps.
+ *
+ * For each page etcd walks over all keys of the range it is asked for, to count them. Page after page of the whole range
+ * takes time by the square of its keys: minutes of CPU for 650,000. So what comes after a page is asked for in parts that
+ * have a few pages each. A part is all keys that begin with the same bytes, and the last page tells how many bytes that
+ * should be.
+ */
+export class Parts {
+  readonly #end: Buffer;
+  readonly #pageKeys: number;
+  #from: Buffer;
+  #until: Buffer;
+  /** How many bytes the keys of a part have in common; 0 for all that is left. */
+  #depth = 0;
+
+  constructor({ begin, end }: KeyRange, keysOfPage: number) {
+    this.#end = end;
+    this.#pageKeys = keysOfPage;
+    this.#from = begin;
+    this.#until = end;
   }
+
+  get next(): KeyRange {
+    return { begin: this.#from, end: this.#until };
+  }
+
+  get isOver(): boolean {
+    return this.#from.compare(this.#end) >= 0;
+  }
+
+  took({ first, last, hasMore, count }: Page): void {
+    if (hasMore && first !== undefined && last !== undefined) {
+      // The first byte in which the page differs: beyond it parts are about as large as the page.
+      if (count > pagesMax * this.#pageKeys) this.#depth = Math.max(this.#depth, commonLength(first, last)) + 1;
+      this.#from = Buffer.concat([last, Buffer.of(0)]);
+    } else {
+      this.#from = this.#until;
+      if (count < this.#pageKeys / pagesMax) this.#depth = Math.max(0, this.#depth - 1);
+    }
+    this.#until = this.#untilOf(this.#from);
+  }
+
+  /** The first key behind all that have the first `depth` bytes of this one. */
+  #untilOf(from: Buffer): Buffer {
+    if (this.#depth === 0) return this.#end;
+    const begin = Buffer.from(from.subarray(0, this.#depth));
+    let length = begin.length;
+    while (length > 0 && begin[length - 1] === 0xff) length--;
+    if (length === 0) return this.#end;
+    begin[length - 1] = (begin[length - 1] as number) + 1;
+    const until = begin.subarray(0, length);
+    return until.compare(this.#end) < 0 ? until : this.#end;
+  }
+}
+
+function commonLength(one: Buffer, other: Buffer): number {
+  let length = 0;
+  while (length < one.length && one[length] === other[length]) length++;
+  return length;
 }
 
 export function below(prefix: string): KeyRange {

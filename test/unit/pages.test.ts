@@ -1,9 +1,11 @@
 /** How much is asked of etcd at once. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { DiscoverError } from '../../src/errors.ts';
 import { etcdError } from '../../src/etcd/errors.ts';
-import { AnswerSize } from '../../src/etcd/pages.ts';
+import { AnswerSize, below, type KeyRange, Parts } from '../../src/etcd/pages.ts';
 
 // As grpc-js says it.
 const tooLarge = etcdError(
@@ -45,4 +47,67 @@ test('one key that is too large is an error, and so is every other failure at on
   );
   await assert.rejects(failing(ofRequest), /larger than max/);
   assert.deepEqual(asked, [4, 2, 1, 4, 4]);
+});
+
+/** The keys as etcd answers for them, page by page, until the parts are over. */
+function walked(all: readonly Buffer[], range: KeyRange, limit: number) {
+  const parts = new Parts(range, limit);
+  const found: Buffer[] = [];
+  let [pages, counted] = [0, 0];
+  while (!parts.isOver) {
+    const { begin, end } = parts.next;
+    const there = all.filter((key) => key.compare(begin) >= 0 && key.compare(end) < 0);
+    const page = there.slice(0, limit);
+    found.push(...page);
+    pages++;
+    counted += there.length;
+    parts.took({ first: page[0], last: page.at(-1), hasMore: there.length > limit, count: there.length });
+  }
+  return { found, pages, counted };
+}
+
+test('the parts of a range have each of its keys once and in order, whatever the keys', () => {
+  const bytes = fc.uint8Array({ maxLength: 4 }).map((tail) => Buffer.concat([Buffer.from('/a/'), tail]));
+  const clumped = fc
+    .tuple(
+      fc.constantFrom('/a/', '/a/b', '/a/bc/', '/a/\u00ff'),
+      fc.string({ unit: fc.constantFrom('a', 'b', '\u00ff'), maxLength: 5 }),
+    )
+    .map((texts) => Buffer.from(texts.join(''), 'latin1'));
+  const keys = fc.array(fc.oneof(bytes, clumped), { maxLength: 120 });
+  fc.assert(
+    fc.property(keys, fc.integer({ min: 1, max: 9 }), (some, limit) => {
+      const all = [...new Map(some.map((key) => [key.toString('latin1'), key])).values()].sort(Buffer.compare);
+      const { found } = walked(all, below('/a/'), limit);
+      assert.deepEqual(
+        found.map((key) => key.toString('latin1')),
+        all.map((key) => key.toString('latin1')),
+      );
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('many keys are read in few pages, and etcd counts each a few times only', () => {
+  const shapes: Readonly<Record<string, (index: number) => string>> = {
+    'few services': (index) => `service-${index % 5}/default/host-${index % 40}/${index}`,
+    'many services': (index) => `service-${index}/default/host-${index % 40}/a`,
+    'names without a pattern': (index) => `${createHash('sha1').update(String(index)).digest('base64url')}/default/h/a`,
+    'one service on one host': (index) =>
+      `web/default/host-1/${createHash('sha1').update(String(index)).digest('hex')}`,
+    'one large and many small': (index) => (index % 2 ? `web/d/h/${index}` : `${index.toString(36)}/d/h/a`),
+  };
+  for (const [name, shape] of Object.entries(shapes)) {
+    const all = Array.from({ length: 6_000 }, (_, index) => Buffer.from(`/a/${shape(index)}`)).sort(Buffer.compare);
+    const { found, pages, counted } = walked(all, below('/a/'), 50);
+    assert.equal(found.length, all.length, name);
+    // Page after page of the whole would count 60 times the keys.
+    assert.ok(pages <= 120 * 4, `${name}: ${pages} pages`);
+    assert.ok(counted <= 6_000 * 12, `${name}: ${counted} counted`);
+  }
+});
+
+test('what fits one page is asked for once', () => {
+  const all = Array.from({ length: 50 }, (_, index) => Buffer.from(`/a/${index}`)).sort(Buffer.compare);
+  assert.deepEqual([walked(all, below('/a/'), 50).pages, walked([], below('/a/'), 50).pages], [1, 1]);
 });
