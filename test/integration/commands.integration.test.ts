@@ -99,14 +99,22 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
         '',
       ].join('\n'),
     );
-    assert.match((await ask('ls', 'stats-d', '-o', 'wide')).out, /\nstats-d +default +h1 +- +000000000003 +- +- +- +udp:/);
+    assert.match(
+      (await ask('ls', 'stats-d', '-o', 'wide')).out,
+      /\nstats-d +default +h1 +- +000000000003 +- +- +- +udp:/,
+    );
     for (const found of [JSON.parse(ls.out)[0].instances[0], JSON.parse(get.out)]) {
-      assert.deepEqual([found.weight, found.tags, found.container, found.attributes], [3, ['a', 'b'], 'said-1', { version: '2' }]);
+      assert.deepEqual(
+        [found.weight, found.tags, found.container, found.attributes],
+        [3, ['a', 'b'], 'said-1', { version: '2' }],
+      );
     }
     await using watching = runDiscover(['watch', 'said', '--etcd:endpoints', etcd.endpoint]);
     await eventually(() => assert.match(watching.output, /said/));
     await write({ ...meta, weight: 4 });
-    await eventually(() => assert.match(watching.output, /~ said default h1 000000000006 tcp:\S+ weight=4 tags=a,b zone=z\n/));
+    await eventually(() =>
+      assert.match(watching.output, /~ said default h1 000000000006 tcp:\S+ weight=4 tags=a,b zone=z\n/),
+    );
     await watching.close();
     await writer.write(
       new Map([

@@ -435,7 +435,11 @@ describe('the endpoint (simulated engine, real etcd)', { skip: needs('etcd', 'et
       await eventually(async () =>
         assert.deepEqual((await json<Targets>(port, '/sd?service=web&host=by-hand'))[0]?.labels, {
           ...{ __meta_discover_service: 'web', __meta_discover_realm: 'default', __meta_discover_host: 'by-hand' },
-          ...{ __meta_discover_container: '0123456789ab', __meta_discover_protocol: 'tcp', __meta_discover_weight: '3' },
+          ...{
+            __meta_discover_container: '0123456789ab',
+            __meta_discover_protocol: 'tcp',
+            __meta_discover_weight: '3',
+          },
           ...{ __meta_discover_tags: ',a,b,', __meta_discover_zone: 'z', __meta_discover_container_name: 'web-1' },
           ...{ __meta_discover_image: 'nginx', __meta_discover_compose_project: 'shop' },
           ...{ __meta_discover_compose_service: 'front', __meta_discover_attribute_version: '2' },

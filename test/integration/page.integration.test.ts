@@ -330,7 +330,15 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     const [one, other] = [1, 2].map((id) => `web/default/by-hand/${String(id).padStart(12, '0')}`);
     const attributes = { version: 'a2', owner: 'a-team-with-a-long-name'.repeat(4), hostile: '<b>x</b>' };
     const compose = { project: 'shop', service: 'front' };
-    const meta = { weight: 3, tags: ['canary'], zone: 'eu-1a', container: 'web-1', image: 'nginx:1.27', compose, attributes };
+    const meta = {
+      weight: 3,
+      tags: ['canary'],
+      zone: 'eu-1a',
+      container: 'web-1',
+      image: 'nginx:1.27',
+      compose,
+      attributes,
+    };
     await host.etcd.put(
       new Map([
         [`/discover/service/${one}`, 'tcp://192.0.2.9:1'],
@@ -342,10 +350,22 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     for (const colorScheme of ['light', 'dark'] as const) {
       await using tab = await browser.open(fleet, { colorScheme, viewport: { width: 390, height: 800 } });
       const { page } = tab;
-      await shown(page, [['web', 'tcp://192.0.2.9:1', 'default', 'web-1', 'nginx:1.27'], ['web', /2$/, 'default', /2$/, '–']]);
+      await shown(page, [
+        ['web', 'tcp://192.0.2.9:1', 'default', 'web-1', 'nginx:1.27'],
+        ['web', /2$/, 'default', /2$/, '–'],
+      ]);
       await page.locator('[data-row]').first().click();
       const details = await page.locator('.details').innerText();
-      for (const part of ['web-1', 'nginx:1.27', 'shop', 'front', 'version=a2', 'hostile=<b>x</b>', 'canary', 'eu-1a']) {
+      for (const part of [
+        'web-1',
+        'nginx:1.27',
+        'shop',
+        'front',
+        'version=a2',
+        'hostile=<b>x</b>',
+        'canary',
+        'eu-1a',
+      ]) {
         assert.ok(details.includes(part), `${part}: ${details}`);
       }
       assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
@@ -368,7 +388,9 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     };
     const published = (id: string) => ({
       ...{ id, state: 'published', lifecycle: 'ready', refusals: [], outage: null, traffic: null },
-      services: [{ name: 'web', key: `/discover/service/web/default/h1/${id}`, url: `tcp://10.0.0.5:${id}`, published: true }],
+      services: [
+        { name: 'web', key: `/discover/service/web/default/h1/${id}`, url: `tcp://10.0.0.5:${id}`, published: true },
+      ],
     });
     const refusal = { code: 'loopback', entry: 'admin:9000', detail: 'd', remedy: 'r' };
     const set = [
@@ -376,18 +398,25 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
       { ...published('2'), name: null, image: null, compose: null },
       { ...published('3'), services: [], state: 'refused', name: 'admin-1', image: 'admin:3', refusals: [refusal] },
     ];
-    const events = [`event: status\ndata: ${JSON.stringify(summary)}`, `event: containers\ndata: ${JSON.stringify({ reset: true, set, gone: [] })}`];
+    const events = [
+      `event: status\ndata: ${JSON.stringify(summary)}`,
+      `event: containers\ndata: ${JSON.stringify({ reset: true, set, gone: [] })}`,
+    ];
     await using tab = await browser.open('about:blank', { viewport: { width: 390, height: 800 } });
     const { page } = tab;
     await page.route('**/status?watch', (route) =>
       route.fulfill({ contentType: 'text/event-stream', body: events.map((event) => `${event}\n\n`).join('') }),
     );
     await page.goto(host.url);
-    await shown(page, [['web', 'tcp://10.0.0.5:1', 'shop-web-1', 'published', 'registry.example.com/team/web:2'], ['web', 'tcp://10.0.0.5:2', '2', 'published', '–']]);
+    await shown(page, [
+      ['web', 'tcp://10.0.0.5:1', 'shop-web-1', 'published', 'registry.example.com/team/web:2'],
+      ['web', 'tcp://10.0.0.5:2', '2', 'published', '–'],
+    ]);
     assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1/);
     await page.locator('[data-row]').first().click();
     const details = await page.locator('.details').innerText();
-    for (const part of ['shop-web-1', 'registry.example.com/team/web:2', 'shop']) assert.ok(details.includes(part), details);
+    for (const part of ['shop-web-1', 'registry.example.com/team/web:2', 'shop'])
+      assert.ok(details.includes(part), details);
     assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
     assert.deepEqual(await unfit(page), []);
     await page.getByRole('searchbox').fill('TEAM/web shop');
@@ -503,9 +532,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
       await engine.churn({ rate: 50, seconds: 4, lifetimeMs: 500, survivors: 0.2 });
       await host.converged();
       const held = [...(await host.held())].filter(([key]) => key.startsWith('/discover/service/'));
-      const wanted = held
-        .map(([key, url]) => [key.split('/')[3], url, 'published'].join(' '))
-        .sort();
+      const wanted = held.map(([key, url]) => [key.split('/')[3], url, 'published'].join(' ')).sort();
       assert.equal(wanted.length, 50);
       await eventually(async () =>
         assert.deepEqual(
