@@ -52,7 +52,7 @@ describe('A command line may end in', () => {
     ['discover con', ['config']],
     ['discover --workers 4 con', ['config']],
     ['discover config --sch', ['--schema']],
-    ['discover ls --output ', ['table', 'json', 'env']],
+    ['discover ls --output ', ['table', 'wide', 'json', 'env']],
     ['discover ls -o j', ['json']],
     ['discover -', ['--config', '--help', '--version']],
     ['discover why ', []],
