@@ -44,7 +44,7 @@ class Known {
   readonly services = new Map<string, Service>();
   /** Instances by host, then by key. */
   readonly hosts = new Map<string, Map<string, Instance>>();
-  /** The values of the meta keys, by the service keys of their instances. */
+  /** The values of the meta keys. */
   readonly metas = new Map<string, string>();
   readonly skipped = new Set<string>();
 }
@@ -78,8 +78,7 @@ export class Catalogue {
   add(found: readonly Change[]): void {
     for (const { key, value } of found) {
       if (value === undefined) continue;
-      const metaOf = this.#serviceKeyOf(key);
-      if (metaOf !== undefined) this.#next.metas.set(metaOf, value);
+      if (key.startsWith(this.#metaBelow)) this.#next.metas.set(key, value);
       else if (key.startsWith(this.#below)) this.#add(key, value);
     }
   }
@@ -101,14 +100,11 @@ export class Catalogue {
     const urls = new Map<string, string | undefined>();
     const others = new Set<string>();
     for (const { key, value } of changes) {
-      const metaOf = this.#serviceKeyOf(key);
-      if (metaOf === undefined) {
-        if (key.startsWith(this.#below)) urls.set(key, value);
-        continue;
-      }
-      if (value === undefined) known.metas.delete(metaOf);
-      else known.metas.set(metaOf, value);
-      others.add(metaOf);
+      if (key.startsWith(this.#below)) urls.set(key, value);
+      if (!key.startsWith(this.#metaBelow)) continue;
+      if (value === undefined) known.metas.delete(key);
+      else known.metas.set(key, value);
+      others.add(this.#below + key.slice(this.#metaBelow.length));
     }
     for (const [key, url] of urls) this.#change(key, url);
     for (const key of others) {
@@ -167,16 +163,15 @@ export class Catalogue {
     return key.slice(this.#below.length, key.indexOf('/', this.#below.length));
   }
 
-  /** The service key that a meta key is about; undefined for other keys. */
-  #serviceKeyOf(key: string): string | undefined {
-    return key.startsWith(this.#metaBelow) ? this.#below + key.slice(this.#metaBelow.length) : undefined;
+  #metaOf(known: Known, serviceKey: string): string | undefined {
+    return known.metas.get(this.#metaBelow + serviceKey.slice(this.#below.length));
   }
 
   /** A service key of the reading that is taken in. It mostly says what is known, and then nothing is parsed. */
   #add(key: string, url: string): void {
     const before = this.#instance(key);
-    const meta = this.#next.metas.get(key);
-    const isAsBefore = before?.url === url && this.#known.metas.get(key) === meta;
+    const meta = this.#metaOf(this.#next, key);
+    const isAsBefore = before?.url === url && this.#metaOf(this.#known, key) === meta;
     const now = isAsBefore ? before : this.#parsed(before, key, url, meta);
     if (now === undefined) {
       this.#next.skipped.add(key);
@@ -189,7 +184,7 @@ export class Catalogue {
   #change(key: string, url: string | undefined): void {
     const known = this.#known;
     const before = this.#instance(key);
-    const now = url === undefined ? undefined : this.#parsed(before, key, url, known.metas.get(key));
+    const now = url === undefined ? undefined : this.#parsed(before, key, url, this.#metaOf(known, key));
     if (url === undefined || now !== undefined) known.skipped.delete(key);
     else known.skipped.add(key);
     if (now === before) return;

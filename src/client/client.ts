@@ -15,8 +15,8 @@ import { EtcdReader } from '../etcd/reader.ts';
 import type { Instance } from '../layout/instance.ts';
 import { type Difference, differenceOf, type Selector } from './catalogue.ts';
 import { Feed, type Stale } from './feed.ts';
-import { accessOf, type ClientOptions } from './options.ts';
-import { nearestOf, type Place, type Preference, Turns, weightOf } from './pick.ts';
+import { accessOf, type ClientOptions, type Place, type Preference } from './options.ts';
+import { nearestOf, Turns, weightOf } from './pick.ts';
 
 /** The time in which `pick` passes over a reported instance. */
 const passedOverMs = 10_000;

@@ -7,14 +7,14 @@
  * reading finds the changes meanwhile. So there is one path for every kind of failure. Until the next
  * reading the last known instances stay: only an answer of etcd removes one.
  *
- * The service keys and the meta keys of all services are one range of etcd, with the few owner keys between them, and so
- * each change comes as a whole. Those of one service are two ranges, which `pairs.ts` brings together. A user whose role
- * does not reach the meta keys gets instances without meta.
+ * The service keys and the meta keys of all services are watched as one range of etcd, with the few owner keys between
+ * them, and so each change comes as a whole. Those of one service are two ranges, which `pairs.ts` brings together; so are
+ * all if the user's role does not reach the whole range. If it does not reach the meta keys, instances have no meta.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, DiscoverError, detailsOf } from '../errors.ts';
-import { below, type EtcdReader, type KeyRange, type RevisedChange } from '../etcd/reader.ts';
+import { below, type EtcdReader, type KeyRange, type WatchListener } from '../etcd/reader.ts';
 import type { Revision } from '../etcd/registry.ts';
 import { type Change, metaPrefixOf, servicePrefixOf } from '../layout/keys.ts';
 import { Catalogue } from './catalogue.ts';
@@ -41,8 +41,10 @@ export class Feed {
   timesUnused = 0;
   readonly #reader: EtcdReader;
   readonly #prefix: string;
-  /** The ranges to follow; each choice is for users who may not read the one before. */
-  readonly #choices: readonly (readonly KeyRange[])[];
+  readonly #metas: KeyRange;
+  readonly #services: KeyRange;
+  /** Both together, if that is a range without the keys of other services. */
+  readonly #whole: KeyRange | undefined;
   readonly #closing = new AbortController();
   readonly #waiting = new Set<() => void>();
   #isKnown = false;
@@ -54,7 +56,9 @@ export class Feed {
     this.catalogue = new Catalogue(prefix);
     this.#reader = reader;
     this.#prefix = prefix;
-    this.#choices = choicesOf(below(metaPrefixOf(prefix) + within), below(servicePrefixOf(prefix) + within), within);
+    this.#metas = below(metaPrefixOf(prefix) + within);
+    this.#services = below(servicePrefixOf(prefix) + within);
+    this.#whole = within === '' ? { begin: this.#metas.begin, end: this.#services.end } : undefined;
     void this.#follow(this.#closing.signal);
   }
 
@@ -137,38 +141,47 @@ export class Feed {
     }
   }
 
-  /** Reads everything into the catalogue, which does not show it yet. */
+  /** Reads everything into the catalogue, which does not show it yet; resolves with the ranges that were read. */
   async #read(): Promise<{ readonly revision: Revision; readonly ranges: readonly KeyRange[] }> {
-    for (const [index, ranges] of this.#choices.entries()) {
-      try {
-        this.catalogue.begin();
-        return { revision: await this.#reader.read(ranges, (part) => this.#add(part)), ranges };
-      } catch (error) {
-        const isRefused = detailsOf(error).failure === 'permission-denied';
-        if (!isRefused || index === this.#choices.length - 1) throw error;
-      }
+    const read = async (...ranges: readonly KeyRange[]) => {
+      this.catalogue.begin();
+      return { ranges, revision: await this.#reader.read(ranges, (part) => this.#add(part)) };
+    };
+    try {
+      return await read(this.#metas, this.#services);
+    } catch (error) {
+      if (!isDenied(error)) throw error;
+      return await read(this.#services);
     }
-    throw new Error('There is always a choice');
   }
 
+  /** Follows the ranges, as one if it can. */
   async #watch(ranges: readonly KeyRange[], revision: Revision, begun: () => void, signal: AbortSignal): Promise<void> {
-    let isOver = false;
     const apply: Catalogue['apply'] = (changes) => {
-      // A question of this watch may be answered after the watch has ended, and the next reading is newer.
-      if (isOver) return;
       this.catalogue.apply(changes);
       this.#wake();
     };
+    const follow = (those: readonly KeyRange[], changed: WatchListener['changed']): Promise<void> =>
+      this.#reader.watch(those, revision, { heard: () => this.#heard(), begun, changed }, signal);
+    if (ranges.length === 1) return follow(ranges, apply);
+    if (this.#whole !== undefined) {
+      try {
+        return await follow([this.#whole], apply);
+      } catch (error) {
+        if (!isDenied(error)) throw error;
+      }
+    }
+    let isOver = false;
     const pairs = new Pairs({
       prefix: this.#prefix,
       revision: BigInt(revision),
       isInstance: (serviceKey) => this.catalogue.has(serviceKey),
       look: (points) => this.#reader.look(points),
-      apply,
+      // A question may be answered after the watch has ended, and the next reading is newer.
+      apply: (changes) => !isOver && apply(changes),
     });
-    const changed = ranges.length === 1 ? apply : (changes: readonly RevisedChange[]) => pairs.take(changes);
     try {
-      await this.#reader.watch(ranges, revision, { heard: () => this.#heard(), begun, changed }, signal);
+      return await follow(ranges, (changes) => pairs.take(changes));
     } finally {
       isOver = true;
     }
@@ -188,7 +201,4 @@ export class Feed {
   }
 }
 
-function choicesOf(metas: KeyRange, services: KeyRange, within: string): readonly (readonly KeyRange[])[] {
-  const apart = [[metas, services], [services]];
-  return within === '' ? [[{ begin: metas.begin, end: services.end }], ...apart] : apart;
-}
+const isDenied = (error: unknown): boolean => detailsOf(error).failure === 'permission-denied';

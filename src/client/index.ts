@@ -5,5 +5,4 @@ export type { Instance } from '../layout/instance.ts';
 export type { Difference, Selector } from './catalogue.ts';
 export { DiscoverClient, type PickQuery, type Query, type Update } from './client.ts';
 export type { Stale } from './feed.ts';
-export type { ClientOptions } from './options.ts';
-export type { Place, Preference } from './pick.ts';
+export type { ClientOptions, Place, Preference } from './options.ts';

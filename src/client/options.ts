@@ -5,11 +5,19 @@
 
 import { DiscoverError } from '../errors.ts';
 import { type EtcdAccess, type EtcdOptions, etcdAccess } from '../etcd/access.ts';
-import type { Place } from './pick.ts';
+
+/** The place of a program: the `host.id` and the `host.zone` of the agent of its host. */
+export interface Place {
+  readonly host?: string | null | undefined;
+  readonly zone?: string | null | undefined;
+}
+
+/** The part of its own place that a program prefers in instances. */
+export type Preference = keyof Place;
 
 /** null means the same as absent. Options that only the agent needs, such as `ttl`, are allowed. */
 export interface ClientOptions extends EtcdOptions {
-  /** Where this program runs, for `pick` with `prefer`: the `host.id` and the `host.zone` of the agent there. */
+  /** Where this program runs, for `pick` with `prefer`. */
   readonly here?: Place | null | undefined;
 }
 

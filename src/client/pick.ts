@@ -12,14 +12,7 @@
  * weight 0, which HAProxy, nginx and operators take for "no new traffic".
  */
 import type { Instance } from '../layout/instance.ts';
-
-/** The place of the program that asks: a host's id (`host.id`) and zone (`host.zone`) as the agents there have them. */
-export interface Place {
-  readonly host?: string | null | undefined;
-  readonly zone?: string | null | undefined;
-}
-
-export type Preference = keyof Place;
+import type { Place, Preference } from './options.ts';
 
 /** What decides of an instance, whatever it is reached by. */
 export type Ranked = Pick<Instance, 'weight' | 'priority'>;

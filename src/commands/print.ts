@@ -4,7 +4,7 @@ const columnGap = 2;
 
 /**
  * Columns as wide as their longest text; the last column as it is. With a width, the widest columns but the last are made
- * narrower until the table fits, and texts that are too long end in an ellipsis.
+ * narrower until the table fits, and texts that are too long have an ellipsis.
  */
 export function table(heads: readonly string[], rows: readonly (readonly string[])[], width?: number): string {
   const all = [heads, ...rows];
@@ -20,7 +20,12 @@ export function table(heads: readonly string[], rows: readonly (readonly string[
   return `${all.map((row) => printable(line(row)).trimEnd()).join('\n')}\n`;
 }
 
-const cut = (cell: string, size: number): string => (cell.length > size ? `${cell.slice(0, size - 1)}…` : cell);
+/** In the middle: an image is told by its end, a service by its beginning. */
+function cut(cell: string, size: number): string {
+  if (cell.length <= size) return cell;
+  const kept = size - 1;
+  return `${cell.slice(0, Math.ceil(kept / 2))}…${cell.slice(cell.length - Math.floor(kept / 2))}`;
+}
 
 /** The widths of columns, the widest reduced until all fit; no column gets narrower than its head. */
 function fitted(longest: readonly number[], heads: readonly string[], width: number): number[] {

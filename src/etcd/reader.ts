@@ -21,8 +21,8 @@ export type { RevisedChange, WatchListener } from './watch.ts';
 
 const tickMs = 2_000;
 /** A page is decoded at once, and handed on in parts, so that a large reading leaves turns to other work. */
-const pageKeys = 2_000;
-const partKeys = 500;
+const pageKeys = 5_000;
+const partKeys = 250;
 /** etcd's limit of operations in a transaction, at its default. */
 const operationsMax = 128;
 

@@ -39,5 +39,5 @@ export function parseInstance(below: string, key: string, url: string, meta?: st
   if (!protocol || port > 65_535) return undefined;
   if (isIP(address) !== (v6 === undefined ? 4 : 6)) return undefined;
   const known = { name, realm, host, containerId, protocol: protocol.toLowerCase(), address, port, url, key };
-  return meta === undefined ? known : { ...known, ...parseMeta(meta) };
+  return meta === undefined ? known : Object.assign(known, parseMeta(meta));
 }

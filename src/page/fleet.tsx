@@ -259,7 +259,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
       ) : (
         <>
           <Filter
-            label="Filter by service, address, container, image or attribute"
+            label="Filter by service, container or attribute"
             value={filter}
             change={setFilter}
             found={plural(shown.length, 'instance')}

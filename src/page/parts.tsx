@@ -19,13 +19,12 @@ export function containerFacts(
   id: string,
   { name, image, compose }: ContainerNames,
 ): Record<string, ComponentChildren> {
-  const { project, service } = compose ?? {};
+  const ofCompose = [compose?.project, compose?.service].filter((part) => part !== undefined);
   return {
     Container: name ? <Foreign>{name}</Foreign> : undefined,
     'Container id': <Foreign code>{id}</Foreign>,
     Image: image ? <Foreign code>{image}</Foreign> : undefined,
-    'Compose project': project ? <Foreign>{project}</Foreign> : undefined,
-    'Compose service': service ? <Foreign>{service}</Foreign> : undefined,
+    Compose: ofCompose.length > 0 ? <Foreign>{ofCompose.join(' / ')}</Foreign> : undefined,
   };
 }
 

@@ -115,8 +115,9 @@ describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
     await using quiet = await startStillEtcd({ answers: true });
     const clients = [silent, quiet].map(({ port }) => new DiscoverClient({ endpoints: [`127.0.0.1:${port}`] }));
     for (const client of clients) assert.deepEqual(await client.resolve('web'), []);
-    await eventually(() => assert.ok(silent.readings > 1 && quiet.questions >= 3, 'Not yet'));
-    assert.equal(quiet.readings, 1);
+    // Each reading is of two ranges: the meta keys and the service keys.
+    await eventually(() => assert.ok(silent.readings > 2 && quiet.questions >= 3, 'Not yet'));
+    assert.equal(quiet.readings, 2);
     for (const client of clients) await client.close();
   });
 
@@ -201,8 +202,9 @@ describe('readers', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, () => {
 async function startStillEtcd({ answers }: { readonly answers: boolean }) {
   const raw = (bytes: Buffer): Buffer => bytes;
   const ways = { requestSerialize: raw, requestDeserialize: raw, responseSerialize: raw, responseDeserialize: raw };
-  // Both begin with a header that says revision 1; the second goes on with `created`.
-  const [header, begun] = [Buffer.from('0a021801', 'hex'), Buffer.from('0a0218011801', 'hex')];
+  // All begin with a header that says revision 1; the others go on with the id of a watch, 0 or 1, and `created`.
+  const header = Buffer.from('0a021801', 'hex');
+  const begun = ['0a0218011801', '0a02180110011801'].map((hex) => Buffer.from(hex, 'hex'));
   let [readings, questions] = [0, 0];
   const server = new Server();
   server.addService(
@@ -216,12 +218,11 @@ async function startStillEtcd({ answers }: { readonly answers: boolean }) {
         answer(null, header);
       },
       watch: (stream: ServerDuplexStream<Buffer, Buffer>) => {
-        stream.once('data', () => {
-          stream.write(begun);
-          stream.on('data', () => {
-            questions++;
-            if (answers) stream.write(header);
-          });
+        let watches = 0;
+        stream.on('data', () => {
+          const created = begun[watches++];
+          if (created === undefined) questions++;
+          if (created !== undefined || answers) stream.write(created ?? header);
         });
       },
     },

@@ -384,6 +384,17 @@ test('a client whose token ran out logs in again, and one whose role does not re
   );
   // What is permitted is answered all the same.
   assert.equal((await client.resolve('web')).length, 2);
+  // With both trees, but not what is between them, the metas of all services are followed apart.
+  for (const tree of ['/discover/service/', '/discover/meta/']) {
+    await etcd.ctl(asRoot, 'role', 'grant-permission', 'reader', '--prefix=true', 'read', tree);
+  }
+  await using all = new DiscoverClient({ endpoints: [etcd.endpoint], username: 'me', password: 'secret' });
+  assert.deepEqual(Object.fromEntries(await all.services()), { web: 2 });
+  const weights = async () => (await all.resolve('web')).map(({ weight }) => weight).sort();
+  assert.deepEqual(await weights(), [3, undefined]);
+  await etcd.ctl(asRoot, 'put', keyOf('web', 2).replace('/service/', '/meta/'), '{"weight":2}');
+  await eventually(async () => assert.deepEqual(await weights(), [2, 3]));
+  assert.equal(all.stale, undefined);
   await using wrong = new DiscoverClient({ endpoints: [proxy.address], username: 'me', password: 'guess' });
   await assert.rejects(wrong.resolve('web'), { code: 'ETCD_REFUSED', message: /authentication failed/ });
 });

@@ -172,7 +172,7 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
     await eventually(async () => assert.deepEqual(await shares(), [20, 20, 0, 0]));
     await heavy.stop();
     await light.say({ weight: 0 });
-    await last.say({ weight: 0 });
+    await last.say({ weight: 0, priority: 11 });
     // All that is left has weight 0, and then the priority counts.
     await eventually(async () => assert.deepEqual(await shares(), [0, 20, 20, 0]));
     await light.stop();

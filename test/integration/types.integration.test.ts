@@ -30,6 +30,7 @@ const open = [
   'etcd/access.d.ts',
   'index.d.ts',
   'layout/instance.d.ts',
+  'layout/meta.d.ts',
 ];
 
 test('the types of the package reach no file of the inside and no package that is not declared', () => {

@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { Catalogue } from '../../src/client/catalogue.ts';
 import { Pairs } from '../../src/client/pairs.ts';
 import type { RevisedChange } from '../../src/etcd/reader.ts';
+import { amount } from '../helpers/share.ts';
 
 const ids = ['aaaaaaaaaaaa', 'bbbbbbbbbbbb'];
 const serviceKey = (id: string): string => `/discover/service/web/prod/h1/${id}`;
@@ -134,6 +135,6 @@ test('Pairs hands on each instance as it was at a revision, and the service keys
         assert.equal(text, textOf(last, id));
       }
     }),
-    { numRuns: 1_000 },
+    { numRuns: amount(500, 20_000) },
   );
 });

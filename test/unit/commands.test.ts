@@ -24,6 +24,22 @@ test('a command writes colours to a terminal and nowhere else', async () => {
   assert.ok((await printedBy(true, 'nonsense')).startsWith('\u001b[31mfailed \u001b[0m'), 'It is not coloured');
 });
 
+test('a table fits a width: the widest texts are cut, never a head nor the last column', () => {
+  const heads = ['NAME', 'IMAGE', 'WEIGHT', 'ADDRESS'];
+  const rows = [
+    ['web', 'registry.example.com/a-team/of-this-company/web:2a', '3', 'tcp://10.0.0.5:49153'],
+    ['a-name-of-twenty-one', 'nginx', '-', 'tcp://10.0.0.5:1'],
+  ];
+  const lines = table(heads, rows, 60).trimEnd().split('\n');
+  assert.deepEqual(lines, [
+    'NAME            IMAGE           WEIGHT  ADDRESS',
+    'web             registr…web:2a  3       tcp://10.0.0.5:49153',
+    'a-name-…ty-one  nginx           -       tcp://10.0.0.5:1',
+  ]);
+  assert.equal(table(heads, rows, 10).split('\n')[2], 'a-…e  nginx  -       tcp://10.0.0.5:1');
+  assert.equal(table(heads, rows, 500), table(heads, rows));
+});
+
 test('an error ends with the exit code of its code, and anything else as a bug', () => {
   assert.equal(exitCodeOf(new DiscoverError('LEASE_LOST', 'x')), 69);
   assert.equal(exitCodeOf(new DiscoverError('HOST_ID_TAKEN', 'x')), 75);

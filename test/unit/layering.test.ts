@@ -182,7 +182,8 @@ test('each package is imported by one file', () => {
   for (const [file, { packages }] of importsOf) {
     for (const name of packages) importers.set(name, (importers.get(name) ?? new Set()).add(file));
   }
-  // Two for grpc: the resolver, and the policy that spreads the calls. Three for zod: the table of options, where a value is checked against it, and what the reaper reads.
+  // Two for grpc-js: a resolver and a policy of load balancing.
+  // Three for zod: the table of options, where a value is checked against it, and what the reaper reads.
   const expected = {
     '@aws-sdk': ['reap/ec2.ts'],
     '@grpc': ['client/grpc-balancer.ts', 'client/grpc.ts'],

@@ -1,8 +1,8 @@
 /** Which instances come into question, and their turns. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Instance } from '../../src/client/index.ts';
-import { nearestOf, type Place, type Preference, rankedOf, Turns } from '../../src/client/pick.ts';
+import type { Instance, Place, Preference } from '../../src/client/index.ts';
+import { nearestOf, rankedOf, Turns } from '../../src/client/pick.ts';
 
 const instance = (name: string, given: Partial<Instance> = {}): Instance => ({
   ...{ name, realm: 'default', host: 'h1', containerId: '000000000001', protocol: 'tcp', address: '10.0.0.1' },
