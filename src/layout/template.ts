@@ -96,7 +96,8 @@ function skydnsMembers(attributes: Attributes | undefined): string {
 
 const serviceLabelOf = (realm: string, name: string): string => `${realm}${realm.includes('-') ? '_' : '-'}${name}`;
 
-const names = (inKeys: boolean) => Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys !== false);
+const names = (inKeys: boolean) =>
+  Object.keys(variables).filter((name) => !inKeys || variables[name]?.inKeys !== false);
 
 /** A piece of text, or a variable; `:dns` makes a DNS label of it (RFC 1123). */
 type Part = string | { readonly variable: string; readonly isLabel: boolean; readonly argument?: string };
@@ -118,7 +119,8 @@ export function parseKey(text: string): KeyTemplate {
   const segment = text.split('/').find((part) => /\{\{(id|index)\}\}/.test(part));
   if (segment === undefined) throw new Error('must name the container by {{id}} or {{index}}');
   const [, before] = /\{\{(name|realm|service|container|image|zone)[}:].*\{\{(id|index)\}\}/.exec(segment) ?? [];
-  if (before !== undefined) throw new Error(`must have no {{${before}}} before {{id}} or {{index}} in the same segment`);
+  if (before !== undefined)
+    throw new Error(`must have no {{${before}}} before {{id}} or {{index}} in the same segment`);
   return {
     text,
     head,

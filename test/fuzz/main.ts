@@ -71,7 +71,8 @@ if (strings > 0) {
     'environments',
     strings,
     (seed) => faultOf(environmentOf(seed)),
-    (seed, found) => `--strings 1 --labels 0 --documents 0 --seed ${seed}: ${plain(shortened(environmentOf(seed), found))}`,
+    (seed, found) =>
+      `--strings 1 --labels 0 --documents 0 --seed ${seed}: ${plain(shortened(environmentOf(seed), found))}`,
   );
 }
 if (labels > 0) {

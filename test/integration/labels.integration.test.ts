@@ -184,7 +184,12 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
 
   test('of compose, the name and the image are in the log, in why and in the status, and a rename is followed (real dockerd, real etcd)', async () => {
     const port = await freePort();
-    const custom = ['--views:custom', 'tcp: /c/{{id}}-{{privatePort}} = {{container}} at {{zone}}', '--host:zone', 'rack-1'];
+    const custom = [
+      '--views:custom',
+      'tcp: /c/{{id}}-{{privatePort}} = {{container}} at {{zone}}',
+      '--host:zone',
+      'rack-1',
+    ];
     await using host = await start(['--http:listen', String(port), ...custom]);
     const viewed = async (): Promise<string[]> => [...(await host.etcd.get('/c/')).values()];
     const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'web\u001b[2J\n' };

@@ -208,7 +208,8 @@ describe('Reconciler takes a look and', () => {
     const stage = new Stage();
     const shortId = c1.slice(0, 12);
     const refusal: Refusal = { code: 'port-invalid', entry: 'a:x', detail: '' };
-    const named = (name: string): Inspection => ({ ...running(100, 1, [refusal]), names: { name, image: 'nginx:1' } }) as Inspection;
+    const named = (name: string): Inspection =>
+      ({ ...running(100, 1, [refusal]), names: { name, image: 'nginx:1' } }) as Inspection;
     stage.looked(c1, named('web-1'));
     assert.deepEqual(stage.log.loud.at(-1)?.fields, {
       ...{ container: shortId, name: 'web-1', image: 'nginx:1', reason: 'port-invalid', entry: 'a:x', detail: '' },

@@ -211,10 +211,7 @@ describe('A key template', () => {
     assert.equal(layout.containerOf(key), shortId);
     assert.throws(() => parseKey('/x/{{name}}-{{id}}'), /no \{\{name\}\} before/);
     assert.throws(() => parseKey('/x/{{service}}{{index}}'), /no \{\{service\}\} before/);
-    assert.throws(
-      () => parseKey('/x/{{name:dns}}{{index}}'),
-      /no \{\{name\}\} before/,
-    );
+    assert.throws(() => parseKey('/x/{{name:dns}}{{index}}'), /no \{\{name\}\} before/);
   });
 
   const wrong: [template: string, message: RegExp][] = [
