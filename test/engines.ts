@@ -35,7 +35,18 @@ const packages = [
   ...['rootlesskit', 'slirp4netns', 'uidmap', 'libstdc++6', 'libatomic1', 'ca-certificates', 'python3-etcd3'],
 ];
 
-const integration = ['walk', 'churn', 'podman', 'why', 'commands', 'views', 'client', 'etcd-auth', 'etcd-tls'];
+const integration = [
+  'walk',
+  'churn',
+  'podman',
+  'filter',
+  'why',
+  'commands',
+  'views',
+  'client',
+  'etcd-auth',
+  'etcd-tls',
+];
 const faults = [
   ...['container-lives', 'docker-away', 'discover-restarted', 'etcd-away', 'etcd-wiped', 'etcd-leader', 'etcd-full'],
   'client',

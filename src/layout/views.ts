@@ -111,12 +111,12 @@ export function checkRule(rule: Rule, prefix: string): void {
 
 /**
  * A container may offer one service on several ports, and on one port by several protocols. A key that is the same for
- * two of them would hold one of them and hide the other. So a key names both, or counts the offers (`index`), or is for
- * one protocol alone.
+ * two of them would hold one of them and hide the other. So a key names both, or counts the offers of a name (`index`),
+ * or is for one protocol alone.
  */
 function checkApart({ key, protocols }: Rule): void {
   const has = (variable: string) => new RegExp(`{{${variable}(:\\w+)?}}`).test(key);
-  if (has('index')) return;
+  if (has('index') && (has('name') || has('service'))) return;
   const isOfOne = protocols?.length === 1 || has('protocol');
   const missing = [...(has('privatePort') ? [] : ['ports']), ...(isOfOne ? [] : ['protocols'])];
   if (missing.length === 0) return;

@@ -46,12 +46,16 @@ const values = ['1', '0', '65535', '65536', '-1', '1e3', ' 7', 'tcp', 'https', '
 export function labelledOf(seed: number): Labelled {
   const random = new Random(seed);
   const labels = labelsOf(seed);
+  if (random.chance(0.5)) labels.discover = 'web:80,api:443,Api-1:53/udp,a.b_c~d:9,__proto__:80,constructor:443';
   for (let left = random.below(8); left > 0; left--) {
     const name = `${pick(random, ['discover', 'discover', 'Discover'])}.${pick(random, services)}.${pick(random, attributes)}`;
     labels[name] = random.chance(0.8) ? pick(random, values) : valueBy(random);
   }
   // Now and then more than a service may have.
-  if (random.below(50) === 0) for (let n = 0; n < 40; n++) labels[`discover.web.a${n}`] = 'x'.repeat(random.below(300));
+  if (random.below(50) === 0) {
+    labels.Discover = 'web:80';
+    for (let n = 0; n < 40; n++) labels[`discover.web.a${n}`] = 'x'.repeat(random.below(300));
+  }
   return {
     Name: random.chance(0.9) ? '/web-1' : `/${valueBy(random)}`,
     State: { Running: true },

@@ -431,7 +431,7 @@ describe('the environment', () => {
 });
 
 describe('docker.filter', () => {
-  test('is a list of lines, of which the engine knows each', async () => {
+  test('is a list of lines, each by itself', async () => {
     const file = { docker: { filter: ['label=tier=web,db', 'name=^web'] } };
     const wanted = [
       { key: 'label', value: 'tier=web,db' },
@@ -466,10 +466,10 @@ describe('views', () => {
   });
 
   test('of the environment, custom ones stand a line each', async () => {
-    const env = { DISCOVER_VIEWS_CUSTOM: '/x/{{index}} = {"a":1,"b":2}\n/y/{{index}} = {{url}}\n' };
+    const env = { DISCOVER_VIEWS_CUSTOM: '/x/{{name}}/{{index}} = {"a":1,"b":2}\n/y/{{name}}/{{index}} = {{url}}\n' };
     assert.deepEqual((await configOf({ env })).views, [
-      { key: '/x/{{index}}', value: '{"a":1,"b":2}' },
-      { key: '/y/{{index}}', value: '{{url}}' },
+      { key: '/x/{{name}}/{{index}}', value: '{"a":1,"b":2}' },
+      { key: '/y/{{name}}/{{index}}', value: '{{url}}' },
     ]);
   });
 
@@ -493,7 +493,10 @@ describe('views', () => {
     [{ registrator: '/discover/service' }, /^views\.registrator .*must begin with a text of its own.*got "\/discover/],
     [{ custom: ['/x/{{id}}'] }, /^views\.custom .*must be a list of "<key template> = <value template>"/],
     [{ custom: ['/x/{{name}} = a'] }, /^views\.custom .*must name the container by .*got "\/x\/\{\{name\}\} = a"$/],
-    [{ custom: ['/x/{{index}} = a', '/x/{{index}} = b'] }, /^views\.custom .*must be unlike the keys of other views/],
+    [
+      { custom: ['/x/{{name}}/{{index}} = a', '/x/{{name}}/{{index}} = b'] },
+      /^views\.custom .*must be unlike the keys of other views/,
+    ],
     [{ custom: ['/x/{{id}} = {"a": {{ip}}}'] }, /^views\.custom .*JSON/],
     [{ custom: ['/x/{{id}} = a'] }, /^views\.custom .*must tell the ports and protocols of a service apart.*got "\/x/],
     [{ custom: ['/x/{{id}}-{{privatePort}} = a'] }, /must tell the protocols of a service apart: add \{\{protocol\}\}/],

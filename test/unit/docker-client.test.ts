@@ -78,6 +78,7 @@ test('a filter by labels is for starts alone: all other events come on a connect
     assert.equal(all?.label, undefined);
 
     open.length = 0;
+    seen.length = 0;
     const labels = ["tier=we'b (1)", 'a=b'];
     const stream = await new DockerClient(endpoint, undefined, systemClock, labels).events(engine, 0, onChunk);
     await eventually(() => assert.deepEqual([...seen].sort(), ['0 {"number":1}', '1 {"number":2}']));

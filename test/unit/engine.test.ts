@@ -545,7 +545,7 @@ test('the simulated engine finds a container by full id, then by name, then by a
   assert.equal((await bench.inspect(id.slice(0, 12))).Id, impostor);
   assert.equal((await bench.inspect(id)).Id, id);
   for (let i = 0; i < 40; i++) bench.engine.create();
-  const ambiguous = await Promise.all(['0', '1', '2', '3'].map((digit) => bench.get(`/containers/${digit}/json`)));
+  const ambiguous = await Promise.all([...'0123456789abcdef'].map((digit) => bench.get(`/containers/${digit}/json`)));
   assert.ok(ambiguous.some(({ status, body }) => status === 500 && body.includes('Multiple IDs found')));
   bench.engine.remove(id);
   assert.deepEqual(

@@ -244,10 +244,14 @@ describe('A rule of a view', () => {
   test('cannot write where the native keys are', () => {
     const heads = ['/discover/service/', '/discover/host/h1/', '/discover/owner/', '/discover/', '/disc', '/', ''];
     for (const head of heads) {
-      assert.throws(() => checkRule({ key: `${head}{{index}}`, value: 'x' }, '/discover'), /text of its own/, head);
+      assert.throws(
+        () => checkRule({ key: `${head}{{name}}/{{index}}`, value: 'x' }, '/discover'),
+        /text of its own/,
+        head,
+      );
     }
-    checkRule({ key: '/discover/views/{{index}}', value: 'x' }, '/discover');
-    checkRule({ key: 'discover/{{index}}', value: 'x' }, '/discover');
+    checkRule({ key: '/discover/views/{{name}}/{{index}}', value: 'x' }, '/discover');
+    checkRule({ key: 'discover/{{name}}/{{index}}', value: 'x' }, '/discover');
   });
 
   test('tells the ports and the protocols of a service apart', () => {
@@ -261,7 +265,8 @@ describe('A rule of a view', () => {
     };
     for (const text of [
       '/x/{{id}}-{{privatePort}}-{{protocol}}',
-      '/x/{{index}}',
+      '/x/{{name:dns}}/{{index}}',
+      '/x/{{service}}/{{index}}',
       'tcp: /x/{{id}}/{{privatePort}}',
       'sctp:  /x/{{privatePort:dns}}/{{id}}',
       'udp: /x/{{protocol}}/{{id}}-{{privatePort}}',
@@ -273,6 +278,7 @@ describe('A rule of a view', () => {
       problemOf('/x/{{id}}/{{privatePort}}'),
       /the protocols of a service apart: add \{\{protocol\}\}, or write "tcp: "/,
     );
+    assert.match(problemOf('/x/{{index}}'), /the ports and protocols of a service apart/, 'It counts within a name');
     assert.match(problemOf('tcp: /x/{{id}}'), /the ports of a service apart: add \{\{privatePort\}\}$/);
     for (const preset of Object.values(presets)) for (const rule of preset('a')) checkRule(rule, '/discover');
     assert.throws(
