@@ -2,14 +2,15 @@
  * Compares the keys of this host in etcd with those that Docker's containers should have, read once and without the
  * agent's help.
  *
- * A container that cannot be inspected is unknown: none of its keys counts as a difference. The names of the service
- * keys of all hosts are read, to find keys of this host that are on no lease and in no record. Both sides are read one
+ * A container that cannot be inspected is unknown: none of its keys counts as a difference. The names of the keys of
+ * all hosts are read, to find keys of this host that are on no lease and in no record. Both sides are read one
  * after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
 import type { Docker } from '../docker/docker.ts';
-import { type Fleet, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
+import { codeOf } from '../errors.ts';
+import { type Fleet, type KeyRevision, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
 import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
@@ -138,9 +139,21 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
       standing.set(key, { container, held: found === lease ? ours(value) : foreign });
     }
   }
-  for (const { key } of await registry.keyRevisions(layout.servicePrefix)) {
-    const container = layout.containerOf(key);
-    if (container !== undefined && !standing.has(key)) standing.set(key, { container, held: foreign });
+  for (const prefix of layout.sharedPrefixes) {
+    for (const { key } of await keysBelow(registry, prefix)) {
+      const container = layout.containerOf(key);
+      if (container !== undefined && !standing.has(key)) standing.set(key, { container, held: foreign });
+    }
   }
   return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
+}
+
+/** A role need not be allowed to read the keys of all hosts. */
+async function keysBelow(registry: Fleet, prefix: string): Promise<readonly KeyRevision[]> {
+  try {
+    return await registry.keyRevisions(prefix);
+  } catch (error) {
+    if (codeOf(error) === 'ETCD_REFUSED') return [];
+    throw error;
+  }
 }

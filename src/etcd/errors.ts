@@ -66,9 +66,11 @@ const meanings: readonly Meaning[] = [
     inPlain: 'what answers is not etcd v3, or expects TLS: see etcd.endpoints, and write https:// for TLS',
     code: unavailable,
   },
+  // Of grpc-js, for a connection that was in use: what it was made with is not the cause.
+  { said: /[Cc]onnection dropped/, means: 'the connection was lost', code: unavailable },
   {
     // A server that expects TLS closes the connection on plain text.
-    said: /ECONNRESET|EPIPE|connection closed|[Cc]onnection dropped|socket hang up|Failed to connect/,
+    said: /ECONNRESET|EPIPE|connection closed|socket hang up|Failed to connect/,
     means: 'the server closed the connection',
     inPlain: 'the server closed the connection: if it expects TLS, write https:// in etcd.endpoints',
     code: unavailable,

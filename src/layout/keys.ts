@@ -41,8 +41,11 @@ export interface View {
 export interface Layout {
   readonly ownerKey: string;
   readonly views: readonly View[];
-  /** The prefix of the service keys of all hosts. */
-  readonly servicePrefix: string;
+  /**
+   * The prefixes of all hosts below which a key tells its host: of service keys, of meta keys, and of the views whose
+   * template names the host.
+   */
+  readonly sharedPrefixes: readonly string[];
   /** The prefix of all records of this host. */
   readonly recordPrefix: string;
   recordKey(shortId: string): string;
@@ -65,7 +68,7 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
   return {
     ownerKey: `${prefix}/owner/${host}`,
     views,
-    servicePrefix,
+    sharedPrefixes: [servicePrefix, metaPrefix, ...viewPrefixes(views)],
     recordPrefix,
     recordKey: (shortId) => recordPrefix + shortId,
     serviceKey: (name, shortId, named = realm) => `${servicePrefix}${name}/${named}/${host}/${shortId}`,
@@ -85,6 +88,12 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
       return undefined;
     },
   };
+}
+
+/** A template without the host makes keys that may be those of any host. */
+function viewPrefixes(views: readonly View[]): Set<string> {
+  const templates = views.map(({ template }) => template).filter((template) => /\{\{host[:}]/.test(template));
+  return new Set(templates.map((template) => template.slice(0, template.indexOf('{{'))));
 }
 
 /**

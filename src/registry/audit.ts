@@ -4,13 +4,14 @@
  * It reads the names of the keys on the lease, all records, and the values of some service keys, others each
  * time: three calls for a cluster of any size. Only containers that were not touched meanwhile are compared.
  *
- * A service key of this host without a lease and without a record is in none of these answers. So every tenth
- * audit also reads a page of all service keys, the next page each time; if the cluster has more than one page,
- * every sixtieth audit does. On the largest clusters such a key is found late, because every host would pay
- * for an earlier find.
+ * A key of this host without a lease and without a record is in none of these answers. So every tenth audit also
+ * reads a page of the keys of all hosts below each prefix that they share, the next page each time; if the cluster
+ * has more than one page, every sixtieth audit does. On the largest clusters such a key is found late, because every
+ * host would pay for an earlier find.
  */
 
-import { type Ownership, operationsMax, type Registry } from '../etcd/registry.ts';
+import { codeOf } from '../errors.ts';
+import { type KeyPage, type Ownership, operationsMax, type Registry } from '../etcd/registry.ts';
 import { type Audited, foreign, ours, unread } from '../layout/held.ts';
 import type { Layout } from '../layout/keys.ts';
 import type { Ledger } from '../reconcile/ledger.ts';
@@ -34,8 +35,8 @@ export class Audit {
   readonly #parts: AuditParts;
   #lastSampled = '';
   #audits = 0;
-  /** The key behind which the next page of service keys begins. */
-  #cursor = '';
+  /** By prefix, the key behind which the next page begins. */
+  readonly #cursors = new Map<string, string>();
   #hasMany = false;
 
   constructor(parts: AuditParts) {
@@ -75,20 +76,25 @@ export class Audit {
     return { kind: 'as-known', strays: await this.#strays(isCurrent) };
   }
 
-  /** Tells the ledger of service keys of this host that it does not know. */
+  /** Tells the ledger of keys of this host that it does not know. */
   async #strays(isCurrent: () => boolean): Promise<number> {
     const { layout, ledger, registry } = this.#parts;
     if (this.#audits++ % (this.#hasMany ? strayEveryOfMany : strayEvery) !== 0) return 0;
-    const { version } = ledger;
-    const { keys, hasMore } = await registry.readPage(layout.servicePrefix, this.#cursor);
-    if (!isCurrent()) return 0;
-    this.#hasMany = hasMore || this.#cursor !== '';
-    this.#cursor = hasMore ? (keys.at(-1) ?? '') : '';
     let strays = 0;
-    for (const key of keys) {
-      const shortId = layout.containerOf(key);
-      if (shortId !== undefined && ledger.foundStray(shortId, key, version)) strays++;
+    let hasMany = false;
+    for (const prefix of layout.sharedPrefixes) {
+      const { version } = ledger;
+      const cursor = this.#cursors.get(prefix) ?? '';
+      const { keys, hasMore } = await readable(registry.readPage(prefix, cursor));
+      if (!isCurrent()) return 0;
+      hasMany ||= hasMore || cursor !== '';
+      this.#cursors.set(prefix, hasMore ? (keys.at(-1) ?? '') : '');
+      for (const key of keys) {
+        const shortId = layout.containerOf(key);
+        if (shortId !== undefined && ledger.foundStray(shortId, key, version)) strays++;
+      }
     }
+    this.#hasMany = hasMany;
     return strays;
   }
 
@@ -100,5 +106,15 @@ export class Audit {
     const sample = services.slice(Math.max(0, next), Math.max(0, next) + operationsMax);
     this.#lastSampled = sample.at(-1) ?? '';
     return sample;
+  }
+}
+
+/** A role may read the keys of this host, and not those of all hosts below every prefix. */
+async function readable(page: Promise<KeyPage>): Promise<KeyPage> {
+  try {
+    return await page;
+  } catch (error) {
+    if (codeOf(error) === 'ETCD_REFUSED') return { keys: [], hasMore: false };
+    throw error;
   }
 }

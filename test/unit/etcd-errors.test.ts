@@ -27,6 +27,7 @@ const heard: readonly (readonly [raw: string, code: string, said: string, endpoi
     'ETCD_UNAVAILABLE',
     'the server closed the connection: if it expects TLS, write https:// in etcd.endpoints (range)',
   ],
+  ['14 UNAVAILABLE: Connection dropped', 'ETCD_UNAVAILABLE', 'the connection was lost (range)'],
   ['connection closed', 'ETCD_UNAVAILABLE', 'the server closed the connection (range)', 'https://db:2379'],
   [
     `${lost}Error: Client network socket disconnected before secure TLS connection was established${note}`,

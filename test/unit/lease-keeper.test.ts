@@ -705,7 +705,7 @@ describe('LeaseKeeper audits and', () => {
       host.asked.length = 0;
       await audit(stage, host);
       const asked = host.asked.filter((call) => call !== 'keepAlive');
-      const page = audits % 10 === 0 ? ['readPage'] : [];
+      const page = audits % 10 === 0 ? ['readPage', 'readPage'] : [];
       assert.deepEqual(asked, ['lease', 'readPrefix', 'readKeys', ...page], `audit ${audits}`);
     }
     assert.equal(stage.store.revision, revision);
@@ -733,11 +733,12 @@ describe('LeaseKeeper audits and', () => {
       '/p/service/web/r/h/not-an-id',
       '/p/service/web/r/hh/00000000000b',
     ];
-    for (const key of [stray, ...others]) stage.store.apply([{ key, value: 'tcp://1.2.3.4:5' }]);
+    const meta = layout.metaKey(stray);
+    for (const key of [stray, meta, ...others]) stage.store.apply([{ key, value: 'tcp://1.2.3.4:5' }]);
     // As the reconciler: no container of these digits runs.
     host.want(9);
     await audit(stage, host);
-    assert.equal(stage.store.keys.has(stray), false);
+    assert.deepEqual([stage.store.keys.has(stray), stage.store.keys.has(meta)], [false, false]);
     for (const key of others) assert.ok(stage.store.keys.has(key), key);
     assert.deepEqual(
       host.log.loud.map(({ message }) => message),
@@ -745,6 +746,17 @@ describe('LeaseKeeper audits and', () => {
     );
     assert.equal(host.metrics.drift.keys, 1);
     assert.equal(host.metrics.claims, 1);
+  });
+
+  test('goes on where the user of etcd may not read the keys of all hosts', async () => {
+    const stage = new Stage();
+    const host = await stage.publishing({}, 1);
+    host.fault((call) => (call === 'readPage' ? { kind: 'refused' } : undefined));
+    await audit(stage, host);
+    assert.deepEqual(
+      host.log.loud.map(({ message }) => message),
+      [],
+    );
   });
 
   test('finds such a key behind the first page as well', async () => {

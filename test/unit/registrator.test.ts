@@ -125,8 +125,9 @@ function documentOf({ image = 'nginx', env = [], labels = {}, ports = '', host =
 }
 
 function told(row: Row): string {
-  return readRegistrator(documentOf(row), row.explicit)
-    .map(({ name, privatePort, protocol, attributes }) => {
+  return [...readRegistrator(documentOf(row), row.explicit)]
+    .map(({ name, privatePort, protocol, attributes: made }) => {
+      const attributes = made();
       const tags = attributes.flatMap((one) => (one.name === 'tags' ? [one.value].flat() : []));
       const others = attributes
         .flatMap((one) => (one.name === 'tags' ? [] : [`${one.name}=${String(one.value)}`]))
@@ -186,7 +187,7 @@ test('500 random containers give what a second statement of the rules gives', ()
     const many = () => Array.from({ length: random.below(4) }, declaration);
     const ports = ['80', '53', '53/udp', '8080'].filter(() => random.chance(0.5)).join(' ');
     const row = { env: many().map((pair) => pair.join('=')), labels: Object.fromEntries(many()), ports, gives: '' };
-    const found = readRegistrator(documentOf(row)).map(
+    const found = [...readRegistrator(documentOf(row))].map(
       ({ name, privatePort, protocol }) => `${name}:${privatePort}/${protocol}`,
     );
     assert.deepEqual(found, restated(row), JSON.stringify(row));
@@ -235,7 +236,28 @@ describe('Beside the other sources', () => {
 
   test('a document of another shape gives nothing', () => {
     for (const document of [null, 7, {}, { Config: null }, { Config: { Env: [7], Labels: [], ExposedPorts: 3 } }]) {
-      assert.deepEqual(readRegistrator(document), []);
+      assert.deepEqual([...readRegistrator(document)], []);
     }
+  });
+
+  test('of every port there is, with a thousand variables, no more is made than is taken', () => {
+    const Env = Array.from({ length: 1_000 }, (_, number) => `SERVICE_${number + 1}_V${number}=a`);
+    const ExposedPorts = Object.fromEntries(Array.from({ length: 65_535 }, (_, port) => [`${port + 1}/tcp`, {}]));
+    const document = {
+      Config: { Env, ExposedPorts, Image: 'x' },
+      HostConfig: { NetworkMode: 'host' },
+      NetworkSettings: { Ports: {} },
+    };
+    const { entries, refusals } = readDeclaration(document, options);
+    assert.deepEqual([entries.length, refusals.map(({ code }) => code)], [100, ['too-many']]);
+    // One port after the other, as they are asked for: all of them at once held a pool thread for half a minute.
+    const ports = readRegistrator(document);
+    assert.equal(ports.next().value?.name, 'x-1');
+    assert.equal(ports.next().value?.attributes()[0]?.name, 'v1');
+    const [ignored] = readRegistrator({
+      ...document,
+      Config: { ...document.Config, Env: ['SERVICE_1-65535_IGNORE=1'] },
+    });
+    assert.equal(ignored, undefined);
   });
 });

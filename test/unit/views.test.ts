@@ -27,6 +27,19 @@ function written(rules: readonly Rule[], ...services: Service[]): Record<string,
 }
 
 describe('A view is written as its readers expect it:', () => {
+  test('among others, the keys of all hosts that name their host are below these prefixes', () => {
+    const rules = [
+      ...presets.skydns('x.local'),
+      ...presets.grpc('g'),
+      ...presets.registrator('/services'),
+      { key: '/by-host/{{host:dns}}/{{id}}', value: '{{url}}' },
+    ];
+    const { sharedPrefixes, containerOf } = layoutOf('/p', 'r', 'h1', viewsOf(rules, 'r', 'h1'));
+    assert.deepEqual(sharedPrefixes, ['/p/service/', '/p/meta/', '/services/', '/by-host/']);
+    assert.equal(containerOf('/services/web/h1:bbbbbbbbbbbb:80'), 'bbbbbbbbbbbb');
+    assert.equal(containerOf('/services/web/h2:bbbbbbbbbbbb:80'), undefined);
+  });
+
   test('skydns, with a label for each port and numbers as numbers', () => {
     assert.deepEqual(written(presets.skydns('Discover.local'), tcp, udp), {
       '/skydns/local/discover/prod/web-a-27379642/0123456789ab-80': '{"host":"10.0.0.5","port":49153,"ttl":10}',

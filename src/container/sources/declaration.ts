@@ -143,7 +143,7 @@ function registeredOf(document: unknown, advertised: Advertisement, options: Dec
     const entry = { name, privatePort, protocol };
     entries.push(entry);
     rules.set(textOf(entry), rule);
-    attributes.push(...own.map((one) => ({ ...one, service: textOf(entry) })));
+    for (const one of own()) attributes.push({ ...one, service: textOf(entry) });
   }
   return { entries, refusals: listed(refusals), attributes, rules };
 }

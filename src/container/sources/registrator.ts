@@ -22,7 +22,8 @@ export interface Registered {
   readonly protocol: Protocol;
   /** The rule that made the name, for people. */
   readonly rule: string;
-  readonly attributes: readonly FoundAttribute[];
+  /** Made when they are asked for: most ports of an image that exposes thousands are not taken. */
+  readonly attributes: () => readonly FoundAttribute[];
 }
 
 interface Variable {
@@ -38,28 +39,28 @@ const PREFIX = 'SERVICE_';
 const VARIABLES_MAX = 1_000;
 
 /** `isExplicit`: only ports with a name of their own. `document` is an inspect document, and foreign. */
-export function readRegistrator(document: unknown, isExplicit = false): readonly Registered[] {
+export function* readRegistrator(document: unknown, isExplicit = false): Generator<Registered> {
   const config = field(document, 'Config');
   const ports = portsOf(document, config);
-  if (ports.length === 0) return [];
-  const variables = variablesOf(config);
+  if (ports.length === 0) return;
+  const metadata = new MetadataOfPorts(variablesOf(config));
   const image = field(config, 'Image');
   const ofImage = typeof image === 'string' ? (image.split('/').at(-1)?.split(':', 1)[0] ?? '') : '';
-  return ports.flatMap(({ port, protocol }) => {
-    const meta = metadataOf(variables, port, protocol);
-    if ((meta.get('ignore')?.value ?? '') !== '') return [];
-    const named = meta.get('name');
+  for (const { port, protocol } of ports) {
+    const own = metadata.own(port, protocol);
+    if ((metadata.get(own, 'ignore')?.value ?? '') !== '') continue;
+    const named = metadata.get(own, 'name');
     const given = named?.value === '' ? undefined : named;
-    if (given === undefined && isExplicit) return [];
+    if (given === undefined && isExplicit) continue;
     const isSuffixed = ports.length > 1 && named?.isOfPort !== true;
     const by = given?.label ?? 'the name of the image';
-    return {
+    yield {
       name: `${given?.value ?? ofImage}${isSuffixed ? `-${port}` : ''}`,
       ...{ privatePort: port, protocol },
       rule: isSuffixed ? `${by}, and -${port} because it has ${ports.length} published ports` : by,
-      attributes: attributesOf(meta, protocol),
+      attributes: () => attributesOf(metadata.with(own), protocol),
     };
-  });
+  }
 }
 
 /** In the order of their numbers, so that the result does not depend on the order of the engine. */
@@ -102,29 +103,65 @@ interface Found extends Variable {
 }
 
 /** What counts for one port, by the key in lower case. */
-function metadataOf(variables: readonly Variable[], port: number, protocol: Protocol): Map<string, Found> {
-  const general = new Map<string, Found>();
-  const ofPort = new Map<string, Found>();
-  for (const variable of variables) {
-    const [, first, last, rest = ''] = /^(\d+)(?:-(\d+))?_(.+)$/.exec(variable.key) ?? [];
-    if (first === undefined) {
-      general.set(variable.key, { ...variable, isOfPort: false });
-      continue;
+type Metadata = ReadonlyMap<string, Found>;
+
+/**
+ * The metadata of any port. An image may expose every port there is and have a thousand variables: so they are sorted
+ * once, and a port costs what its own variables cost.
+ */
+class MetadataOfPorts {
+  readonly #general = new Map<string, Found>();
+  /** By port and by port and protocol, in the order of the variables. */
+  readonly #ofPort = new Map<string, { readonly key: string; readonly variable: Found; readonly order: number }[]>();
+  readonly #ignored: {
+    readonly first: number;
+    readonly last: number;
+    readonly order: number;
+    readonly variable: Found;
+  }[] = [];
+
+  constructor(variables: readonly Variable[]) {
+    for (const [order, variable] of variables.entries()) {
+      const [, first, last, rest = ''] = /^(\d+)(?:-(\d+))?_(.+)$/.exec(variable.key) ?? [];
+      const found = { ...variable, isOfPort: true };
+      if (first === undefined) this.#general.set(variable.key, { ...variable, isOfPort: false });
+      else if (last === undefined) this.#add(Number(first), rest, found, order);
+      else if (rest === 'ignore')
+        this.#ignored.push({ first: Number(first), last: Number(last), order, variable: found });
     }
-    if (last !== undefined) {
-      const isInside = Number(first) <= port && port <= Number(last);
-      if (isInside && rest === 'ignore' && !ofPort.has(rest)) ofPort.set(rest, { ...variable, isOfPort: true });
-      continue;
-    }
-    const [, named, ofProtocol = ''] = /^(tcp|udp|sctp)_(.+)$/.exec(rest) ?? [];
-    if (Number(first) !== port || (named !== undefined && named !== protocol)) continue;
-    const key = named === undefined ? rest : ofProtocol;
-    if (!ofPort.has(key)) ofPort.set(key, { ...variable, isOfPort: true });
   }
-  return new Map([...general, ...ofPort]);
+
+  /** The variables of the port alone. Of two for one key the first counts. */
+  own(port: number, protocol: Protocol): Metadata {
+    const named = [...(this.#ofPort.get(`${port}`) ?? []), ...(this.#ofPort.get(`${port}/${protocol}`) ?? [])];
+    for (const { first, last, order, variable } of this.#ignored) {
+      if (first <= port && port <= last) named.push({ key: 'ignore', variable, order });
+    }
+    const own = new Map<string, Found>();
+    for (const { key, variable } of named.sort((one, other) => one.order - other.order)) {
+      if (!own.has(key)) own.set(key, variable);
+    }
+    return own;
+  }
+
+  get(own: Metadata, key: string): Found | undefined {
+    return own.get(key) ?? this.#general.get(key);
+  }
+
+  with(own: Metadata): Metadata {
+    return new Map([...this.#general, ...own]);
+  }
+
+  #add(port: number, rest: string, variable: Found, order: number): void {
+    const [, protocol, key = rest] = /^(tcp|udp|sctp)_(.+)$/.exec(rest) ?? [];
+    const place = protocol === undefined ? `${port}` : `${port}/${protocol}`;
+    const list = this.#ofPort.get(place) ?? [];
+    this.#ofPort.set(place, list);
+    list.push({ key, variable, order });
+  }
 }
 
-function attributesOf(meta: ReadonlyMap<string, Found>, protocol: Protocol): FoundAttribute[] {
+function attributesOf(meta: Metadata, protocol: Protocol): FoundAttribute[] {
   const attributes: FoundAttribute[] = [];
   const tags = tagsIn(meta.get('tags')?.value ?? '');
   if (protocol === 'udp') tags.push('udp');
