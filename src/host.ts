@@ -215,9 +215,12 @@ async function findId(machine: Machine, { warnings, problems }: Notes): Promise<
   return [machine.hostname, 'host name'];
 }
 
-/** The instance id by IMDSv2: a token first, then the query, one second for both. */
+/** For token and id. */
+const metadataMs = 5_000;
+
+/** The instance id by IMDSv2: a token first, then the query. A machine that starts is busy, and another id moves all keys. */
 async function askMetadata(url: string): Promise<string> {
-  const signal = AbortSignal.timeout(1000);
+  const signal = AbortSignal.timeout(metadataMs);
   const ask = async (path: string, method: string, headers: Record<string, string>): Promise<string> => {
     const response = await fetch(`${url}/latest/${path}`, { method, headers, signal, redirect: 'error' });
     if (!response.ok) throw new Error(`HTTP status ${response.status} to ${method} /latest/${path}`);
