@@ -20,8 +20,11 @@ export { below, type KeyRange } from './pages.ts';
 export type { RevisedChange, WatchListener } from './watch.ts';
 
 const tickMs = 2_000;
-/** A page is decoded at once, and handed on in parts, so that a large reading leaves turns to other work. */
-const pageKeys = 5_000;
+/**
+ * A page is decoded at once, and handed on in parts, so that a large reading leaves turns to other work. Smaller pages would
+ * take longer: for each one etcd counts all keys that are left.
+ */
+const pageKeys = 3_000;
 const partKeys = 250;
 /** etcd's limit of operations in a transaction, at its default. */
 const operationsMax = 128;
