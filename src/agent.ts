@@ -211,8 +211,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   #reconcilerSpec(): ChildSpec<ReconcilerMessage> {
     const { conditions, layout, ledger, metrics, states } = this;
+    const { publish } = this.config;
     const parts = {
       ...this.#common('reconciler'),
+      publish,
       ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
       inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0, isKept: true }),
       resync: (kind: Resync) => this.#watcher.tell(kind),

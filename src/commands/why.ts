@@ -72,9 +72,9 @@ async function explain(name: string, config: Config, io: Io): Promise<{ id?: Con
     if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'failing', answer.detail)] };
     const { document } = answer;
     const options = { ...config, hostIp: config.host.ip, hostOnly: containerAddresses() };
-    const { steps, isRunning } = explainContainer(document, options);
+    const { steps, isRunning, isWithheld } = explainContainer(document, options);
     const inspection = readInspection(document, options);
-    const services = isRunning && inspection.kind === 'running' ? inspection.services : [];
+    const services = isRunning && !isWithheld && inspection.kind === 'running' ? inspection.services : [];
     return { id: one.id, steps: [...steps, ...(await keySteps(one.id, services, config, io))] };
   } finally {
     await client.close();

@@ -17,6 +17,9 @@ import { type Config, listenParts, optionRows, type schema, withoutBrackets } fr
 import type { Layers } from './sources.ts';
 import { viewRulesOf } from './view-rules.ts';
 
+/** Beyond its own time to stop; a container that still runs then ignores its stop signal. */
+const stopGraceMs = 5_000;
+
 export interface Resolved {
   readonly config: Config;
   /** By option: the place that set it, or the source that it was detected from, or `default`. */
@@ -55,6 +58,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
       keysPerInstance: 1 + keysPerInstance(views),
       keysPerWeight: keysPerInstance(views, 'weight'),
     }),
+    publish: publishOf(values),
     docker,
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
@@ -127,6 +131,10 @@ function metaOf(choice: Choice): MetaOptions {
     ...(host.zone !== undefined && { zone: host.zone }),
     ...(hostAttributes !== undefined && { hostAttributes }),
   };
+}
+
+function publishOf({ publish: { after, ...policy } }: Values): Config['publish'] {
+  return { ...policy, afterMs: after * 1000, stopGraceMs };
 }
 
 function refuseAny(problems: readonly Problem[]): void {

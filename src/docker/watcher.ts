@@ -39,7 +39,7 @@ const stallCheckMs = 1_000;
 const behindResyncMs = 1_000;
 
 /** The labels under which events are counted. */
-const countedAs = { inspect: 'start', died: 'stop', moved: 'network' } as const;
+const countedAs = { inspect: 'start', died: 'stop', moved: 'network', killed: 'signal' } as const;
 
 export type Resync =
   /** List now, and inspect everything that is listed. */
@@ -252,8 +252,9 @@ export class Watcher implements Actor<Resync> {
     this.#tell(event);
   }
 
-  #tell({ kind, id, at }: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
+  #tell(event: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
     const { inspector, reconciler, sequence, withdraw } = this.#parts;
+    const { kind, id, at } = event;
     switch (kind) {
       case 'inspect':
         // mutant: pass over starts
@@ -261,7 +262,12 @@ export class Watcher implements Actor<Resync> {
         break;
       case 'moved':
         // mutant: pass over moves
-        reconciler.tell({ kind, id, heard: sequence.next() });
+        reconciler.tell({ kind, id, heard: sequence.next(), ...(event.health && { health: event.health }) });
+        break;
+      case 'killed':
+        // mutant: pass over signals
+        reconciler.tell({ kind, id, at, signal: event.signal });
+        if (event.isStart) inspector.tell({ id, at });
         break;
       case 'died':
         // A request for an inspection of this start that still waits is no longer needed.

@@ -1,7 +1,7 @@
 /** The state of the agent, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
-import { outages, refusals as reasons } from '../container/refusals.ts';
+import { outages, refusals as reasons, withheld } from '../container/refusals.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
 import { total } from '../metrics.ts';
@@ -132,13 +132,22 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
       published: isKnown && held !== undefined && held === wanted,
     });
   }
-  const { quarantined, failing, refusals = [] } = condition ?? {};
+  const { quarantined, failing, refusals = [], traffic } = condition ?? {};
   return {
     id: shortId,
     state: stateOf(agent, shortId),
     lifecycle: lifecycleOf(agent, shortId),
     services,
     refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: reasons[code].remedy })),
+    traffic: traffic
+      ? {
+          reason: traffic.reason,
+          published: traffic.isPublished,
+          since: new Date(traffic.since).toISOString(),
+          until: traffic.until === undefined ? null : new Date(traffic.until).toISOString(),
+          remedy: withheld[traffic.reason].remedy,
+        }
+      : null,
     outage:
       quarantined !== undefined
         ? { detail: quarantined, remedy: outages.quarantined.remedy }
@@ -154,7 +163,8 @@ function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: strin
   if (condition?.failing !== undefined) return 'failing';
   if (!isPublishedKnown && ledger.observed(shortId).size > 0) return 'unknown';
   if (ledger.changes(shortId).length > 0) return 'pending';
-  return ledger.observed(shortId).size > 0 ? 'published' : 'refused';
+  if (ledger.observed(shortId).size > 0) return 'published';
+  return condition?.traffic?.isPublished === false ? 'withheld' : 'refused';
 }
 
 /** A container without a remembered state has gone. */

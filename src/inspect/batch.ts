@@ -10,6 +10,7 @@
 import { systemClock } from '../actor/clock.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { healthInList } from '../container/traffic.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
@@ -134,6 +135,8 @@ function hostOnly(): readonly string[] {
 interface RawListed {
   readonly Id?: unknown;
   readonly State?: unknown;
+  readonly Status?: unknown;
+  readonly Health?: unknown;
   readonly Ports?: unknown;
   readonly NetworkSettings?: { readonly Networks?: unknown } | null;
 }
@@ -148,7 +151,7 @@ export function readList(body: Uint8Array): TaskResult {
       if (!isContainerId(item?.Id))
         return { kind: 'failed', detail: 'Docker Engine: list has an element without a full id' };
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
-      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${ports.join()}` });
+      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${healthInList(item)} ${ports.join()}` });
     }
   } catch {
     return { kind: 'failed', detail: 'Docker Engine: list is not JSON' };

@@ -48,7 +48,11 @@ export function problemsOf(containers: Iterable<Container>): Problem[] {
     groups.set(code, group);
     group.entries.push(entry);
   };
-  for (const { id, state, refusals, outage } of containers) {
+  for (const { id, state, refusals, outage, traffic } of containers) {
+    if (traffic !== null) {
+      const { reason, remedy, since } = traffic;
+      add(reason, remedy, { container: id, entry: '', detail: `since ${since}` });
+    }
     if (outage !== null) add(state, outage.remedy, { container: id, entry: '', detail: outage.detail });
     for (const { code, entry, detail, remedy } of refusals) add(code, remedy, { container: id, entry, detail });
   }

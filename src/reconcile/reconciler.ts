@@ -13,11 +13,13 @@
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
 import { type ContainerId, type Refusal, type Service, shortIdOf } from '../container/container.ts';
+import { type ReasonCode, withheld } from '../container/refusals.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
+import type { PublishPolicy } from '../lifecycle/deserves.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
 import type { Sequence } from '../lifecycle/sequence.ts';
-import { failingTries, isForgettable, type State } from '../lifecycle/state.ts';
+import { failingTries, isForgettable, type Running, type State } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Conditions } from './conditions.ts';
@@ -25,7 +27,7 @@ import type { Keys, Ledger } from './ledger.ts';
 import { MissedEvents } from './missed-events.ts';
 
 const noKeys: Keys = new Map();
-const policy: Policy = { retryFirstMs: 100, retryCapMs: 30_000 };
+const retries = { retryFirstMs: 100, retryCapMs: 30_000 };
 /** Warnings about one container are worth reading; thousands are not. */
 const refusalsLoggedMax = 10;
 
@@ -36,6 +38,8 @@ export interface ReconcilerParts {
   readonly layout: Layout;
   readonly ledger: Ledger;
   readonly conditions: Conditions;
+  /** When a container deserves traffic; from the configuration. */
+  readonly publish: PublishPolicy;
   /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
   readonly states: Map<string, State>;
   readonly sequence: Sequence;
@@ -51,7 +55,8 @@ export interface ReconcilerParts {
 export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
   readonly #self: Self<ReconcilerMessage>;
-  readonly #timers = new Map<string, () => void>();
+  readonly #policy: Policy;
+  readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
   readonly #missed: MissedEvents;
   /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
@@ -66,6 +71,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
+    this.#policy = { ...retries, ...parts.publish };
     this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
@@ -73,8 +79,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     parts.states.clear();
     parts.metrics.running = 0;
     signal.addEventListener('abort', () => {
-      for (const cancel of this.#timers.values()) cancel();
-      this.#timers.clear();
+      for (const timers of Object.values(this.#timers)) {
+        for (const cancel of timers.values()) cancel();
+        timers.clear();
+      }
       this.#missed.clear();
     });
     // A restarted reconciler has no states: the published keys may be wrong by now.
@@ -95,11 +103,15 @@ export class Reconciler implements Actor<ReconcilerMessage> {
           this.#missed.heard(message.id);
           this.#observe(shortIdOf(message.id), message, message.at);
           break;
+        case 'killed':
+          this.#observe(shortIdOf(message.id), message, message.at);
+          break;
         case 'moved':
           this.#observe(shortIdOf(message.id), message);
           break;
         case 'woke':
-          this.#observe(message.shortId, message);
+        case 'due':
+          this.#observe(message.shortId, { kind: message.kind });
           break;
         case 'list':
           this.#listed(message);
@@ -155,11 +167,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const before = states.get(shortId);
     const context = {
       now: clock.now(),
+      wall: clock.wall(),
       moment: sequence.next(),
       listBegan: this.#listBegan,
       listEnded: this.#listEnded,
       chance: clock.random(),
-      policy,
+      policy: this.#policy,
     };
     const { state, desired, effects } = reduce(before, observation, context);
     if (state !== before) this.#keep(shortId, before, state);
@@ -173,22 +186,29 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { states } = this.#parts;
     if (state === undefined) states.delete(shortId);
     else states.set(shortId, state);
-    if (state?.wakeAt !== before?.wakeAt) this.#wake(shortId, state?.wakeAt);
+    if (state?.wakeAt !== before?.wakeAt) this.#wake('woke', shortId, state?.wakeAt);
+    if (state?.dueAt !== before?.dueAt) this.#wake('due', shortId, state?.dueAt);
     this.#resting.delete(shortId);
     if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
     this.#report(shortId, before, state);
   }
 
-  #wake(shortId: string, wakeAt: number | undefined): void {
+  #wake(kind: 'woke' | 'due', shortId: string, wakeAt: number | undefined): void {
     const { clock } = this.#parts;
-    this.#timers.get(shortId)?.();
-    this.#timers.delete(shortId);
+    const timers = this.#timers[kind];
+    timers.get(shortId)?.();
+    timers.delete(shortId);
     if (wakeAt === undefined) return;
-    const wake = () => {
-      this.#timers.delete(shortId);
-      this.#self.tell({ kind: 'woke', shortId });
+    const arm = (): void => {
+      timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
     };
-    this.#timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
+    const wake = () => {
+      // A timer of Node may be a moment early, and what is judged too early is never judged again.
+      if (clock.now() < wakeAt) return arm();
+      timers.delete(shortId);
+      this.#self.tell({ kind, shortId });
+    };
+    arm();
   }
 
   #carryOut(effect: Effect): void {
@@ -231,6 +251,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       if (before?.kind !== 'running' || before.refusals !== refusals) {
         conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
       }
+      this.#reportTraffic(shortId, before, state);
     } else if (before?.kind === 'running') conditions.forget(shortId);
     const wasFailing = (before?.failing?.tries ?? 0) >= failingTries;
     const { tries, detail } = state?.failing ?? { tries: 0, detail: undefined };
@@ -239,6 +260,26 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (tries >= failingTries && !wasFailing) {
       log.warn({ container: state?.id, error: detail }, 'container cannot be inspected; retrying');
     }
+  }
+
+  /** A container that offers nothing has nothing to be withheld. */
+  #reportTraffic(shortId: string, before: State | undefined, state: Running): void {
+    const reason = reasonOf(state);
+    const { until, isPublished } = state.verdict;
+    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
+    if (isSame || (reason === undefined && before?.kind !== 'running')) return;
+    const { clock, conditions, log } = this.#parts;
+    const last = conditions.get(shortId)?.traffic;
+    const since = last?.reason === reason ? last?.since : undefined;
+    const leftMs = until === undefined ? undefined : until - clock.now();
+    const wall = clock.wall();
+    conditions.note(shortId, {
+      traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
+    });
+    if (reason === undefined || since !== undefined) return;
+    const fields = { container: shortId, reason, ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }) };
+    if (isPublished) log.warn(fields, withheld[reason].title);
+    else log.info(fields, 'withheld');
   }
 
   #logRefusals(shortId: string, refusals: readonly Refusal[]): void {
@@ -251,3 +292,6 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (unsaid > 0) log.warn({ container: shortId, refusals: unsaid }, 'further advertisements refused');
   }
 }
+
+const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
+  offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;

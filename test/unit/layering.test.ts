@@ -53,7 +53,7 @@ const mayImport: Record<string, readonly string[]> = {
   registry: [...ground, 'etcd', 'layout', 'reconcile'],
   // For other programs: it must not bring the agent along.
   client: ['errors.ts', 'etcd', 'layout'],
-  config: ['errors.ts', 'nearest.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'layout'],
+  config: ['errors.ts', 'nearest.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'lifecycle', 'layout'],
   // One file per command; what they need of the rooms they import as they run.
   commands: [
     ...ground,
@@ -64,6 +64,7 @@ const mayImport: Record<string, readonly string[]> = {
       'docker',
       'container',
       'inspect',
+      'lifecycle',
       'layout',
       'etcd',
       'registry',
@@ -72,7 +73,7 @@ const mayImport: Record<string, readonly string[]> = {
       'why',
     ],
   ],
-  why: ['container', 'inspect', 'layout', 'etcd', 'registry'],
+  why: ['container', 'inspect', 'lifecycle', 'layout', 'etcd', 'registry'],
   reap: [...ground, 'config', 'etcd', 'layout', 'registry'],
   http: [
     ...ground,

@@ -95,7 +95,7 @@ test('a quantile lies within its bucket, and beyond the last limit at that', () 
 });
 
 const container = (id: string, rest: Partial<Container>): Container => ({
-  ...{ id, state: 'published', lifecycle: 'ready', services: [], refusals: [], outage: null },
+  ...{ id, state: 'published', lifecycle: 'ready', services: [], refusals: [], traffic: null, outage: null },
   ...rest,
 });
 

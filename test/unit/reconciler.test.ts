@@ -12,6 +12,7 @@ import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import { Reconciler } from '../../src/reconcile/reconciler.ts';
 import { BaseStage } from '../helpers/stage.ts';
+import { defaultConfig } from '../sim/config.ts';
 import { idOf } from '../sim/docker.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
@@ -44,7 +45,7 @@ class Stage extends BaseStage {
     const { clock, ledger, log, metrics, conditions, looks, told } = this;
     this.reconciler = new Reconciler(
       {
-        ...{ clock, log, metrics, ledger, conditions, layout },
+        ...{ clock, log, metrics, ledger, conditions, layout, publish: defaultConfig.publish },
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
@@ -774,5 +775,44 @@ describe('Reconciler begins and', () => {
     next.tell({ kind: 'read', uncertain: [] });
     next.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(next.told, []);
+  });
+});
+
+describe('Reconciler withholds a container and', () => {
+  const kill = (signal: number) => ({ kind: 'killed', id: c1, signal, at: 0 }) as const;
+
+  test('says so as long as it is true, and publishes it again when the time has come', async () => {
+    const stage = Stage.publishing();
+    stage.tell(kill(15));
+    assert.equal(stage.desired(c1), undefined);
+    const { reason, isPublished, since, until } = stage.conditions.get(c1.slice(0, 12))?.traffic ?? {};
+    assert.deepEqual([reason, isPublished, (until ?? 0) - (since ?? 0)], ['draining', false, 15_000]);
+    stage.commit();
+    await stage.clock.advance(14_999);
+    assert.equal(stage.desired(c1), undefined);
+    await stage.clock.advance(1);
+    assert.equal(stage.desired(c1), '1000');
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'ignores-stop');
+    assert.deepEqual(stage.warnings, ['It was asked to stop and runs on']);
+    stage.died(c1, 0);
+    assert.equal(stage.conditions.get(c1.slice(0, 12)), undefined);
+    assert.equal(stage.clock.pending, 0);
+  });
+
+  test('looks at no health that is told again', () => {
+    const stage = new Stage();
+    stage.looked(c1, { ...running(100), traffic: { health: 'healthy' } } as Inspection);
+    const told = (health: 'healthy' | 'unhealthy') =>
+      stage.tell({ kind: 'moved', id: c1, heard: stage.nextSequence(), health });
+    told('healthy');
+    assert.deepEqual(stage.looks, []);
+    told('unhealthy');
+    assert.deepEqual(stage.looks, [c1]);
+  });
+
+  test('has nothing to say of one that offers nothing', () => {
+    const stage = new Stage();
+    stage.looked(c1, { ...offeringNothing, traffic: { health: 'unhealthy' } } as Inspection);
+    assert.deepEqual([...stage.conditions], []);
   });
 });

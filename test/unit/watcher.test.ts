@@ -97,9 +97,7 @@ class Stage extends BaseStage {
 
   kinds(): string[] {
     return this.observations.map((observation) =>
-      observation.kind === 'read' || observation.kind === 'list' || observation.kind === 'woke'
-        ? observation.kind
-        : `${observation.kind} ${observation.id}`,
+      'id' in observation ? `${observation.kind} ${observation.id}` : observation.kind,
     );
   }
 }
