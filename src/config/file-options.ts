@@ -30,6 +30,8 @@ export interface Options {
         readonly drain?: Maybe<boolean>;
         readonly paused?: Maybe<'keep' | 'withdraw'>;
         readonly after?: Maybe<number>;
+        readonly flapDeaths?: Maybe<number>;
+        readonly flapSeconds?: Maybe<number>;
       }
     | undefined;
   readonly docker?:

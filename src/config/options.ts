@@ -207,6 +207,12 @@ export const schema = z.strictObject({
     drain: option(boolean, true, 'Withdraw a container when it is asked to stop, before it has ended'),
     paused: option(oneOf('keep', 'withdraw'), 'keep', 'Whether a paused container stays published'),
     after: option(integer(0, 86_400), 0, 'Seconds that a container must have run before it is published'),
+    flapDeaths: option(
+      integer(0, 100),
+      5,
+      'Crashes within publish.flapSeconds after which a container is held back until it has run for a while; 0 for never',
+    ),
+    flapSeconds: option(integer(0, 3_600), 60, 'The time in which crashes are counted; 0 for never'),
   }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),

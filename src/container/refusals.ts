@@ -138,6 +138,11 @@ export const withheld = {
     title: 'Its health check has not succeeded yet',
     remedy: 'See docker inspect, State.Health.Log. It is published once healthy: publish.health is require-healthy',
   },
+  flapping: {
+    title: 'It crashes again and again',
+    remedy:
+      'See docker logs. It is published once it has run for as long as is asked of it; publish.flapDeaths 0 turns this off',
+  },
   'too-young': {
     title: 'It has not run long enough',
     remedy: 'Wait: it is published once it has run for publish.after seconds',

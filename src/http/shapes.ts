@@ -78,7 +78,7 @@ export interface Summary {
 /** `unknown`: the lease has run out, or there is none yet, so the keys in etcd are unknown. */
 export type ContainerState = 'published' | 'unknown' | 'pending' | 'withheld' | 'refused' | 'failing' | 'quarantined';
 
-export type LifecycleState = 'starting' | 'ready' | 'draining' | 'paused' | 'unhealthy' | 'failing' | 'gone';
+export type LifecycleState = 'starting' | 'ready' | 'draining' | 'paused' | 'unhealthy' | 'held' | 'failing' | 'gone';
 
 export interface Container {
   /** The 12 digits that end its keys. */

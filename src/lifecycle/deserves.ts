@@ -7,8 +7,9 @@
 
 import type { ReasonCode } from '../container/refusals.ts';
 import { type HealthPolicy, KILL, TERM, type Traffic, usualStopSeconds } from '../container/traffic.ts';
+import type { FlapPolicy } from './damping.ts';
 
-export interface PublishPolicy {
+export interface PublishPolicy extends FlapPolicy {
   readonly health: HealthPolicy;
   readonly drain: boolean;
   readonly paused: 'keep' | 'withdraw';
@@ -36,6 +37,8 @@ export interface Facts {
   readonly signals: readonly Signal[];
   /** Since when it runs, in milliseconds of the agent's clock. */
   readonly runsSince: number;
+  /** How long it must run because of crashes before; 0 if there were few. */
+  readonly requiredMs: number;
 }
 
 export type Verdict =
@@ -50,7 +53,8 @@ const none: Traffic = {};
 /** Of a timer; also what an infinite time to stop counts as. */
 const longestMs = 86_400_000;
 
-export function deserves({ traffic = none, signals, runsSince }: Facts, now: number, policy: PublishPolicy): Verdict {
+export function deserves(facts: Facts, now: number, policy: PublishPolicy): Verdict {
+  const { traffic = none, signals, runsSince, requiredMs } = facts;
   const { health, wishes } = traffic;
   const sent = (wishes?.drain ?? policy.drain) ? stopOf(signals, traffic) : undefined;
   const stopEndsAt = sent === undefined ? 0 : sent.since + stopMs(traffic, policy);
@@ -63,6 +67,9 @@ export function deserves({ traffic = none, signals, runsSince }: Facts, now: num
   if (health === 'unhealthy' && healthPolicy !== 'ignore') return { isPublished: false, reason: 'unhealthy' };
   // mutant: require no health
   if (health === 'starting' && healthPolicy === 'require-healthy') return { isPublished: false, reason: 'not-healthy' };
+  const heldUntil = runsSince + requiredMs;
+  // mutant: publish what crashes again and again
+  if (now < heldUntil) return { isPublished: false, reason: 'flapping', until: heldUntil };
   const oldEnoughAt = runsSince + policy.afterMs;
   // mutant: publish the young
   if (now < oldEnoughAt) return { isPublished: false, reason: 'too-young', until: oldEnoughAt };
@@ -75,7 +82,7 @@ export function deservesBy(
   nowMs: number,
   policy: PublishPolicy,
 ): Verdict {
-  return deserves({ traffic, signals: [], runsSince: startedAt / 1e6 }, nowMs, policy);
+  return deserves({ traffic, signals: [], runsSince: startedAt / 1e6, requiredMs: 0 }, nowMs, policy);
 }
 
 /** How long a container is taken to end after its stop signal. */

@@ -25,6 +25,7 @@
  */
 
 import type { ContainerId, Inspection, Service } from '../container/container.ts';
+import { afterCrash, type Crashes, requiredMs as requiredOf } from './damping.ts';
 import { deserves, type PublishPolicy, type Signal, stopMs } from './deserves.ts';
 import type { Died, Inspected, Killed, Moved, Observation } from './observation.ts';
 import type { Gone, Running, State, Unknown } from './state.ts';
@@ -47,6 +48,8 @@ export interface Context {
   readonly listBegan: number;
   /** When the newest complete list was taken in; for `listed` and `unlisted`, the one before. */
   readonly listEnded: number;
+  /** Of the container, or of those whose place it takes. */
+  readonly crashes: Crashes | undefined;
   /** Chance, in [0, 1). */
   readonly chance: number;
   readonly policy: Policy;
@@ -66,6 +69,8 @@ export interface Transition {
   /** The offers that should be published; undefined: no opinion, so the keys in etcd stay. */
   readonly desired?: readonly Service[];
   readonly effects: readonly Effect[];
+  /** It has crashed: what is to be remembered of that, however soon the state is forgotten. */
+  readonly crashes?: Crashes | undefined;
 }
 
 export function reduce(state: State | undefined, observation: Observation, context: Context): Transition {
@@ -122,7 +127,7 @@ function inspected(state: State | undefined, seen: Inspected, context: Context):
   switch (inspection.kind) {
     case 'down':
       // mutant: retry what was seen down
-      return gone(settled(known), id, context);
+      return counted(known, gone(settled(known), id, context), context);
     case 'running':
       return ran(known, seen, inspection, context);
   }
@@ -136,8 +141,15 @@ function ran(
 ): Transition {
   const isSameLife = known.kind === 'running' && known.startedAt === startedAt;
   const signals = isSameLife ? known.signals : sentSince(known.signals, startedAt);
-  const runsSince = isSameLife ? known.runsSince : context.now - (at > 0 ? 0 : ageOf(startedAt, context));
-  const verdict = deserves({ traffic, signals, runsSince }, context.now, context.policy);
+  const { now, policy, crashes } = context;
+  // It cannot have run before it crashed last.
+  const oldest = Math.max(
+    crashes?.times.at(-1) ?? Number.NEGATIVE_INFINITY,
+    now - (at > 0 ? 0 : ageOf(startedAt, context)),
+  );
+  const runsSince = isSameLife ? known.runsSince : oldest;
+  const requiredMs = isSameLife ? known.requiredMs : requiredOf(crashes, now, policy);
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs }, now, policy);
   // mutant: see the end of an inspection at its beginning
   const ended = context.moment;
   const state: Running = {
@@ -159,6 +171,7 @@ function ran(
     traffic,
     signals,
     runsSince,
+    requiredMs,
     verdict,
     dueAt: verdict.until,
   };
@@ -285,7 +298,20 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
   if (isOldNews || isForeign) return { state: { ...known, death }, effects: [inspect(id)] };
   // A retry stays: it may be about a start that came after this death.
   // mutant: end a retry at a death
-  return gone({ ...known, death }, id, context);
+  return counted(known, gone({ ...known, death }, id, context), context);
+}
+
+/** An end is counted once, by whatever tells of it first: an engine may disconnect the network before it tells of the death. */
+function counted(known: State, transition: Transition, context: Context): Transition {
+  const crashes = isCrash(known, context) ? afterCrash(context.crashes, context.now, context.policy) : undefined;
+  return crashes === undefined ? transition : { ...transition, crashes };
+}
+
+/** Whether nothing from outside came before the death of a container that ran; a signal lately, or its stop. */
+function isCrash(known: State, { now, policy }: Context): boolean {
+  if (known.kind !== 'running') return false;
+  const { signals, traffic = {} } = known;
+  return !signals.some(({ last }) => now - last < stopMs(traffic, policy));
 }
 
 function moved(state: State | undefined, { id, heard, health }: Moved): Transition {

@@ -83,7 +83,7 @@ export type State = Unknown | Running | Gone;
 export const failingTries = 5;
 
 /** The names that people see. */
-export const stateNames = ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'failing', 'gone'] as const;
+export const stateNames = ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'failing', 'gone'] as const;
 export type StateName = (typeof stateNames)[number];
 
 const withheldAs: Readonly<Record<ReasonCode, StateName>> = {
@@ -92,6 +92,7 @@ const withheldAs: Readonly<Record<ReasonCode, StateName>> = {
   paused: 'paused',
   unhealthy: 'unhealthy',
   'not-healthy': 'starting',
+  flapping: 'held',
   'too-young': 'starting',
 };
 

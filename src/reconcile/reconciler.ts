@@ -15,6 +15,7 @@ import type { Clock } from '../actor/clock.ts';
 import { type ContainerId, type Refusal, type Service, shortIdOf } from '../container/container.ts';
 import { type ReasonCode, withheld } from '../container/refusals.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
+import type { Crashes } from '../lifecycle/damping.ts';
 import type { PublishPolicy } from '../lifecycle/deserves.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
@@ -23,6 +24,7 @@ import { failingTries, isForgettable, type Running, type State } from '../lifecy
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Conditions } from './conditions.ts';
+import { CrashBook } from './crash-book.ts';
 import type { Keys, Ledger } from './ledger.ts';
 import { MissedEvents } from './missed-events.ts';
 
@@ -56,6 +58,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
   readonly #self: Self<ReconcilerMessage>;
   readonly #policy: Policy;
+  readonly #crashes = new CrashBook();
   readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
   readonly #missed: MissedEvents;
   /** Containers that only old readings can concern, in the order in which they came to rest. */
@@ -165,7 +168,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #observe(shortId: string, observation: Observation, at = 0): void {
     const { clock, metrics, sequence, states } = this.#parts;
     const before = states.get(shortId);
+    const replica = replicaOf(before, observation) ?? shortId;
     const context = {
+      crashes: this.#crashes.get(replica),
       now: clock.now(),
       wall: clock.wall(),
       moment: sequence.next(),
@@ -174,12 +179,25 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       chance: clock.random(),
       policy: this.#policy,
     };
-    const { state, desired, effects } = reduce(before, observation, context);
+    const { state, desired, effects, crashes } = reduce(before, observation, context);
+    if (crashes !== undefined) this.#crashed(shortId, replica, crashes);
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
     if (desired !== undefined) this.#desire(shortId, desired, at);
     for (const effect of effects) this.#carryOut(effect);
+  }
+
+  #crashed(shortId: string, replica: string, crashes: Crashes): void {
+    const { clock, log } = this.#parts;
+    const before = this.#crashes.get(replica)?.requiredMs ?? 0;
+    this.#crashes.note(replica, crashes, clock.now(), this.#policy);
+    // A line for each doubling, and none once it is held for the longest time.
+    if (crashes.requiredMs <= before) return;
+    log.warn(
+      { container: shortId, reason: 'flapping', seconds: crashes.requiredMs / 1000 },
+      'held: it crashes again and again',
+    );
   }
 
   #keep(shortId: string, before: State | undefined, state: State | undefined): void {
@@ -247,7 +265,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { conditions, log } = this.#parts;
     if (state?.kind === 'running') {
       const { refusals, startedAt } = state;
-      if (before?.kind !== 'running' || before.startedAt !== startedAt) this.#logRefusals(shortId, refusals);
+      if (before?.kind !== 'running' || before.startedAt !== startedAt) {
+        this.#countRefusals(refusals);
+        if (state.requiredMs === 0) this.#logRefusals(shortId, refusals);
+      }
       if (before?.kind !== 'running' || before.refusals !== refusals) {
         conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
       }
@@ -276,15 +297,19 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     conditions.note(shortId, {
       traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
     });
-    if (reason === undefined || since !== undefined) return;
+    // Of crashes the log tells when they are counted.
+    if (reason === undefined || since !== undefined || reason === 'flapping') return;
     const fields = { container: shortId, reason, ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }) };
     if (isPublished) log.warn(fields, withheld[reason].title);
     else log.info(fields, 'withheld');
   }
 
+  #countRefusals(refusals: readonly Refusal[]): void {
+    for (const { code } of refusals) this.#parts.metrics.refusals[code]++;
+  }
+
   #logRefusals(shortId: string, refusals: readonly Refusal[]): void {
-    const { log, metrics } = this.#parts;
-    for (const { code } of refusals) metrics.refusals[code]++;
+    const { log } = this.#parts;
     for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
       log.warn({ container: shortId, reason: code, entry, detail }, 'advertisement refused');
     }
@@ -295,3 +320,11 @@ export class Reconciler implements Actor<ReconcilerMessage> {
 
 const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
   offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;
+
+/** What a container has in common with one that takes its place, if an inspection has told. */
+function replicaOf(state: State | undefined, observation: Observation): string | undefined {
+  if (observation.kind === 'inspected' && observation.inspection.kind === 'running') {
+    return observation.inspection.traffic?.replica;
+  }
+  return state?.kind === 'running' ? state.traffic?.replica : undefined;
+}

@@ -30,7 +30,15 @@ import { isForgettable, nameOf, type State } from '../../src/lifecycle/state.ts'
 
 const id = 'a'.repeat(64) as ContainerId;
 /** A tick is a millisecond. */
-const publish = { health: 'exclude-unhealthy', drain: true, paused: 'keep', afterMs: 0, stopGraceMs: 5 } as const;
+const publish = {
+  health: 'exclude-unhealthy',
+  drain: true,
+  paused: 'keep',
+  afterMs: 0,
+  stopGraceMs: 5,
+  flapDeaths: 0,
+  flapMs: 0,
+} as const;
 const policy = { retryFirstMs: 2, retryCapMs: 16, ...publish };
 const stopSignal = 15;
 /** How long a container has to obey. */
@@ -552,7 +560,16 @@ class World {
     const moment = this.sequence.next();
     const chance = chances[moment % chances.length] ?? 0;
     const { listBegan, listEnded } = this;
-    const context: Context = { now: this.#now, wall: 0, moment, listBegan, listEnded, chance, policy };
+    const context: Context = {
+      now: this.#now,
+      wall: 0,
+      crashes: undefined,
+      moment,
+      listBegan,
+      listEnded,
+      chance,
+      policy,
+    };
     const transition = reduce(before, observation, context);
     const { state, desired, effects } = transition;
     this.state = state;
@@ -842,7 +859,7 @@ const ofRival = fc.constantFrom<ObservationAt[]>(
 );
 
 function contextOf({ sequence, listBegan, listEnded }: World): Context {
-  return { now: 0, wall: 0, moment: sequence.next(), listBegan, listEnded, chance: 0.5, policy };
+  return { now: 0, wall: 0, crashes: undefined, moment: sequence.next(), listBegan, listEnded, chance: 0.5, policy };
 }
 
 test('a container that runs stays as it is, whatever is seen of another one with the same short id', () => {

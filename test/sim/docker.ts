@@ -50,6 +50,7 @@ export interface TrafficRules {
   readonly health: 'exclude-unhealthy' | 'require-healthy';
   readonly isPausedKept: boolean;
   readonly afterMs: number;
+  readonly flapDeaths: number;
 }
 
 interface Subscriber {
@@ -84,7 +85,7 @@ export class FakeEngine {
   route: (action: string, id: ContainerId) => readonly number[] = () => [0];
   /** Called whenever a container has got or given back ports. */
   onPorts: () => void = () => {};
-  rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0 };
+  rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
   readonly docker: Docker;
   readonly pool: InspectionPool;
   readonly #clock: Clock;

@@ -134,6 +134,8 @@ const mutants: Record<string, string> = {
   'take the sick for the well': '',
   'require no health': '',
   'publish the young': '',
+  'publish what crashes again and again': '',
+  'hold nothing that crashes': 'if (held === 0) return { times, requiredMs: 0 };',
   'take each signal for a stop': 'const isStop = true;',
   'publish whatever runs': 'return offers;',
   'take signals into the next life': 'const own = signals;',

@@ -12,7 +12,8 @@
  * lease, S7 nothing is written that is there already, S9 what was taken away does not come back, S10
  * nothing is taken away that is still true, S12 only the owner writes. At each revision and each change of
  * a port: S3 no key leads to another container for longer than a bound. After each step: T1 where no event is lost, a container
- * that deserves no traffic has no keys a moment later. Where a process says that it has
+ * that deserves no traffic has no keys a moment later. At each put: T2 no container is put that crashes again and again and has
+ * not run for long. Where a process says that it has
  * started: S17 it has listed and claimed. In the end: strangers' keys are untouched, etcd holds what runs
  * within a bound (L3), stays there without a write (S7), no drift was repaired that nobody made (L8), and
  * what a dead process leaves is gone with its lease (L4).
@@ -42,12 +43,12 @@ import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from '.
  * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else; the order of
  * events, with few ports for many containers; etcd's leader; a process that ends just after a container was
  * restarted; one container that can never be read and one that etcd never takes, for ever; containers that fall ill, are
- * paused and are sent signals, with nothing wrong around them, and with all of it.
+ * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again.
  */
 export const faultClasses = [
   ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
   // Added later: a seed means the class by its place.
-  ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck', 'traffic', 'trouble'] as const),
+  ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck', 'traffic', 'trouble', 'crashes'] as const),
 ] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -94,7 +95,13 @@ const portsMax = 2 * 6 + 2;
 const resyncSeconds = 60;
 const never = 1_000_000_000;
 const violationsMax = 8;
+/** An inspection of the class `crashes` takes some milliseconds. */
+const seenMs = 150;
+const restartMs = 20;
 const youngMs = 1_000;
+/** In the class `crashes`; after as many a life has to last ten seconds, or up to five minutes. */
+const flapDeaths = 3;
+const heldMaxMs = 300_000 + 5_000;
 /** Events, inspections and commits of the class `traffic` take some hundred milliseconds together. */
 const undeservedMaxMs = 1_000;
 
@@ -156,8 +163,9 @@ class World {
       const isPausedKept = this.#clock.random() < 0.5;
       // Where the clocks of a process are set, the age of a container that ran before is anybody's guess.
       const afterMs = options.faultClass === 'traffic' && this.#clock.random() < 0.5 ? youngMs : 0;
-      this.#engine.rules = { health, isPausedKept, afterMs };
+      this.#engine.rules = { health, isPausedKept, afterMs, flapDeaths: 0 };
     }
+    if (faultClass === 'crashes') this.#engine.rules = { ...this.#engine.rules, flapDeaths };
   }
 
   outcome(): Outcome {
@@ -207,6 +215,7 @@ class World {
       handover: [...lives, ...Array<string>(8).fill('handover')],
       stuck: lives,
       traffic: [...lives, ...Array<string>(60).fill('traffic')],
+      crashes: [...Array<string>(20).fill('life'), ...Array<string>(20).fill('crash loop')],
       trouble: [
         ...[...lives, ...Array<string>(60).fill('traffic')],
         ...[
@@ -243,6 +252,8 @@ class World {
     switch (action) {
       case 'life':
         return this.#life(idOf(1 + Math.floor(first * containersMax)), second, third);
+      case 'crash loop':
+        return this.#crashLoop(idOf(1 + Math.floor(first * containersMax)), 1 + Math.floor(second * 8));
       case 'traffic':
         return this.#traffic(idOf(1 + Math.floor(first * containersMax)), second, third);
       case 'cut':
@@ -341,6 +352,41 @@ class World {
     this.#clock.after(ms - 0.5, () => {
       if (this.#engine.containers.has(id)) this.#history.note(id, this.#engine, this.#clock.now());
     });
+  }
+
+  /** When lives ended of which an inspection has surely seen each, by container; and when the present one began. */
+  readonly #crashes = new Map<string, { readonly endedMs: number[]; startedMs: number }>();
+
+  #crashLoop(id: ContainerId, times: number): string {
+    const engine = this.#engine;
+    const note = () => this.#history.note(id, engine, this.#clock.now());
+    const crash = (left: number): void => {
+      if (left === 0 || !engine.containers.get(id)?.running) return;
+      const now = this.#clock.now();
+      const known = this.#crashes.get(id) ?? { endedMs: [], startedMs: now };
+      if (now - known.startedMs >= seenMs) known.endedMs.push(now);
+      this.#crashes.set(id, known);
+      engine.die(id);
+      note();
+      // The engine waits before it starts a container again.
+      this.#clock.after(restartMs, () => {
+        if (engine.containers.get(id)?.running !== false) return;
+        engine.start(id);
+        note();
+        known.startedMs = this.#clock.now();
+      });
+      this.#clock.after(restartMs + 2 * seenMs, () => crash(left - 1));
+    };
+    crash(times);
+    return `container ${id.slice(8, 12)} crashes ${times} times`;
+  }
+
+  #heldBack(shortId: string): void {
+    for (const [id, { endedMs, startedMs }] of this.#crashes) {
+      const now = this.#clock.now();
+      if (!id.startsWith(shortId) || endedMs.filter((at) => now - at < 59_000).length < flapDeaths) continue;
+      if (now - startedMs < 9_000) this.#violate(`T2 ${shortId} is put, and crashes again and again`);
+    }
   }
 
   get #hasTraffic(): boolean {
@@ -455,7 +501,9 @@ class World {
     if (draw < 0.5) return undefined;
     const { faultClass } = this.#options;
     const isCalm =
-      !this.#faults || faultClass === 'calm' || (faultClass === 'handover' && !['task', 'inspect'].includes(call));
+      !this.#faults ||
+      ['calm', 'crashes'].includes(faultClass) ||
+      (faultClass === 'handover' && !['task', 'inspect'].includes(call));
     const scale = isCalm ? 4 : faultClass === 'handover' ? 400 : 80;
     return { kind: 'slow', readMs: readMs * scale, replyMs: replyMs * scale };
   }
@@ -507,7 +555,10 @@ class World {
       if (key === layout.ownerKey) continue;
       const shortId = layout.containerOf(key);
       if (shortId === undefined || strangers.includes(key)) this.#violate(`S1 ${key} is not ours`);
-      else touched.add(shortId);
+      else {
+        touched.add(shortId);
+        if (value !== undefined) this.#heldBack(shortId);
+      }
       if (value !== undefined && lease === '0') this.#violate(`S6 ${key} is on no lease`);
     }
     for (const shortId of touched) this.#visible(shortId);
@@ -540,6 +591,7 @@ class World {
     // What was begun with a delay comes to its end.
     await clock.advance(this.#boundMs() === promptMs ? 500 : 26_000);
     if (this.#hasTraffic) await clock.advance(2 * drainMs);
+    if (this.#options.faultClass === 'crashes') await clock.advance(heldMaxMs);
     this.#replace();
     this.#engineAway = false;
     this.#etcdAway = false;
@@ -574,6 +626,7 @@ class World {
       case 'ports':
       case 'stuck':
       case 'traffic':
+      case 'crashes':
         return promptMs;
       default:
         return repairMs;
@@ -626,7 +679,7 @@ class World {
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
   #mayDrift(): boolean {
-    return !['calm', 'order', 'engine', 'answers', 'loss', 'ports', 'stuck', 'traffic'].includes(
+    return !['calm', 'order', 'engine', 'answers', 'loss', 'ports', 'stuck', 'traffic', 'crashes'].includes(
       this.#options.faultClass,
     );
   }
@@ -916,10 +969,10 @@ function logTo(say: (line: string) => void): Log {
   return log;
 }
 
-function configOf(resync: number, hasViews: boolean, { health, isPausedKept, afterMs }: TrafficRules): Config {
+function configOf(resync: number, hasViews: boolean, { isPausedKept, ...publish }: TrafficRules): Config {
   return {
     ...defaultConfig,
-    publish: { ...defaultConfig.publish, health, afterMs, paused: isPausedKept ? 'keep' : 'withdraw' },
+    publish: { ...defaultConfig.publish, ...publish, paused: isPausedKept ? 'keep' : 'withdraw' },
     resyncSeconds: resync,
     views: hasViews ? rules : [],
     etcd: { ...defaultConfig.etcd, ttlSeconds },

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
 import type { Health, Traffic } from '../../src/container/traffic.ts';
+import type { Crashes } from '../../src/lifecycle/damping.ts';
 import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
 import { isNeedless, merged, type Observation } from '../../src/lifecycle/observation.ts';
 import { type Context, reduce, type Transition } from '../../src/lifecycle/reduce.ts';
@@ -28,6 +29,7 @@ class Walk {
   /** Of the agent's clock, in milliseconds. */
   now = 0;
   policy: Partial<PublishPolicy> = {};
+  crashes: Crashes | undefined;
   listBegan = 0;
   listEnded = 0;
 
@@ -36,7 +38,16 @@ class Walk {
       this.moment = Math.max(this.moment + 1, 100);
       const policy = { retryFirstMs: 100, retryCapMs: 30_000, ...defaultConfig.publish, ...this.policy };
       const { moment, listBegan, listEnded, now } = this;
-      const context: Context = { now, wall: 1_000_000, moment, listBegan, listEnded, chance: 0, policy };
+      const context: Context = {
+        crashes: this.crashes,
+        now,
+        wall: 1_000_000,
+        moment,
+        listBegan,
+        listEnded,
+        chance: 0,
+        policy,
+      };
       this.last = reduce(this.state, observation, context);
       this.state = this.last.state;
     }
@@ -450,8 +461,33 @@ describe('the life-cycle machine', () => {
     assert.equal(walk.seen(withTraffic({})).state?.dueAt, 5_000);
   });
 
+  test('counts a death that nothing from outside came before, and none other', () => {
+    const crashesOf = (walk: Walk) => walk.under({ flapDeaths: 3 }).died(0).last.crashes?.times.length;
+    assert.equal(crashesOf(started()), 1);
+    for (const signal of [15, 9, 1, 0]) assert.equal(crashesOf(started().sent(signal)), undefined, `${signal}`);
+    assert.equal(crashesOf(started().sent(1).after(15_000)), 1, 'a signal of long ago has not ended it');
+    assert.equal(crashesOf(new Walk()), undefined);
+    assert.equal(crashesOf(started().died(0)), undefined, 'it is dead already');
+    assert.equal(
+      started().under({ flapDeaths: 3 }).seen(down).last.crashes?.times.length,
+      1,
+      'an inspection is faster',
+    );
+  });
+
+  test('holds a life back by the crashes before it, counted from the last of them at the earliest', () => {
+    const walk = new Walk().under({ flapDeaths: 3, flapMs: 60_000 }).after(50_000);
+    walk.crashes = { times: [48_000, 49_000, 49_500], requiredMs: 10_000 };
+    // By the clocks it has run for long.
+    assert.equal(walk.seen(running(1)).outcome, 'held nothing');
+    assert.equal(walk.state?.dueAt, 59_500);
+    walk.crashes = { times: [49_500], requiredMs: 40_000 };
+    assert.equal(walk.seen(running(1)).state?.dueAt, 59_500, 'what is asked of this life stays');
+    assert.equal(walk.after(9_500).due().outcome, 'ready web');
+  });
+
   test('has a name for each state', () => {
-    assert.deepEqual(stateNames, ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'failing', 'gone']);
+    assert.deepEqual(stateNames, ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'failing', 'gone']);
   });
 });
 

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
 import { type Held, ours } from '../../src/layout/held.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
+import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
 import type { ReconcilerMessage } from '../../src/lifecycle/observation.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
 import type { State } from '../../src/lifecycle/state.ts';
@@ -16,7 +17,7 @@ import { defaultConfig } from '../sim/config.ts';
 import { idOf } from '../sim/docker.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
-const [c1, c2] = [idOf(1), idOf(2)];
+const [c1, c2, c3] = [idOf(1), idOf(2), idOf(3)];
 
 function running(startedAt: number, port = 1_000, refusals: readonly Refusal[] = []): Inspection {
   const services = [{ name: 'web', privatePort: 80, protocol: 'tcp' as const, address: '10.0.0.1', port }];
@@ -40,12 +41,12 @@ class Stage extends BaseStage {
   readonly sequence = new Sequence();
   readonly states = new Map<string, State>();
 
-  constructor() {
+  constructor(publish: PublishPolicy = defaultConfig.publish) {
     super();
     const { clock, ledger, log, metrics, conditions, looks, told } = this;
     this.reconciler = new Reconciler(
       {
-        ...{ clock, log, metrics, ledger, conditions, layout, publish: defaultConfig.publish },
+        ...{ clock, log, metrics, ledger, conditions, layout, publish },
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
@@ -814,5 +815,60 @@ describe('Reconciler withholds a container and', () => {
     const stage = new Stage();
     stage.looked(c1, { ...offeringNothing, traffic: { health: 'unhealthy' } } as Inspection);
     assert.deepEqual([...stage.conditions], []);
+  });
+});
+
+describe('Reconciler damps a container that crashes again and again:', () => {
+  const flapping = { ...defaultConfig.publish, flapDeaths: 3 };
+  const life = (stage: Stage, id: ContainerId, traffic = {}): void => {
+    stage.looked(id, { ...running(0), traffic } as Inspection);
+    stage.commit();
+    stage.died(id, 0);
+    stage.commit();
+  };
+
+  test('it is held until it has run for a while, and the log has a line for each doubling alone', async () => {
+    const stage = new Stage(flapping);
+    for (let n = 0; n < 3; n++) life(stage, c1);
+    stage.looked(c1, running(0));
+    assert.equal(stage.desired(c1), undefined);
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'flapping');
+    await stage.clock.advance(9_999);
+    assert.equal(stage.desired(c1), undefined);
+    await stage.clock.advance(1);
+    assert.equal(stage.desired(c1), '1000');
+    stage.died(c1, 0);
+    for (let n = 0; n < 50; n++) life(stage, c1);
+    assert.deepEqual(
+      stage.log.loud.map(({ fields }) => 'seconds' in fields && fields.seconds),
+      [10, 20, 40, 80, 160, 300],
+    );
+  });
+
+  test('a stop is no crash, whatever signal it was', () => {
+    const stage = new Stage(flapping);
+    for (const signal of [15, 9, 2, 0, 15, 9]) {
+      stage.looked(c1, running(0));
+      stage.tell({ kind: 'killed', id: c1, signal, at: 0 });
+      stage.died(c1, 0);
+    }
+    stage.looked(c1, running(0));
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('what takes its place inherits its crashes, and nothing else does', () => {
+    const stage = new Stage(flapping);
+    for (let n = 0; n < 3; n++) life(stage, c1, { replica: 'web 1' });
+    stage.looked(c2, { ...running(0), traffic: { replica: 'web 2' } } as Inspection);
+    assert.equal(stage.desired(c2), '1000');
+    stage.looked(c3, { ...running(0), traffic: { replica: 'web 1' } } as Inspection);
+    assert.equal(stage.desired(c3), undefined);
+  });
+
+  test('nothing is held where damping is off', () => {
+    const stage = new Stage();
+    for (let n = 0; n < 20; n++) life(stage, c1);
+    stage.looked(c1, running(0));
+    assert.notEqual(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'flapping');
   });
 });
