@@ -32,6 +32,7 @@ export interface Options {
         readonly after?: Maybe<number>;
         readonly flapDeaths?: Maybe<number>;
         readonly flapSeconds?: Maybe<number>;
+        readonly engineAway?: Maybe<number>;
       }
     | undefined;
   readonly docker?:

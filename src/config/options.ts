@@ -213,6 +213,11 @@ export const schema = z.strictObject({
       'Crashes within publish.flapSeconds after which a container is held back until it has run for a while; 0 for never',
     ),
     flapSeconds: option(integer(0, 3_600), 60, 'The time in which crashes are counted; 0 for never'),
+    engineAway: option(
+      integer(0, 86_400),
+      0,
+      'Seconds after which everything is withdrawn if the engine is away; 0 for never',
+    ),
   }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),

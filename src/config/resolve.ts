@@ -133,8 +133,8 @@ function metaOf(choice: Choice): MetaOptions {
   };
 }
 
-function publishOf({ publish: { after, flapSeconds, ...policy } }: Values): Config['publish'] {
-  return { ...policy, afterMs: after * 1000, flapMs: flapSeconds * 1000, stopGraceMs };
+function publishOf({ publish: { after, flapSeconds, engineAway, ...policy } }: Values): Config['publish'] {
+  return { ...policy, afterMs: after * 1000, flapMs: flapSeconds * 1000, engineAwayMs: engineAway * 1000, stopGraceMs };
 }
 
 function refuseAny(problems: readonly Problem[]): void {

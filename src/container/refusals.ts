@@ -116,6 +116,10 @@ export const refusalCodes = Object.keys(refusals) as readonly RefusalCode[];
 
 /** Why a container that runs, and offers something, is not published now; or what is odd about one that is. */
 export const withheld = {
+  'engine-away': {
+    title: 'The engine has been away for long',
+    remedy: 'Start the engine: what it shows to run is published again. publish.engineAway 0 turns this off',
+  },
   draining: {
     title: 'It was asked to stop',
     remedy:

@@ -138,10 +138,14 @@ export class Watcher implements Actor<Resync> {
         const openedAt = clock.now();
         outage.over();
         metrics.docker.up(clock.wall());
+        this.#tellEngine(false);
         await stream.ended;
         metrics.streamEnds[this.#why]++;
         // A renewal is no loss unless the next stream cannot be opened.
-        if (this.#why !== 'renewed') metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
+        if (this.#why !== 'renewed') {
+          metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
+          this.#tellEngine(true);
+        }
         // Back off if the engine keeps closing the stream.
         if (clock.now() - openedAt > streamSettledMs) backoff.reset();
         if (!this.#signal.aborted) log.debug({ reason: this.#why }, 'event stream ended');
@@ -149,11 +153,16 @@ export class Watcher implements Actor<Resync> {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
         metrics.streamEnds.failed++;
         metrics.docker.down(clock.wall(), messageOf(error));
+        this.#tellEngine(true);
         if (!this.#signal.aborted) outage.failed(error);
       }
       this.#engine = undefined;
       await sleep(clock, backoff.next(), this.#signal);
     }
+  }
+
+  #tellEngine(isAway: boolean): void {
+    if (!this.#signal.aborted) this.#parts.reconciler.tell({ kind: 'engine', isAway });
   }
 
   /** Opens a stream and lists. */

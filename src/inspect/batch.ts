@@ -16,6 +16,7 @@ import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
+import { startOf } from '../processes.ts';
 
 /** The options that a thread gets once, at its start. */
 export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly'> {
@@ -81,7 +82,8 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    return readInspection(answer.document, { ...options, hostOnly: hostOnly() });
+    const inspection = readInspection(answer.document, { ...options, hostOnly: hostOnly() });
+    return options.endpoint.kind === 'socket' ? withProcess(inspection) : inspection;
   }
 
   async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
@@ -115,6 +117,13 @@ export function createBatchInspector(
       task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
     close: () => client.close(),
   };
+}
+
+/** With the start of the main process, while it is sure to be the container's: later the number may be another's. */
+function withProcess(inspection: Inspection): Inspection {
+  if (inspection.kind !== 'running' || inspection.traffic?.pid === undefined) return inspection;
+  const startTicks = startOf(inspection.traffic.pid, inspection.startedAt);
+  return startTicks === undefined ? inspection : { ...inspection, traffic: { ...inspection.traffic, startTicks } };
 }
 
 /** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */

@@ -13,6 +13,8 @@ export interface PublishPolicy extends FlapPolicy {
   readonly health: HealthPolicy;
   readonly drain: boolean;
   readonly paused: 'keep' | 'withdraw';
+  /** After how long an engine that is away is given up; 0 for never. */
+  readonly engineAwayMs: number;
   /** How long it must have run, in milliseconds. */
   readonly afterMs: number;
   /** The time beyond its own within which a container ends that obeys its stop signal. */
@@ -39,6 +41,8 @@ export interface Facts {
   readonly runsSince: number;
   /** How long it must run because of crashes before; 0 if there were few. */
   readonly requiredMs: number;
+  /** The engine was given up since it was seen. */
+  readonly isGivenUp: boolean;
 }
 
 export type Verdict =
@@ -55,6 +59,7 @@ const longestMs = 86_400_000;
 
 export function deserves(facts: Facts, now: number, policy: PublishPolicy): Verdict {
   const { traffic = none, signals, runsSince, requiredMs } = facts;
+  if (facts.isGivenUp) return { isPublished: false, reason: 'engine-away' };
   const { health, wishes } = traffic;
   const sent = (wishes?.drain ?? policy.drain) ? stopOf(signals, traffic) : undefined;
   const stopEndsAt = sent === undefined ? 0 : sent.since + stopMs(traffic, policy);
@@ -82,7 +87,7 @@ export function deservesBy(
   nowMs: number,
   policy: PublishPolicy,
 ): Verdict {
-  return deserves({ traffic, signals: [], runsSince: startedAt / 1e6, requiredMs: 0 }, nowMs, policy);
+  return deserves({ traffic, signals: [], runsSince: startedAt / 1e6, requiredMs: 0, isGivenUp: false }, nowMs, policy);
 }
 
 /** How long a container is taken to end after its stop signal. */

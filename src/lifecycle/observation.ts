@@ -5,7 +5,8 @@
  *        └──────────── Killed, Died, Moved, List ────────────────────┘
  *
  * An `Observation` is about one container and is the input of the life cycle. The reconciler makes
- * the observations `listed`, `unlisted`, `found`, `fenced`, `woke` and `due` of a list, of a reading of etcd and of a timer.
+ * the observations `listed`, `unlisted`, `found`, `fenced`, `woke`, `due`, `ended` and `given-up`
+ * of a list, of a reading of etcd, of a timer and of an engine that is away.
  *
  * Two kinds of time: `at` is the engine's clock in nanoseconds since the epoch, 0 where the engine does not say.
  * `began` and `heard` are moments of the logical clock (`sequence.ts`).
@@ -93,7 +94,11 @@ export type Observation =
   /** The time has come for the retry that the state waits for. */
   | { readonly kind: 'woke' }
   /** The time has come at which the verdict of the state ends. */
-  | { readonly kind: 'due' };
+  | { readonly kind: 'due' }
+  /** The engine is away, and the main process of the container has ended. */
+  | { readonly kind: 'ended'; readonly heard: number }
+  /** The engine has been away for so long that nothing of it is believed any more. */
+  | { readonly kind: 'given-up' };
 
 /** The messages of the reconciler. */
 export type ReconcilerMessage =
@@ -101,6 +106,8 @@ export type ReconcilerMessage =
   | Killed
   | Died
   | Moved
+  /** The engine is away, or back: then a full list was told before. */
+  | { readonly kind: 'engine'; readonly isAway: boolean }
   /** A complete list. */
   | {
       readonly kind: 'list';

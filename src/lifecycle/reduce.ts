@@ -48,6 +48,8 @@ export interface Context {
   readonly listBegan: number;
   /** When the newest complete list was taken in; for `listed` and `unlisted`, the one before. */
   readonly listEnded: number;
+  /** The engine was given up, and is not back. */
+  readonly isGivenUp: boolean;
   /** Of the container, or of those whose place it takes. */
   readonly crashes: Crashes | undefined;
   /** Chance, in [0, 1). */
@@ -95,6 +97,10 @@ export function reduce(state: State | undefined, observation: Observation, conte
       return woke(state);
     case 'due':
       return due(state, context);
+    case 'ended':
+      return ended(state, observation.heard, context);
+    case 'given-up':
+      return givenUp(state, context);
   }
 }
 
@@ -141,7 +147,7 @@ function ran(
 ): Transition {
   const isSameLife = known.kind === 'running' && known.startedAt === startedAt;
   const signals = isSameLife ? known.signals : sentSince(known.signals, startedAt);
-  const { now, policy, crashes } = context;
+  const { now, policy, crashes, isGivenUp } = context;
   // It cannot have run before it crashed last.
   const oldest = Math.max(
     crashes?.times.at(-1) ?? Number.NEGATIVE_INFINITY,
@@ -149,7 +155,7 @@ function ran(
   );
   const runsSince = isSameLife ? known.runsSince : oldest;
   const requiredMs = isSameLife ? known.requiredMs : requiredOf(crashes, now, policy);
-  const verdict = deserves({ traffic, signals, runsSince, requiredMs }, now, policy);
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp }, now, policy);
   // mutant: see the end of an inspection at its beginning
   const ended = context.moment;
   const state: Running = {
@@ -172,6 +178,7 @@ function ran(
     signals,
     runsSince,
     requiredMs,
+    isGivenUp,
     verdict,
     dueAt: verdict.until,
   };
@@ -251,6 +258,18 @@ function due(state: State | undefined, context: Context): Transition {
   if (context.now < (state.dueAt ?? 0)) return unchanged(state);
   // mutant: remember signals of the dead for ever
   return unchanged({ ...state, signals: noSignals, dueAt: undefined });
+}
+
+/** As a death without a time, but for the count of crashes: an engine that ends may end its containers. */
+function ended(state: State | undefined, heard: number, context: Context): Transition {
+  if (state?.kind !== 'running') return unchanged(state);
+  return gone({ ...state, death: { heard, at: Number.POSITIVE_INFINITY } }, state.id, context);
+}
+
+function givenUp(state: State | undefined, context: Context): Transition {
+  if (state?.kind === 'running') return judged({ ...state, isGivenUp: true }, context);
+  // What a predecessor has left is not confirmed either.
+  return state?.kind === 'unknown' && state.foundAt > 0 ? { state, desired: nothing, effects: [] } : unchanged(state);
 }
 
 /** The same facts at another time, or other facts. */

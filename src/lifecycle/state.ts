@@ -87,6 +87,7 @@ export const stateNames = ['starting', 'ready', 'draining', 'paused', 'unhealthy
 export type StateName = (typeof stateNames)[number];
 
 const withheldAs: Readonly<Record<ReasonCode, StateName>> = {
+  'engine-away': 'held',
   draining: 'draining',
   'ignores-stop': 'ready',
   paused: 'paused',

@@ -25,6 +25,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Conditions } from './conditions.ts';
 import { CrashBook } from './crash-book.ts';
+import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
 import { MissedEvents } from './missed-events.ts';
 
@@ -45,6 +46,8 @@ export interface ReconcilerParts {
   /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
   readonly states: Map<string, State>;
   readonly sequence: Sequence;
+  /** Whether the process of this number and start has ended. */
+  readonly hasEnded: (pid: number, startTicks: string) => boolean;
   /** Asks for an inspection. */
   readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
@@ -59,6 +62,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #self: Self<ReconcilerMessage>;
   readonly #policy: Policy;
   readonly #crashes = new CrashBook();
+  readonly #engineAway: EngineAway;
   readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
   readonly #missed: MissedEvents;
   /** Containers that only old readings can concern, in the order in which they came to rest. */
@@ -75,6 +79,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     this.#parts = parts;
     this.#self = self;
     this.#policy = { ...retries, ...parts.publish };
+    this.#engineAway = new EngineAway({
+      clock: parts.clock,
+      limitMs: parts.publish.engineAwayMs,
+      look: () => this.#lookForProcesses(),
+      giveUp: () => this.#giveUpEngine(),
+    });
     this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
@@ -87,6 +97,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
         timers.clear();
       }
       this.#missed.clear();
+      this.#engineAway.back();
     });
     // A restarted reconciler has no states: the published keys may be wrong by now.
     // mutant: forget what was published before a crash
@@ -116,6 +127,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
         case 'due':
           this.#observe(message.shortId, { kind: message.kind });
           break;
+        case 'engine':
+          if (message.isAway) this.#engineAway.away();
+          else this.#engineAway.back();
+          break;
         case 'list':
           this.#listed(message);
           break;
@@ -135,6 +150,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (began < this.#listBegan) return;
     const { sequence, states } = this.#parts;
     this.#listBegan = began;
+    // An engine that lists is there, even if it lets nobody follow its events.
+    this.#engineAway.back();
     // The first list shows changes without an event. So does a list after a gap, after an event that was too large to read,
     // and while events are late.
     const isCheck = isPeriodic && !full && this.#hasListed;
@@ -171,6 +188,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const replica = replicaOf(before, observation) ?? shortId;
     const context = {
       crashes: this.#crashes.get(replica),
+      isGivenUp: this.#engineAway.hasGivenUp,
       now: clock.now(),
       wall: clock.wall(),
       moment: sequence.next(),
@@ -186,6 +204,27 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state?.kind === 'running') metrics.running++;
     if (desired !== undefined) this.#desire(shortId, desired, at);
     for (const effect of effects) this.#carryOut(effect);
+  }
+
+  /** Where the engine's processes are not to be seen from here, nothing was noted of them. */
+  #lookForProcesses(): void {
+    const { hasEnded, log, sequence, states } = this.#parts;
+    for (const [shortId, state] of [...states]) {
+      if (state.kind !== 'running') continue;
+      const { pid, startTicks } = state.traffic ?? {};
+      if (pid === undefined || startTicks === undefined || !hasEnded(pid, startTicks)) continue;
+      log.info({ container: shortId, pid }, 'ended while the engine is away');
+      this.#observe(shortId, { kind: 'ended', heard: sequence.next() });
+    }
+  }
+
+  #giveUpEngine(): void {
+    const { log, publish, states } = this.#parts;
+    log.warn(
+      { seconds: publish.engineAwayMs / 1000 },
+      'engine is away for long: everything is withdrawn until it is back',
+    );
+    for (const shortId of [...states.keys()]) this.#observe(shortId, { kind: 'given-up' });
   }
 
   #crashed(shortId: string, replica: string, crashes: Crashes): void {
@@ -298,7 +337,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
     });
     // Of crashes the log tells when they are counted.
-    if (reason === undefined || since !== undefined || reason === 'flapping') return;
+    if (reason === undefined || since !== undefined || reason === 'flapping' || reason === 'engine-away') return;
     const fields = { container: shortId, reason, ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }) };
     if (isPublished) log.warn(fields, withheld[reason].title);
     else log.info(fields, 'withheld');

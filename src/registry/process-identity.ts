@@ -8,6 +8,7 @@
 
 import { readFileSync, readlinkSync } from 'node:fs';
 import type { ProcessIdentity } from '../layout/owner.ts';
+import { startTicksOf } from '../processes.ts';
 
 export type Liveness = 'alive' | 'gone' | 'unknown';
 
@@ -36,12 +37,4 @@ export function livenessOf(other: ProcessIdentity | undefined, self = ownIdentit
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'gone' : 'unknown';
   }
-}
-
-/** Field 22 of /proc/<pid>/stat; undefined for a zombie, which only waits for its parent to notice. */
-function startTicksOf(pid: string): string | undefined {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The second field is the command in parentheses and may hold anything, further parentheses included.
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return state === 'Z' || state === 'X' ? undefined : fields[18];
 }

@@ -38,6 +38,7 @@ const publish = {
   stopGraceMs: 5,
   flapDeaths: 0,
   flapMs: 0,
+  engineAwayMs: 0,
 } as const;
 const policy = { retryFirstMs: 2, retryCapMs: 16, ...publish };
 const stopSignal = 15;
@@ -564,6 +565,7 @@ class World {
       now: this.#now,
       wall: 0,
       crashes: undefined,
+      isGivenUp: false,
       moment,
       listBegan,
       listEnded,
@@ -859,7 +861,17 @@ const ofRival = fc.constantFrom<ObservationAt[]>(
 );
 
 function contextOf({ sequence, listBegan, listEnded }: World): Context {
-  return { now: 0, wall: 0, crashes: undefined, moment: sequence.next(), listBegan, listEnded, chance: 0.5, policy };
+  return {
+    now: 0,
+    wall: 0,
+    crashes: undefined,
+    isGivenUp: false,
+    moment: sequence.next(),
+    listBegan,
+    listEnded,
+    chance: 0.5,
+    policy,
+  };
 }
 
 test('a container that runs stays as it is, whatever is seen of another one with the same short id', () => {

@@ -10,7 +10,7 @@ export const defaultConfig: Config = {
   publish: {
     ...{ health: 'exclude-unhealthy', drain: true, paused: 'keep', afterMs: 0, stopGraceMs: 5_000 },
     // The simulation lets containers die all the time.
-    ...{ flapDeaths: 0, flapMs: 60_000 },
+    ...{ flapDeaths: 0, flapMs: 60_000, engineAwayMs: 0 },
   },
   docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
   etcd: { endpoints: ['http://127.0.0.1:1'], prefix: '/discover', ttlSeconds: 10 },

@@ -85,6 +85,8 @@ export class FakeEngine {
   route: (action: string, id: ContainerId) => readonly number[] = () => [0];
   /** Called whenever a container has got or given back ports. */
   onPorts: () => void = () => {};
+  /** Its processes are those that `hasEnded` knows. */
+  sharesProcesses = false;
   rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
   readonly docker: Docker;
   readonly pool: InspectionPool;
@@ -175,6 +177,12 @@ export class FakeEngine {
     if (isNew) container.asked.set(number, this.#clock.now());
     this.#containerEvent('kill', id, { signal: String(number) });
     return isNew;
+  }
+
+  /** Whether a process has ended, as the table of processes shows it, also to one that the engine does not answer. */
+  hasEnded(pid: number, startTicks: string): boolean {
+    const container = this.containers.get(idOf(pid));
+    return !container?.running || String(container.startedAt) !== startTicks;
   }
 
   /** Whether it is to be published now, if it offers anything. */
@@ -320,7 +328,7 @@ export class FakeEngine {
             startedAt: container.startedAt,
             services: servicesOf(container),
             refusals: [],
-            ...trafficOf(container),
+            ...trafficOf(container, this.sharesProcesses),
           }
         : { kind: 'down' };
       await this.#wait(replyMs);
@@ -390,9 +398,14 @@ function servicesOf({ offers, ports }: Container): Service[] {
   return offers.map((offer, index) => ({ ...offer, address: hostIp, port: Number(ports[index]) }));
 }
 
-function trafficOf({ health, isPaused, stopSignal }: Container): { traffic: Traffic } {
+function trafficOf(
+  { id, startedAt, health, isPaused, stopSignal }: Container,
+  sharesProcesses: boolean,
+): { traffic: Traffic } {
   const rest = { ...(health && { health }), ...(isPaused && { isPaused: true as const }) };
-  return { traffic: { stopSignal, stopSeconds, ...rest } };
+  const pid = Number.parseInt(id.slice(0, 12), 16);
+  const process = sharesProcesses ? { pid, startTicks: String(startedAt) } : {};
+  return { traffic: { stopSignal, stopSeconds, ...process, ...rest } };
 }
 
 function containersOf(body: Uint8Array): readonly Listed[] {

@@ -152,6 +152,7 @@ class World {
     const { faultClass } = options;
     const hasFewPorts = ['ports', 'leader', 'handover', 'stuck'].includes(faultClass);
     this.#engine = new FakeEngine(this.#clock, hasFewPorts ? portsMax : Number.POSITIVE_INFINITY);
+    this.#engine.sharesProcesses = true;
     this.#store = new MemoryStore(this.#clock);
     if (faultClass === 'stuck') this.#store.denied = (key) => layout.containerOf(key) === idOf(2).slice(0, 12);
     this.#misdirection = new Misdirection(this.#engine, this.#store, this.#misdirectedMaxMs());
@@ -830,6 +831,7 @@ class Process {
       log: logTo((line) => parts.say(`${name} ${line}`)),
       docker: this.#dockerOf(engine),
       pool: this.#looksOf(engine.newLooks()),
+      hasEnded: (pid, startTicks) => engine.hasEnded(pid, startTicks),
       registry: this.#registryOf(registry),
       process: {
         self: identityOf(number),

@@ -40,6 +40,7 @@ class Walk {
       const { moment, listBegan, listEnded, now } = this;
       const context: Context = {
         crashes: this.crashes,
+        isGivenUp: false,
         now,
         wall: 1_000_000,
         moment,

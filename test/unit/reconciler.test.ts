@@ -34,6 +34,8 @@ class Stage extends BaseStage {
   readonly looks: ContainerId[] = [];
   readonly told: string[] = [];
   readonly abort = new AbortController();
+  /** Processes that have ended. */
+  readonly ended = new Set<number>();
   resyncs = 0;
   silences = 0;
   lists = 0;
@@ -49,6 +51,7 @@ class Stage extends BaseStage {
         ...{ clock, log, metrics, ledger, conditions, layout, publish },
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
+        hasEnded: (pid) => this.ended.has(pid),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
         onListed: () => void this.lists++,
@@ -870,5 +873,64 @@ describe('Reconciler damps a container that crashes again and again:', () => {
     for (let n = 0; n < 20; n++) life(stage, c1);
     stage.looked(c1, running(0));
     assert.notEqual(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'flapping');
+  });
+});
+
+describe('Reconciler is left by the engine and', () => {
+  const isAway = (stage: Stage, away: boolean) => stage.tell({ kind: 'engine', isAway: away });
+  const process = { pid: 7, startTicks: '70' };
+
+  test('withdraws what has ended, where it shares the table of processes, and keeps the rest', async () => {
+    const stage = new Stage();
+    stage.looked(c1, { ...running(100), traffic: process } as Inspection);
+    stage.looked(c2, running(100));
+    stage.commit();
+    stage.ended.add(7);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.desired(c1), '1000', 'the engine is there to tell');
+    isAway(stage, true);
+    await stage.clock.advance(500);
+    assert.deepEqual([stage.desired(c1), stage.desired(c2)], [undefined, '1000']);
+    isAway(stage, false);
+    stage.looked(c1, running(200));
+    assert.equal(stage.desired(c1), '1000');
+    assert.equal(stage.clock.pending, 0);
+  });
+
+  test('withdraws everything after the time that is configured, until an inspection shows it again', async () => {
+    const stage = new Stage({ ...defaultConfig.publish, engineAwayMs: 5_000 });
+    stage.looked(c1, running(100));
+    stage.commit();
+    stage.found(c2);
+    isAway(stage, true);
+    await stage.clock.advance(4_999);
+    assert.equal(stage.desired(c1), '1000');
+    await stage.clock.advance(1);
+    assert.deepEqual([stage.desired(c1), stage.desired(c2)], [undefined, undefined]);
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'engine-away');
+    const began = stage.nextSequence();
+    stage.looked(c1, running(100), began);
+    assert.equal(stage.desired(c1), undefined, 'an answer that comes late');
+    isAway(stage, false);
+    stage.looked(c1, running(100));
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('gives up no engine that lists, even if it lets nobody follow', async () => {
+    const stage = new Stage({ ...defaultConfig.publish, engineAwayMs: 5_000 });
+    stage.looked(c1, running(100));
+    for (let n = 0; n < 20; n++) {
+      isAway(stage, true);
+      await stage.clock.advance(1_000);
+      stage.listed([c1]);
+    }
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('gives up no engine where that is not configured', async () => {
+    const stage = Stage.publishing();
+    isAway(stage, true);
+    await stage.clock.advance(86_400_000 / 100);
+    assert.equal(stage.desired(c1), '1000');
   });
 });
