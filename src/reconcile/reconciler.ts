@@ -28,6 +28,7 @@ import { CrashBook } from './crash-book.ts';
 import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
 import { MissedEvents } from './missed-events.ts';
+import { WriteBudget } from './write-budget.ts';
 
 const noKeys: Keys = new Map();
 const retries = { retryFirstMs: 100, retryCapMs: 30_000 };
@@ -62,6 +63,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #self: Self<ReconcilerMessage>;
   readonly #policy: Policy;
   readonly #crashes = new CrashBook();
+  readonly #budget = new WriteBudget();
+  /** Containers that are to be published once their budget allows; each ends the wait. */
+  readonly #deferred = new Map<string, () => void>();
   readonly #engineAway: EngineAway;
   readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
   readonly #missed: MissedEvents;
@@ -98,6 +102,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       }
       this.#missed.clear();
       this.#engineAway.back();
+      for (const cancel of this.#deferred.values()) cancel();
     });
     // A restarted reconciler has no states: the published keys may be wrong by now.
     // mutant: forget what was published before a crash
@@ -175,7 +180,11 @@ export class Reconciler implements Actor<ReconcilerMessage> {
 
   #read(uncertain: readonly string[]): void {
     const { ledger } = this.#parts;
-    for (const shortId of uncertain) this.#observe(shortId, { kind: 'fenced' });
+    for (const shortId of uncertain) {
+      this.#deferred.get(shortId)?.();
+      this.#deferred.delete(shortId);
+      this.#observe(shortId, { kind: 'fenced' });
+    }
     for (const shortId of [...ledger.published()]) {
       if (ledger.desired(shortId) === undefined) this.#observe(shortId, { kind: 'found' });
     }
@@ -279,11 +288,52 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #desire(shortId: string, services: readonly Service[], at: number): void {
-    const { layout, ledger, writer } = this.#parts;
-    ledger.desire(shortId, services.length > 0 ? keysOf(layout, shortId, services) : noKeys, at);
+    const { clock, layout } = this.#parts;
+    const keys = services.length > 0 ? keysOf(layout, shortId, services) : noKeys;
+    this.#deferred.get(shortId)?.();
+    this.#deferred.delete(shortId);
+    const waitMs = keys.size > 0 && this.#isNews(shortId, keys) ? this.#budget.waitMs(shortId, clock.now()) : 0;
+    if (waitMs === 0) {
+      this.#settle(shortId, keys, at);
+      return;
+    }
+    const cancel = clock.after(waitMs, () => {
+      this.#deferred.delete(shortId);
+      this.#settle(shortId, keys, 0);
+    });
+    this.#deferred.set(shortId, cancel);
+    // A removal never waits: what is no longer true goes at once.
+    // mutant: keep what is wrong while a write waits
+    if (!this.#isStillTrue(shortId, keys)) this.#settle(shortId, noKeys, at);
+  }
+
+  /** Whether etcd would have to be written. */
+  #isNews(shortId: string, keys: Keys): boolean {
+    const { ledger } = this.#parts;
+    const desired = ledger.desired(shortId);
+    if (desired === undefined) return true;
+    if (desired.size !== keys.size) return true;
+    for (const [key, value] of keys) if (desired.get(key) !== value) return true;
+    return false;
+  }
+
+  /** Whether the addresses in etcd are those of `keys`, whatever is beside them. */
+  #isStillTrue(shortId: string, keys: Keys): boolean {
+    const { layout, ledger } = this.#parts;
+    for (const key of new Set([...(ledger.desired(shortId)?.keys() ?? []), ...keys.keys()])) {
+      if (layout.nameOf(key) !== undefined && ledger.desired(shortId)?.get(key) !== keys.get(key)) return false;
+    }
+    return true;
+  }
+
+  #settle(shortId: string, keys: Keys, at: number): void {
+    const { clock, ledger, writer } = this.#parts;
+    ledger.desire(shortId, keys, at);
     // mutant: tell the writer nothing
-    if (ledger.changes(shortId).length > 0) writer.tell(shortId);
-    else ledger.answered(shortId);
+    if (ledger.changes(shortId).length > 0) {
+      this.#budget.spend(shortId, clock.now());
+      writer.tell(shortId);
+    } else ledger.answered(shortId);
   }
 
   /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */

@@ -848,12 +848,13 @@ describe('Reconciler damps a container that crashes again and again:', () => {
     );
   });
 
-  test('a stop is no crash, whatever signal it was', () => {
+  test('a stop is no crash, whatever signal it was', async () => {
     const stage = new Stage(flapping);
     for (const signal of [15, 9, 2, 0, 15, 9]) {
       stage.looked(c1, running(0));
       stage.tell({ kind: 'killed', id: c1, signal, at: 0 });
       stage.died(c1, 0);
+      await stage.clock.advance(1_000);
     }
     stage.looked(c1, running(0));
     assert.equal(stage.desired(c1), '1000');
@@ -932,5 +933,46 @@ describe('Reconciler is left by the engine and', () => {
     isAway(stage, true);
     await stage.clock.advance(86_400_000 / 100);
     assert.equal(stage.desired(c1), '1000');
+  });
+});
+
+describe('Reconciler has a budget of writes for each container and', () => {
+  const moved = (stage: Stage, port: number): void => {
+    stage.looked(c1, running(100, port));
+    stage.commit();
+  };
+
+  test('writes the newest address once there is room, and takes the old one away at once', async () => {
+    const stage = new Stage();
+    for (let port = 1; port <= 5; port++) moved(stage, port);
+    moved(stage, 6);
+    assert.equal(stage.desired(c1), undefined, 'the fifth address is not true any more');
+    moved(stage, 7);
+    await stage.clock.advance(1_000);
+    assert.equal(stage.desired(c1), '7');
+    assert.equal(stage.clock.pending, 0);
+  });
+
+  test('removes at once what has died, and publishes nothing of it later', async () => {
+    const stage = new Stage();
+    for (let port = 1; port <= 6; port++) moved(stage, port);
+    stage.died(c1, 0);
+    await stage.clock.advance(5_000);
+    assert.equal(stage.desired(c1), undefined);
+    for (let n = 0; n < 20; n++) {
+      stage.looked(c2, running(100, n));
+      stage.commit();
+      stage.died(c2, 0);
+      assert.equal(stage.desired(c2), undefined);
+      stage.commit();
+    }
+  });
+
+  test('forgets what waits when another process may know more', async () => {
+    const stage = new Stage();
+    for (let port = 1; port <= 6; port++) moved(stage, port);
+    stage.tell({ kind: 'read', uncertain: [c1.slice(0, 12)] });
+    await stage.clock.advance(5_000);
+    assert.equal(stage.desired(c1), undefined);
   });
 });
