@@ -37,6 +37,7 @@ import { Sequence } from './lifecycle/sequence.ts';
 import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
+import { hasEnded } from './processes.ts';
 import { Conditions } from './reconcile/conditions.ts';
 import { Ledger } from './reconcile/ledger.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
@@ -90,6 +91,8 @@ export interface Parts {
     readonly self: ProcessIdentity | undefined;
     livenessOf(other: ProcessIdentity | undefined): Liveness;
   };
+  /** Whether a process of the engine has ended, where its table is shared. */
+  readonly hasEnded?: (pid: number, startTicks: string) => boolean;
   /** Names this process in the owner key. */
   readonly instance: string;
   /** The limit of operations in one transaction, if it should be below the limit of etcd. */
@@ -212,8 +215,11 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   #reconcilerSpec(): ChildSpec<ReconcilerMessage> {
     const { conditions, layout, ledger, metrics, states } = this;
+    const { publish } = this.config;
     const parts = {
       ...this.#common('reconciler'),
+      publish,
+      hasEnded: this.#parts.hasEnded ?? hasEnded,
       ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
       inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0, isKept: true }),
       resync: (kind: Resync) => this.#watcher.tell(kind),

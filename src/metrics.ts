@@ -52,8 +52,8 @@ export type StreamEnd = 'ended' | 'failed' | 'renewed' | 'stalled' | 'unreadable
 type Counts<Label extends string> = Record<Label, number>;
 
 export interface Metrics {
-  /** Container and network events that led to work, by their meaning. */
-  events: Counts<'start' | 'stop' | 'network'>;
+  /** Container and network events that led to work, by their meaning; `network` has those of health and pause as well. */
+  events: Counts<'start' | 'stop' | 'network' | 'signal'>;
   /** Time of the newest event, by the engine's clock, in seconds since the epoch; 0 before the first. */
   lastEventAt: number;
   /** Up: a stream is open, and the running containers have been listed since. */
@@ -109,7 +109,7 @@ const latencyBounds = [
 export function createMetrics(): Metrics {
   const calls = () => ({ ok: 0, refused: 0, unavailable: 0, seconds: new Histogram(callBounds) });
   return {
-    events: { start: 0, stop: 0, network: 0 },
+    events: { start: 0, stop: 0, network: 0, signal: 0 },
     lastEventAt: 0,
     docker: new Connection(),
     engine: undefined,

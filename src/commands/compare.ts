@@ -2,8 +2,10 @@
  * Compares the keys of this host in etcd with those that Docker's containers should have, read once and without the
  * agent's help.
  *
- * A container that cannot be inspected is unknown: none of its keys counts as a difference. The names of the keys of
- * all hosts are read, to find keys of this host that are on no lease and in no record. Both sides are read one
+ * A container whose inspection says that it deserves no traffic should have no keys. Of signals and crashes only the agent
+ * knows: a container that it withholds for these is a difference. A container that cannot be inspected is unknown: none of
+ * its keys counts as a difference. The names of the keys of all hosts are read, to find keys of this host that are on no
+ * lease and in no record. Both sides are read one
  * after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
@@ -17,6 +19,7 @@ import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { keyMatcher } from '../layout/views.ts';
+import { deservesBy } from '../lifecycle/deserves.ts';
 import { readHost } from '../registry/reading.ts';
 
 export interface Difference {
@@ -49,7 +52,7 @@ export interface Sides {
 }
 
 export async function compare(sides: Sides): Promise<Comparison> {
-  const { docker, pool, layout } = sides;
+  const { config, docker, pool, layout } = sides;
   const engine = await docker.negotiate();
   const listed = await pool.list(engine.versionPrefix);
   const ids = listed.map(({ id }) => id);
@@ -59,7 +62,7 @@ export async function compare(sides: Sides): Promise<Comparison> {
   for (const [id, inspection] of await inspectAll(pool, engine.versionPrefix, ids)) {
     const container = shortIdOf(id);
     if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
-    if (inspection.kind !== 'running') continue;
+    if (inspection.kind !== 'running' || !deservesBy(inspection, Date.now(), config.publish).isPublished) continue;
     for (const [key, value] of keysOf(layout, container, inspection.services, inspection.names)) {
       wanted.set(key, value);
       owners.set(key, container);

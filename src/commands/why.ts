@@ -81,9 +81,9 @@ async function explain(name: string, config: Config, io: Io): Promise<Explained>
     const { document } = answer;
     const { docker: of, host } = config;
     const options = { ...config, filter: of.filter, hostIp: host.ip, hostOnly: containerAddresses() };
-    const { steps, isRunning } = explainContainer(document, options);
+    const { steps, isRunning, isWithheld } = explainContainer(document, options);
     const inspection = readInspection(document, options);
-    const services = isRunning && inspection.kind === 'running' ? inspection.services : [];
+    const services = isRunning && !isWithheld && inspection.kind === 'running' ? inspection.services : [];
     const names = namesOf(document);
     return { id: one.id, names, steps: [...steps, ...(await keySteps(one.id, services, names, config, io))] };
   } finally {

@@ -24,6 +24,17 @@ export interface Options {
         readonly allow?: Maybe<string[]>;
       }
     | undefined;
+  readonly publish?:
+    | {
+        readonly health?: Maybe<'exclude-unhealthy' | 'ignore' | 'require-healthy'>;
+        readonly drain?: Maybe<boolean>;
+        readonly paused?: Maybe<'keep' | 'withdraw'>;
+        readonly after?: Maybe<number>;
+        readonly flapDeaths?: Maybe<number>;
+        readonly flapSeconds?: Maybe<number>;
+        readonly engineAway?: Maybe<number>;
+      }
+    | undefined;
   readonly docker?:
     | {
         readonly socketPath?: Maybe<string | false>;

@@ -10,9 +10,11 @@ import * as z from 'zod/mini';
 import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
+import { healthPolicies } from '../container/traffic.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
+import type { PublishPolicy } from '../lifecycle/deserves.ts';
 
 /** The configuration of the agent: checked, and with all defaults filled in. */
 export interface Config extends DeclarationOptions, MetaOptions {
@@ -26,6 +28,8 @@ export interface Config extends DeclarationOptions, MetaOptions {
     /** The containers that are taken; undefined: all of them. */
     readonly filter?: readonly Filter[] | undefined;
   };
+  /** When a container deserves traffic. */
+  readonly publish: PublishPolicy;
   /** Beside the native keys: see `layout/views.ts`. */
   readonly views: readonly ViewRule[];
   /** The keys of an instance without its meta; 1 unless there are views. */
@@ -211,6 +215,27 @@ export const schema = z.strictObject({
     label: option(label, 'discover', 'Prefix of the labels of containers'),
     namePolicy: option(oneOf('compat', 'strict', 'encode', 'raw'), 'compat', 'Which service names are accepted'),
     allow: maybe(allowed, 'Names that containers may use, by their images (all)'),
+  }),
+  publish: group({
+    health: option(
+      oneOf(...healthPolicies),
+      'exclude-unhealthy',
+      'Whether a container is published whose health check fails or has not succeeded yet; one without a check always is',
+    ),
+    drain: option(boolean, true, 'Withdraw a container when it is asked to stop, before it has ended'),
+    paused: option(oneOf('keep', 'withdraw'), 'keep', 'Whether a paused container stays published'),
+    after: option(integer(0, 86_400), 0, 'Seconds that a container must have run before it is published'),
+    flapDeaths: option(
+      integer(0, 100),
+      5,
+      'Crashes within publish.flapSeconds after which a container is held back until it has run for a while; 0 for never',
+    ),
+    flapSeconds: option(integer(0, 3_600), 60, 'The time in which crashes are counted; 0 for never'),
+    engineAway: option(
+      integer(0, 86_400),
+      0,
+      'Seconds after which everything is withdrawn if the engine is away; 0 for never',
+    ),
   }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),

@@ -18,6 +18,9 @@ import { type Config, listenParts, optionRows, type schema, shown, withoutBracke
 import type { Layers } from './sources.ts';
 import { customLines, viewRulesOf } from './view-rules.ts';
 
+/** Beyond its own time to stop; a container that still runs then ignores its stop signal. */
+const stopGraceMs = 5_000;
+
 export interface Resolved {
   readonly config: Config;
   /** By option: the place that set it, or the source that it was detected from, or `default`. */
@@ -56,6 +59,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
       keysPerInstance: 1 + keysPerInstance(views),
       keysPerWeight: keysPerInstance(views, 'weight'),
     }),
+    publish: publishOf(values),
     docker,
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
@@ -129,6 +133,10 @@ function metaOf(choice: Choice): MetaOptions {
     ...(host.zone !== undefined && { zone: host.zone }),
     ...(hostAttributes !== undefined && { hostAttributes }),
   };
+}
+
+function publishOf({ publish: { after, flapSeconds, engineAway, ...policy } }: Values): Config['publish'] {
+  return { ...policy, afterMs: after * 1000, flapMs: flapSeconds * 1000, engineAwayMs: engineAway * 1000, stopGraceMs };
 }
 
 function refuseAny(problems: readonly Problem[]): void {

@@ -6,6 +6,7 @@
  */
 
 import type { RefusalCode } from './refusals.ts';
+import type { Traffic } from './traffic.ts';
 
 export type { RefusalCode } from './refusals.ts';
 
@@ -82,6 +83,8 @@ export type Inspection =
       readonly refusals: readonly Refusal[];
       /** Undefined of a container that advertises nothing, and where none is known. */
       readonly names?: Names;
+      /** What concerns traffic; undefined if everything is as usual. */
+      readonly traffic?: Traffic | undefined;
     }
   | { readonly kind: 'down' }
   /** `status`: the HTTP status of the answer, if that is the failure. */
@@ -90,6 +93,6 @@ export type Inspection =
 /** One running container as a list of the engine shows it. */
 export interface Listed {
   readonly id: ContainerId;
-  /** Changes whenever the ports or the state of the container in the list change. */
+  /** Changes whenever the ports, the state or the health of the container in the list change. */
   readonly fingerprint: string;
 }

@@ -2,7 +2,7 @@
  * One answer of `GET /containers/<id>/json` to the inspection of that container.
  *
  * Only two fields decide what is true: a document without `State.Running` says nothing, and a
- * failed inspection must not unpublish. A paused container keeps its ports, so it stays published.
+ * failed inspection must not unpublish. Whether a container that runs deserves traffic is decided in `lifecycle/`.
  * Reads what API 1.41, 1.52 and Podman have in common, and never throws on parsed JSON.
  *
  * `StartedAt` is compared with event times: `Date` alone would lose all below a millisecond.
@@ -15,6 +15,7 @@ import { attributesWith, hasMeta, type MetaOptions, metaOf } from './meta.ts';
 import { namesOf } from './names.ts';
 import { type Entry, refusal, textOf } from './sources/advertisement.ts';
 import { type DeclarationOptions, readDeclaration } from './sources/declaration.ts';
+import { readTraffic } from './traffic.ts';
 
 export interface InspectionOptions extends DeclarationOptions, MetaOptions {
   /** The address at which other machines reach this host, IPv4 or IPv6 without brackets. */
@@ -82,7 +83,8 @@ export function readInspection(document: unknown, options: InspectionOptions): I
     refusals.push(refusal('attribute-too-many', unfit[0] ?? '', detail));
   }
   const startedAt = nanosecondsOf(field(state, 'StartedAt'));
-  return { kind: 'running', startedAt, services, refusals, ...(names && { names }) };
+  const traffic = readTraffic(document, declaration.wishes);
+  return { kind: 'running', startedAt, services, refusals, ...(names && { names }), ...(traffic && { traffic }) };
 }
 
 const RFC_3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;

@@ -114,6 +114,48 @@ export const refusals = {
 export type RefusalCode = keyof typeof refusals;
 export const refusalCodes = Object.keys(refusals) as readonly RefusalCode[];
 
+/** Why a container that runs, and offers something, is not published now; or what is odd about one that is. */
+export const withheld = {
+  'engine-away': {
+    title: 'The engine has been away for long',
+    remedy: 'Start the engine: what it shows to run is published again. publish.engineAway 0 turns this off',
+  },
+  draining: {
+    title: 'It was asked to stop',
+    remedy:
+      'It is published again if it still runs StopTimeout and 5 s later; publish.drain and discover.drain turn this off',
+  },
+  'ignores-stop': {
+    title: 'It was asked to stop and runs on',
+    remedy: 'It is published. Have its main process end at its stop signal (docker run --init, or --stop-signal)',
+  },
+  paused: {
+    title: 'It is paused',
+    remedy: 'Let it go on: docker unpause; or set publish.paused to keep',
+  },
+  unhealthy: {
+    title: 'Its health check fails',
+    remedy:
+      'See docker inspect, State.Health.Log. publish.health or the label discover.health set to ignore publishes it',
+  },
+  'not-healthy': {
+    title: 'Its health check has not succeeded yet',
+    remedy: 'See docker inspect, State.Health.Log. It is published once healthy: publish.health is require-healthy',
+  },
+  flapping: {
+    title: 'It crashes again and again',
+    remedy:
+      'See docker logs. It is published once it has run for as long as is asked of it; publish.flapDeaths 0 turns this off',
+  },
+  'too-young': {
+    title: 'It has not run long enough',
+    remedy: 'Wait: it is published once it has run for publish.after seconds',
+  },
+} as const satisfies Record<string, Refusal>;
+
+export type ReasonCode = keyof typeof withheld;
+export const reasonCodes = Object.keys(withheld) as readonly ReasonCode[];
+
 /** Why nothing new is known or written of a whole container. */
 export const outages = {
   failing: {

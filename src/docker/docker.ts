@@ -50,13 +50,14 @@ const callTimeoutMs = 5_000;
 const headBytesMax = 1 << 20;
 
 /**
- * The actions that can change the published keys; the engine sends no others (exec and health are many). Docker's names
- * and Podman's together, for every engine: neither engine objects to a name of the other one.
+ * The actions that can change the published keys; the engine sends no others: those of exec, which a health check has as
+ * well, are many. Docker's names and Podman's together, for every engine: neither engine objects to a name of the other one.
+ * Docker takes `health_status` for a prefix, of that and of every name here; no other action begins like one of them.
  */
 const starts = ['start', 'restart', 'restore'];
 const others = [
   ...['die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause', 'rename'],
-  ...['connect', 'disconnect'],
+  ...['kill', 'stop', 'health_status', 'connect', 'disconnect'],
 ];
 
 export class DockerClient implements Docker {

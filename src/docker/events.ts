@@ -12,6 +12,7 @@
  */
 
 import { type ContainerId, isContainerId } from '../container/container.ts';
+import { type Health, isHealth, signalOf } from '../container/traffic.ts';
 
 /** The meaning of an event for the watcher. */
 export type ContainerEvent =
@@ -24,6 +25,16 @@ export type ContainerEvent =
         | 'died';
       readonly id: ContainerId;
       readonly at: number;
+      /** Where the event is about the health alone. */
+      readonly health?: Health | undefined;
+    }
+  /** A signal was sent to it from outside; 0 where the engine does not say which. `isStart`: it has started as well. */
+  | {
+      readonly kind: 'killed';
+      readonly id: ContainerId;
+      readonly at: number;
+      readonly signal: number;
+      readonly isStart: boolean;
     }
   /** An event was lost to its size or its form. */
   | { readonly kind: 'unreadable' };
@@ -99,11 +110,16 @@ export class ObjectSplitter {
 interface RawEvent {
   readonly Type?: unknown;
   readonly Action?: unknown;
-  readonly Actor?: { readonly ID?: unknown; readonly Attributes?: { readonly container?: unknown } };
+  readonly Actor?: {
+    readonly ID?: unknown;
+    readonly Attributes?: { readonly container?: unknown; readonly signal?: unknown };
+  };
   readonly status?: unknown;
   readonly id?: unknown;
   readonly time?: unknown;
   readonly timeNano?: unknown;
+  /** Podman's. */
+  readonly HealthStatus?: unknown;
 }
 
 /** The meaning of an event; undefined if the event concerns no container. */
@@ -127,10 +143,16 @@ export function readEvent(text: string): ContainerEvent | undefined {
   if ((raw.Type !== undefined && raw.Type !== 'container') || !isContainerId(id)) return undefined;
   switch (action) {
     case 'start':
-    case 'restart':
     // Podman's name for a start from a checkpoint.
     case 'restore':
       return { kind: 'inspect', id, at };
+    // Docker tells a restart by a person when it is over, Podman before it kills.
+    case 'restart':
+      return { kind: 'killed', id, at, signal: 0, isStart: true };
+    // Podman tells no `kill` of a stop, and no signal of a `kill`.
+    case 'kill':
+    case 'stop':
+      return { kind: 'killed', id, at, signal: signalOf(raw.Actor?.Attributes?.signal) ?? 0, isStart: false };
     case 'checkpoint':
     case 'pause':
     case 'unpause':
@@ -144,8 +166,18 @@ export function readEvent(text: string): ContainerEvent | undefined {
     case 'remove':
       return { kind: 'died', id, at };
     default:
-      return undefined;
+      return isHealthAction(action) ? { kind: 'moved', id, at, health: healthOf(action, raw) } : undefined;
   }
+}
+
+const healthAction = 'health_status';
+const isHealthAction = (action: unknown): action is string =>
+  typeof action === 'string' && action.startsWith(healthAction);
+
+/** Docker writes `health_status: healthy`, Podman has the word apart; undefined for a word that is not known. */
+function healthOf(action: string, { HealthStatus }: RawEvent): Health | undefined {
+  const word = action.slice(healthAction.length).replace(/^: */, '') || HealthStatus;
+  return isHealth(word) ? word : undefined;
 }
 
 /** Nanoseconds since the epoch as a double, good to 256 ns; 0 when the engine does not say, or not in an int64. */

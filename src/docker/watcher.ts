@@ -39,7 +39,7 @@ const stallCheckMs = 1_000;
 const behindResyncMs = 1_000;
 
 /** The labels under which events are counted. */
-const countedAs = { inspect: 'start', died: 'stop', moved: 'network' } as const;
+const countedAs = { inspect: 'start', died: 'stop', moved: 'network', killed: 'signal' } as const;
 
 export type Resync =
   /** List now, and inspect everything that is listed. */
@@ -140,10 +140,14 @@ export class Watcher implements Actor<Resync> {
         const openedAt = clock.now();
         outage.over();
         metrics.docker.up(clock.wall());
+        this.#tellEngine(false);
         await stream.ended;
         metrics.streamEnds[this.#why]++;
         // A renewal is no loss unless the next stream cannot be opened.
-        if (this.#why !== 'renewed') metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
+        if (this.#why !== 'renewed') {
+          metrics.docker.down(clock.wall(), `event stream ${this.#why}`);
+          this.#tellEngine(true);
+        }
         // Back off if the engine keeps closing the stream.
         if (clock.now() - openedAt > streamSettledMs) backoff.reset();
         if (!this.#signal.aborted) log.debug({ reason: this.#why }, 'event stream ended');
@@ -151,11 +155,16 @@ export class Watcher implements Actor<Resync> {
         if (error instanceof DiscoverError && error.code === 'CONFIG_INVALID') this.#parts.onFatal(error);
         metrics.streamEnds.failed++;
         metrics.docker.down(clock.wall(), messageOf(error));
+        this.#tellEngine(true);
         if (!this.#signal.aborted) outage.failed(error);
       }
       this.#engine = undefined;
       await sleep(clock, backoff.next(), this.#signal);
     }
+  }
+
+  #tellEngine(isAway: boolean): void {
+    if (!this.#signal.aborted) this.#parts.reconciler.tell({ kind: 'engine', isAway });
   }
 
   /** Opens a stream and lists. */
@@ -252,8 +261,9 @@ export class Watcher implements Actor<Resync> {
     this.#tell(event);
   }
 
-  #tell({ kind, id, at }: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
+  #tell(event: Exclude<ContainerEvent, { kind: 'unreadable' }>): void {
     const { inspector, inspectsMoves, reconciler, sequence, withdraw } = this.#parts;
+    const { kind, id, at } = event;
     switch (kind) {
       case 'inspect':
         // mutant: pass over starts
@@ -261,8 +271,13 @@ export class Watcher implements Actor<Resync> {
         break;
       case 'moved':
         // mutant: pass over moves
-        reconciler.tell({ kind, id, heard: sequence.next() });
+        reconciler.tell({ kind, id, heard: sequence.next(), ...(event.health && { health: event.health }) });
         if (inspectsMoves) inspector.tell({ id, at });
+        break;
+      case 'killed':
+        // mutant: pass over signals
+        reconciler.tell({ kind, id, at, signal: event.signal });
+        if (event.isStart) inspector.tell({ id, at });
         break;
       case 'died':
         // A request for an inspection of this start that still waits is no longer needed.

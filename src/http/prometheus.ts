@@ -8,7 +8,7 @@
 
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { Agent } from '../agent.ts';
-import { nameOf } from '../lifecycle/state.ts';
+import { nameOf, type StateName, stateNames } from '../lifecycle/state.ts';
 import { Histogram } from '../metrics.ts';
 import { builtFrom, version } from '../version.ts';
 
@@ -256,7 +256,7 @@ function buckets(name: string, histogram: Histogram, labels: Labels = {}): Sampl
 }
 
 function statesOf({ ledger, metrics, states, isPublishedKnown }: Agent): Counts {
-  const lifeCycle = { starting: 0, ready: 0, failing: 0, gone: 0 };
+  const lifeCycle = Object.fromEntries(stateNames.map((name) => [name, 0])) as Record<StateName, number>;
   for (const state of states.values()) lifeCycle[nameOf(state)]++;
   let published = 0;
   let unknown = 0;

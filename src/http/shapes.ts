@@ -7,6 +7,7 @@
  * page shows them as text.
  */
 
+import type { ReasonCode } from '../container/refusals.ts';
 import type { Health, PartHealth } from '../health.ts';
 import type { Meta } from '../layout/meta.ts';
 
@@ -76,9 +77,9 @@ export interface Summary {
 }
 
 /** `unknown`: the lease has run out, or there is none yet, so the keys in etcd are unknown. */
-export type ContainerState = 'published' | 'unknown' | 'pending' | 'refused' | 'failing' | 'quarantined';
+export type ContainerState = 'published' | 'unknown' | 'pending' | 'withheld' | 'refused' | 'failing' | 'quarantined';
 
-export type LifecycleState = 'starting' | 'ready' | 'failing' | 'gone';
+export type LifecycleState = 'starting' | 'ready' | 'draining' | 'paused' | 'unhealthy' | 'held' | 'failing' | 'gone';
 
 export interface Container {
   /** The 12 digits that end its keys. */
@@ -102,6 +103,14 @@ export interface Container {
     readonly detail: string;
     readonly remedy: string;
   }[];
+  /** Why it is withheld, or what is odd about one that is published. RFC 3339; `until`: at the latest, if that is known. */
+  readonly traffic: {
+    readonly reason: ReasonCode;
+    readonly published: boolean;
+    readonly since: string;
+    readonly until: string | null;
+    readonly remedy: string;
+  } | null;
   readonly outage: { readonly detail: string; readonly remedy: string } | null;
 }
 

@@ -2,7 +2,7 @@
 
 import type { Agent } from '../agent.ts';
 import type { Names } from '../container/container.ts';
-import { outages, refusals as reasons } from '../container/refusals.ts';
+import { outages, refusals as reasons, withheld } from '../container/refusals.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
 import { total } from '../metrics.ts';
@@ -133,7 +133,7 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
       published: isKnown && held !== undefined && held === wanted,
     });
   }
-  const { quarantined, failing, refusals = [] } = condition ?? {};
+  const { quarantined, failing, refusals = [], traffic } = condition ?? {};
   const { name = null, image = null, compose = null } = namesOf(agent, shortId) ?? {};
   return {
     id: shortId,
@@ -142,6 +142,15 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
     lifecycle: lifecycleOf(agent, shortId),
     services,
     refusals: refusals.map(({ code, entry, detail }) => ({ code, entry, detail, remedy: reasons[code].remedy })),
+    traffic: traffic
+      ? {
+          reason: traffic.reason,
+          published: traffic.isPublished,
+          since: new Date(traffic.since).toISOString(),
+          until: traffic.until === undefined ? null : new Date(traffic.until).toISOString(),
+          remedy: withheld[traffic.reason].remedy,
+        }
+      : null,
     outage:
       quarantined !== undefined
         ? { detail: quarantined, remedy: outages.quarantined.remedy }
@@ -157,7 +166,8 @@ function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: strin
   if (condition?.failing !== undefined) return 'failing';
   if (!isPublishedKnown && ledger.observed(shortId).size > 0) return 'unknown';
   if (ledger.changes(shortId).length > 0) return 'pending';
-  return ledger.observed(shortId).size > 0 ? 'published' : 'refused';
+  if (ledger.observed(shortId).size > 0) return 'published';
+  return condition?.traffic?.isPublished === false ? 'withheld' : 'refused';
 }
 
 /** A container without a remembered state has gone. */

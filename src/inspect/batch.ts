@@ -10,11 +10,13 @@
 import { systemClock } from '../actor/clock.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { healthInList } from '../container/traffic.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
+import { startOf } from '../processes.ts';
 
 /** The options that a thread gets once, at its start. */
 export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly'> {
@@ -80,7 +82,8 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    return readInspection(answer.document, { ...options, hostOnly: hostOnly() });
+    const inspection = readInspection(answer.document, { ...options, hostOnly: hostOnly() });
+    return options.endpoint.kind === 'socket' ? withProcess(inspection) : inspection;
   }
 
   async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
@@ -116,6 +119,13 @@ export function createBatchInspector(
   };
 }
 
+/** With the start of the main process, while it is sure to be the container's: later the number may be another's. */
+function withProcess(inspection: Inspection): Inspection {
+  if (inspection.kind !== 'running' || inspection.traffic?.pid === undefined) return inspection;
+  const startTicks = startOf(inspection.traffic.pid, inspection.startedAt);
+  return startTicks === undefined ? inspection : { ...inspection, traffic: { ...inspection.traffic, startTicks } };
+}
+
 /** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
 const hostOnlyMs = 10_000;
 let hostOnlyAt = Number.NEGATIVE_INFINITY;
@@ -134,6 +144,8 @@ function hostOnly(): readonly string[] {
 interface RawListed {
   readonly Id?: unknown;
   readonly State?: unknown;
+  readonly Status?: unknown;
+  readonly Health?: unknown;
   readonly Ports?: unknown;
   readonly NetworkSettings?: { readonly Networks?: unknown } | null;
 }
@@ -148,7 +160,7 @@ export function readList(body: Uint8Array): TaskResult {
       if (!isContainerId(item?.Id))
         return { kind: 'failed', detail: 'Docker Engine: list has an element without a full id' };
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
-      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${ports.join()}` });
+      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${healthInList(item)} ${ports.join()}` });
     }
   } catch {
     return { kind: 'failed', detail: 'Docker Engine: list is not JSON' };

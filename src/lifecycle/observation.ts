@@ -2,16 +2,18 @@
  * The messages in which actors tell each other about containers, in the order of the data.
  *
  *     watcher ── InspectionRequest ──► inspector ── Inspected ──► reconciler ── short id ──► writer
- *        └──────────── Died, Moved, List ────────────────────────────┘
+ *        └──────────── Killed, Died, Moved, List ────────────────────┘
  *
  * An `Observation` is about one container and is the input of the life cycle. The reconciler makes
- * the observations `listed`, `unlisted`, `found`, `fenced` and `woke` of a list, of a reading of etcd and of a timer.
+ * the observations `listed`, `unlisted`, `found`, `fenced`, `woke`, `due`, `ended` and `given-up`
+ * of a list, of a reading of etcd, of a timer and of an engine that is away.
  *
  * Two kinds of time: `at` is the engine's clock in nanoseconds since the epoch, 0 where the engine does not say.
  * `began` and `heard` are moments of the logical clock (`sequence.ts`).
  */
 
 import type { ContainerId, Inspection, Listed } from '../container/container.ts';
+import type { Health } from '../container/traffic.ts';
 
 /** Ask for an inspection of a container, because of an event of `at`; 0 if there was none. */
 export interface InspectionRequest {
@@ -52,15 +54,27 @@ export interface Died {
   readonly heard: number;
 }
 
-/** The container was connected to, or disconnected from, a network. */
+/** A signal was sent to the container's main process, from outside. */
+export interface Killed {
+  readonly kind: 'killed';
+  readonly id: ContainerId;
+  /** 0 where the engine does not say which. */
+  readonly signal: number;
+  readonly at: number;
+}
+
+/** The container was connected to, or disconnected from, a network; was paused, renamed; or its health was told. */
 export interface Moved {
   readonly kind: 'moved';
   readonly id: ContainerId;
   readonly heard: number;
+  /** Where the event is about its health alone. */
+  readonly health?: Health | undefined;
 }
 
 export type Observation =
   | Inspected
+  | Killed
   | Died
   | Moved
   /** A complete list that began at `began` shows the container. After a gap (`full`) everything is inspected again. */
@@ -77,14 +91,23 @@ export type Observation =
   | { readonly kind: 'found' }
   /** Another process published the container otherwise than this one would, and may know more. */
   | { readonly kind: 'fenced' }
-  /** The time has come that the state waited for. */
-  | { readonly kind: 'woke' };
+  /** The time has come for the retry that the state waits for. */
+  | { readonly kind: 'woke' }
+  /** The time has come at which the verdict of the state ends. */
+  | { readonly kind: 'due' }
+  /** The engine is away, and the main process of the container has ended. */
+  | { readonly kind: 'ended'; readonly heard: number }
+  /** The engine has been away for so long that nothing of it is believed any more. */
+  | { readonly kind: 'given-up' };
 
 /** The messages of the reconciler. */
 export type ReconcilerMessage =
   | Inspected
+  | Killed
   | Died
   | Moved
+  /** The engine is away, or back: then a full list was told before. */
+  | { readonly kind: 'engine'; readonly isAway: boolean }
   /** A complete list. */
   | {
       readonly kind: 'list';
@@ -95,6 +118,6 @@ export type ReconcilerMessage =
       readonly isPeriodic: boolean;
     }
   /** The time has come that the state of a container waited for. */
-  | { readonly kind: 'woke'; readonly shortId: string }
+  | { readonly kind: 'woke' | 'due'; readonly shortId: string }
   /** The ledger has a new reading of etcd. About the uncertain containers another process may know more than this. */
   | { readonly kind: 'read'; readonly uncertain: readonly string[] };

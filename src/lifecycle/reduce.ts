@@ -16,6 +16,8 @@
  *   overlap, either may have read the newer state, so there is another inspection. A later list that shows the container
  *   does not make the older inspection true again.
  * - The keys of another process are removed by a list that began after they were found, or by an inspection.
+ * - A signal is of the life in which it was sent, and is remembered for a life that no inspection has seen yet. What a signal,
+ *   the health or a pause mean for traffic is in `deserves.ts`.
  *
  * An accepted limit: an incremental list asks for an inspection only if it shows other ports than the list before. If
  * ports change and change back between two lists, without events, and an inspection comes in between, the lists show no
@@ -23,25 +25,33 @@
  */
 
 import type { ContainerId, Inspection, Service } from '../container/container.ts';
-import type { Died, Inspected, Moved, Observation } from './observation.ts';
+import { afterCrash, type Crashes, requiredMs as requiredOf } from './damping.ts';
+import { deserves, type PublishPolicy, type Signal, stopMs } from './deserves.ts';
+import type { Died, Inspected, Killed, Moved, Observation } from './observation.ts';
 import type { Gone, Running, State, Unknown } from './state.ts';
 
 /** The settings of the life cycle; from the configuration. */
-export interface Policy {
+export interface Policy extends PublishPolicy {
   /** The wait after the first failed inspection, and the longest one, in milliseconds. */
   readonly retryFirstMs: number;
   readonly retryCapMs: number;
 }
 
 export interface Context {
-  /** Milliseconds of the agent's clock. */
+  /** Milliseconds of the agent's clock, which never goes back. */
   readonly now: number;
+  /** Milliseconds since the epoch, for the age of a container that ran before the agent did. */
+  readonly wall: number;
   /** The present moment of the logical clock. */
   readonly moment: number;
   /** When the newest complete list began. */
   readonly listBegan: number;
   /** When the newest complete list was taken in; for `listed` and `unlisted`, the one before. */
   readonly listEnded: number;
+  /** The engine was given up, and is not back. */
+  readonly isGivenUp: boolean;
+  /** Of the container, or of those whose place it takes. */
+  readonly crashes: Crashes | undefined;
   /** Chance, in [0, 1). */
   readonly chance: number;
   readonly policy: Policy;
@@ -61,12 +71,16 @@ export interface Transition {
   /** The offers that should be published; undefined: no opinion, so the keys in etcd stay. */
   readonly desired?: readonly Service[];
   readonly effects: readonly Effect[];
+  /** It has crashed: what is to be remembered of that, however soon the state is forgotten. */
+  readonly crashes?: Crashes | undefined;
 }
 
 export function reduce(state: State | undefined, observation: Observation, context: Context): Transition {
   switch (observation.kind) {
     case 'inspected':
       return inspected(state, observation, context);
+    case 'killed':
+      return killed(state, observation, context);
     case 'died':
       return died(state, observation, context);
     case 'moved':
@@ -74,13 +88,19 @@ export function reduce(state: State | undefined, observation: Observation, conte
     case 'listed':
       return listed(state, observation, context);
     case 'unlisted':
-      return state === undefined ? unchanged(state) : unlisted(state, observation.began);
+      return state === undefined ? unchanged(state) : unlisted(state, observation.began, context);
     case 'found':
       return found(state, context);
     case 'fenced':
       return fenced(state, context);
     case 'woke':
       return woke(state);
+    case 'due':
+      return due(state, context);
+    case 'ended':
+      return ended(state, observation.heard, context);
+    case 'given-up':
+      return givenUp(state, context);
   }
 }
 
@@ -113,7 +133,7 @@ function inspected(state: State | undefined, seen: Inspected, context: Context):
   switch (inspection.kind) {
     case 'down':
       // mutant: retry what was seen down
-      return gone(settled(known), id, context);
+      return counted(known, gone(settled(known), id, context), context);
     case 'running':
       return ran(known, seen, inspection, context);
   }
@@ -121,10 +141,21 @@ function inspected(state: State | undefined, seen: Inspected, context: Context):
 
 function ran(
   known: State,
-  { id, began }: Inspected,
-  { startedAt, services, refusals, names }: Extract<Inspection, { kind: 'running' }>,
+  { id, began, at }: Inspected,
+  { startedAt, services, refusals, names, traffic }: Extract<Inspection, { kind: 'running' }>,
   context: Context,
 ): Transition {
+  const isSameLife = known.kind === 'running' && known.startedAt === startedAt;
+  const signals = isSameLife ? known.signals : sentSince(known.signals, startedAt);
+  const { now, policy, crashes, isGivenUp } = context;
+  // It cannot have run before it crashed last.
+  const oldest = Math.max(
+    crashes?.times.at(-1) ?? Number.NEGATIVE_INFINITY,
+    now - (at > 0 ? 0 : ageOf(startedAt, context)),
+  );
+  const runsSince = isSameLife ? known.runsSince : oldest;
+  const requiredMs = isSameLife ? known.requiredMs : requiredOf(crashes, now, policy);
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp }, now, policy);
   // mutant: see the end of an inspection at its beginning
   const ended = context.moment;
   const state: Running = {
@@ -144,11 +175,109 @@ function ran(
     offers: services,
     refusals,
     names,
+    traffic,
+    signals,
+    runsSince,
+    requiredMs,
+    isGivenUp,
+    verdict,
+    dueAt: verdict.until,
   };
   // mutant: inspect for ever after a move
   // mutant: pass over a move during an inspection
   const isOld = began < known.movedAt;
-  return { state, desired: services, effects: isOld ? [inspect(id)] : [] };
+  return { state, desired: wantedOf(state), effects: isOld ? [inspect(id)] : [] };
+}
+
+const nothing: readonly Service[] = [];
+const noSignals: readonly Signal[] = [];
+const signalless = { signals: noSignals, dueAt: undefined };
+
+/** What should be published of a container that runs. */
+function wantedOf({ verdict, offers }: Running): readonly Service[] {
+  // mutant: publish whatever runs
+  return verdict.isPublished ? offers : nothing;
+}
+
+/** How long it has run by the engine's clock, in milliseconds; 0 where that clock is ahead, or does not say. */
+function ageOf(startedAt: number, { wall }: Context): number {
+  return startedAt === 0 ? 0 : Math.max(0, wall - startedAt / 1e6);
+}
+
+/** Signals of an earlier life say nothing of this one. */
+function sentSince(signals: readonly Signal[], startedAt: number): readonly Signal[] {
+  if (signals.length === 0) return noSignals;
+  // mutant: take signals into the next life
+  const own = signals.filter(({ at }) => at === 0 || at >= startedAt);
+  // One number in two lives, whose death and start were not heard of: only the last is known to be of this one.
+  // mutant: begin a drain in an earlier life
+  return own.map((one) => (one.firstAt >= startedAt ? one : { ...one, firstAt: one.at, since: one.last }));
+}
+
+function killed(state: State | undefined, sent: Killed, context: Context): Transition {
+  const { id, at, signal: number } = sent;
+  // mutant: let a signal to another one count
+  if (otherHolder(state, id) !== undefined) return unchanged(state);
+  const known = knownAs(state, id);
+  const { now } = context;
+  // A repeated event, or one that comes late.
+  // mutant: take signals of an earlier life
+  const isPast = at !== 0 && (known.kind === 'running' ? at < known.startedAt : at <= timeOf(known.death));
+  // A signal without its number asks nothing of a life that is not seen yet.
+  if (isPast || (number === 0 && known.kind !== 'running')) return unchanged(state);
+  const before = known.signals.find((one) => one.number === number);
+  // A container that ignores its stop signal is withdrawn once, however often the signal is sent.
+  // mutant: drain again at each signal
+  const signal = before === undefined ? { number, firstAt: at, at, since: now, last: now } : sentAgain(before, at, now);
+  const signals = [...known.signals.filter((one) => one !== before), signal];
+  if (known.kind === 'running') return judged({ ...known, signals }, context);
+  // mutant: forget signals before the first inspection
+  return { state: { ...known, ...unseen(signals, context) }, effects: [] };
+}
+
+/** Events may overtake each other. */
+function sentAgain(before: Signal, at: number, now: number): Signal {
+  if (at < before.at) return { ...before, firstAt: Math.min(at, before.firstAt) };
+  return { ...before, at, last: now };
+}
+
+/** 0 where the engine does not say: what is heard of later was sent later. */
+function timeOf(death: State['death']): number {
+  return death === undefined || death.at === Number.POSITIVE_INFINITY ? 0 : death.at;
+}
+
+/** Signals to a life that no inspection has seen are of use for as long as a container takes to stop. */
+function unseen(signals: readonly Signal[], { now, policy }: Context): Pick<State, 'signals' | 'dueAt'> {
+  return signals.length === 0 ? signalless : { signals, dueAt: now + stopMs({}, policy) };
+}
+
+function due(state: State | undefined, context: Context): Transition {
+  if (state === undefined) return unchanged(state);
+  // mutant: keep a verdict for ever
+  if (state.kind === 'running') return judged(state, context);
+  // The message may be about an earlier moment.
+  if (context.now < (state.dueAt ?? 0)) return unchanged(state);
+  // mutant: remember signals of the dead for ever
+  return unchanged({ ...state, signals: noSignals, dueAt: undefined });
+}
+
+/** As a death without a time, but for the count of crashes: an engine that ends may end its containers. */
+function ended(state: State | undefined, heard: number, context: Context): Transition {
+  if (state?.kind !== 'running') return unchanged(state);
+  return gone({ ...state, death: { heard, at: Number.POSITIVE_INFINITY } }, state.id, context);
+}
+
+function givenUp(state: State | undefined, context: Context): Transition {
+  if (state?.kind === 'running') return judged({ ...state, isGivenUp: true }, context);
+  // What a predecessor has left is not confirmed either.
+  return state?.kind === 'unknown' && state.foundAt > 0 ? { state, desired: nothing, effects: [] } : unchanged(state);
+}
+
+/** The same facts at another time, or other facts. */
+function judged(state: Running, { now, policy }: Context): Transition {
+  const verdict = deserves(state, now, policy);
+  const next = { ...state, verdict, dueAt: verdict.until };
+  return { state: next, desired: wantedOf(next), effects: [] };
 }
 
 function failed(known: State, began: number, detail: string, { now, chance, policy }: Context): Transition {
@@ -189,13 +318,30 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
   if (isOldNews || isForeign) return { state: { ...known, death }, effects: [inspect(id)] };
   // A retry stays: it may be about a start that came after this death.
   // mutant: end a retry at a death
-  return gone({ ...known, death }, id, context);
+  return counted(known, gone({ ...known, death }, id, context), context);
 }
 
-function moved(state: State | undefined, { id, heard }: Moved): Transition {
+/** An end is counted once, by whatever tells of it first: an engine may disconnect the network before it tells of the death. */
+function counted(known: State, transition: Transition, context: Context): Transition {
+  const crashes = isCrash(known, context) ? afterCrash(context.crashes, context.now, context.policy) : undefined;
+  return crashes === undefined ? transition : { ...transition, crashes };
+}
+
+/** Whether nothing from outside came before the death of a container that ran; a signal lately, or its stop. */
+function isCrash(known: State, { now, policy }: Context): boolean {
+  if (known.kind !== 'running') return false;
+  const { signals, traffic = {} } = known;
+  return !signals.some(({ last }) => now - last < stopMs(traffic, policy));
+}
+
+function moved(state: State | undefined, { id, heard, health }: Moved): Transition {
   // mutant: let a container move for another one
   if (otherHolder(state, id) !== undefined) return unchanged(state);
   const known = knownAs(state, id);
+  // Podman tells the health after each check. An inspection under way may have seen it as it was before.
+  // mutant: take health for known during an inspection
+  const isKnown = health !== undefined && known.kind === 'running' && known.traffic?.health === health;
+  if (isKnown) return unchanged({ ...known, movedAt: heard });
   // mutant: pass over a move
   if (known.kind === 'running') return { state: known, effects: [inspect(id)] };
   // mutant: forget a move before a start
@@ -221,13 +367,15 @@ function listed(
   return { state: { ...known, listing: { began, since, fingerprint } }, effects: isNews ? [inspect(id)] : [] };
 }
 
-function unlisted(state: State, began: number): Transition {
+function unlisted(state: State, began: number, context: Context): Transition {
   const isRetried = state.failing !== undefined && state.failing.began > began;
   // mutant: retry what is not listed
   // mutant: keep the place in a list that shows it no more
   const known = isRetried ? unlist(state) : unlist(settled(state));
-  // A retry alone is worth remembering: the list has overtaken all inspections that a death or a move could.
-  const rest = isRetried ? unknownOf(known, known.id, 0) : undefined;
+  // A retry and a signal to a newer life are worth remembering: the list has overtaken all inspections that a death or a move could.
+  // mutant: let a list forget that a start was asked to stop
+  const isWorth = isRetried || known.signals.length > 0;
+  const rest = isWorth ? unknownOf(known, known.id, 0, unseen(known.signals, context)) : undefined;
   if (known.kind === 'running') {
     // mutant: believe any list over any inspection
     // mutant: believe an inspection over a list that overlaps with it
@@ -243,12 +391,12 @@ function unlisted(state: State, began: number): Transition {
     return { state: rest, desired: [], effects: [] };
   }
   // mutant: end a retry at an older list
-  return unchanged(isRetried ? known : undefined);
+  return unchanged(rest && known);
 }
 
 function found(state: State | undefined, { listBegan, moment }: Context): Transition {
   // mutant: keep what was found of a container that offers nothing
-  if (state?.kind === 'running') return { state, desired: state.offers, effects: [] };
+  if (state?.kind === 'running') return { state, desired: wantedOf(state), effects: [] };
   const isListed = state?.listing !== undefined && state.listing.began === listBegan;
   // mutant: forget that keys were found
   // mutant: end a retry where keys are found
@@ -263,15 +411,18 @@ function fenced(state: State | undefined, context: Context): Transition {
   const effects: Effect[] = [inspect(state.id)];
   // mutant: take the uncertain for certain
   // mutant: fence and forget
-  return { state: unknownOf(state, state.id, context.moment), effects };
+  return { state: unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects };
 }
 
-function gone(known: State, id: ContainerId, { moment }: Context): Transition {
+function gone(known: State, id: ContainerId, context: Context): Transition {
   const { death, movedAt, failing, wakeAt } = known;
+  // Events may overtake each other: what was sent after the death is of a life that is not seen yet.
+  const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > (death?.at ?? 0));
+  const rest = { ...unseen(signals, context), since: context.moment };
   // mutant: remember the dead as listed
   // mutant: forget the death of the dead
   // mutant: forget a move at a death
-  const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt, failing, wakeAt, since: moment };
+  const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt, failing, wakeAt, ...rest };
   return { state, desired: [], effects: [] };
 }
 
@@ -298,7 +449,12 @@ function knownAs(state: State | undefined, id: ContainerId): State {
 }
 
 /** No opinion; the rest is kept. Each state is made in one step: copies of copies cost time on the hot path. */
-function unknownOf(state: State | undefined, id: ContainerId | undefined, foundAt: number): Unknown {
+function unknownOf(
+  state: State | undefined,
+  id: ContainerId | undefined,
+  foundAt: number,
+  { signals, dueAt }: Pick<State, 'signals' | 'dueAt'> = state ?? signalless,
+): Unknown {
   return {
     kind: 'unknown',
     id,
@@ -307,6 +463,8 @@ function unknownOf(state: State | undefined, id: ContainerId | undefined, foundA
     movedAt: state?.movedAt ?? 0,
     failing: state?.failing,
     wakeAt: state?.wakeAt,
+    signals,
+    dueAt,
     foundAt,
   };
 }

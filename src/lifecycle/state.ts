@@ -7,6 +7,8 @@
  */
 
 import type { ContainerId, Names, Refusal, Service } from '../container/container.ts';
+import type { ReasonCode } from '../container/refusals.ts';
+import type { Facts, Signal, Verdict } from './deserves.ts';
 
 /** The newest list that showed the container. */
 export interface Listing {
@@ -41,8 +43,12 @@ interface Known {
   /** When its ports may have moved last, as long as it was not seen running; 0 if never. */
   readonly movedAt: number;
   readonly failing: Failing | undefined;
-  /** When the machine wants to be woken, in milliseconds of the agent's clock. */
+  /** When the machine wants to be woken for a retry, in milliseconds of the agent's clock. */
   readonly wakeAt: number | undefined;
+  /** Signals sent to the process that runs, each number once. */
+  readonly signals: readonly Signal[];
+  /** When the verdict ends, or the signals of a container that is unknown are of no more use. */
+  readonly dueAt: number | undefined;
 }
 
 export interface Unknown extends Known {
@@ -51,7 +57,7 @@ export interface Unknown extends Known {
   readonly foundAt: number;
 }
 
-export interface Running extends Known {
+export interface Running extends Known, Facts {
   readonly kind: 'running';
   readonly id: ContainerId;
   /** By the engine's clock, in nanoseconds; 0 where the engine does not say. */
@@ -61,6 +67,8 @@ export interface Running extends Known {
   readonly offers: readonly Service[];
   readonly refusals: readonly Refusal[];
   readonly names: Names | undefined;
+  /** Whether its offers are published now. */
+  readonly verdict: Verdict;
 }
 
 export interface Gone extends Known {
@@ -76,13 +84,24 @@ export type State = Unknown | Running | Gone;
 export const failingTries = 5;
 
 /** The names that people see. */
-export type StateName = 'starting' | 'ready' | 'failing' | 'gone';
+export const stateNames = ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'failing', 'gone'] as const;
+export type StateName = (typeof stateNames)[number];
 
-export const stateNames: readonly StateName[] = ['starting', 'ready', 'failing', 'gone'];
+const withheldAs: Readonly<Record<ReasonCode, StateName>> = {
+  'engine-away': 'held',
+  draining: 'draining',
+  'ignores-stop': 'ready',
+  paused: 'paused',
+  unhealthy: 'unhealthy',
+  'not-healthy': 'starting',
+  flapping: 'held',
+  'too-young': 'starting',
+};
 
 export function nameOf(state: State): StateName {
   if ((state.failing?.tries ?? 0) >= failingTries) return 'failing';
-  return state.kind === 'running' ? 'ready' : state.kind === 'unknown' ? 'starting' : 'gone';
+  if (state.kind !== 'running') return state.kind === 'unknown' ? 'starting' : 'gone';
+  return state.verdict.isPublished ? 'ready' : withheldAs[state.verdict.reason];
 }
 
 /**
@@ -95,6 +114,8 @@ export function isForgettable(state: State, oldestReading: number): boolean {
   // mutant: forget a retry at once
   // mutant: forget at once what a list shows
   if (hasOpinion || state.listing !== undefined || state.failing !== undefined) return false;
+  // mutant: forget at once that a start was asked to stop
+  if (state.signals.length > 0) return false;
   const since = state.kind === 'gone' ? state.since : 0;
   // mutant: forget a death at once
   // mutant: forget a move at once

@@ -41,6 +41,7 @@ const states: Readonly<
   published: { mark: 'good', word: 'published' },
   pending: { mark: 'waiting', word: 'pending' },
   unknown: { mark: 'waiting', word: 'unknown' },
+  withheld: { mark: 'waiting', word: 'withheld' },
   refused: { mark: 'bad', word: 'refused' },
   failing: { mark: 'bad', word: 'failing' },
   quarantined: { mark: 'bad', word: 'quarantined' },

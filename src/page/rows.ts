@@ -69,7 +69,11 @@ export function problemsOf(containers: Iterable<NamedContainer>): Problem[] {
     group.entries.push(entry);
   };
   for (const names of containers) {
-    const { id: container, state, refusals, outage } = names;
+    const { id: container, state, refusals, outage, traffic } = names;
+    if (traffic !== null) {
+      const { reason, remedy, since } = traffic;
+      add(reason, remedy, { container, names, entry: '', detail: `since ${since}` });
+    }
     if (outage !== null) add(state, outage.remedy, { container, names, entry: '', detail: outage.detail });
     for (const { code, entry, detail, remedy } of refusals) add(code, remedy, { container, names, entry, detail });
   }

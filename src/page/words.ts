@@ -2,10 +2,10 @@
  * Words of the page: titles of refusals, durations, numbers, and text from other writers made safe to show.
  * Pure; it uses nothing of the browser.
  */
-import { outages, refusals } from '../container/refusals.ts';
+import { outages, refusals, withheld } from '../container/refusals.ts';
 
 /** The reasons why an entry, or a whole container, is not published: the heading above such entries. */
-export const reasons = { ...refusals, ...outages };
+export const reasons = { ...refusals, ...withheld, ...outages };
 
 /** Characters that are invisible or that change how the text around them is shown. */
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;

@@ -5,9 +5,20 @@
 
 import { Listeners } from '../actor/listeners.ts';
 import type { Refusal } from '../container/container.ts';
+import type { ReasonCode } from '../container/refusals.ts';
+
+/** Why a container that runs is not published now; or, with `isPublished`, what is odd about one that is. */
+export interface TrafficReport {
+  readonly reason: ReasonCode;
+  readonly isPublished: boolean;
+  /** Since when, and until when at the latest, in milliseconds since the epoch. For people. */
+  readonly since: number;
+  readonly until: number | undefined;
+}
 
 export interface Condition {
   readonly refusals?: readonly Refusal[] | undefined;
+  readonly traffic?: TrafficReport | undefined;
   /** The container cannot be inspected; the text is the engine's. */
   readonly failing?: string | undefined;
   /** etcd refuses its keys; the text is etcd's. */
@@ -39,6 +50,6 @@ export class Conditions {
 
   /** A container that has gone keeps only the condition of its keys. */
   forget(shortId: string): void {
-    this.note(shortId, { refusals: undefined, failing: undefined });
+    this.note(shortId, { refusals: undefined, traffic: undefined, failing: undefined });
   }
 }

@@ -13,19 +13,25 @@
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
 import { type ContainerId, type Names, type Refusal, type Service, shortIdOf } from '../container/container.ts';
+import { type ReasonCode, withheld } from '../container/refusals.ts';
 import { keysOf, type Layout } from '../layout/keys.ts';
+import type { Crashes } from '../lifecycle/damping.ts';
+import type { PublishPolicy } from '../lifecycle/deserves.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
 import type { Sequence } from '../lifecycle/sequence.ts';
-import { failingTries, isForgettable, type State } from '../lifecycle/state.ts';
+import { failingTries, isForgettable, type Running, type State } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Conditions } from './conditions.ts';
+import { CrashBook } from './crash-book.ts';
+import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
 import { MissedEvents } from './missed-events.ts';
+import { WriteBudget } from './write-budget.ts';
 
 const noKeys: Keys = new Map();
-const policy: Policy = { retryFirstMs: 100, retryCapMs: 30_000 };
+const retries = { retryFirstMs: 100, retryCapMs: 30_000 };
 /** Warnings about one container are worth reading; thousands are not. */
 const refusalsLoggedMax = 10;
 
@@ -36,9 +42,13 @@ export interface ReconcilerParts {
   readonly layout: Layout;
   readonly ledger: Ledger;
   readonly conditions: Conditions;
+  /** When a container deserves traffic; from the configuration. */
+  readonly publish: PublishPolicy;
   /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
   readonly states: Map<string, State>;
   readonly sequence: Sequence;
+  /** Whether the process of this number and start has ended. */
+  readonly hasEnded: (pid: number, startTicks: string) => boolean;
   /** Asks for an inspection. */
   readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
@@ -51,7 +61,13 @@ export interface ReconcilerParts {
 export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
   readonly #self: Self<ReconcilerMessage>;
-  readonly #timers = new Map<string, () => void>();
+  readonly #policy: Policy;
+  readonly #crashes = new CrashBook();
+  readonly #budget = new WriteBudget();
+  /** Containers that are to be published once their budget allows; each ends the wait. */
+  readonly #deferred = new Map<string, () => void>();
+  readonly #engineAway: EngineAway;
+  readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
   readonly #missed: MissedEvents;
   /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
@@ -66,6 +82,13 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
     this.#self = self;
+    this.#policy = { ...retries, ...parts.publish };
+    this.#engineAway = new EngineAway({
+      clock: parts.clock,
+      limitMs: parts.publish.engineAwayMs,
+      look: () => this.#lookForProcesses(),
+      giveUp: () => this.#giveUpEngine(),
+    });
     this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
@@ -73,9 +96,13 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     parts.states.clear();
     parts.metrics.running = 0;
     signal.addEventListener('abort', () => {
-      for (const cancel of this.#timers.values()) cancel();
-      this.#timers.clear();
+      for (const timers of Object.values(this.#timers)) {
+        for (const cancel of timers.values()) cancel();
+        timers.clear();
+      }
       this.#missed.clear();
+      this.#engineAway.back();
+      for (const cancel of this.#deferred.values()) cancel();
     });
     // A restarted reconciler has no states: the published keys may be wrong by now.
     // mutant: forget what was published before a crash
@@ -95,11 +122,19 @@ export class Reconciler implements Actor<ReconcilerMessage> {
           this.#missed.heard(message.id);
           this.#observe(shortIdOf(message.id), message, message.at);
           break;
+        case 'killed':
+          this.#observe(shortIdOf(message.id), message, message.at);
+          break;
         case 'moved':
           this.#observe(shortIdOf(message.id), message);
           break;
         case 'woke':
-          this.#observe(message.shortId, message);
+        case 'due':
+          this.#observe(message.shortId, { kind: message.kind });
+          break;
+        case 'engine':
+          if (message.isAway) this.#engineAway.away();
+          else this.#engineAway.back();
           break;
         case 'list':
           this.#listed(message);
@@ -120,6 +155,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (began < this.#listBegan) return;
     const { sequence, states } = this.#parts;
     this.#listBegan = began;
+    // An engine that lists is there, even if it lets nobody follow its events.
+    this.#engineAway.back();
     // The first list shows changes without an event. So does a list after a gap, after an event that was too large to read,
     // and while events are late.
     const isCheck = isPeriodic && !full && this.#hasListed;
@@ -143,7 +180,11 @@ export class Reconciler implements Actor<ReconcilerMessage> {
 
   #read(uncertain: readonly string[]): void {
     const { ledger } = this.#parts;
-    for (const shortId of uncertain) this.#observe(shortId, { kind: 'fenced' });
+    for (const shortId of uncertain) {
+      this.#deferred.get(shortId)?.();
+      this.#deferred.delete(shortId);
+      this.#observe(shortId, { kind: 'fenced' });
+    }
     for (const shortId of [...ledger.published()]) {
       if (ledger.desired(shortId) === undefined) this.#observe(shortId, { kind: 'found' });
     }
@@ -153,15 +194,20 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #observe(shortId: string, observation: Observation, at = 0): void {
     const { clock, metrics, sequence, states } = this.#parts;
     const before = states.get(shortId);
+    const replica = replicaOf(before, observation) ?? shortId;
     const context = {
+      crashes: this.#crashes.get(replica),
+      isGivenUp: this.#engineAway.hasGivenUp,
       now: clock.now(),
+      wall: clock.wall(),
       moment: sequence.next(),
       listBegan: this.#listBegan,
       listEnded: this.#listEnded,
       chance: clock.random(),
-      policy,
+      policy: this.#policy,
     };
-    const { state, desired, effects } = reduce(before, observation, context);
+    const { state, desired, effects, crashes } = reduce(before, observation, context);
+    if (crashes !== undefined) this.#crashed(shortId, replica, crashes);
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
@@ -169,26 +215,66 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     for (const effect of effects) this.#carryOut(effect);
   }
 
+  /** Where the engine's processes are not to be seen from here, nothing was noted of them. */
+  #lookForProcesses(): void {
+    const { hasEnded, log, sequence, states } = this.#parts;
+    for (const [shortId, state] of [...states]) {
+      if (state.kind !== 'running') continue;
+      const { pid, startTicks } = state.traffic ?? {};
+      if (pid === undefined || startTicks === undefined || !hasEnded(pid, startTicks)) continue;
+      log.info({ container: shortId, pid }, 'ended while the engine is away');
+      this.#observe(shortId, { kind: 'ended', heard: sequence.next() });
+    }
+  }
+
+  #giveUpEngine(): void {
+    const { log, publish, states } = this.#parts;
+    log.warn(
+      { seconds: publish.engineAwayMs / 1000 },
+      'engine is away for long: everything is withdrawn until it is back',
+    );
+    for (const shortId of [...states.keys()]) this.#observe(shortId, { kind: 'given-up' });
+  }
+
+  #crashed(shortId: string, replica: string, crashes: Crashes): void {
+    const { clock, log } = this.#parts;
+    const before = this.#crashes.get(replica)?.requiredMs ?? 0;
+    this.#crashes.note(replica, crashes, clock.now(), this.#policy);
+    // A line for each doubling, and none once it is held for the longest time.
+    if (crashes.requiredMs <= before) return;
+    log.warn(
+      { container: shortId, ...this.#namesOf(shortId), reason: 'flapping', seconds: crashes.requiredMs / 1000 },
+      'held: it crashes again and again',
+    );
+  }
+
   #keep(shortId: string, before: State | undefined, state: State | undefined): void {
     const { states } = this.#parts;
     if (state === undefined) states.delete(shortId);
     else states.set(shortId, state);
-    if (state?.wakeAt !== before?.wakeAt) this.#wake(shortId, state?.wakeAt);
+    if (state?.wakeAt !== before?.wakeAt) this.#wake('woke', shortId, state?.wakeAt);
+    if (state?.dueAt !== before?.dueAt) this.#wake('due', shortId, state?.dueAt);
     this.#resting.delete(shortId);
     if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
     this.#report(shortId, before, state);
   }
 
-  #wake(shortId: string, wakeAt: number | undefined): void {
+  #wake(kind: 'woke' | 'due', shortId: string, wakeAt: number | undefined): void {
     const { clock } = this.#parts;
-    this.#timers.get(shortId)?.();
-    this.#timers.delete(shortId);
+    const timers = this.#timers[kind];
+    timers.get(shortId)?.();
+    timers.delete(shortId);
     if (wakeAt === undefined) return;
-    const wake = () => {
-      this.#timers.delete(shortId);
-      this.#self.tell({ kind: 'woke', shortId });
+    const arm = (): void => {
+      timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
     };
-    this.#timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
+    const wake = () => {
+      // A timer of Node may be a moment early, and what is judged too early is never judged again.
+      if (clock.now() < wakeAt) return arm();
+      timers.delete(shortId);
+      this.#self.tell({ kind, shortId });
+    };
+    arm();
   }
 
   #carryOut(effect: Effect): void {
@@ -202,11 +288,52 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #desire(shortId: string, services: readonly Service[], at: number, names: Names | undefined): void {
-    const { layout, ledger, writer } = this.#parts;
-    ledger.desire(shortId, services.length > 0 ? keysOf(layout, shortId, services, names) : noKeys, at, names);
+    const { clock, layout } = this.#parts;
+    const keys = services.length > 0 ? keysOf(layout, shortId, services, names) : noKeys;
+    this.#deferred.get(shortId)?.();
+    this.#deferred.delete(shortId);
+    const waitMs = keys.size > 0 && this.#isNews(shortId, keys) ? this.#budget.waitMs(shortId, clock.now()) : 0;
+    if (waitMs === 0) {
+      this.#settle(shortId, keys, at, names);
+      return;
+    }
+    const cancel = clock.after(waitMs, () => {
+      this.#deferred.delete(shortId);
+      this.#settle(shortId, keys, 0, names);
+    });
+    this.#deferred.set(shortId, cancel);
+    // A removal never waits: what is no longer true goes at once.
+    // mutant: keep what is wrong while a write waits
+    if (!this.#isStillTrue(shortId, keys)) this.#settle(shortId, noKeys, at, names);
+  }
+
+  /** Whether etcd would have to be written. */
+  #isNews(shortId: string, keys: Keys): boolean {
+    const { ledger } = this.#parts;
+    const desired = ledger.desired(shortId);
+    if (desired === undefined) return true;
+    if (desired.size !== keys.size) return true;
+    for (const [key, value] of keys) if (desired.get(key) !== value) return true;
+    return false;
+  }
+
+  /** Whether the addresses in etcd are those of `keys`, whatever is beside them. */
+  #isStillTrue(shortId: string, keys: Keys): boolean {
+    const { layout, ledger } = this.#parts;
+    for (const key of new Set([...(ledger.desired(shortId)?.keys() ?? []), ...keys.keys()])) {
+      if (layout.nameOf(key) !== undefined && ledger.desired(shortId)?.get(key) !== keys.get(key)) return false;
+    }
+    return true;
+  }
+
+  #settle(shortId: string, keys: Keys, at: number, names: Names | undefined): void {
+    const { clock, ledger, writer } = this.#parts;
+    ledger.desire(shortId, keys, at, names);
     // mutant: tell the writer nothing
-    if (ledger.changes(shortId).length > 0) writer.tell(shortId);
-    else ledger.answered(shortId);
+    if (ledger.changes(shortId).length > 0) {
+      this.#budget.spend(shortId, clock.now());
+      writer.tell(shortId);
+    } else ledger.answered(shortId);
   }
 
   /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */
@@ -227,10 +354,14 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { conditions, log } = this.#parts;
     if (state?.kind === 'running') {
       const { names, refusals, startedAt } = state;
-      if (before?.kind !== 'running' || before.startedAt !== startedAt) this.#logRefusals(shortId, refusals, names);
+      if (before?.kind !== 'running' || before.startedAt !== startedAt) {
+        this.#countRefusals(refusals);
+        if (state.requiredMs === 0) this.#logRefusals(shortId, refusals, names);
+      }
       if (before?.kind !== 'running' || before.refusals !== refusals) {
         conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
       }
+      this.#reportTraffic(shortId, before, state);
     } else if (before?.kind === 'running') conditions.forget(shortId);
     const wasFailing = (before?.failing?.tries ?? 0) >= failingTries;
     const { tries, detail } = state?.failing ?? { tries: 0, detail: undefined };
@@ -249,13 +380,53 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     return (state?.kind === 'running' ? state.names : undefined) ?? this.#parts.ledger.namesOf(shortId);
   }
 
+  /** A container that offers nothing has nothing to be withheld. */
+  #reportTraffic(shortId: string, before: State | undefined, state: Running): void {
+    const reason = reasonOf(state);
+    const { until, isPublished } = state.verdict;
+    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
+    if (isSame || (reason === undefined && before?.kind !== 'running')) return;
+    const { clock, conditions, log } = this.#parts;
+    const last = conditions.get(shortId)?.traffic;
+    const since = last?.reason === reason ? last?.since : undefined;
+    const leftMs = until === undefined ? undefined : until - clock.now();
+    const wall = clock.wall();
+    conditions.note(shortId, {
+      traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
+    });
+    // Of crashes the log tells when they are counted.
+    if (reason === undefined || since !== undefined || reason === 'flapping' || reason === 'engine-away') return;
+    const fields = {
+      container: shortId,
+      ...this.#namesOf(shortId),
+      reason,
+      ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }),
+    };
+    if (isPublished) log.warn(fields, withheld[reason].title);
+    else log.info(fields, 'withheld');
+  }
+
+  #countRefusals(refusals: readonly Refusal[]): void {
+    for (const { code } of refusals) this.#parts.metrics.refusals[code]++;
+  }
+
   #logRefusals(shortId: string, refusals: readonly Refusal[], names: Names | undefined): void {
-    const { log, metrics } = this.#parts;
-    for (const { code } of refusals) metrics.refusals[code]++;
+    const { log } = this.#parts;
     for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
       log.warn({ container: shortId, ...names, reason: code, entry, detail }, 'advertisement refused');
     }
     const unsaid = refusals.length - refusalsLoggedMax;
     if (unsaid > 0) log.warn({ container: shortId, ...names, refusals: unsaid }, 'further advertisements refused');
   }
+}
+
+const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
+  offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;
+
+/** What a container has in common with one that takes its place, if an inspection has told. */
+function replicaOf(state: State | undefined, observation: Observation): string | undefined {
+  if (observation.kind === 'inspected' && observation.inspection.kind === 'running') {
+    return observation.inspection.traffic?.replica;
+  }
+  return state?.kind === 'running' ? state.traffic?.replica : undefined;
 }

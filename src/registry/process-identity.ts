@@ -12,6 +12,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import type { ProcessIdentity } from '../layout/owner.ts';
+import { startTicksOf } from '../processes.ts';
 
 export type Liveness = 'alive' | 'gone' | 'unknown';
 
@@ -63,12 +64,4 @@ export function containerIn(mounts: string): string | undefined {
   if (id === undefined || path === undefined) return undefined;
   const root = createHash('sha256').update(`${path} ${layers}`).digest('hex');
   return `${id.slice(0, 12)}-${root.slice(0, 12)}`;
-}
-
-/** Field 22 of /proc/<pid>/stat; undefined for a zombie, which only waits for its parent to notice. */
-function startTicksOf(pid: string): string | undefined {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The second field is the command in parentheses and may hold anything, further parentheses included.
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return state === 'Z' || state === 'X' ? undefined : fields[18];
 }

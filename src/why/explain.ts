@@ -11,16 +11,18 @@ import { urlOf } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { mismatchOf } from '../container/filter.ts';
 import { namesOf } from '../container/names.ts';
-import { type RefusalCode, refusals } from '../container/refusals.ts';
+import { type ReasonCode, type RefusalCode, refusals, withheld } from '../container/refusals.ts';
 import { textOf } from '../container/sources/advertisement.ts';
 import { readDeclaration, type Source } from '../container/sources/declaration.ts';
 import { readLabels } from '../container/sources/label.ts';
 import { variableTexts } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
+import { deservesBy, type PublishPolicy } from '../lifecycle/deserves.ts';
 
 /** Why something is not published, or why this is unknown. */
 export type Reason =
   | RefusalCode
+  | ReasonCode
   | 'absent'
   | 'filtered'
   | 'ambiguous'
@@ -50,6 +52,7 @@ export interface Step {
 
 const reasons: Record<Reason, { readonly remedy: string }> = {
   ...refusals,
+  ...withheld,
   absent: {
     remedy: 'See docker ps --all; discover asks the engine that docker.socketPath, docker.host or DOCKER_HOST name',
   },
@@ -89,13 +92,18 @@ export function failed(about: string, reason: Reason, detail: string): Step {
 }
 
 /** The decisions that follow from the container's own document. */
-export function explainContainer(document: unknown, options: InspectionOptions): { steps: Step[]; isRunning: boolean } {
+export function explainContainer(
+  document: unknown,
+  options: InspectionOptions & { readonly publish?: PublishPolicy },
+): { steps: Step[]; isRunning: boolean; isWithheld: boolean } {
   const state = field(document, 'State');
   const inspection = readInspection(document, options);
   if (inspection.kind === 'failed') {
-    return { steps: [failed('container', 'failing', inspection.detail)], isRunning: false };
+    return { steps: [failed('container', 'failing', inspection.detail)], isRunning: false, isWithheld: false };
   }
-  if (inspection.kind === 'down') return { steps: [whyDown(document, state, options)], isRunning: false };
+  if (inspection.kind === 'down') {
+    return { steps: [whyDown(document, state, options)], isRunning: false, isWithheld: false };
+  }
   const steps: Step[] = [
     { about: 'container', detail: `runs since ${String(field(state, 'StartedAt'))}${calledOf(document)}` },
   ];
@@ -124,7 +132,11 @@ export function explainContainer(document: unknown, options: InspectionOptions):
       ),
     );
   }
-  return { steps, isRunning: true };
+  const { publish } = options;
+  const verdict = publish && inspection.services.length > 0 ? deservesBy(inspection, Date.now(), publish) : undefined;
+  const isWithheld = verdict?.isPublished === false;
+  if (isWithheld) steps.push(failed('traffic', verdict.reason, withheld[verdict.reason].title));
+  return { steps, isRunning: true, isWithheld };
 }
 
 /** Compares the wanted keys with etcd. `found` holds the keys that etcd has of them. */

@@ -8,6 +8,8 @@
  *   stay.
  * - When all is calm, `desired` is at least as new as the newest reading and the newest death.
  * - Keys of unknown origin stay until a reading judges them.
+ * - A container that is ill, or was asked to stop, is not published once that is known; in the end every container is
+ *   published that is well, also if it has ignored its stop signal.
  * - A failed inspection is repeated, after a wait that grows up to a cap.
  * - When all is calm, the machine remembers nothing of the dead.
  *
@@ -20,6 +22,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
+import type { Health } from '../../src/container/traffic.ts';
 import { type InspectionRequest, isNeedless, merged, type Observation } from '../../src/lifecycle/observation.ts';
 import { type Context, reduce, type Transition } from '../../src/lifecycle/reduce.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
@@ -27,7 +30,20 @@ import { isForgettable, nameOf, type State } from '../../src/lifecycle/state.ts'
 
 const id = 'a'.repeat(64) as ContainerId;
 /** A tick is a millisecond. */
-const policy = { retryFirstMs: 2, retryCapMs: 16 };
+const publish = {
+  health: 'exclude-unhealthy',
+  drain: true,
+  paused: 'keep',
+  afterMs: 0,
+  stopGraceMs: 5,
+  flapDeaths: 0,
+  flapMs: 0,
+  engineAwayMs: 0,
+} as const;
+const policy = { retryFirstMs: 2, retryCapMs: 16, ...publish };
+const stopSignal = 15;
+/** How long a container has to obey. */
+const stopMs = publish.stopGraceMs;
 const chances = [0, 0.5, 0.999, 0.25];
 /** Failed inspections in a row from which on people see the container as failing. */
 const failingTries = 5;
@@ -42,7 +58,9 @@ interface Change {
 
 type Step =
   /** The container's own life. */
-  | ({ readonly kind: 'start' | 'move' | 'die' | 'restart' } & Change)
+  | ({ readonly kind: 'start' | 'move' | 'health' | 'die' | 'restart' } & Change)
+  /** Somebody sends a signal. Its event arrives like that of a change. */
+  | ({ readonly kind: 'kill'; readonly signal: number } & Change)
   /** An inspection that no change needs. */
   | { readonly kind: 'inspect' }
   /** A list: how long until the engine is read, and until the answer is there. */
@@ -84,6 +102,32 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ kind: fc.constantFrom('found' as const, 'fenced' as const, 'woke' as const) }),
   },
   { weight: 1, arbitrary: fc.constant<Step>({ kind: 'crash' }) },
+);
+/** Health and signals, between the changes. */
+const trafficStep: fc.Arbitrary<Step> = fc.oneof(
+  // Without its time a death that a signal has overtaken says nothing of the order.
+  { weight: 2, arbitrary: step.map((one) => ('timed' in one ? { ...one, timed: true } : one)) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('health' as const),
+      hasOffer: fc.constant(true),
+      delay,
+      times: fc.nat({ max: 2 }),
+      timed: fc.boolean(),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('kill' as const),
+      signal: fc.constantFrom(1, 9, stopSignal),
+      hasOffer: fc.constant(true),
+      delay,
+      times: fc.integer({ min: 1, max: 3 }),
+      timed: fc.constant(true),
+    }),
+  },
 );
 const answer: fc.Arbitrary<Answer> = fc.record({
   waits: fc.nat({ max: 2 }),
@@ -150,6 +194,10 @@ const crossedLives: fc.Arbitrary<Life> = fc
     ];
     return { steps, answers };
   });
+const trafficLives: fc.Arbitrary<Life> = fc.record({
+  steps: fc.array(fc.tuple(trafficStep, fc.nat({ max: 3 })), { maxLength: 30, size: 'max' }),
+  answers: fc.array(answer, { maxLength: 15, size: 'max' }),
+});
 const lives: fc.Arbitrary<Life> = fc.record({
   steps: fc.array(fc.tuple(step, fc.nat({ max: 3 })), { maxLength: 30, size: 'max' }),
   answers: fc.array(answer, { maxLength: 15, size: 'max' }),
@@ -161,10 +209,13 @@ interface Version {
   readonly startedAt: number;
   /** As a list shows it. */
   readonly fingerprint: string;
+  readonly offers: readonly Service[];
+  readonly health: Health | undefined;
+  /** What is published of it. */
   readonly services: readonly Service[];
 }
 
-const down: Version = { startedAt: 0, fingerprint: '', services: [] };
+const down: Version = { startedAt: 0, fingerprint: '', offers: [], health: undefined, services: [] };
 
 function offer(port: number): readonly Service[] {
   return [{ name: 'web', privatePort: 80, protocol: 'tcp', address: '10.0.0.1', port }];
@@ -230,6 +281,10 @@ class World {
   #absent = 0;
   /** The newest death of which the machine was told, by the engine's clock. */
   #deadUntil = 0;
+  /** By the number of a signal that ends the container, the first one that the machine was told of: when, and when it was sent. */
+  #asked = new Map<number, { readonly at: number; readonly toldAt: number }>();
+  #dueAt: number | undefined;
+  #isDue = false;
 
   constructor(shape: Shape = {}) {
     this.#shape = shape;
@@ -260,8 +315,12 @@ class World {
     switch (step.kind) {
       case 'start':
       case 'move':
+      case 'health':
       case 'die':
         this.change(step.kind, step);
+        break;
+      case 'kill':
+        this.#kill(step.signal, step);
         break;
       case 'restart':
         this.change('die', step);
@@ -301,15 +360,25 @@ class World {
   }
 
   /** A change of the container, and its event. */
-  change(kind: 'start' | 'move' | 'die', { hasOffer, delay, times, timed }: Change): void {
+  change(kind: 'start' | 'move' | 'health' | 'die', { hasOffer, delay, times, timed }: Change): void {
     if ((kind === 'start') === this.isRunning) return;
     const at = ++this.#engineTime;
     if (kind === 'die') this.versions.push(down);
-    else {
+    else if (kind === 'health') {
+      const { startedAt, offers, health: before } = this.#version;
+      const health = before === 'unhealthy' ? 'healthy' : 'unhealthy';
+      const services = health === 'unhealthy' ? [] : offers;
+      const fingerprint = `${this.#version.fingerprint.split(' ')[0]} ${health}`;
+      this.versions.push({ startedAt, fingerprint, offers, health, services });
+    } else {
       this.#ports++;
       const port = this.#shape.hasFreshPorts ? this.#ports : this.#ports % 3;
       const startedAt = kind === 'start' ? at : this.#version.startedAt;
-      this.versions.push({ startedAt, fingerprint: `${port}`, services: hasOffer ? offer(port) : [] });
+      const offers = hasOffer ? offer(port) : [];
+      // A check begins anew with each start.
+      const health = kind === 'start' ? undefined : this.#version.health;
+      const services = health === 'unhealthy' ? [] : offers;
+      this.versions.push({ startedAt, fingerprint: `${port} ${health ?? ''}`, offers, health, services });
     }
     const version = this.versions.length - 1;
     for (let n = 0; n < (this.#shape.losesNothing ? Math.max(1, times) : times); n++) {
@@ -322,7 +391,30 @@ class World {
     this.#engineTime -= 500;
   }
 
-  #hear(kind: 'start' | 'move' | 'die', at: number, version: number, isTimed: boolean): void {
+  #kill(signal: number, { delay, times }: Change): void {
+    if (!this.isRunning) return;
+    const at = ++this.#engineTime;
+    for (let n = 0; n < times; n++) {
+      this.#in(delay * (n + 1), () => {
+        this.#mailbox.push(() => {
+          const isOfThisLife = at >= (this.#asked.get(signal)?.at ?? 0) || at >= this.#version.startedAt;
+          if (signal !== 1 && isOfThisLife && !this.#hasAsked(signal, at)) {
+            this.#asked.set(signal, { at, toldAt: this.#now });
+          }
+          this.#observe({ kind: 'killed', id, signal, at });
+        });
+      });
+    }
+  }
+
+  /** A signal of the same life is news once. */
+  #hasAsked(signal: number, at: number): boolean {
+    const before = this.#asked.get(signal);
+    if (before === undefined) return false;
+    return !this.versions.some(({ startedAt }) => startedAt > before.at && startedAt <= at);
+  }
+
+  #hear(kind: 'start' | 'move' | 'health' | 'die', at: number, version: number, isTimed: boolean): void {
     const heard = kind === 'start' ? 0 : this.sequence.next();
     switch (kind) {
       case 'start':
@@ -331,6 +423,11 @@ class World {
       case 'move':
         this.#mailbox.push(() => this.#observe({ kind: 'moved', id, heard }));
         break;
+      case 'health': {
+        const { health } = this.versions[version] ?? down;
+        this.#mailbox.push(() => this.#observe({ kind: 'moved', id, heard, health }));
+        break;
+      }
       case 'die':
         if (this.#request !== undefined && isNeedless(this.#request, isTimed ? at : Number.POSITIVE_INFINITY)) {
           this.#request = undefined;
@@ -360,13 +457,20 @@ class World {
     const began = this.sequence.begin();
     this.#inspectionBegan = began;
     this.#in(reads, () => {
-      const { startedAt, services } = this.#version;
+      const { startedAt, offers, health } = this.#version;
+      const traffic = { stopSeconds: 0, ...(health && { health }) };
       const version = this.versions.length - 1;
       const inspection: Inspection = fails
         ? { kind: 'failed', detail: `inspection ${began}` }
         : startedAt === 0
           ? { kind: 'down' }
-          : { kind: 'running', startedAt: this.#shape.hidesStarts ? 0 : startedAt, services, refusals: [] };
+          : {
+              kind: 'running',
+              startedAt: this.#shape.hidesStarts ? 0 : startedAt,
+              services: offers,
+              refusals: [],
+              traffic,
+            };
       this.#in(lasts, () => {
         this.#isInspecting = false;
         this.#mailbox.push(() => {
@@ -409,6 +513,8 @@ class World {
     this.state = undefined;
     this.#wakeAt = undefined;
     this.#isWoken = false;
+    this.#dueAt = undefined;
+    this.#asked.clear();
     this.listBegan = this.sequence.next();
     this.listEnded = this.listBegan;
     this.#toldAt = this.listBegan;
@@ -428,6 +534,10 @@ class World {
     if (this.#wakeAt !== undefined && this.#wakeAt <= this.#now && !this.#isWoken) {
       this.#isWoken = true;
       this.#mailbox.push(() => this.#observe({ kind: 'woke' }));
+    }
+    if (this.#dueAt !== undefined && this.#dueAt <= this.#now && !this.#isDue) {
+      this.#isDue = true;
+      this.#mailbox.push(() => this.#observe({ kind: 'due' }));
     }
     if (this.#now >= this.#stalledUntil) this.#receive();
     if (this.#request !== undefined && !this.#isInspecting) this.#inspect(this.#request);
@@ -451,13 +561,27 @@ class World {
     const moment = this.sequence.next();
     const chance = chances[moment % chances.length] ?? 0;
     const { listBegan, listEnded } = this;
-    const context: Context = { now: this.#now, moment, listBegan, listEnded, chance, policy };
+    const context: Context = {
+      now: this.#now,
+      wall: 0,
+      crashes: undefined,
+      isGivenUp: false,
+      moment,
+      listBegan,
+      listEnded,
+      chance,
+      policy,
+    };
     const transition = reduce(before, observation, context);
     const { state, desired, effects } = transition;
     this.state = state;
     if (state?.wakeAt !== before?.wakeAt) {
       this.#wakeAt = state?.wakeAt;
       this.#isWoken = false;
+    }
+    if (state?.dueAt !== before?.dueAt) {
+      this.#dueAt = state?.dueAt;
+      this.#isDue = false;
     }
     for (const effect of effects) {
       if (effect.kind === 'inspect') this.#want({ id, at: 0, isKept: true });
@@ -467,6 +591,7 @@ class World {
     this.#assertRetried(before, observation, context, transition);
     this.#assertThrifty(before, observation, transition);
     if (desired !== undefined) this.#desire(desired);
+    this.#assertDrained();
     if (this.#isOrdered && observation.kind === 'inspected' && desired !== undefined && desired.length > 0) {
       assert.ok(this.#shown > this.#absent, 'It publishes nothing older than a list that did not show it');
     }
@@ -477,6 +602,18 @@ class World {
     if (!this.#isOrdered || this.#unjudgedSince > 0 || this.desired === undefined || this.desired.length === 0) return;
     const { startedAt } = this.versions[this.#shown] ?? down;
     assert.ok(startedAt > this.#deadUntil, 'A death withdraws the keys at once, and they do not come back');
+  }
+
+  /** What was asked to stop in this life, and has time left, is not published. */
+  #assertDrained(): void {
+    const { state } = this;
+    if (state?.kind !== 'running' || state.startedAt === 0) return;
+    for (const { at, toldAt } of this.#asked.values()) {
+      // The machine may not have heard of the life in which it was sent.
+      const life = this.versions.findLast(({ startedAt }) => startedAt > 0 && startedAt <= at)?.startedAt;
+      const isOld = life !== state.startedAt || this.#now >= toldAt + stopMs;
+      assert.ok(isOld || this.desired?.length === 0, `It was asked to stop ${this.#now - toldAt} ms ago`);
+    }
   }
 
   #desire(desired: readonly Service[]): void {
@@ -551,14 +688,18 @@ class World {
   }
 
   get #isCalm(): boolean {
-    const isAsleep = this.#wakeAt === undefined || this.#isWoken;
+    const isAsleep = (this.#wakeAt === undefined || this.#isWoken) && (this.#dueAt === undefined || this.#isDue);
     const isBusy = this.#request !== undefined || this.#isInspecting || this.#now < this.#stalledUntil;
     return this.#agenda.length + this.#mailbox.length === 0 && !isBusy && isAsleep;
   }
 
   /** Whatever comes of what was, until nothing is under way. */
   rest(): void {
-    for (let n = 0; n < 1_000 && !this.#isCalm; n++) this.tick();
+    for (let n = 0; n < 1_000 && !this.#isCalm; n++) {
+      // The time of a container that was never seen is long.
+      if (n > 900 && this.#dueAt !== undefined) this.#now = Math.max(this.#now, this.#dueAt);
+      this.tick();
+    }
     assert.ok(this.#isCalm, 'It comes to rest');
     // States are forgotten one batch later.
     for (let n = 0; n < 2; n++) this.tick();
@@ -585,7 +726,7 @@ class World {
 
 test('the life-cycle machine ends with what a full list and the inspections after it say, whatever came before', () => {
   fc.assert(
-    fc.property(fc.oneof(lives, busyLives), (life) => {
+    fc.property(fc.oneof(lives, busyLives, trafficLives), (life) => {
       const world = new World();
       world.live(life);
       world.settle(true);
@@ -632,7 +773,7 @@ test('the life-cycle machine needs no list where no event is lost', () => {
 
 test('the life-cycle machine inspects nothing that a list shows as it was', () => {
   fc.assert(
-    fc.property(lives, fc.integer({ min: 1, max: 3 }), (life, lists) => {
+    fc.property(fc.oneof(lives, trafficLives), fc.integer({ min: 1, max: 3 }), (life, lists) => {
       const world = new World();
       world.live(life);
       world.settle(true);
@@ -720,7 +861,17 @@ const ofRival = fc.constantFrom<ObservationAt[]>(
 );
 
 function contextOf({ sequence, listBegan, listEnded }: World): Context {
-  return { now: 0, moment: sequence.next(), listBegan, listEnded, chance: 0.5, policy };
+  return {
+    now: 0,
+    wall: 0,
+    crashes: undefined,
+    isGivenUp: false,
+    moment: sequence.next(),
+    listBegan,
+    listEnded,
+    chance: 0.5,
+    policy,
+  };
 }
 
 test('a container that runs stays as it is, whatever is seen of another one with the same short id', () => {

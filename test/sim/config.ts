@@ -7,6 +7,11 @@ export const defaultConfig: Config = {
   serviceVariable: 'DISCOVER',
   namePolicy: 'compat',
   views: [],
+  publish: {
+    ...{ health: 'exclude-unhealthy', drain: true, paused: 'keep', afterMs: 0, stopGraceMs: 5_000 },
+    // The simulation lets containers die all the time.
+    ...{ flapDeaths: 0, flapMs: 60_000, engineAwayMs: 0 },
+  },
   docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
   etcd: { endpoints: ['http://127.0.0.1:1'], prefix: '/discover', ttlSeconds: 10 },
   host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },

@@ -2,7 +2,7 @@
  * A Docker Engine in memory, with the two ways in which discover asks it: `docker` for the main
  * thread, `looks` for the pool.
  *
- * The model is what matters of containers: whether they run, since when, and at which ports they are
+ * The model is what matters of containers: whether they run, since when, whether they deserve traffic, and at which ports they are
  * reached; a start and a move give new ones, or those that others gave back where they are few. Events are made as dockerd 20.10 makes them, network
  * events included, and remembered as it does: the last 256. Lists are read by the code that reads
  * real ones; looks are answered from the model, in batches with stragglers like those of `look.ts`.
@@ -13,6 +13,7 @@
 import { type Clock, sleep } from '../../src/actor/clock.ts';
 import { Listeners } from '../../src/actor/listeners.ts';
 import type { ContainerId, Inspection, Listed, Service } from '../../src/container/container.ts';
+import type { Health, Traffic } from '../../src/container/traffic.ts';
 import type { Docker, EngineInfo, EventStream } from '../../src/docker/docker.ts';
 import { DiscoverError } from '../../src/errors.ts';
 import { type Report, readList } from '../../src/inspect/batch.ts';
@@ -37,6 +38,19 @@ interface Container {
   ports: readonly number[];
   /** How often it was given ports. */
   bindings: number;
+  health: Health | undefined;
+  isPaused: boolean;
+  readonly stopSignal: number;
+  /** When it was asked to stop, and by which signals, in this life. */
+  asked: Map<number, number>;
+}
+
+/** When the hosts of this engine publish what runs. */
+export interface TrafficRules {
+  readonly health: 'exclude-unhealthy' | 'require-healthy';
+  readonly isPausedKept: boolean;
+  readonly afterMs: number;
+  readonly flapDeaths: number;
 }
 
 interface Subscriber {
@@ -50,6 +64,10 @@ const eventsRemembered = 256;
 const callTimeoutMs = 5_000;
 const listTimeoutMs = 15_000;
 const lingerMs = 25;
+const [KILL, TERM, QUIT] = [9, 15, 3];
+const stopSeconds = 1;
+/** That, and the grace of 5 s. */
+export const drainMs = 6_000;
 
 /** The full id of the n-th container; its 12 digits are the number itself. */
 export function idOf(n: number): ContainerId {
@@ -67,6 +85,9 @@ export class FakeEngine {
   route: (action: string, id: ContainerId) => readonly number[] = () => [0];
   /** Called whenever a container has got or given back ports. */
   onPorts: () => void = () => {};
+  /** Its processes are those that `hasEnded` knows. */
+  sharesProcesses = false;
+  rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
   readonly docker: Docker;
   readonly pool: InspectionPool;
   readonly #clock: Clock;
@@ -102,7 +123,10 @@ export class FakeEngine {
   /** Runs a new container that advertises these services, each at a private port of its own from 80 on. */
   run(id: ContainerId, ...names: string[]): ContainerId {
     const offers = names.map((name, index) => ({ name, privatePort: 80 + index, protocol: 'tcp' as const }));
-    this.containers.set(id, { id, offers, running: false, startedAt: 0, ports: [], bindings: 0 });
+    const fresh = { running: false, startedAt: 0, ports: [], bindings: 0, health: undefined, isPaused: false };
+    // Some end by another signal than the usual one.
+    const stopSignal = Number.parseInt(id.slice(0, 12), 16) % 3 === 2 ? QUIT : TERM;
+    this.containers.set(id, { id, offers, ...fresh, stopSignal, asked: new Map() });
     this.start(id);
     return id;
   }
@@ -110,6 +134,10 @@ export class FakeEngine {
   start(id: ContainerId): void {
     const container = this.#container(id);
     container.running = true;
+    container.isPaused = false;
+    container.asked.clear();
+    // A check begins anew, with no event.
+    if (container.health !== undefined) container.health = 'starting';
     container.startedAt = this.#stamp();
     this.#bind(container);
     this.#networkEvent('connect', id);
@@ -127,6 +155,44 @@ export class FakeEngine {
   restart(id: ContainerId): void {
     this.die(id);
     this.start(id);
+  }
+
+  /** The result of a health check; a container without one gets one. */
+  setHealth(id: ContainerId, health: Health): void {
+    this.#container(id).health = health;
+    this.#containerEvent(`health_status: ${health}`, id);
+  }
+
+  pause(id: ContainerId): void {
+    const container = this.#container(id);
+    container.isPaused = !container.isPaused;
+    this.#containerEvent(container.isPaused ? 'pause' : 'unpause', id);
+  }
+
+  /** Sends a signal that the container ignores. True: it is its stop signal, and the first of this life. */
+  kill(id: ContainerId, signal: number | 'stop'): boolean {
+    const container = this.#container(id);
+    const number = signal === 'stop' ? container.stopSignal : signal;
+    const isNew = [container.stopSignal, KILL].includes(number) && !container.asked.has(number);
+    if (isNew) container.asked.set(number, this.#clock.now());
+    this.#containerEvent('kill', id, { signal: String(number) });
+    return isNew;
+  }
+
+  /** Whether a process has ended, as the table of processes shows it, also to one that the engine does not answer. */
+  hasEnded(pid: number, startTicks: string): boolean {
+    const container = this.containers.get(idOf(pid));
+    return !container?.running || String(container.startedAt) !== startTicks;
+  }
+
+  /** Whether it is to be published now, if it offers anything. */
+  deserves(id: ContainerId): boolean {
+    const { running, startedAt, health, isPaused, asked } = this.#container(id);
+    // A millisecond early, and noted half a millisecond early: no host may be before that.
+    const isYoung = this.rules.afterMs > 0 && this.#clock.wall() < startedAt / 1e6 + this.rules.afterMs - 1;
+    const isDraining = [...asked.values()].some((at) => this.#clock.now() < at + drainMs);
+    const isSick = health === 'unhealthy' || (health === 'starting' && this.rules.health === 'require-healthy');
+    return running && !isYoung && !isDraining && !isSick && (!isPaused || this.rules.isPausedKept);
   }
 
   /** Gives new ports, with nothing to tell but network events. */
@@ -168,7 +234,7 @@ export class FakeEngine {
   keys(layout: Layout): Map<string, string> {
     const keys = new Map<string, string>();
     for (const container of this.containers.values()) {
-      if (!container.running) continue;
+      if (!this.deserves(container.id)) continue;
       for (const [key, value] of keysOf(layout, container.id.slice(0, 12), servicesOf(container))) keys.set(key, value);
     }
     return keys;
@@ -197,9 +263,10 @@ export class FakeEngine {
   async #list(): Promise<Uint8Array<ArrayBuffer>> {
     const { replyMs, isCut } = await this.#ask('list', listTimeoutMs);
     const running = [...this.containers.values()].filter((container) => container.running);
-    const list = running.map(({ id, offers, ports }) => ({
+    const list = running.map(({ id, offers, ports, health, isPaused }) => ({
       Id: id,
-      State: 'running',
+      State: isPaused ? 'paused' : 'running',
+      Status: `Up 1 second${health === undefined ? '' : ` (${health === 'starting' ? 'health: starting' : health})`}`,
       Ports: offers.map(({ privatePort, protocol }, index) => ({
         IP: '0.0.0.0',
         PrivatePort: privatePort,
@@ -256,7 +323,13 @@ export class FakeEngine {
       const { replyMs, isCut } = await this.#ask('inspect', callTimeoutMs, id);
       const container = this.containers.get(id);
       const inspection: Inspection = container?.running
-        ? { kind: 'running', startedAt: container.startedAt, services: servicesOf(container), refusals: [] }
+        ? {
+            kind: 'running',
+            startedAt: container.startedAt,
+            services: servicesOf(container),
+            refusals: [],
+            ...trafficOf(container, this.sharesProcesses),
+          }
         : { kind: 'down' };
       await this.#wait(replyMs);
       return isCut ? { kind: 'failed', detail: 'answer was cut short' } : inspection;
@@ -297,9 +370,12 @@ export class FakeEngine {
     return this.#newest;
   }
 
-  #containerEvent(action: string, id: ContainerId): void {
+  #containerEvent(action: string, id: ContainerId, attributes: Record<string, string> = {}): void {
     const said = { status: action, id, from: 'app:1', Type: 'container', Action: action };
-    this.#event(action, id, { ...said, Actor: { ID: id, Attributes: { image: 'app:1', name: 'größe' } } });
+    this.#event(action, id, {
+      ...said,
+      Actor: { ID: id, Attributes: { image: 'app:1', name: 'größe', ...attributes } },
+    });
   }
 
   #networkEvent(action: string, id: ContainerId): void {
@@ -320,6 +396,16 @@ export class FakeEngine {
 
 function servicesOf({ offers, ports }: Container): Service[] {
   return offers.map((offer, index) => ({ ...offer, address: hostIp, port: Number(ports[index]) }));
+}
+
+function trafficOf(
+  { id, startedAt, health, isPaused, stopSignal }: Container,
+  sharesProcesses: boolean,
+): { traffic: Traffic } {
+  const rest = { ...(health && { health }), ...(isPaused && { isPaused: true as const }) };
+  const pid = Number.parseInt(id.slice(0, 12), 16);
+  const process = sharesProcesses ? { pid, startTicks: String(startedAt) } : {};
+  return { traffic: { stopSignal, stopSeconds, ...process, ...rest } };
 }
 
 function containersOf(body: Uint8Array): readonly Listed[] {

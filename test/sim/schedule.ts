@@ -11,7 +11,9 @@
  * S4 and S5 a container's keys and its record are those of one generation or none, S6 every key is on a
  * lease, S7 nothing is written that is there already, S9 what was taken away does not come back, S10
  * nothing is taken away that is still true, S12 only the owner writes. At each revision and each change of
- * a port: S3 no key leads to another container for longer than a bound. Where a process says that it has
+ * a port: S3 no key leads to another container for longer than a bound. After each step: T1 where no event is lost, a container
+ * that deserves no traffic has no keys a moment later. At each put: T2 no container is put that crashes again and again and has
+ * not run for long. Where a process says that it has
  * started: S17 it has listed and claimed. In the end: strangers' keys are untouched, etcd holds what runs
  * within a bound (L3), stays there without a write (S7), no drift was repaired that nobody made (L8), and
  * what a dead process leaves is gone with its lease (L4).
@@ -33,19 +35,20 @@ import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
 import { VirtualClock } from './clock.ts';
 import { defaultConfig } from './config.ts';
-import { type EngineFault, FakeEngine, idOf } from './docker.ts';
+import { drainMs, type EngineFault, FakeEngine, idOf, type TrafficRules } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
 
 /**
  * What goes wrong: nothing but time; the order of events; the engine, with events lost; etcd; the process; several
  * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else; the order of
  * events, with few ports for many containers; etcd's leader; a process that ends just after a container was
- * restarted; one container that can never be read and one that etcd never takes, for ever.
+ * restarted; one container that can never be read and one that etcd never takes, for ever; containers that fall ill, are
+ * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again.
  */
 export const faultClasses = [
   ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
   // Added later: a seed means the class by its place.
-  ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck'] as const),
+  ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck', 'traffic', 'trouble', 'crashes'] as const),
 ] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -92,6 +95,15 @@ const portsMax = 2 * 6 + 2;
 const resyncSeconds = 60;
 const never = 1_000_000_000;
 const violationsMax = 8;
+/** An inspection of the class `crashes` takes some milliseconds. */
+const seenMs = 150;
+const restartMs = 20;
+const youngMs = 1_000;
+/** In the class `crashes`; after as many a life has to last ten seconds, or up to five minutes. */
+const flapDeaths = 3;
+const heldMaxMs = 300_000 + 5_000;
+/** Events, inspections and commits of the class `traffic` take some hundred milliseconds together. */
+const undeservedMaxMs = 1_000;
 
 /** Keys that look like ours and are not. */
 const strangers = [
@@ -140,12 +152,21 @@ class World {
     const { faultClass } = options;
     const hasFewPorts = ['ports', 'leader', 'handover', 'stuck'].includes(faultClass);
     this.#engine = new FakeEngine(this.#clock, hasFewPorts ? portsMax : Number.POSITIVE_INFINITY);
+    this.#engine.sharesProcesses = true;
     this.#store = new MemoryStore(this.#clock);
     if (faultClass === 'stuck') this.#store.denied = (key) => layout.containerOf(key) === idOf(2).slice(0, 12);
     this.#misdirection = new Misdirection(this.#engine, this.#store, this.#misdirectedMaxMs());
     this.#resyncSeconds = this.#clock.random() < 0.5 ? resyncSeconds : never;
     // In containers of their own, processes cannot see whether another one lives.
     this.#isBlind = this.#clock.random() < 0.5;
+    if (this.#hasTraffic) {
+      const health = this.#clock.random() < 0.5 ? 'exclude-unhealthy' : 'require-healthy';
+      const isPausedKept = this.#clock.random() < 0.5;
+      // Where the clocks of a process are set, the age of a container that ran before is anybody's guess.
+      const afterMs = options.faultClass === 'traffic' && this.#clock.random() < 0.5 ? youngMs : 0;
+      this.#engine.rules = { health, isPausedKept, afterMs, flapDeaths: 0 };
+    }
+    if (faultClass === 'crashes') this.#engine.rules = { ...this.#engine.rules, flapDeaths };
   }
 
   outcome(): Outcome {
@@ -172,6 +193,7 @@ class World {
       this.#said.push(`${index}: ${await this.#take(step)}`);
       this.#say(`step ${this.#said.at(-1)}`);
       await this.#clock.advance(step.waitMs);
+      this.#undeserved();
       if (this.#violations.length >= violationsMax) break;
     }
     await this.#end();
@@ -193,6 +215,23 @@ class World {
       leader: [...lives, 'leader lost', 'leader lost'],
       handover: [...lives, ...Array<string>(8).fill('handover')],
       stuck: lives,
+      traffic: [...lives, ...Array<string>(60).fill('traffic')],
+      crashes: [...Array<string>(20).fill('life'), ...Array<string>(20).fill('crash loop')],
+      trouble: [
+        ...[...lives, ...Array<string>(60).fill('traffic')],
+        ...[
+          'cut',
+          'forget',
+          'nonsense',
+          'engine away',
+          'lease lost',
+          'etcd away',
+          'stop',
+          'kill',
+          'pause',
+          'clock set',
+        ],
+      ],
       rivals: [...lives, 'rival', 'rival', 'stop', 'kill', 'pause', 'pause'],
       everything: [
         ...lives,
@@ -214,6 +253,10 @@ class World {
     switch (action) {
       case 'life':
         return this.#life(idOf(1 + Math.floor(first * containersMax)), second, third);
+      case 'crash loop':
+        return this.#crashLoop(idOf(1 + Math.floor(first * containersMax)), 1 + Math.floor(second * 8));
+      case 'traffic':
+        return this.#traffic(idOf(1 + Math.floor(first * containersMax)), second, third);
       case 'cut':
         this.#engine.cut();
         return 'all event streams end';
@@ -286,6 +329,7 @@ class World {
     const act = (verb: string, action: () => void): string => {
       action();
       this.#history.note(id, engine, this.#clock.now());
+      this.#noteLater(id, engine.rules.afterMs);
       return `container ${number} ${verb}`;
     };
     if (container === undefined) {
@@ -301,6 +345,99 @@ class World {
     if (what < 0.75) return act('moves', () => engine.move(id));
     if (what < 0.85) return act('is removed', () => engine.remove(id));
     return `container ${number} is left alone`;
+  }
+
+  /** What time alone changes. */
+  #noteLater(id: ContainerId, ms: number): void {
+    if (ms === 0) return;
+    this.#clock.after(ms - 0.5, () => {
+      if (this.#engine.containers.has(id)) this.#history.note(id, this.#engine, this.#clock.now());
+    });
+  }
+
+  /** When lives ended of which an inspection has surely seen each, by container; and when the present one began. */
+  readonly #crashes = new Map<string, { readonly endedMs: number[]; startedMs: number }>();
+
+  #crashLoop(id: ContainerId, times: number): string {
+    const engine = this.#engine;
+    const note = () => this.#history.note(id, engine, this.#clock.now());
+    const crash = (left: number): void => {
+      if (left === 0 || !engine.containers.get(id)?.running) return;
+      const now = this.#clock.now();
+      const known = this.#crashes.get(id) ?? { endedMs: [], startedMs: now };
+      if (now - known.startedMs >= seenMs) known.endedMs.push(now);
+      this.#crashes.set(id, known);
+      engine.die(id);
+      note();
+      // The engine waits before it starts a container again.
+      this.#clock.after(restartMs, () => {
+        if (engine.containers.get(id)?.running !== false) return;
+        engine.start(id);
+        note();
+        known.startedMs = this.#clock.now();
+      });
+      this.#clock.after(restartMs + 2 * seenMs, () => crash(left - 1));
+    };
+    crash(times);
+    return `container ${id.slice(8, 12)} crashes ${times} times`;
+  }
+
+  #heldBack(shortId: string): void {
+    for (const [id, { endedMs, startedMs }] of this.#crashes) {
+      const now = this.#clock.now();
+      if (!id.startsWith(shortId) || endedMs.filter((at) => now - at < 59_000).length < flapDeaths) continue;
+      if (now - startedMs < 9_000) this.#violate(`T2 ${shortId} is put, and crashes again and again`);
+    }
+  }
+
+  get #hasTraffic(): boolean {
+    return ['traffic', 'trouble'].includes(this.#options.faultClass);
+  }
+
+  /** Something that decides whether a container deserves traffic. */
+  #traffic(id: ContainerId, what: number, how: number): string {
+    const engine = this.#engine;
+    const number = Number.parseInt(id.slice(0, 12), 16);
+    if (!engine.containers.get(id)?.running) return `container ${number} does not run`;
+    const note = () => this.#history.note(id, engine, this.#clock.now());
+    const act = (verb: string, action: () => void): string => {
+      action();
+      note();
+      return `container ${number} ${verb}`;
+    };
+    if (what < 0.4) {
+      const health = (['unhealthy', 'healthy', 'unhealthy', 'starting'] as const)[Math.floor(how * 4)] ?? 'healthy';
+      return act(`is ${health}`, () => engine.setHealth(id, health));
+    }
+    if (what < 0.55) return act('is paused, or goes on', () => engine.pause(id));
+    const signal = what < 0.75 ? 'stop' : what < 0.8 ? 9 : [1, 15, 3, 10][Math.floor(how * 4)];
+    return act(`is sent ${signal}`, () => {
+      const isAsked = engine.kill(id, signal ?? 1);
+      if (!isAsked) return;
+      // Some obey, at once or after a while; some run on.
+      const life = engine.containers.get(id)?.startedAt;
+      const isSame = () => engine.containers.get(id)?.running && engine.containers.get(id)?.startedAt === life;
+      const obey = () => {
+        if (!isSame()) return;
+        act('obeys', () => (how < 0.2 ? engine.restart(id) : engine.die(id)));
+        this.#noteLater(id, engine.rules.afterMs);
+      };
+      if (how < 0.6) this.#clock.after(how * 3_000, obey);
+      this.#noteLater(id, drainMs + 0.5);
+    });
+  }
+
+  /** Where every event arrives soon, keys of a container that deserves no traffic are soon gone. */
+  #undeserved(): void {
+    if (this.#options.faultClass !== 'traffic') return;
+    const now = this.#clock.now();
+    for (const { id } of this.#engine.containers.values()) {
+      const shortId = id.slice(0, 12);
+      const since = this.#history.endedAt(shortId);
+      if (since === undefined || now - since < undeservedMaxMs) continue;
+      const isShown = [...this.#store.keys.keys()].some((key) => layout.containerOf(key) === shortId);
+      if (isShown) this.#violate(`T1 ${shortId} has deserved no traffic for ${Math.round(now - since)} ms`);
+    }
   }
 
   #during(ms: number, what: string, set: (on: boolean) => void): string {
@@ -354,7 +491,7 @@ class World {
     if (this.#engineAway) return { kind: 'fails' };
     if (this.#options.faultClass === 'stuck' && call === 'inspect' && id === idOf(1)) return { kind: 'hangs' };
     const draw = this.#clock.random();
-    const isFaulty = this.#faults && ['engine', 'everything', 'answers'].includes(this.#options.faultClass);
+    const isFaulty = this.#faults && ['engine', 'everything', 'answers', 'trouble'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.05) return { kind: 'fails' };
       if (draw < 0.06) return { kind: 'hangs' };
@@ -365,7 +502,9 @@ class World {
     if (draw < 0.5) return undefined;
     const { faultClass } = this.#options;
     const isCalm =
-      !this.#faults || faultClass === 'calm' || (faultClass === 'handover' && !['task', 'inspect'].includes(call));
+      !this.#faults ||
+      ['calm', 'crashes'].includes(faultClass) ||
+      (faultClass === 'handover' && !['task', 'inspect'].includes(call));
     const scale = isCalm ? 4 : faultClass === 'handover' ? 400 : 80;
     return { kind: 'slow', readMs: readMs * scale, replyMs: replyMs * scale };
   }
@@ -375,8 +514,9 @@ class World {
     const [draw, first, second] = [this.#clock.random(), this.#clock.random(), this.#clock.random()];
     if (!this.#faults) return [first * 2];
     if (faultClass === 'loss') return draw < 0.1 ? [] : [first * 2];
-    if (['order', 'ports', 'stuck'].includes(faultClass)) return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
-    if (['engine', 'everything'].includes(faultClass)) {
+    if (['order', 'ports', 'stuck', 'traffic'].includes(faultClass))
+      return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
+    if (['engine', 'everything', 'trouble'].includes(faultClass)) {
       if (draw < 0.05) return [];
       return draw < 0.15 ? [first * 50, second * 500] : [first * 50];
     }
@@ -387,7 +527,7 @@ class World {
     if (this.#etcdAway) return { kind: this.#clock.random() < 0.5 ? 'unavailable' : 'hang' };
     const draw = this.#clock.random();
     const [first, second] = [this.#clock.random(), this.#clock.random()];
-    const isFaulty = this.#faults && ['etcd', 'everything', 'rivals'].includes(this.#options.faultClass);
+    const isFaulty = this.#faults && ['etcd', 'everything', 'rivals', 'trouble'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.04) return { kind: 'ambiguous' };
       if (draw < 0.07) return { kind: 'late', ms: first * 4_000 };
@@ -405,7 +545,7 @@ class World {
   // ---- invariants ----
 
   #losesEvents(): boolean {
-    return ['engine', 'everything', 'loss'].includes(this.#options.faultClass);
+    return ['engine', 'everything', 'loss', 'trouble'].includes(this.#options.faultClass);
   }
 
   #changed(changes: readonly Applied[]): void {
@@ -416,7 +556,10 @@ class World {
       if (key === layout.ownerKey) continue;
       const shortId = layout.containerOf(key);
       if (shortId === undefined || strangers.includes(key)) this.#violate(`S1 ${key} is not ours`);
-      else touched.add(shortId);
+      else {
+        touched.add(shortId);
+        if (value !== undefined) this.#heldBack(shortId);
+      }
       if (value !== undefined && lease === '0') this.#violate(`S6 ${key} is on no lease`);
     }
     for (const shortId of touched) this.#visible(shortId);
@@ -448,6 +591,8 @@ class World {
     for (const process of this.#processes) process.resume();
     // What was begun with a delay comes to its end.
     await clock.advance(this.#boundMs() === promptMs ? 500 : 26_000);
+    if (this.#hasTraffic) await clock.advance(2 * drainMs);
+    if (this.#options.faultClass === 'crashes') await clock.advance(heldMaxMs);
     this.#replace();
     this.#engineAway = false;
     this.#etcdAway = false;
@@ -481,6 +626,8 @@ class World {
       case 'order':
       case 'ports':
       case 'stuck':
+      case 'traffic':
+      case 'crashes':
         return promptMs;
       default:
         return repairMs;
@@ -501,6 +648,7 @@ class World {
     const id = idOf(containersMax + 1);
     this.#engine.run(id, 'web');
     this.#history.note(id, this.#engine, this.#clock.now());
+    this.#noteLater(id, this.#engine.rules.afterMs);
     await this.#clock.advance(retryMs);
     const left = this.#processes.filter((process) => process.isAlive);
     if (left.length !== 1) this.#violate(`S12 ${left.length} processes live on`);
@@ -532,7 +680,9 @@ class World {
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
   #mayDrift(): boolean {
-    return !['calm', 'order', 'engine', 'answers', 'loss', 'ports', 'stuck'].includes(this.#options.faultClass);
+    return !['calm', 'order', 'engine', 'answers', 'loss', 'ports', 'stuck', 'traffic', 'crashes'].includes(
+      this.#options.faultClass,
+    );
   }
 }
 
@@ -610,6 +760,11 @@ class History {
     this.#generations.set(shortId, all);
   }
 
+  /** Since when it deserves no keys; undefined if it deserves some, or never did. */
+  endedAt(shortId: string): number | undefined {
+    return this.#generations.get(shortId)?.at(-1)?.endedAt;
+  }
+
   show(shortId: string, shown: string, isRevoking: boolean, now: number): Verdict {
     const all = this.#generations.get(shortId) ?? [];
     const { keys: before, since } = this.#shown.get(shortId) ?? { keys: nothing, since: now };
@@ -666,7 +821,7 @@ class Process {
     this.hasViews = parts.hasViews;
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
-    this.#agent = new Agent(configOf(parts.resyncSeconds, parts.hasViews), {
+    this.#agent = new Agent(configOf(parts.resyncSeconds, parts.hasViews, engine.rules), {
       clock: {
         now: () => clock.now(),
         wall: () => clock.wall() + this.#clockMs,
@@ -676,6 +831,7 @@ class Process {
       log: logTo((line) => parts.say(`${name} ${line}`)),
       docker: this.#dockerOf(engine),
       pool: this.#looksOf(engine.newLooks()),
+      hasEnded: (pid, startTicks) => engine.hasEnded(pid, startTicks),
       registry: this.#registryOf(registry),
       process: {
         self: identityOf(number),
@@ -815,9 +971,10 @@ function logTo(say: (line: string) => void): Log {
   return log;
 }
 
-function configOf(resync: number, hasViews: boolean): Config {
+function configOf(resync: number, hasViews: boolean, { isPausedKept, ...publish }: TrafficRules): Config {
   return {
     ...defaultConfig,
+    publish: { ...defaultConfig.publish, ...publish, paused: isPausedKept ? 'keep' : 'withdraw' },
     resyncSeconds: resync,
     views: hasViews ? rules : [],
     etcd: { ...defaultConfig.etcd, ttlSeconds },

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Agent } from '../../src/agent.ts';
-import type { Config } from '../../src/config/options.ts';
 import { Connection, type Health, healthOf, type Observed } from '../../src/health.ts';
 import { exposition } from '../../src/http/prometheus.ts';
 import { checksOf, containersOf, summaryOf } from '../../src/http/status.ts';
 import { type Log, silentLog } from '../../src/log.ts';
 import { VirtualClock } from '../sim/clock.ts';
+import { defaultConfig } from '../sim/config.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
 import { MemoryRegistry, MemoryStore } from '../sim/registry.ts';
 
@@ -97,24 +97,12 @@ test('a lease past its end by our own clock makes what is published unknown, who
   assert.equal(none.lease.summary, 'no lease is held yet');
 });
 
-const config: Config = {
-  workers: 0,
-  resyncSeconds: 60,
-  serviceVariable: 'DISCOVER',
-  namePolicy: 'compat',
-  views: [],
-  docker: { endpoint: { kind: 'socket', path: '/nowhere' }, apiVersion: undefined },
-  etcd: { endpoints: ['http://127.0.0.1:1'], prefix: '/discover', ttlSeconds: 10 },
-  host: { id: 'host-1', realm: 'default', ip: '10.0.0.1', onExit: 'keep' },
-  log: { level: 'info' },
-};
-
 test('past the TTL nothing is known to be published, in /status and in the metrics, until etcd has been read again (simulated engine and etcd)', async () => {
   const clock = new VirtualClock();
   const engine = new FakeEngine(clock);
   const registry = new MemoryRegistry(clock, new MemoryStore(clock));
   engine.run(idOf(1), 'web');
-  const agent = new Agent(config, {
+  const agent = new Agent(defaultConfig, {
     clock,
     registry,
     log: silentLog,
@@ -171,7 +159,7 @@ test('past the TTL nothing is known to be published, in /status and in the metri
 test('started while Docker is away, it says so rather than that nothing runs (simulated engine and etcd)', async () => {
   const clock = new VirtualClock();
   const engine = new FakeEngine(clock);
-  const agent = new Agent(config, {
+  const agent = new Agent(defaultConfig, {
     clock,
     registry: new MemoryRegistry(clock, new MemoryStore(clock)),
     log: silentLog,
@@ -193,7 +181,7 @@ test('a container that waits for etcd for too long makes the agent not ready, th
   const clock = new VirtualClock();
   const engine = new FakeEngine(clock);
   const registry = new MemoryRegistry(clock, new MemoryStore(clock));
-  const agent = new Agent(config, {
+  const agent = new Agent(defaultConfig, {
     clock,
     registry,
     log: silentLog,
@@ -230,7 +218,7 @@ test('a line of the log has at most ten services of a container, and their numbe
   const log: Log = { ...silentLog, info: (fields, message) => void lines.push({ fields, message }), child: () => log };
   engine.run(idOf(1), ...Array.from({ length: 30 }, (_, index) => `service-${index}`));
   engine.run(idOf(2), 'web');
-  const agent = new Agent(config, {
+  const agent = new Agent(defaultConfig, {
     clock,
     registry: new MemoryRegistry(clock, new MemoryStore(clock)),
     log,

@@ -337,7 +337,8 @@ describe('Agent', () => {
     stage.engine.fault = (call) => (call === 'inspect' ? { kind: 'slow', readMs: 0, replyMs: 50 } : undefined);
     stage.engine.run(c1, 'web');
     for (let n = 0; n < 5; n++) {
-      await stage.clock.advance(100);
+      // As often as a container may be written.
+      await stage.clock.advance(1_000);
       stage.assertExact();
       stage.engine.restart(c1);
     }

@@ -54,7 +54,62 @@ describe('readInspection', () => {
       startedAt: Number(1_772_360_430_123_456_789n),
       services: [WEB],
       refusals: [],
+      traffic: { pid: 4711 },
     });
+  });
+
+  test('what concerns traffic is read: health, pause, the way to stop, and the place among replicas', () => {
+    const trafficOf = (state: object, config: object = {}) => {
+      const whole = document({ state: { Pid: 0, ...state } });
+      const inspection = read({ ...whole, Config: { ...whole.Config, ...config } });
+      return inspection.kind === 'running' ? inspection.traffic : inspection;
+    };
+    assert.equal(trafficOf({}), undefined);
+    assert.deepEqual(trafficOf({ Health: { Status: 'unhealthy' }, Paused: true }), {
+      health: 'unhealthy',
+      isPaused: true,
+    });
+    for (const Status of ['', 'none', 'Healthy', 7, undefined])
+      assert.equal(trafficOf({ Health: { Status } }), undefined);
+    const signals: readonly (readonly [unknown, number?])[] = [
+      ...['SIGTERM', 'term', '15', 15, 'nonsense', '', '0', 65, -1, null, {}, undefined].map((one) => [one] as const),
+      ...([
+        ['SIGQUIT', 3],
+        ['int', 2],
+        ['9', 9],
+        ['SIGRTMIN+3', 37],
+        ['RTMAX-1', 63],
+      ] as const),
+    ];
+    for (const [StopSignal, number] of signals) {
+      assert.deepEqual(trafficOf({}, { StopSignal }), number && { stopSignal: number }, String(StopSignal));
+    }
+    assert.deepEqual(trafficOf({}, { StopTimeout: 60 }), { stopSeconds: 60 });
+    assert.deepEqual(trafficOf({}, { StopTimeout: -1 }), { stopSeconds: Number.POSITIVE_INFINITY });
+    assert.equal(trafficOf({}, { StopTimeout: 10 }), undefined);
+    const compose = (number: string) => ({
+      'com.docker.compose.project': 'shop',
+      'com.docker.compose.service': 'web',
+      'com.docker.compose.container-number': number,
+    });
+    const replica = (Labels: object, Image = 'web:1') => JSON.stringify(trafficOf({}, { Labels, Image }));
+    assert.match(replica(compose('1')), /replica.*shop.*web.*1.*web:1/);
+    assert.equal(new Set([replica(compose('1')), replica(compose('2')), replica(compose('1'), 'web:2')]).size, 3);
+    const task = (id: string) => ({ 'com.docker.swarm.task.name': `web.1.${id}` });
+    assert.equal(replica(task('a')), replica(task('b')));
+  });
+
+  test('its labels have wishes of traffic, and a wrong one is refused', () => {
+    const whole = document({});
+    const labelled = (Labels: object) => read({ ...whole, Config: { ...whole.Config, Labels } });
+    const good = labelled({ 'discover.health': 'ignore', 'discover.drain': 'False' });
+    assert.deepEqual(good.kind === 'running' && good.traffic?.wishes, { health: 'ignore', drain: false });
+    const bad = labelled({ 'discover.health': 'maybe', 'discover.drain': '1' });
+    assert.equal(bad.kind === 'running' && bad.traffic?.wishes, undefined);
+    assert.deepEqual(bad.kind === 'running' && bad.refusals.map(({ code, detail }) => [code, detail]), [
+      ['label-invalid', 'The label is exclude-unhealthy or ignore or require-healthy'],
+      ['label-invalid', 'The label is true or false'],
+    ]);
   });
 
   test('a document without a Running flag is a failed look, never an absence', () => {

@@ -163,7 +163,7 @@ test('.github/GLOSSARY.md defines every state of a container', () => {
   for (const name of stateNames) {
     assert.match(
       read('.github/GLOSSARY.md'),
-      new RegExp(`\\*\\*${name}\\*\\*:`),
+      new RegExp(`^\\| \\| .*\\*\\*${name}\\*\\*[:,]`, 'm'),
       `define **${name}**: in the glossary`,
     );
   }

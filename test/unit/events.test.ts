@@ -148,13 +148,14 @@ describe('readEvent', () => {
   for (const [name, shape] of shapes) {
     test(`reads the events ${name}`, () => {
       assert.deepEqual(read(shape('start')), { kind: 'inspect', id, at });
-      assert.deepEqual(read(shape('restart')), { kind: 'inspect', id, at });
+      assert.deepEqual(read(shape('restart')), { kind: 'killed', id, at, signal: 0, isStart: true });
+      assert.deepEqual(read(shape('stop')), { kind: 'killed', id, at, signal: 0, isStart: false });
       assert.deepEqual(read(shape('die')), { kind: 'died', id, at });
       assert.deepEqual(read(shape('destroy')), { kind: 'died', id, at });
     });
 
     test(`has no interest in the other events ${name}`, () => {
-      for (const action of ['create', 'kill', 'stop', 'exec_start: sh', 'health_status']) {
+      for (const action of ['create', 'exec_start: sh', 'exec_die', 'top']) {
         assert.equal(read(shape(action)), undefined, action);
       }
     });
@@ -170,6 +171,30 @@ describe('readEvent', () => {
     }
     const restored = read({ Type: 'container', Action: 'restore', Actor: actor, timeNano: at });
     assert.deepEqual(restored, { kind: 'inspect', id, at });
+  });
+
+  test('reads the number of a signal, and 0 where the engine says none', () => {
+    const kill = (signal?: unknown) =>
+      read({ Type: 'container', Action: 'kill', Actor: { ID: id, Attributes: { signal } }, timeNano: at });
+    for (const [signal, number] of [
+      ['15', 15],
+      ['SIGHUP', 1],
+      [9, 9],
+      [undefined, 0],
+      ['nonsense', 0],
+    ] as const) {
+      assert.deepEqual(kill(signal), { kind: 'killed', id, at, signal: number, isStart: false });
+    }
+  });
+
+  test("reads health in Docker's form and in Podman's", () => {
+    const health = (Action: string, HealthStatus?: string) =>
+      read({ Type: 'container', Action, Actor: actor, HealthStatus, timeNano: at });
+    const moved = { kind: 'moved', id, at } as const;
+    assert.deepEqual(health('health_status: unhealthy'), { ...moved, health: 'unhealthy' });
+    assert.deepEqual(health('health_status', 'healthy'), { ...moved, health: 'healthy' });
+    assert.deepEqual(health('health_status'), { ...moved, health: undefined });
+    assert.deepEqual(health('health_status: odd'), { ...moved, health: undefined });
   });
 
   test("takes Podman's names for the end of a container", () => {
@@ -305,11 +330,13 @@ describe('readEvent', () => {
     test(`takes from the recordings of ${engine} each start and each end, in order`, () => {
       const life = storyOf(`${engine}/events-life`);
       // The end of the first run, of the second and of the third, and a start before each of them.
-      const turns = life.filter((kind) => kind !== moves).filter((kind, index, all) => kind !== all[index - 1]);
+      const turns = life
+        .filter((kind) => kind === runs || kind === ends)
+        .filter((kind, index, all) => kind !== all[index - 1]);
       assert.deepEqual(turns, [runs, ends, runs, ends, runs, ends]);
       assert.ok(life.includes(moves ?? ''));
       for (const name of ['auto-remove', 'exit-auto-remove', 'exit', 'remove-force-host-network']) {
-        const told = storyOf(`${engine}/events-${name}`).filter((kind) => kind !== moves);
+        const told = storyOf(`${engine}/events-${name}`).filter((kind) => kind === runs || kind === ends);
         assert.deepEqual([told[0], told.at(-1)], [runs, ends], name);
       }
       const crashes = storyOf(`${engine}/events-crash-loop`).filter((kind) => kind === ends).length;

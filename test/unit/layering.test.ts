@@ -39,6 +39,7 @@ const mayImport: Record<string, readonly string[]> = {
   'metrics.ts': ['container', 'health.ts'],
   'log.ts': ['errors.ts'],
   'host.ts': ['errors.ts'],
+  'processes.ts': [],
   actor: ['errors.ts', 'log.ts'],
   // Protocols: they know neither Docker nor etcd.
   net: ['errors.ts'],
@@ -47,13 +48,13 @@ const mayImport: Record<string, readonly string[]> = {
   lifecycle: ['container'],
   layout: ['errors.ts', 'container'],
   docker: [...ground, 'net', 'container', 'lifecycle'],
-  inspect: [...ground, 'host.ts', 'docker', 'container', 'lifecycle'],
+  inspect: [...ground, 'host.ts', 'processes.ts', 'docker', 'container', 'lifecycle'],
   reconcile: [...ground, 'container', 'lifecycle', 'layout'],
   etcd: [...ground, 'net', 'layout'],
-  registry: [...ground, 'etcd', 'layout', 'reconcile'],
+  registry: [...ground, 'processes.ts', 'etcd', 'layout', 'reconcile'],
   // For other programs: it must not bring the agent along.
   client: ['errors.ts', 'etcd', 'layout'],
-  config: ['errors.ts', 'nearest.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'layout'],
+  config: ['errors.ts', 'nearest.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'lifecycle', 'layout'],
   // One file per command; what they need of the rooms they import as they run.
   commands: [
     ...ground,
@@ -64,6 +65,7 @@ const mayImport: Record<string, readonly string[]> = {
       'docker',
       'container',
       'inspect',
+      'lifecycle',
       'layout',
       'etcd',
       'registry',
@@ -72,7 +74,7 @@ const mayImport: Record<string, readonly string[]> = {
       'why',
     ],
   ],
-  why: ['container', 'inspect', 'layout', 'etcd', 'registry'],
+  why: ['container', 'inspect', 'lifecycle', 'layout', 'etcd', 'registry'],
   reap: [...ground, 'config', 'etcd', 'layout', 'registry'],
   http: [
     ...ground,
@@ -93,7 +95,18 @@ const mayImport: Record<string, readonly string[]> = {
   // Composition: the agent, and the two ways in.
   'agent.ts': [
     ...ground,
-    ...['config', 'container', 'docker', 'inspect', 'lifecycle', 'reconcile', 'layout', 'etcd', 'registry'],
+    ...[
+      'processes.ts',
+      'config',
+      'container',
+      'docker',
+      'inspect',
+      'lifecycle',
+      'reconcile',
+      'layout',
+      'etcd',
+      'registry',
+    ],
   ],
   'index.ts': [...ground, 'agent.ts', 'config', 'http'],
   'cli.ts': [...ground, 'commands', 'config', 'daemon'],

@@ -2,10 +2,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
+import type { Health, Traffic } from '../../src/container/traffic.ts';
+import type { Crashes } from '../../src/lifecycle/damping.ts';
+import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
 import { isNeedless, merged, type Observation } from '../../src/lifecycle/observation.ts';
 import { type Context, reduce, type Transition } from '../../src/lifecycle/reduce.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
 import { isForgettable, nameOf, type State, stateNames } from '../../src/lifecycle/state.ts';
+import { defaultConfig } from '../sim/config.ts';
 import { idOf } from '../sim/docker.ts';
 
 const [id, twin] = [idOf(1), `${idOf(1).slice(0, 12)}${'d'.repeat(52)}` as ContainerId];
@@ -22,15 +26,29 @@ class Walk {
   state: State | undefined;
   last: Transition = { state: undefined, effects: [] };
   moment = 0;
+  /** Of the agent's clock, in milliseconds. */
+  now = 0;
+  policy: Partial<PublishPolicy> = {};
+  crashes: Crashes | undefined;
   listBegan = 0;
   listEnded = 0;
 
   take(...observations: Observation[]): this {
     for (const observation of observations) {
       this.moment = Math.max(this.moment + 1, 100);
-      const policy = { retryFirstMs: 100, retryCapMs: 30_000 };
-      const { moment, listBegan, listEnded } = this;
-      const context: Context = { now: 0, moment, listBegan, listEnded, chance: 0, policy };
+      const policy = { retryFirstMs: 100, retryCapMs: 30_000, ...defaultConfig.publish, ...this.policy };
+      const { moment, listBegan, listEnded, now } = this;
+      const context: Context = {
+        crashes: this.crashes,
+        isGivenUp: false,
+        now,
+        wall: 1_000_000,
+        moment,
+        listBegan,
+        listEnded,
+        chance: 0,
+        policy,
+      };
       this.last = reduce(this.state, observation, context);
       this.state = this.last.state;
     }
@@ -43,6 +61,26 @@ class Walk {
 
   died(at: number, heard = this.moment): this {
     return this.take({ kind: 'died', id, at, heard });
+  }
+
+  /** A signal, TERM unless given. */
+  sent(signal = 15, at = 0): this {
+    return this.take({ kind: 'killed', id, signal, at });
+  }
+
+  under(policy: Partial<PublishPolicy>): this {
+    this.policy = policy;
+    return this;
+  }
+
+  /** Milliseconds later. */
+  after(ms: number): this {
+    this.now += ms;
+    return this;
+  }
+
+  due(): this {
+    return this.take({ kind: 'due' });
   }
 
   listed(fingerprint: string, { began = this.moment, full = false } = {}): this {
@@ -67,6 +105,10 @@ class Walk {
   }
 }
 
+const withTraffic = (traffic: Traffic): Inspection => ({ ...running(), traffic }) as Inspection;
+const told = (health: Health): Observation => ({ kind: 'moved', id, heard: 1, health });
+const well = (traffic: Traffic = { health: 'healthy' }, policy: Partial<PublishPolicy> = {}) =>
+  new Walk().under(policy).seen(withTraffic(traffic), 10, 120);
 const started = () => new Walk().seen(running(), 10);
 const found = () => new Walk().take({ kind: 'found' });
 
@@ -207,6 +249,106 @@ const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: 
     () => new Walk().seen(failed, 60).unlisted(50),
     'starting -',
   ],
+  ['ready -> draining: it is asked to stop', () => started().sent(15, 150), 'draining nothing'],
+  ['ready -> draining: it is killed', () => started().sent(9, 150), 'draining nothing'],
+  ['ready -> ready: another signal is sent', () => started().sent(1, 150), 'ready web'],
+  ['ready -> ready: a signal without its number is sent', () => started().sent(0, 150), 'ready web'],
+  ['ready -> ready: an earlier life was asked to stop', () => started().sent(15, 99), 'ready -'],
+  ['draining -> gone: it obeys', () => started().sent(15, 150).died(160), 'gone nothing'],
+  [
+    'draining -> ready: it runs on for longer than it is given',
+    () => started().sent().after(15_000).due(),
+    'ready web',
+  ],
+  ['draining -> draining: it has time left', () => started().sent().after(14_999).due(), 'draining nothing'],
+  ['draining -> draining: an inspection sees it run', () => started().sent().seen(running(), 20), 'draining nothing'],
+  ['draining -> ready: it has started again', () => started().sent(15, 150).seen(running(200)), 'ready web'],
+  [
+    'draining -> draining: an inspection sees it after its keys became uncertain',
+    () => started().sent(15, 150).take({ kind: 'fenced' }).seen(running()),
+    'draining nothing',
+  ],
+  [
+    'ready -> ready: it ignores its stop signal, again and again',
+    () => started().sent().after(15_000).due().sent().sent(),
+    'ready web',
+  ],
+  [
+    'ready -> draining: it ignored its stop signal, and is killed',
+    () => started().sent().after(15_000).due().sent(9),
+    'draining nothing',
+  ],
+  [
+    'starting -> starting: it is asked to stop before an inspection has seen it',
+    () => new Walk().sent(15, 150),
+    'starting -',
+  ],
+  [
+    'starting -> draining: an inspection sees what was asked to stop',
+    () => new Walk().sent(15, 150).seen(running()),
+    'draining nothing',
+  ],
+  [
+    'starting -> draining: a list from before its start comes in between',
+    () => new Walk().sent(15, 150).unlisted(50).seen(running()),
+    'draining nothing',
+  ],
+  [
+    'starting -> draining: an inspection from before its start comes in between',
+    () => new Walk().sent(15, 150).seen(down).seen(running()),
+    'draining nothing',
+  ],
+  ['ready -> ready: its health is told again', () => well().take(told('healthy')), 'ready -'],
+  ['ready -> ready: other health is told', () => well().take(told('unhealthy')), 'ready - inspect'],
+  [
+    'ready -> unhealthy: an inspection sees it',
+    () => well().seen(withTraffic({ health: 'unhealthy' })),
+    'unhealthy nothing',
+  ],
+  [
+    'unhealthy -> ready: an inspection sees it well',
+    () => well({ health: 'unhealthy' }).seen(withTraffic({ health: 'healthy' })),
+    'ready web',
+  ],
+  ['nothing -> ready: its first health check is under way', () => well({ health: 'starting' }), 'ready web'],
+  [
+    'nothing -> ready: the policy ignores health',
+    () => well({ health: 'unhealthy' }, { health: 'ignore' }),
+    'ready web',
+  ],
+  [
+    'nothing -> starting: the policy asks for health',
+    () => well({ health: 'starting' }, { health: 'require-healthy' }),
+    'starting nothing',
+  ],
+  [
+    'nothing -> ready: the policy asks for health, and there is no check',
+    () => well({}, { health: 'require-healthy' }),
+    'ready web',
+  ],
+  [
+    'nothing -> ready: its own wishes count before the policy',
+    () => well({ health: 'unhealthy', wishes: { health: 'ignore' } }),
+    'ready web',
+  ],
+  ['ready -> ready: it wants no drain', () => well({ wishes: { drain: false } }).sent(), 'ready web'],
+  ['ready -> ready: the policy wants no drain', () => well({}, { drain: false }).sent(), 'ready web'],
+  ['ready -> draining: by its own signal', () => well({ stopSignal: 3 }).sent(3), 'draining nothing'],
+  ['ready -> ready: by the usual signal, which is not its own', () => well({ stopSignal: 3 }).sent(15), 'ready web'],
+  ['draining -> ready: its own time is over', () => well({ stopSeconds: 1 }).sent().after(6_000).due(), 'ready web'],
+  ['ready -> ready: a pause', () => well({ isPaused: true }), 'ready web'],
+  [
+    'nothing -> paused: the policy withdraws what is paused',
+    () => well({ isPaused: true }, { paused: 'withdraw' }),
+    'paused nothing',
+  ],
+  ['nothing -> starting: it has not run long enough', () => well({}, { afterMs: 5_000 }), 'starting nothing'],
+  ['starting -> ready: it has run long enough', () => well({}, { afterMs: 5_000 }).after(5_000).due(), 'ready web'],
+  [
+    'starting -> ready: it had run before the agent did',
+    () => new Walk().under({ afterMs: 5_000 }).seen(running(994_000 * 1e6)),
+    'ready web',
+  ],
   ['failing -> failing: its time has come', () => new Walk().seen(failed).take({ kind: 'woke' }), 'starting - inspect'],
 ];
 
@@ -293,8 +435,60 @@ describe('the life-cycle machine', () => {
     }
   });
 
+  test('asks again for the health that an inspection under way may have seen before it was told', () => {
+    const walk = well().take({ kind: 'moved', id, heard: 300, health: 'healthy' });
+    assert.equal(walk.seen(withTraffic({ health: 'unhealthy' }), 200).outcome, 'unhealthy nothing inspect');
+  });
+
+  test('says that a container ignores its stop signal, until it starts again', () => {
+    const walk = started().sent().after(15_000).due();
+    const noteOf = () => walk.state?.kind === 'running' && walk.state.verdict.isPublished && walk.state.verdict.note;
+    assert.equal(noteOf(), 'ignores-stop');
+    walk.died(0).seen(running(200));
+    assert.equal(noteOf(), undefined);
+  });
+
+  test('forgets signals of the dead, and those of what never comes', () => {
+    const forgettable = ({ state }: Walk) => state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY);
+    assert.equal(forgettable(started().sent(15, 150).died(160)), true);
+    const unseen = new Walk().sent(15, 150);
+    assert.deepEqual([forgettable(unseen), unseen.state?.dueAt], [false, 15_000]);
+    assert.equal(forgettable(unseen.after(15_000).due()), true);
+  });
+
+  test('decides by time that only goes on: the wall clock is asked once, at the first inspection', () => {
+    const walk = well({}, { afterMs: 5_000 });
+    assert.equal(walk.state?.dueAt, 5_000);
+    assert.equal(walk.seen(withTraffic({})).state?.dueAt, 5_000);
+  });
+
+  test('counts a death that nothing from outside came before, and none other', () => {
+    const crashesOf = (walk: Walk) => walk.under({ flapDeaths: 3 }).died(0).last.crashes?.times.length;
+    assert.equal(crashesOf(started()), 1);
+    for (const signal of [15, 9, 1, 0]) assert.equal(crashesOf(started().sent(signal)), undefined, `${signal}`);
+    assert.equal(crashesOf(started().sent(1).after(15_000)), 1, 'a signal of long ago has not ended it');
+    assert.equal(crashesOf(new Walk()), undefined);
+    assert.equal(crashesOf(started().died(0)), undefined, 'it is dead already');
+    assert.equal(
+      started().under({ flapDeaths: 3 }).seen(down).last.crashes?.times.length,
+      1,
+      'an inspection is faster',
+    );
+  });
+
+  test('holds a life back by the crashes before it, counted from the last of them at the earliest', () => {
+    const walk = new Walk().under({ flapDeaths: 3, flapMs: 60_000 }).after(50_000);
+    walk.crashes = { times: [48_000, 49_000, 49_500], requiredMs: 10_000 };
+    // By the clocks it has run for long.
+    assert.equal(walk.seen(running(1)).outcome, 'held nothing');
+    assert.equal(walk.state?.dueAt, 59_500);
+    walk.crashes = { times: [49_500], requiredMs: 40_000 };
+    assert.equal(walk.seen(running(1)).state?.dueAt, 59_500, 'what is asked of this life stays');
+    assert.equal(walk.after(9_500).due().outcome, 'ready web');
+  });
+
   test('has a name for each state', () => {
-    assert.deepEqual(stateNames, ['starting', 'ready', 'failing', 'gone']);
+    assert.deepEqual(stateNames, ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'failing', 'gone']);
   });
 });
 

@@ -96,7 +96,7 @@ test('a quantile lies within its bucket, and beyond the last limit at that', () 
 
 const container = (id: string, rest: Partial<Container>): Container => ({
   ...{ id, name: null, image: null, compose: null, state: 'published', lifecycle: 'ready' },
-  ...{ services: [], refusals: [], outage: null },
+  ...{ services: [], refusals: [], traffic: null, outage: null },
   ...rest,
 });
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseArguments } from '../../src/commands/arguments.ts';
 import { type OptionRow, optionTable } from '../../src/config/options.ts';
-import { refusals } from '../../src/container/refusals.ts';
+import { refusals, withheld } from '../../src/container/refusals.ts';
 import { exitCodes, exitNegative } from '../../src/exit-codes.ts';
 
 const documents = [
@@ -33,12 +33,14 @@ test(`${options} has the options as they are`, () => {
   assert.equal(found, table, `${options} must have this between its two markers:\n\n${table}\n`);
 });
 
-test(`${operating} has the reasons of a refusal as they are`, () => {
-  const rows = Object.entries(refusals).map(([code, { title, remedy }]) => `| \`${code}\` | ${title} | ${remedy} |`);
-  const table = ['| reason | what it means | what to do |', '|---|---|---|', ...rows].join('\n');
-  const [, found] = /<!-- refusals:begin -->\n(.*)\n<!-- refusals:end -->/s.exec(read(operating)) ?? [];
-  assert.equal(found, table, `${operating} must have this between its two markers:\n\n${table}\n`);
-});
+for (const [name, reasons] of Object.entries({ refusals, withheld }))
+  test(`${operating} has the reasons as they are: ${name}`, () => {
+    const rows = Object.entries(reasons).map(([code, { title, remedy }]) => `| \`${code}\` | ${title} | ${remedy} |`);
+    const table = ['| reason | what it means | what to do |', '|---|---|---|', ...rows].join('\n');
+    const [, found] =
+      new RegExp(`<!-- ${name}:begin -->\\n(.*)\\n<!-- ${name}:end -->`, 's').exec(read(operating)) ?? [];
+    assert.equal(found, table, `${operating} must have this between its two markers:\n\n${table}\n`);
+  });
 
 test(`${operating} has every exit code`, () => {
   const codes = new Set<number>([0, exitNegative, ...Object.values(exitCodes)]);

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
 import { type Held, ours } from '../../src/layout/held.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
+import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
 import type { ReconcilerMessage } from '../../src/lifecycle/observation.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
 import type { State } from '../../src/lifecycle/state.ts';
@@ -12,10 +13,11 @@ import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
 import { Reconciler } from '../../src/reconcile/reconciler.ts';
 import { BaseStage } from '../helpers/stage.ts';
+import { defaultConfig } from '../sim/config.ts';
 import { idOf } from '../sim/docker.ts';
 
 const layout = layoutOf('/p', 'r', 'h');
-const [c1, c2] = [idOf(1), idOf(2)];
+const [c1, c2, c3] = [idOf(1), idOf(2), idOf(3)];
 
 function running(startedAt: number, port = 1_000, refusals: readonly Refusal[] = []): Inspection {
   const services = [{ name: 'web', privatePort: 80, protocol: 'tcp' as const, address: '10.0.0.1', port }];
@@ -32,6 +34,8 @@ class Stage extends BaseStage {
   readonly looks: ContainerId[] = [];
   readonly told: string[] = [];
   readonly abort = new AbortController();
+  /** Processes that have ended. */
+  readonly ended = new Set<number>();
   resyncs = 0;
   silences = 0;
   lists = 0;
@@ -39,14 +43,15 @@ class Stage extends BaseStage {
   readonly sequence = new Sequence();
   readonly states = new Map<string, State>();
 
-  constructor() {
+  constructor(publish: PublishPolicy = defaultConfig.publish) {
     super();
     const { clock, ledger, log, metrics, conditions, looks, told } = this;
     this.reconciler = new Reconciler(
       {
-        ...{ clock, log, metrics, ledger, conditions, layout },
+        ...{ clock, log, metrics, ledger, conditions, layout, publish },
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
+        hasEnded: (pid) => this.ended.has(pid),
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
         onListed: () => void this.lists++,
@@ -795,5 +800,200 @@ describe('Reconciler begins and', () => {
     next.tell({ kind: 'read', uncertain: [] });
     next.tell({ kind: 'moved', id: c1, heard: stage.nextSequence() });
     assert.deepEqual(next.told, []);
+  });
+});
+
+describe('Reconciler withholds a container and', () => {
+  const kill = (signal: number) => ({ kind: 'killed', id: c1, signal, at: 0 }) as const;
+
+  test('says so as long as it is true, and publishes it again when the time has come', async () => {
+    const stage = Stage.publishing();
+    stage.tell(kill(15));
+    assert.equal(stage.desired(c1), undefined);
+    const { reason, isPublished, since, until } = stage.conditions.get(c1.slice(0, 12))?.traffic ?? {};
+    assert.deepEqual([reason, isPublished, (until ?? 0) - (since ?? 0)], ['draining', false, 15_000]);
+    stage.commit();
+    await stage.clock.advance(14_999);
+    assert.equal(stage.desired(c1), undefined);
+    await stage.clock.advance(1);
+    assert.equal(stage.desired(c1), '1000');
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'ignores-stop');
+    assert.deepEqual(stage.warnings, ['It was asked to stop and runs on']);
+    stage.died(c1, 0);
+    assert.equal(stage.conditions.get(c1.slice(0, 12)), undefined);
+    assert.equal(stage.clock.pending, 0);
+  });
+
+  test('looks at no health that is told again', () => {
+    const stage = new Stage();
+    stage.looked(c1, { ...running(100), traffic: { health: 'healthy' } } as Inspection);
+    const told = (health: 'healthy' | 'unhealthy') =>
+      stage.tell({ kind: 'moved', id: c1, heard: stage.nextSequence(), health });
+    told('healthy');
+    assert.deepEqual(stage.looks, []);
+    told('unhealthy');
+    assert.deepEqual(stage.looks, [c1]);
+  });
+
+  test('has nothing to say of one that offers nothing', () => {
+    const stage = new Stage();
+    stage.looked(c1, { ...offeringNothing, traffic: { health: 'unhealthy' } } as Inspection);
+    assert.deepEqual([...stage.conditions], []);
+  });
+});
+
+describe('Reconciler damps a container that crashes again and again:', () => {
+  const flapping = { ...defaultConfig.publish, flapDeaths: 3 };
+  const life = (stage: Stage, id: ContainerId, traffic = {}): void => {
+    stage.looked(id, { ...running(0), traffic } as Inspection);
+    stage.commit();
+    stage.died(id, 0);
+    stage.commit();
+  };
+
+  test('it is held until it has run for a while, and the log has a line for each doubling alone', async () => {
+    const stage = new Stage(flapping);
+    for (let n = 0; n < 3; n++) life(stage, c1);
+    stage.looked(c1, running(0));
+    assert.equal(stage.desired(c1), undefined);
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'flapping');
+    await stage.clock.advance(9_999);
+    assert.equal(stage.desired(c1), undefined);
+    await stage.clock.advance(1);
+    assert.equal(stage.desired(c1), '1000');
+    stage.died(c1, 0);
+    for (let n = 0; n < 50; n++) life(stage, c1);
+    assert.deepEqual(
+      stage.log.loud.map(({ fields }) => 'seconds' in fields && fields.seconds),
+      [10, 20, 40, 80, 160, 300],
+    );
+  });
+
+  test('a stop is no crash, whatever signal it was', async () => {
+    const stage = new Stage(flapping);
+    for (const signal of [15, 9, 2, 0, 15, 9]) {
+      stage.looked(c1, running(0));
+      stage.tell({ kind: 'killed', id: c1, signal, at: 0 });
+      stage.died(c1, 0);
+      await stage.clock.advance(1_000);
+    }
+    stage.looked(c1, running(0));
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('what takes its place inherits its crashes, and nothing else does', () => {
+    const stage = new Stage(flapping);
+    for (let n = 0; n < 3; n++) life(stage, c1, { replica: 'web 1' });
+    stage.looked(c2, { ...running(0), traffic: { replica: 'web 2' } } as Inspection);
+    assert.equal(stage.desired(c2), '1000');
+    stage.looked(c3, { ...running(0), traffic: { replica: 'web 1' } } as Inspection);
+    assert.equal(stage.desired(c3), undefined);
+  });
+
+  test('nothing is held where damping is off', () => {
+    const stage = new Stage();
+    for (let n = 0; n < 20; n++) life(stage, c1);
+    stage.looked(c1, running(0));
+    assert.notEqual(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'flapping');
+  });
+});
+
+describe('Reconciler is left by the engine and', () => {
+  const isAway = (stage: Stage, away: boolean) => stage.tell({ kind: 'engine', isAway: away });
+  const process = { pid: 7, startTicks: '70' };
+
+  test('withdraws what has ended, where it shares the table of processes, and keeps the rest', async () => {
+    const stage = new Stage();
+    stage.looked(c1, { ...running(100), traffic: process } as Inspection);
+    stage.looked(c2, running(100));
+    stage.commit();
+    stage.ended.add(7);
+    await stage.clock.advance(10_000);
+    assert.equal(stage.desired(c1), '1000', 'the engine is there to tell');
+    isAway(stage, true);
+    await stage.clock.advance(500);
+    assert.deepEqual([stage.desired(c1), stage.desired(c2)], [undefined, '1000']);
+    isAway(stage, false);
+    stage.looked(c1, running(200));
+    assert.equal(stage.desired(c1), '1000');
+    assert.equal(stage.clock.pending, 0);
+  });
+
+  test('withdraws everything after the time that is configured, until an inspection shows it again', async () => {
+    const stage = new Stage({ ...defaultConfig.publish, engineAwayMs: 5_000 });
+    stage.looked(c1, running(100));
+    stage.commit();
+    stage.found(c2);
+    isAway(stage, true);
+    await stage.clock.advance(4_999);
+    assert.equal(stage.desired(c1), '1000');
+    await stage.clock.advance(1);
+    assert.deepEqual([stage.desired(c1), stage.desired(c2)], [undefined, undefined]);
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'engine-away');
+    const began = stage.nextSequence();
+    stage.looked(c1, running(100), began);
+    assert.equal(stage.desired(c1), undefined, 'an answer that comes late');
+    isAway(stage, false);
+    stage.looked(c1, running(100));
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('gives up no engine that lists, even if it lets nobody follow', async () => {
+    const stage = new Stage({ ...defaultConfig.publish, engineAwayMs: 5_000 });
+    stage.looked(c1, running(100));
+    for (let n = 0; n < 20; n++) {
+      isAway(stage, true);
+      await stage.clock.advance(1_000);
+      stage.listed([c1]);
+    }
+    assert.equal(stage.desired(c1), '1000');
+  });
+
+  test('gives up no engine where that is not configured', async () => {
+    const stage = Stage.publishing();
+    isAway(stage, true);
+    await stage.clock.advance(86_400_000 / 100);
+    assert.equal(stage.desired(c1), '1000');
+  });
+});
+
+describe('Reconciler has a budget of writes for each container and', () => {
+  const moved = (stage: Stage, port: number): void => {
+    stage.looked(c1, running(100, port));
+    stage.commit();
+  };
+
+  test('writes the newest address once there is room, and takes the old one away at once', async () => {
+    const stage = new Stage();
+    for (let port = 1; port <= 5; port++) moved(stage, port);
+    moved(stage, 6);
+    assert.equal(stage.desired(c1), undefined, 'the fifth address is not true any more');
+    moved(stage, 7);
+    await stage.clock.advance(1_000);
+    assert.equal(stage.desired(c1), '7');
+    assert.equal(stage.clock.pending, 0);
+  });
+
+  test('removes at once what has died, and publishes nothing of it later', async () => {
+    const stage = new Stage();
+    for (let port = 1; port <= 6; port++) moved(stage, port);
+    stage.died(c1, 0);
+    await stage.clock.advance(5_000);
+    assert.equal(stage.desired(c1), undefined);
+    for (let n = 0; n < 20; n++) {
+      stage.looked(c2, running(100, n));
+      stage.commit();
+      stage.died(c2, 0);
+      assert.equal(stage.desired(c2), undefined);
+      stage.commit();
+    }
+  });
+
+  test('forgets what waits when another process may know more', async () => {
+    const stage = new Stage();
+    for (let port = 1; port <= 6; port++) moved(stage, port);
+    stage.tell({ kind: 'read', uncertain: [c1.slice(0, 12)] });
+    await stage.clock.advance(5_000);
+    assert.equal(stage.desired(c1), undefined);
   });
 });

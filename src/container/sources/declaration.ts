@@ -6,6 +6,7 @@
  */
 import { isRecord } from '../address/published.ts';
 import type { Attributes, Refusal } from '../container.ts';
+import type { TrafficWishes } from '../traffic.ts';
 import {
   type Advertisement,
   acceptedNames,
@@ -45,6 +46,8 @@ export interface Declaration extends Advertisement {
   readonly source: Source | undefined;
   /** The realm that the container names; undefined: that of the host. */
   readonly realm: string | undefined;
+  /** What its labels ask for in place of the host's policy of traffic. */
+  readonly wishes?: TrafficWishes | undefined;
   /** By the name of a service as in an entry, or by the text of one entry. */
   readonly attributes: ReadonlyMap<string, Attributes>;
   /** By the text of an entry the rule of registrator's that made its name. */
@@ -74,7 +77,7 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   if (!isRegistrator && isPlain(says) && options.allow === undefined) {
     // The usual way, on which copies would cost more than the rest.
     const { entries, refusals } = advertised;
-    return { entries, refusals, attributes: noAttributes, rules: noRules, source, realm };
+    return { entries, refusals, attributes: noAttributes, rules: noRules, source, realm, wishes: says.wishes };
   }
   const registered = isRegistrator ? registeredOf(document, advertised, options) : undefined;
   const entries = registered?.entries ?? advertised.entries;
@@ -110,6 +113,7 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   const attributes = new Map([...named.byService, ...ofEntries.byService]);
   return {
     ...{ entries: allowed, refusals: all, realm, attributes, rules: registered?.rules ?? noRules },
+    wishes: says.wishes,
     source: source ?? (allowed.length > 0 ? 'registrator' : undefined),
   };
 }

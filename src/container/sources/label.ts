@@ -4,6 +4,8 @@
  *     discover           an advertisement, in the place of the variable's; an empty one offers nothing
  *     discover.enable    `false`: nothing of the container is published
  *     discover.realm     the realm of what it offers, if the host allows it
+ *     discover.health    one of `healthPolicies`, in place of `publish.health`
+ *     discover.drain     `true` or `false`, in place of `publish.drain`
  *     discover.<service>.<attribute>    see `attributes.ts`
  *
  * Labels are foreign. Their names count in any case; of two that differ in case only the first in sorted order counts.
@@ -12,6 +14,7 @@
 import { nearest } from '../../nearest.ts';
 import { isRecord } from '../address/published.ts';
 import type { Refusal } from '../container.ts';
+import { healthPolicies, type TrafficWishes } from '../traffic.ts';
 import { listed, refusal } from './advertisement.ts';
 import type { FoundAttribute } from './attributes.ts';
 
@@ -20,12 +23,14 @@ export interface LabelSays {
   readonly text: string | undefined;
   readonly isEnabled: boolean;
   readonly realm: string | undefined;
+  /** Undefined if there are none. */
+  readonly wishes?: TrafficWishes | undefined;
   readonly attributes: readonly FoundAttribute[];
   readonly refusals: readonly Refusal[];
 }
 
 /** The names behind the prefix and its dot. */
-const names = ['enable', 'realm'] as const;
+const names = ['enable', 'realm', 'health', 'drain'] as const;
 /** More labels than a person writes below one prefix; the rest is not read. */
 const LABELS_MAX = 256;
 
@@ -40,7 +45,7 @@ export function readLabels(labels: unknown, prefix: string): LabelSays {
   if (found.length === 0) return nothing;
   const all: Refusal[] = [];
   const attributes: FoundAttribute[] = [];
-  const said = new Map<string, { readonly name: string; readonly value: string }>();
+  const said = new Map<string, Said>();
   for (const name of found.slice(0, LABELS_MAX).sort()) {
     const value = labels[name];
     if (typeof value !== 'string') continue;
@@ -70,10 +75,31 @@ export function readLabels(labels: unknown, prefix: string): LabelSays {
   if (enable !== undefined && isEnabled && enable.value.trim().toLowerCase() !== 'true') {
     all.push(refusal('label-invalid', `${enable.name}=${enable.value}`, 'The label is true or false'));
   }
+  const wishes = wishesOf(said.get('health'), said.get('drain'), all);
   return {
-    ...{ text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim() },
+    ...{ text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim(), wishes },
     ...{ attributes, refusals: listed(all) },
   };
+}
+
+interface Said {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** A value that is not allowed leaves the host's policy as it is. */
+function wishesOf(health: Said | undefined, drain: Said | undefined, all: Refusal[]): TrafficWishes | undefined {
+  const one = <T extends string>(said: Said | undefined, allowed: readonly T[]): T | undefined => {
+    const found = allowed.find((word) => word === said?.value.trim().toLowerCase());
+    if (said !== undefined && found === undefined) {
+      all.push(refusal('label-invalid', `${said.name}=${said.value}`, `The label is ${allowed.join(' or ')}`));
+    }
+    return found;
+  };
+  const policy = one(health, healthPolicies);
+  const isDrained = one(drain, ['true', 'false']);
+  if (policy === undefined && isDrained === undefined) return undefined;
+  return { ...(policy && { health: policy }), ...(isDrained && { drain: isDrained === 'true' }) };
 }
 
 function isBelow(name: string, prefix: string): boolean {

@@ -1,0 +1,170 @@
+/** When a container deserves traffic: its health, and the time between being asked to stop and its end. */
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DiscoverClient } from '../../src/client/index.ts';
+import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
+import { needs } from '../helpers/run.ts';
+import { amount } from '../helpers/share.ts';
+
+const stopSeconds = 5;
+/** Serves on after TERM for the seconds given, as a server that finishes what it has begun. */
+const server = (seconds: number): readonly string[] => [
+  'sh',
+  '-c',
+  `ln -sf /bin/busybox /bin/sh; mkdir -p /www; echo ok > /www/index.html; httpd -f -p 80 -h /www & trap "sleep ${seconds}; exit 0" TERM; trap : HUP; while :; do wait; done`,
+];
+const term = ['--stop-signal', 'TERM'];
+/** A health check is run by a shell, which the image does not have. */
+const withShell = (command: string): readonly string[] => [
+  'sh',
+  '-c',
+  `ln -sf /bin/busybox /bin/sh; ${command}; exec sleep 1000000`,
+];
+const healthCheck = (command: string): readonly string[] => [
+  ...['--health-cmd', `/bin/${command}`, '--health-interval', '200ms', '--health-retries', '1'],
+  ...['--health-start-period', '1s'],
+];
+
+describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root') }, () => {
+  let dockerd: Dockerd;
+  before(async () => {
+    dockerd = await startDockerd();
+  });
+  beforeEach(() => removeAll(dockerd));
+  after(() => dockerd.close());
+
+  const start = (args: readonly string[] = []): Promise<Host> => startHost({ source: fromDockerd(dockerd), args });
+  // A neighbour of the host has a service called web.
+  const keyOf = (id: string): string => `/discover/service/shop/default/h1/${id.slice(0, 12)}`;
+  const isHeld = async (host: Host, id: string): Promise<boolean> => (await host.held()).has(keyOf(id));
+  const published = (host: Host, id: string, wanted = true) =>
+    eventually(async () => assert.equal(await isHeld(host, id), wanted), { everyMs: 5 });
+  const web = { env: { DISCOVER: 'shop:80' }, ports: [80] };
+
+  test('a container is withdrawn while its health check fails, and published again when it succeeds (real dockerd, real etcd)', async () => {
+    await using host = await start();
+    const options = { ...web, args: healthCheck('busybox test -e /ok') };
+    const id = await dockerd.run({ ...options, command: withShell('touch /ok') });
+    await published(host, id);
+    await dockerd.docker('exec', id, '/bin/busybox', 'rm', '/ok');
+    await published(host, id, false);
+    assert.equal((await dockerd.inspect(id)).State.Running, true);
+    await dockerd.docker('exec', id, '/bin/busybox', 'touch', '/ok');
+    await published(host, id);
+    // A label of its own: whatever its check says.
+    const labels = { 'discover.health': 'ignore' };
+    const sick = await dockerd.run({ ...options, labels, command: withShell('true') });
+    await published(host, sick);
+    await eventually(async () => assert.match(await dockerd.docker('ps', '--format', '{{.Status}}'), /\(unhealthy\)/));
+    assert.equal(await isHeld(host, sick), true);
+  });
+
+  test('a container is withdrawn when it is asked to stop, and not for another signal (real dockerd, real etcd)', async () => {
+    await using host = await start();
+    const id = await dockerd.run({ ...web, args: term, command: server(3) });
+    await published(host, id);
+    const count = host.recorder.changes.length;
+    await dockerd.docker('kill', '--signal', 'HUP', id);
+    await dockerd.docker('exec', id, '/bin/busybox', 'true');
+    const stopped = dockerd.docker('stop', id);
+    await published(host, id, false);
+    assert.equal((await dockerd.inspect(id)).State.Running, true, 'it still serves');
+    await stopped;
+    const changes = await host.changesSince(count);
+    assert.deepEqual([...new Set(changes.map(({ kind }) => kind))], ['delete'], 'the other signal has changed nothing');
+    assert.equal(new Set(changes.map(({ revision }) => revision)).size, 1);
+    // A restart is a withdrawal, and the new address as soon as there is one.
+    await dockerd.docker('start', id);
+    await published(host, id);
+    const before = host.recorder.changes.length;
+    await dockerd.docker('restart', '--time', '1', id);
+    await host.converged();
+    const restart = (await host.changesSince(before)).filter(({ key }) => key === keyOf(id));
+    assert.deepEqual(
+      restart.map(({ kind }) => kind),
+      ['delete', 'put'],
+    );
+  });
+
+  test('a container that ignores its stop signal is published again, once (real dockerd, real etcd)', async () => {
+    await using host = await start();
+    const image = await dockerd.image();
+    const id = await dockerd.run({ ...web, image, args: [...term, '--stop-timeout', '1'] });
+    await published(host, id);
+    const count = host.recorder.changes.length;
+    const flood = async () => {
+      for (let n = 0; n < 20; n++) await dockerd.ask('POST', `/containers/${id}/kill?signal=TERM`);
+    };
+    await flood();
+    await published(host, id, false);
+    await published(host, id);
+    await flood();
+    await dockerd.docker('rename', id, 'seen');
+    const other = await dockerd.run(web);
+    await published(host, other);
+    const own = (await host.changesSince(count)).filter(({ key }) => key === keyOf(id));
+    assert.deepEqual(
+      own.map(({ kind }) => kind),
+      ['delete', 'put'],
+    );
+    await host.terminate();
+    assert.match(host.discover.output, /"reason":"ignores-stop"/);
+  });
+
+  test('no request fails while servers are stopped one after the other (real dockerd, real etcd, client)', async () => {
+    // A server listens a moment after its start.
+    await using host = await start(['--publish:health', 'require-healthy']);
+    const args = [...term, ...healthCheck('busybox wget -q -O /dev/null http://127.0.0.1/')];
+    const options = { ...web, args, command: server(stopSeconds) };
+    const ids = [await dockerd.run(options), await dockerd.run(options)];
+    for (const id of ids) await published(host, id);
+    await using client = new DiscoverClient({ endpoints: [host.etcd.endpoint] });
+    const failures: string[] = [];
+    let answers = 0;
+    let requests = 0;
+    const ask = async (): Promise<void> => {
+      const instance = await client.pick('shop');
+      requests++;
+      const sentAt = performance.now();
+      await new Promise<void>((resolve) => {
+        const fail = (error: unknown): void => {
+          // What has waited for longer than a stop takes was sent before it: on a busy machine a connection may hang.
+          if (performance.now() - sentAt < stopSeconds * 1000) failures.push(`${String(error)} at ${instance?.url}`);
+          resolve();
+        };
+        const request = http.get({ host: '127.0.0.1', port: instance?.port, agent: false }, (response) => {
+          if (response.statusCode !== 200) fail(response.statusCode);
+          response
+            .resume()
+            .on('end', () => {
+              answers++;
+              resolve();
+            })
+            .on('error', fail);
+        });
+        request.on('error', fail);
+      });
+    };
+    let isOver = false;
+    // One after the other in each of three: on a machine that is busy a flood of requests would take longer than the stop.
+    const load = Promise.all(
+      [1, 2, 3].map(async () => {
+        for (; !isOver; await sleep(30)) await ask();
+      }),
+    );
+    for (let n = 0; n < amount(3, 200); n++) {
+      const id = ids[n % 2] as string;
+      await dockerd.docker('stop', id);
+      await dockerd.docker('start', id);
+      await published(host, id);
+    }
+    isOver = true;
+    await load;
+    assert.deepEqual(failures, []);
+    assert.ok(answers > 100, `${answers} answers to ${requests} requests`);
+  });
+});
