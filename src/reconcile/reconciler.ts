@@ -303,7 +303,6 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     });
     this.#deferred.set(shortId, cancel);
     // A removal never waits: what is no longer true goes at once.
-    // mutant: keep what is wrong while a write waits
     if (!this.#isStillTrue(shortId, keys)) this.#settle(shortId, noKeys, at, names);
   }
 

@@ -158,7 +158,6 @@ const mutants: Record<string, string> = {
   'take in a list that was overtaken': '',
   'let no list take anything away': 'if (!shown.has(id ?? shortId)) continue;',
   'tell the writer nothing': '',
-  'keep what is wrong while a write waits': '',
   'believe readings of an earlier incarnation': 'this.#listBegan = 0;',
   'forget what was published before a crash': '',
   'forget what was not yet received': 'this.#settledBefore = Number.POSITIVE_INFINITY;',
