@@ -99,7 +99,8 @@ export class Watch {
       else this.#request();
     }
     const all = this.#fragments.get(watch_id) ?? [];
-    all.push(...events);
+    // Not as arguments of one call: a proxy sends a revision of any size in one answer.
+    for (const event of events) all.push(event);
     if (fragment === true && all.length < fragmentEventsMax) return;
     this.#fragments.set(watch_id, []);
     if (all.length > 0) this.#tell(all);
