@@ -121,7 +121,7 @@ export class Pairs {
     const present = new Map<string, boolean>();
     let ready: Change[] = [];
     for (const [index, group] of groups.entries()) {
-      ready.push(...this.#services(group, present, answers), ...this.#metas(group, present, knownTo, answers));
+      ready = ready.concat(this.#services(group, present, answers), this.#metas(group, present, knownTo, answers));
       const next = groups[index + 1];
       if (ready.length === 0 || next?.answer === group.answer) continue;
       this.#options.apply(ready);
