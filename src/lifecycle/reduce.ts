@@ -339,7 +339,6 @@ function moved(state: State | undefined, { id, heard, health }: Moved): Transiti
   if (otherHolder(state, id) !== undefined) return unchanged(state);
   const known = knownAs(state, id);
   // Podman tells the health after each check. An inspection under way may have seen it as it was before.
-  // mutant: take health for known during an inspection
   const isKnown = health !== undefined && known.kind === 'running' && known.traffic?.health === health;
   if (isKnown) return unchanged({ ...known, movedAt: heard });
   // mutant: pass over a move
@@ -373,7 +372,6 @@ function unlisted(state: State, began: number, context: Context): Transition {
   // mutant: keep the place in a list that shows it no more
   const known = isRetried ? unlist(state) : unlist(settled(state));
   // A retry and a signal to a newer life are worth remembering: the list has overtaken all inspections that a death or a move could.
-  // mutant: let a list forget that a start was asked to stop
   const isWorth = isRetried || known.signals.length > 0;
   const rest = isWorth ? unknownOf(known, known.id, 0, unseen(known.signals, context)) : undefined;
   if (known.kind === 'running') {

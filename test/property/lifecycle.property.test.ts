@@ -856,6 +856,7 @@ const ofRival = fc.constantFrom<ObservationAt[]>(
   (heard) => ({ kind: 'died', id: rival, at: 0, heard }),
   (heard) => ({ kind: 'died', id: rival, at: heard, heard }),
   (heard) => ({ kind: 'moved', id: rival, heard }),
+  () => ({ kind: 'killed', id: rival, signal: stopSignal, at: 0 }),
   (began) => ({ kind: 'listed', id: rival, began, fingerprint: 'running', full: true }),
   (began) => ({ kind: 'listed', id: rival, began, fingerprint: 'running', full: false }),
 );

@@ -146,9 +146,6 @@ const mutants: Record<string, string> = {
   'forget signals before the first inspection': 'return unchanged(state);',
   'keep a verdict for ever': "if (state.kind === 'running') return unchanged(state);",
   'remember signals of the dead for ever': 'return unchanged(state);',
-  'take health for known during an inspection':
-    "if (health !== undefined && known.kind === 'running' && known.traffic?.health === health) return unchanged(state);\nconst isKnown = false;",
-  'let a list forget that a start was asked to stop': 'const isWorth = isRetried;',
   'forget at once that a start was asked to stop': '',
   'count no reading as under way': '',
   'end no reading': '',
