@@ -185,14 +185,15 @@ export class FakeEngine {
     return !container?.running || String(container.startedAt) !== startTicks;
   }
 
-  /** Whether it is to be published now, if it offers anything. */
-  deserves(id: ContainerId): boolean {
+  /** Whether it is to be published, if it offers anything: now, or as soon as time alone is over. */
+  deserves(id: ContainerId, when: 'now' | 'in time' = 'now'): boolean {
     const { running, startedAt, health, isPaused, asked } = this.#container(id);
     // A millisecond early, and noted half a millisecond early: no host may be before that.
     const isYoung = this.rules.afterMs > 0 && this.#clock.wall() < startedAt / 1e6 + this.rules.afterMs - 1;
     const isDraining = [...asked.values()].some((at) => this.#clock.now() < at + drainMs);
     const isSick = health === 'unhealthy' || (health === 'starting' && this.rules.health === 'require-healthy');
-    return running && !isYoung && !isDraining && !isSick && (!isPaused || this.rules.isPausedKept);
+    const isEarly = when === 'now' && (isYoung || isDraining);
+    return running && !isEarly && !isSick && (!isPaused || this.rules.isPausedKept);
   }
 
   /** Gives new ports, with nothing to tell but network events. */
@@ -231,10 +232,10 @@ export class FakeEngine {
   }
 
   /** What etcd should hold now. */
-  keys(layout: Layout): Map<string, string> {
+  keys(layout: Layout, when: 'now' | 'in time' = 'now'): Map<string, string> {
     const keys = new Map<string, string>();
     for (const container of this.containers.values()) {
-      if (!this.deserves(container.id)) continue;
+      if (!this.deserves(container.id, when)) continue;
       for (const [key, value] of keysOf(layout, container.id.slice(0, 12), servicesOf(container))) keys.set(key, value);
     }
     return keys;

@@ -327,6 +327,7 @@ class World {
     const number = Number.parseInt(id.slice(0, 12), 16);
     const container = engine.containers.get(id);
     const act = (verb: string, action: () => void): string => {
+      this.#history.noteEnd(id, engine, this.#clock.now());
       action();
       this.#history.note(id, engine, this.#clock.now());
       this.#noteLater(id, engine.rules.afterMs);
@@ -401,6 +402,7 @@ class World {
     if (!engine.containers.get(id)?.running) return `container ${number} does not run`;
     const note = () => this.#history.note(id, engine, this.#clock.now());
     const act = (verb: string, action: () => void): string => {
+      this.#history.noteEnd(id, engine, this.#clock.now());
       action();
       note();
       return `container ${number} ${verb}`;
@@ -747,10 +749,7 @@ class History {
   /** Takes note of what the container is now. */
   note(id: ContainerId, engine: FakeEngine, now: number): void {
     const shortId = id.slice(0, 12);
-    // A process with views and one without may follow each other.
-    const [keys = '', viewed = ''] = [plain, layout].map((each) =>
-      textOf([...engine.keys(each)].filter(([key]) => layout.containerOf(key) === shortId)),
-    );
+    const { keys, viewed } = this.#keysOf(shortId, engine, 'now');
     const all = this.#generations.get(shortId) ?? [];
     const last = all.at(-1);
     const bindings = engine.containers.get(id)?.bindings ?? 0;
@@ -758,6 +757,28 @@ class History {
     if (last !== undefined) last.endedAt ??= now;
     if (keys !== nothing) all.push({ keys, viewed, bindings, beganAt: now, endedAt: undefined, isTaken: false });
     this.#generations.set(shortId, all);
+  }
+
+  /**
+   * To be called before a change. What time alone kept out of etcd is over now without having been there; but a process
+   * may hear of the change after the time is over.
+   */
+  noteEnd(id: ContainerId, engine: FakeEngine, now: number): void {
+    const shortId = id.slice(0, 12);
+    if (!engine.containers.has(id) || engine.deserves(id)) return;
+    const { keys, viewed } = this.#keysOf(shortId, engine, 'in time');
+    if (keys === nothing) return;
+    const bindings = engine.containers.get(id)?.bindings ?? 0;
+    const generation = { keys, viewed, bindings, beganAt: now, endedAt: now, isTaken: false };
+    this.#generations.set(shortId, [...(this.#generations.get(shortId) ?? []), generation]);
+  }
+
+  /** A process with views and one without may follow each other. */
+  #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time') {
+    const [keys = '', viewed = ''] = [plain, layout].map((each) =>
+      textOf([...engine.keys(each, when)].filter(([key]) => layout.containerOf(key) === shortId)),
+    );
+    return { keys, viewed };
   }
 
   /** Since when it deserves no keys; undefined if it deserves some, or never did. */
