@@ -330,6 +330,7 @@ class World {
       this.#history.noteEnd(id, engine, this.#clock.now());
       action();
       this.#history.note(id, engine, this.#clock.now());
+      this.#history.noteEnd(id, engine, this.#clock.now());
       this.#noteLater(id, engine.rules.afterMs);
       return `container ${number} ${verb}`;
     };
@@ -405,6 +406,7 @@ class World {
       this.#history.noteEnd(id, engine, this.#clock.now());
       action();
       note();
+      this.#history.noteEnd(id, engine, this.#clock.now());
       return `container ${number} ${verb}`;
     };
     if (what < 0.4) {
@@ -760,8 +762,8 @@ class History {
   }
 
   /**
-   * To be called before a change. What time alone kept out of etcd is over now without having been there; but a process
-   * may hear of the change after the time is over.
+   * To be called before and after a change. What a stop or its age keeps out of etcd is never due there. But a process may
+   * hear of a change after the time is over, and of a stop after a change that came later.
    */
   noteEnd(id: ContainerId, engine: FakeEngine, now: number): void {
     const shortId = id.slice(0, 12);
