@@ -15,7 +15,7 @@ const faults: Readonly<Record<string, string>> = {
 };
 
 describe('a pool thread', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
-  for (const [name, fault] of Object.entries(faults).slice(amount(2, 0))) {
+  for (const [name, fault] of Object.entries(faults).slice(amount(2, 0), amount(3, 4))) {
     test(`that ${name} over one container costs nobody else a key, and that one is published once it does not (simulated engine, real etcd)`, () =>
       loseThreads(fault));
   }

@@ -67,55 +67,58 @@ describe('docker.filter', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 
     await holds(etcd, [keyOf('blue', first)]);
   });
 
-  test('one that is renamed or moved to another network is withdrawn and taken at once (real dockerd, real etcd)', async () => {
-    await dockerd.docker('network', 'create', 'front');
-    try {
-      await using host = await startHost({
-        ...{ source: fromDockerd(dockerd), record: false },
-        args: [...noResync, ...filterOf('name=^web-', 'name=^shop-', 'network=front')],
-      });
-      const keyOf = (id: string): string => `/discover/service/web/default/h1/${id.slice(0, 12)}`;
-      const [shown, other, apart] = [
-        await dockerd.run({ ...web, name: 'web-1', network: 'front' }),
-        await dockerd.run({ ...web, name: 'api-1', network: 'front' }),
-        await dockerd.run({ ...web, name: 'web-2' }),
-      ];
-      await holds(host.etcd, [keyOf(shown)]);
-      const steps: [words: string[], keys: string[]][] = [
-        [['rename', 'web-1', 'db-1'], []],
-        [['rename', 'api-1', 'shop-1'], [keyOf(other)]],
-        [
-          ['rename', 'db-1', 'web-1'],
-          [keyOf(shown), keyOf(other)],
-        ],
-        [
-          ['network', 'connect', 'front', 'web-2'],
-          [keyOf(shown), keyOf(other), keyOf(apart)],
-        ],
-        [
-          ['network', 'disconnect', 'front', 'web-2'],
-          [keyOf(shown), keyOf(other)],
-        ],
-        [['network', 'disconnect', 'front', 'web-1'], [keyOf(other)]],
-        [
-          ['network', 'connect', 'front', 'web-1'],
-          [keyOf(shown), keyOf(other)],
-        ],
-        [['stop', '--time=0', 'web-1'], [keyOf(other)]],
-        [
-          ['start', 'web-1'],
-          [keyOf(shown), keyOf(other)],
-        ],
-      ];
-      for (const [words, keys] of steps) {
-        await dockerd.docker(...words);
-        await holds(host.etcd, keys);
+  testInFull(
+    'one that is renamed or moved to another network is withdrawn and taken at once (real dockerd, real etcd)',
+    async () => {
+      await dockerd.docker('network', 'create', 'front');
+      try {
+        await using host = await startHost({
+          ...{ source: fromDockerd(dockerd), record: false },
+          args: [...noResync, ...filterOf('name=^web-', 'name=^shop-', 'network=front')],
+        });
+        const keyOf = (id: string): string => `/discover/service/web/default/h1/${id.slice(0, 12)}`;
+        const [shown, other, apart] = [
+          await dockerd.run({ ...web, name: 'web-1', network: 'front' }),
+          await dockerd.run({ ...web, name: 'api-1', network: 'front' }),
+          await dockerd.run({ ...web, name: 'web-2' }),
+        ];
+        await holds(host.etcd, [keyOf(shown)]);
+        const steps: [words: string[], keys: string[]][] = [
+          [['rename', 'web-1', 'db-1'], []],
+          [['rename', 'api-1', 'shop-1'], [keyOf(other)]],
+          [
+            ['rename', 'db-1', 'web-1'],
+            [keyOf(shown), keyOf(other)],
+          ],
+          [
+            ['network', 'connect', 'front', 'web-2'],
+            [keyOf(shown), keyOf(other), keyOf(apart)],
+          ],
+          [
+            ['network', 'disconnect', 'front', 'web-2'],
+            [keyOf(shown), keyOf(other)],
+          ],
+          [['network', 'disconnect', 'front', 'web-1'], [keyOf(other)]],
+          [
+            ['network', 'connect', 'front', 'web-1'],
+            [keyOf(shown), keyOf(other)],
+          ],
+          [['stop', '--time=0', 'web-1'], [keyOf(other)]],
+          [
+            ['start', 'web-1'],
+            [keyOf(shown), keyOf(other)],
+          ],
+        ];
+        for (const [words, keys] of steps) {
+          await dockerd.docker(...words);
+          await holds(host.etcd, keys);
+        }
+      } finally {
+        await removeAll(dockerd);
+        await dockerd.docker('network', 'rm', 'front');
       }
-    } finally {
-      await removeAll(dockerd);
-      await dockerd.docker('network', 'rm', 'front');
-    }
-  });
+    },
+  );
 
   testInFull(
     'by a label leaves deaths and networks followed, and a list of before and after agrees (real dockerd, real etcd)',

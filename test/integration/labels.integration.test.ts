@@ -1,6 +1,7 @@
 /** A container of an image that says nothing, published by its labels alone, and one that its labels keep out. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { DiscoverClient, type Instance } from '../../src/client/index.ts';
 import { runCommand } from '../helpers/command.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
@@ -43,9 +44,17 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     assert.equal(changes.filter(({ kind }) => kind === 'put').length, changes.length / 2);
   });
 
-  test('give a service attributes, which are beside its key and in each view at one revision (real dockerd, real etcd)', async () => {
+  test('give a service attributes, which are beside its key and in each view at one revision, and reach every reader (real dockerd, real etcd)', async () => {
     const views = ['--views:skydns', 'discover.local', '--views:grpc', 'grpc', '--views:traefik', 'traefik'];
-    await using host = await start([...views, '--host:zone', 'rack-1']);
+    const port = await freePort();
+    await using host = await start([...views, '--host:zone', 'rack-1', '--http:listen', `127.0.0.1:${port}`]);
+    await using client = new DiscoverClient({ endpoints: [host.etcd.endpoint] });
+    const isOurs = (one: Instance): boolean => one.host === 'h1';
+    const listed = async () => {
+      const response = await fetch(`http://127.0.0.1:${port}/v1/services/web`);
+      return ((await response.json()) as { instances: Instance[] }).instances.filter(isOurs);
+    };
+    const resolved = async () => (await client.resolve('web')).filter(isOurs);
     const labels = { discover: 'web:80', 'discover.web.weight': '3', 'discover.web.version': '2' };
     const id = await dockerd.run({ labels, ports: [80], name: 'shop-1' });
     await wanted(host, [keyOf('web', id)]);
@@ -70,15 +79,29 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
         .sort(),
       ['3', `http://10.0.0.5:${native?.value.split(':').at(-1)}`],
     );
-    const written = [native, meta, skydns, grpc, ...of('traefik/')];
+    const written = [native, meta, ...of('/skydns/'), grpc, ...of('traefik/')];
     assert.equal(new Set(written.map((entry) => entry?.modRevision)).size, 1, 'one revision');
     assert.equal(new Set(written.map((entry) => entry?.lease)).size, 1, 'one lease');
+
+    const [instance] = await eventually(async () => {
+      const found = await resolved();
+      assert.equal(found.length, 1, 'Not yet');
+      return found;
+    });
+    assert.ok(instance);
+    const { attributes, container, image, privatePort, weight, zone } = instance;
+    assert.deepEqual({ attributes, container, image, privatePort, weight, zone }, said);
+    await eventually(async () => assert.deepEqual(await listed(), [instance]));
 
     // A rename changes the meta and leaves the native key alone.
     await dockerd.docker('rename', id, 'shop-2');
     await eventually(async () => {
       const [renamed] = await host.etcd.entries('/discover/meta/');
       assert.equal((JSON.parse(renamed?.value ?? '') as { container: string }).container, 'shop-2');
+    });
+    await eventually(async () => {
+      assert.equal((await resolved())[0]?.container, 'shop-2');
+      assert.equal((await listed())[0]?.container, 'shop-2');
     });
     assert.equal((await host.etcd.entries(keyOf('web', id)))[0]?.modRevision, native?.modRevision);
 
@@ -94,6 +117,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
         [],
       );
     });
+    await eventually(async () => assert.deepEqual([await resolved(), await listed()], [[], []]));
   });
 
   testInFull(
@@ -182,44 +206,47 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     },
   );
 
-  test('of compose, the name and the image are in the log, in why and in the status, and a rename is followed (real dockerd, real etcd)', async () => {
-    const port = await freePort();
-    const custom = [
-      '--views:custom',
-      'tcp: /c/{{id}}-{{privatePort}} = {{container}} at {{zone}}',
-      '--host:zone',
-      'rack-1',
-    ];
-    await using host = await start(['--http:listen', String(port), ...custom]);
-    const viewed = async (): Promise<string[]> => [...(await host.etcd.get('/c/')).values()];
-    const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'web\u001b[2J\n' };
-    const labels = { ...compose, discover: 'web:80,no:81' };
-    const id = await dockerd.run({ labels, ports: [80], name: 'shop-web-1' });
-    const image = await dockerd.image();
-    const called = { image, compose: { project: 'shop', service: 'web\ufffd[2J\ufffd' } };
-    const about = ({ container, name, image, compose }: LogLine) => ({ container, name, image, compose });
-    const shortId = id.slice(0, 12);
-    for (const said of ['published', 'advertisement refused']) {
-      const line = await host.discover.waitForLog(({ msg }) => msg === said);
-      assert.deepEqual(about(line), { container: shortId, name: 'shop-web-1', ...called });
-    }
-    const status = async () => {
-      const answer = (await (await fetch(`http://127.0.0.1:${port}/status`)).json()) as { containers: LogLine[] };
-      return answer.containers.map(({ id, name, image, compose }) => ({ id, name, image, compose }));
-    };
-    assert.deepEqual(await status(), [{ id: shortId, name: 'shop-web-1', ...called }]);
-    const why = await runCommand(['why', shortId, ...commandArgs(host), '-o', 'json']);
-    const { name, compose: place } = JSON.parse(why.out) as LogLine;
-    assert.deepEqual([name, place], ['shop-web-1', called.compose]);
+  testInFull(
+    'of compose, the name and the image are in the log, in why and in the status, and a rename is followed (real dockerd, real etcd)',
+    async () => {
+      const port = await freePort();
+      const custom = [
+        '--views:custom',
+        'tcp: /c/{{id}}-{{privatePort}} = {{container}} at {{zone}}',
+        '--host:zone',
+        'rack-1',
+      ];
+      await using host = await start(['--http:listen', String(port), ...custom]);
+      const viewed = async (): Promise<string[]> => [...(await host.etcd.get('/c/')).values()];
+      const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'web\u001b[2J\n' };
+      const labels = { ...compose, discover: 'web:80,no:81' };
+      const id = await dockerd.run({ labels, ports: [80], name: 'shop-web-1' });
+      const image = await dockerd.image();
+      const called = { image, compose: { project: 'shop', service: 'web\ufffd[2J\ufffd' } };
+      const about = ({ container, name, image, compose }: LogLine) => ({ container, name, image, compose });
+      const shortId = id.slice(0, 12);
+      for (const said of ['published', 'advertisement refused']) {
+        const line = await host.discover.waitForLog(({ msg }) => msg === said);
+        assert.deepEqual(about(line), { container: shortId, name: 'shop-web-1', ...called });
+      }
+      const status = async () => {
+        const answer = (await (await fetch(`http://127.0.0.1:${port}/status`)).json()) as { containers: LogLine[] };
+        return answer.containers.map(({ id, name, image, compose }) => ({ id, name, image, compose }));
+      };
+      assert.deepEqual(await status(), [{ id: shortId, name: 'shop-web-1', ...called }]);
+      const why = await runCommand(['why', shortId, ...commandArgs(host), '-o', 'json']);
+      const { name, compose: place } = JSON.parse(why.out) as LogLine;
+      assert.deepEqual([name, place], ['shop-web-1', called.compose]);
 
-    assert.deepEqual(await viewed(), ['shop-web-1 at rack-1']);
-    await dockerd.docker('rename', id, 'shop-web-2');
-    await eventually(async () => assert.deepEqual(await viewed(), ['shop-web-2 at rack-1']));
-    await eventually(async () => assert.deepEqual(await status(), [{ id: shortId, name: 'shop-web-2', ...called }]));
-    await dockerd.docker('rm', '--force', id);
-    const gone = await host.discover.waitForLog(({ msg }) => msg === 'unpublished');
-    assert.deepEqual(about(gone), { container: shortId, name: 'shop-web-2', ...called });
-  });
+      assert.deepEqual(await viewed(), ['shop-web-1 at rack-1']);
+      await dockerd.docker('rename', id, 'shop-web-2');
+      await eventually(async () => assert.deepEqual(await viewed(), ['shop-web-2 at rack-1']));
+      await eventually(async () => assert.deepEqual(await status(), [{ id: shortId, name: 'shop-web-2', ...called }]));
+      await dockerd.docker('rm', '--force', id);
+      const gone = await host.discover.waitForLog(({ msg }) => msg === 'unpublished');
+      assert.deepEqual(about(gone), { container: shortId, name: 'shop-web-2', ...called });
+    },
+  );
 
   test('are named by why, verify and the log (real dockerd, real etcd)', async () => {
     await using host = await start();

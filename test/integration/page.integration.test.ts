@@ -163,42 +163,45 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
-  test('says since when the connection is lost, comes back by itself, and then shows what is (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 0 });
-    await using host = await startServing({ source: fromEngine(engine) });
-    await using tab = await browser.open(host.url, { hasClock: true });
-    const { page } = tab;
-    const state = page.getByRole('banner').getByRole('status');
-    const isSaid = (text: string) => eventually(async () => assert.equal(await state.innerText(), text));
-    const [gone = ''] = await engine.run([offering('gone:80', '80/tcp'), offering('stays:80', '80/tcp')]);
-    await shown(page, [['gone'], ['stays']]);
-    await isSaid('Live');
+  testInFull(
+    'says since when the connection is lost, comes back by itself, and then shows what is (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 0 });
+      await using host = await startServing({ source: fromEngine(engine) });
+      await using tab = await browser.open(host.url, { hasClock: true });
+      const { page } = tab;
+      const state = page.getByRole('banner').getByRole('status');
+      const isSaid = (text: string) => eventually(async () => assert.equal(await state.innerText(), text));
+      const [gone = ''] = await engine.run([offering('gone:80', '80/tcp'), offering('stays:80', '80/tcp')]);
+      await shown(page, [['gone'], ['stays']]);
+      await isSaid('Live');
 
-    await host.terminate();
-    await isSaid('Connection lost');
-    const bar = page.getByText('No connection to discover');
-    assert.match(
-      await bar.locator('xpath=..').innerText(),
-      /since \d+:\d\d:\d\d.*, for \d+ s\. Reconnecting automatically\./,
-    );
-    // What was there is still to be seen.
-    await shown(page, [['gone'], ['stays']]);
-    await engine.apply('stop', [gone]);
-    await engine.run([offering('new:80', '80/tcp')]);
-    await host.launch();
-    await isSaid('Live');
-    await shown(page, [['new'], ['stays']]);
-    assert.equal(await bar.count(), 0);
+      await host.terminate();
+      await isSaid('Connection lost');
+      const bar = page.getByText('No connection to discover');
+      assert.match(
+        await bar.locator('xpath=..').innerText(),
+        /since \d+:\d\d:\d\d.*, for \d+ s\. Reconnecting automatically\./,
+      );
+      // What was there is still to be seen.
+      await shown(page, [['gone'], ['stays']]);
+      await engine.apply('stop', [gone]);
+      await engine.run([offering('new:80', '80/tcp')]);
+      await host.launch();
+      await isSaid('Live');
+      await shown(page, [['new'], ['stays']]);
+      assert.equal(await bar.count(), 0);
 
-    // Nobody ends the connection: it is silent. The browser's clock is put forward, discover's stands still.
-    host.discover.signal('SIGSTOP');
-    await page.clock.fastForward(10_000);
-    await isSaid('Connection lost');
-    host.discover.signal('SIGCONT');
-    await page.clock.fastForward(10_000);
-    await isSaid('Live');
-    tab.assertClean();
-  });
+      // Nobody ends the connection: it is silent. The browser's clock is put forward, discover's stands still.
+      host.discover.signal('SIGSTOP');
+      await page.clock.fastForward(10_000);
+      await isSaid('Connection lost');
+      host.discover.signal('SIGCONT');
+      await page.clock.fastForward(10_000);
+      await isSaid('Live');
+      tab.assertClean();
+    },
+  );
 
   test('is amber on top as soon as Docker or etcd is away, with the cause and what to do, and the fleet says it is stale (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 1 });

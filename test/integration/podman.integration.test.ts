@@ -110,24 +110,27 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     }
   });
 
-  test('a container of a pod is published at the port of the pod, which its document shows (real Podman, real etcd)', async () => {
-    await using host = await start();
-    const image = await podman.image();
-    const infra = [`--infra-image=${image}`, '--infra-command=/bin/busybox sleep 1000000'];
-    await podman.podman('pod', 'create', '--name=shop', '--publish=80', ...infra);
-    const answer = ['nc', '-ll', '-p', '80', '-e', 'echo', 'it is me'];
-    const id = await podman.podman('run', '--detach', '--pod=shop', '--env=DISCOVER=web:80', image, ...answer);
-    const key = `/discover/service/web/default/h1/${id.slice(0, 12)}`;
-    const portOf = async (): Promise<number> =>
-      Number(/^tcp:\/\/.*:(\d+)$/.exec(String((await host.held()).get(key)))?.[1]);
-    await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
-    assert.equal((await host.held()).size, 2, 'The container that holds the network advertises nothing');
-    await podman.podman('pod', 'stop', '--time=0', 'shop');
-    await eventually(async () => assert.equal(await keysOf(host, id), 0));
-    await podman.podman('pod', 'start', 'shop');
-    await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
-    await host.converged();
-  });
+  testInFull(
+    'a container of a pod is published at the port of the pod, which its document shows (real Podman, real etcd)',
+    async () => {
+      await using host = await start();
+      const image = await podman.image();
+      const infra = [`--infra-image=${image}`, '--infra-command=/bin/busybox sleep 1000000'];
+      await podman.podman('pod', 'create', '--name=shop', '--publish=80', ...infra);
+      const answer = ['nc', '-ll', '-p', '80', '-e', 'echo', 'it is me'];
+      const id = await podman.podman('run', '--detach', '--pod=shop', '--env=DISCOVER=web:80', image, ...answer);
+      const key = `/discover/service/web/default/h1/${id.slice(0, 12)}`;
+      const portOf = async (): Promise<number> =>
+        Number(/^tcp:\/\/.*:(\d+)$/.exec(String((await host.held()).get(key)))?.[1]);
+      await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
+      assert.equal((await host.held()).size, 2, 'The container that holds the network advertises nothing');
+      await podman.podman('pod', 'stop', '--time=0', 'shop');
+      await eventually(async () => assert.equal(await keysOf(host, id), 0));
+      await podman.podman('pod', 'start', 'shop');
+      await eventually(async () => assert.match(await answerAt(await portOf()), /it is me/));
+      await host.converged();
+    },
+  );
 
   testInFull(
     'a container on the network of another one that publishes nothing is refused with the reason (real Podman, real etcd)',

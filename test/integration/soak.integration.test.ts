@@ -34,28 +34,32 @@ describe('a soak', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
     return { ...soaked, code, grows, output: runner.output, svg: readFileSync(chart, 'utf8') };
   };
 
-  test('of 300 lives is exact after every round, and descriptors, timers, handles and listeners stay (simulated engine, real etcd)', async () => {
-    const { grows, isExact, looks, output, svg, verdicts } = await soak('clean');
-    assert.equal(isExact, true);
-    assert.equal(looks.length, 3, output);
-    assert.deepEqual(
-      looks.map(({ events, off }) => [events, off]),
-      [
-        [800, 0],
-        [1600, 0],
-        [2400, 0],
-      ],
-    );
-    assert.equal(verdicts.length, 7);
-    // Memory settles in minutes, not in seconds.
-    assert.deepEqual(
-      grows.filter((what) => !what.endsWith('Mb')),
-      [],
-      output,
-    );
-    for (const { descriptors, heapMb, listeners } of looks) assert.ok(heapMb > 5 && descriptors > 10 && listeners > 10);
-    assert.match(svg, /^<svg .*descriptors/s);
-  });
+  testInFull(
+    'of 300 lives is exact after every round, and descriptors, timers, handles and listeners stay (simulated engine, real etcd)',
+    async () => {
+      const { grows, isExact, looks, output, svg, verdicts } = await soak('clean');
+      assert.equal(isExact, true);
+      assert.equal(looks.length, 3, output);
+      assert.deepEqual(
+        looks.map(({ events, off }) => [events, off]),
+        [
+          [800, 0],
+          [1600, 0],
+          [2400, 0],
+        ],
+      );
+      assert.equal(verdicts.length, 7);
+      // Memory settles in minutes, not in seconds.
+      assert.deepEqual(
+        grows.filter((what) => !what.endsWith('Mb')),
+        [],
+        output,
+      );
+      for (const { descriptors, heapMb, listeners } of looks)
+        assert.ok(heapMb > 5 && descriptors > 10 && listeners > 10);
+      assert.match(svg, /^<svg .*descriptors/s);
+    },
+  );
 
   testInFull(
     'in which discover is made to leak ends with 1 and says what grows (simulated engine, real etcd)',

@@ -8,7 +8,7 @@ import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
-import { amount } from '../helpers/share.ts';
+import { amount, testInFull } from '../helpers/share.ts';
 
 const stopSeconds = 5;
 /** Serves on after TERM for the seconds given, as a server that finishes what it has begun. */
@@ -90,30 +90,33 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
     );
   });
 
-  test('a container that ignores its stop signal is published again, once (real dockerd, real etcd)', async () => {
-    await using host = await start();
-    const image = await dockerd.image();
-    const id = await dockerd.run({ ...web, image, args: [...term, '--stop-timeout', '1'] });
-    await published(host, id);
-    const count = host.recorder.changes.length;
-    const flood = async () => {
-      for (let n = 0; n < 20; n++) await dockerd.ask('POST', `/containers/${id}/kill?signal=TERM`);
-    };
-    await flood();
-    await published(host, id, false);
-    await published(host, id);
-    await flood();
-    await dockerd.docker('rename', id, 'seen');
-    const other = await dockerd.run(web);
-    await published(host, other);
-    const own = (await host.changesSince(count)).filter(({ key }) => key === keyOf(id));
-    assert.deepEqual(
-      own.map(({ kind }) => kind),
-      ['delete', 'put'],
-    );
-    await host.terminate();
-    assert.match(host.discover.output, /"reason":"ignores-stop"/);
-  });
+  testInFull(
+    'a container that ignores its stop signal is published again, once (real dockerd, real etcd)',
+    async () => {
+      await using host = await start();
+      const image = await dockerd.image();
+      const id = await dockerd.run({ ...web, image, args: [...term, '--stop-timeout', '1'] });
+      await published(host, id);
+      const count = host.recorder.changes.length;
+      const flood = async () => {
+        for (let n = 0; n < 20; n++) await dockerd.ask('POST', `/containers/${id}/kill?signal=TERM`);
+      };
+      await flood();
+      await published(host, id, false);
+      await published(host, id);
+      await flood();
+      await dockerd.docker('rename', id, 'seen');
+      const other = await dockerd.run(web);
+      await published(host, other);
+      const own = (await host.changesSince(count)).filter(({ key }) => key === keyOf(id));
+      assert.deepEqual(
+        own.map(({ kind }) => kind),
+        ['delete', 'put'],
+      );
+      await host.terminate();
+      assert.match(host.discover.output, /"reason":"ignores-stop"/);
+    },
+  );
 
   test('no request fails while servers are stopped one after the other (real dockerd, real etcd, client)', async () => {
     // A server listens a moment after its start.
