@@ -121,7 +121,7 @@ export class Catalogue {
   select(name: string, { realm, protocol }: Selector): readonly Instance[] {
     const service = this.#known.services.get(name);
     if (service === undefined) return none;
-    const id = `${realm ?? ''}/${protocol ?? ''}`;
+    const id = realm === undefined && protocol === undefined ? '' : JSON.stringify([realm, protocol]);
     const known = service.sets.get(id);
     if (known !== undefined) return known;
     const set = Object.freeze([...service.instances.values()].filter((one) => matches(one, realm, protocol)));

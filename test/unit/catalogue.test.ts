@@ -128,6 +128,20 @@ test('Catalogue selects by realm and protocol, and counts the same', () => {
   assert.deepEqual([...catalogue.counts({ protocol: 'udp' })], [['web', 1]]);
 });
 
+test('Catalogue takes an empty realm or protocol for one that nothing has, not for all', () => {
+  for (const [realm, protocol] of [
+    ['', undefined],
+    [undefined, ''],
+    ['', ''],
+  ]) {
+    const catalogue = new Catalogue('/discover');
+    read(catalogue, [put(a)]);
+    assert.equal(catalogue.select('web', {}).length, 1);
+    assert.equal(catalogue.select('web', { realm, protocol }).length, 0, `${realm} ${protocol}`);
+    assert.equal(catalogue.counts({ realm, protocol }).size, 0);
+  }
+});
+
 test('Catalogue after a reading holds that and nothing else, and keeps the objects that are as they were', () => {
   const catalogue = new Catalogue('/discover');
   read(catalogue, [put(a), put(b), put('no/instance', 'x'), put('db/prod/h1/aaaaaaaaaaaa')]);
