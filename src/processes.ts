@@ -1,6 +1,6 @@
 /** Processes of this machine, as /proc shows them: see proc(5). */
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
 
 /** Field 22 of /proc/<pid>/stat; undefined for a zombie, which only waits for its parent to notice. Throws without such a process. */
@@ -22,6 +22,8 @@ const latestMs = 2_000;
  * since the epoch. Undefined where this process does not share the engine's table of processes, or cannot know.
  */
 export function startOf(pid: number, startedAt: number): string | undefined {
+  // An error for each container of a host whose table is not shared would be a fifth of what its inspection costs.
+  if (!existsSync(`/proc/${pid}`)) return undefined;
   try {
     const ticks = startTicksOf(String(pid));
     if (ticks === undefined || startedAt === 0) return undefined;

@@ -122,8 +122,11 @@ export function createBatchInspector(
 /** With the start of the main process, while it is sure to be the container's: later the number may be another's. */
 function withProcess(inspection: Inspection): Inspection {
   if (inspection.kind !== 'running' || inspection.traffic?.pid === undefined) return inspection;
-  const startTicks = startOf(inspection.traffic.pid, inspection.startedAt);
-  return startTicks === undefined ? inspection : { ...inspection, traffic: { ...inspection.traffic, startTicks } };
+  const { pid, ...traffic } = inspection.traffic;
+  const startTicks = startOf(pid, inspection.startedAt);
+  if (startTicks !== undefined) return { ...inspection, traffic: { ...traffic, pid, startTicks } };
+  // Without its start the number is of no use, and each part takes its time on the way to the main thread.
+  return { ...inspection, traffic: Object.keys(traffic).length > 0 ? traffic : undefined };
 }
 
 /** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
