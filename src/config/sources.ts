@@ -169,7 +169,7 @@ function addEnvironment(layers: Layers, env: NodeJS.ProcessEnv): void {
   addTyposOfOriginal(layers, env, [...originals.keys()]);
 }
 
-/** Only names with `discover` are ours beyond doubt; the others may be those of another program. */
+/** Only names with `discover` are certainly ours; the others may be those of another program. */
 function addTyposOfOriginal(layers: Layers, env: NodeJS.ProcessEnv, originals: readonly string[]): void {
   for (const name of Object.keys(env)) {
     if (!/^(discover|docker|etcd|host)_/.test(name) || originals.includes(name)) continue;

@@ -99,7 +99,7 @@ function replicaOf(labels: Readonly<Record<string, unknown>>, image: unknown): s
   return parts && JSON.stringify([...parts, image].map((part) => String(part ?? '').slice(0, PART_MAX)));
 }
 
-// Not that of `address/published.ts`, which imports the records of which these are a part.
+// Not the one in `address/published.ts`: that file imports the records that these belong to.
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const recordOf = (value: unknown): Readonly<Record<string, unknown>> => (isRecord(value) ? value : {});

@@ -155,7 +155,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (began < this.#listBegan) return;
     const { sequence, states } = this.#parts;
     this.#listBegan = began;
-    // An engine that lists is there, even if it lets nobody follow its events.
+    // An engine that lists is there, even if no program can follow its events.
     this.#engineAway.back();
     // The first list shows changes without an event. So does a list after a gap, after an event that was too large to read,
     // and while events are late.
