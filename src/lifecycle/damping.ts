@@ -23,7 +23,7 @@ export interface Crashes {
 const firstMs = 10_000;
 export const longestMs = 300_000;
 
-/** Undefined: nothing is to be remembered. */
+/** Undefined where damping is off. */
 export function afterCrash(before: Crashes | undefined, now: number, policy: FlapPolicy): Crashes | undefined {
   const { flapDeaths, flapMs } = policy;
   if (flapDeaths === 0 || flapMs === 0) return undefined;

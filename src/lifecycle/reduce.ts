@@ -71,7 +71,7 @@ export interface Transition {
   /** The offers that should be published; undefined: no opinion, so the keys in etcd stay. */
   readonly desired?: readonly Service[];
   readonly effects: readonly Effect[];
-  /** It has crashed: what is to be remembered of that, however soon the state is forgotten. */
+  /** The crashes of a container that has just crashed. They outlive its state. */
   readonly crashes?: Crashes | undefined;
 }
 

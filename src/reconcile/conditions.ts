@@ -41,9 +41,10 @@ export class Conditions {
   /** Merges `words` into the condition of a container; an undefined member removes that part. */
   note(shortId: string, words: Condition): void {
     const before = this.#conditions.get(shortId);
-    if (before === undefined && Object.values(words).every((word) => word === undefined)) return;
+    // The usual way: each start and each end comes here, and few have anything to report.
+    if (before === undefined && isEmpty(words)) return;
     const condition = { ...before, ...words };
-    if (Object.values(condition).every((word) => word === undefined)) this.#conditions.delete(shortId);
+    if (isEmpty(condition)) this.#conditions.delete(shortId);
     else this.#conditions.set(shortId, condition);
     this.touched.tell(shortId);
   }
@@ -52,4 +53,8 @@ export class Conditions {
   forget(shortId: string): void {
     this.note(shortId, { refusals: undefined, traffic: undefined, failing: undefined });
   }
+}
+
+function isEmpty({ refusals, traffic, failing, quarantined }: Condition): boolean {
+  return (refusals ?? traffic ?? failing ?? quarantined) === undefined;
 }

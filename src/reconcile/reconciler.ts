@@ -393,8 +393,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     conditions.note(shortId, {
       traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
     });
-    // Of crashes the log tells when they are counted.
-    if (reason === undefined || since !== undefined || reason === 'flapping' || reason === 'engine-away') return;
+    // Of crashes the log tells when they are counted, and of a stop when its keys are gone: there are as many as starts.
+    const isToldElsewhere = reason === 'draining' || reason === 'flapping' || reason === 'engine-away';
+    if (reason === undefined || since !== undefined || isToldElsewhere) return;
     const fields = {
       container: shortId,
       ...this.#namesOf(shortId),
