@@ -261,7 +261,7 @@ function due(state: State | undefined, context: Context): Transition {
   return unchanged({ ...state, signals: noSignals, dueAt: undefined });
 }
 
-/** As a death without a time, but for the count of crashes: an engine that ends may end its containers. */
+/** The same as a death without a time, but no crash: an engine that ends may end its containers. */
 function ended(state: State | undefined, heard: number, context: Context): Transition {
   if (state?.kind !== 'running') return unchanged(state);
   return gone({ ...state, death: { heard, at: Number.POSITIVE_INFINITY } }, state.id, context);

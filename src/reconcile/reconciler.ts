@@ -64,7 +64,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #policy: Policy;
   readonly #crashes = new CrashBook();
   readonly #budget = new WriteBudget();
-  /** Containers that are to be published once their budget allows; each ends the wait. */
+  /** Writes that wait for their budget, by container; the function cancels the wait. */
   readonly #deferred = new Map<string, () => void>();
   readonly #engineAway: EngineAway;
   readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };

@@ -357,7 +357,7 @@ class World {
     });
   }
 
-  /** When lives ended of which an inspection has surely seen each, by container; and when the present one began. */
+  /** By container: the ends of those lives that an inspection has surely seen, and the beginning of the present one. */
   readonly #crashes = new Map<string, { readonly endedMs: number[]; startedMs: number }>();
 
   #crashLoop(id: ContainerId, times: number): string {

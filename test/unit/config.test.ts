@@ -368,7 +368,7 @@ describe('the environment', () => {
     assert.equal(problems[1], `DISCOVER_REALM (environment) ${unknown}`);
   });
 
-  test('a name near to one of the original is refused where it is ours beyond doubt, and else warned of', async () => {
+  test('a name near to one of the original is refused where it is certainly ours, and warned of elsewhere', async () => {
     const env = { discover_realm: 'x', host_relm: 'x', etcd_endpoints: 'a:1', docker_image: 'x', etcd_: 'x' };
     assert.deepEqual(await problemsOf({ env }), ['discover_realm (environment) is not an option']);
     const { discover_realm: _, ...others } = env;

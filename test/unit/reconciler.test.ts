@@ -938,7 +938,7 @@ describe('Reconciler is left by the engine and', () => {
     assert.equal(stage.desired(c1), '1000');
   });
 
-  test('gives up no engine that lists, even if it lets nobody follow', async () => {
+  test('gives up no engine that lists, even if its events cannot be followed', async () => {
     const stage = new Stage({ ...defaultConfig.publish, engineAwayMs: 5_000 });
     stage.looked(c1, running(100));
     for (let n = 0; n < 20; n++) {
