@@ -37,9 +37,10 @@ import { Sequence } from './lifecycle/sequence.ts';
 import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { hasEnded } from './processes.ts';
+import { hasEnded, startOf } from './processes.ts';
 import { Conditions } from './reconcile/conditions.ts';
 import { Ledger } from './reconcile/ledger.ts';
+import type { ProcessTable } from './reconcile/main-processes.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { LeaseKeeper, type LeaseKeeperMessage, type Predecessor } from './registry/lease-keeper.ts';
 import { type Liveness, livenessOf, ownIdentity } from './registry/process-identity.ts';
@@ -91,8 +92,8 @@ export interface Parts {
     readonly self: ProcessIdentity | undefined;
     livenessOf(other: ProcessIdentity | undefined): Liveness;
   };
-  /** Whether a process of the engine has ended, where its table is shared. */
-  readonly hasEnded?: (pid: number, startTicks: string) => boolean;
+  /** The table of processes of the engine's machine, where it may be this one. */
+  readonly processes?: ProcessTable | undefined;
   /** Names this process in the owner key. */
   readonly instance: string;
   /** The limit of operations in one transaction, if it should be below the limit of etcd. */
@@ -219,7 +220,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const parts = {
       ...this.#common('reconciler'),
       publish,
-      hasEnded: this.#parts.hasEnded ?? hasEnded,
+      processes: this.#parts.processes,
       ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
       inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0, isKept: true }),
       resync: (kind: Resync) => this.#watcher.tell(kind),
@@ -461,6 +462,7 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     pool: parts.pool ?? createInspectionPool(config, clock),
     registry: parts.registry ?? new EtcdRegistry(config.etcd, config.host.id),
     process: parts.process ?? { self: ownIdentity(), livenessOf },
+    processes: parts.processes ?? (config.docker.endpoint.kind === 'socket' ? { startOf, hasEnded } : undefined),
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
     predecessor: parts.predecessor,

@@ -16,7 +16,6 @@ import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { containerAddresses } from '../host.ts';
-import { startOf } from '../processes.ts';
 
 /** The options that a thread gets once, at its start. */
 export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly'> {
@@ -60,6 +59,13 @@ export function createBatchInspector(
 ): BatchInspector {
   const waiting: (() => void)[] = [];
   let fresh = 0;
+  let current: InspectionOptions = { ...options, hostOnly: hostOnly() };
+
+  function documentOptions(): InspectionOptions {
+    const addresses = hostOnly();
+    if (current.hostOnly !== addresses) current = { ...options, hostOnly: addresses };
+    return current;
+  }
 
   const release = () => {
     const next = waiting.shift();
@@ -82,8 +88,7 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    const inspection = readInspection(answer.document, { ...options, hostOnly: hostOnly() });
-    return options.endpoint.kind === 'socket' ? withProcess(inspection) : inspection;
+    return readInspection(answer.document, documentOptions());
   }
 
   async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
@@ -117,16 +122,6 @@ export function createBatchInspector(
       task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
     close: () => client.close(),
   };
-}
-
-/** With the start of the main process, while it is sure to be the container's: later the number may be another's. */
-function withProcess(inspection: Inspection): Inspection {
-  if (inspection.kind !== 'running' || inspection.traffic?.pid === undefined) return inspection;
-  const { pid, ...traffic } = inspection.traffic;
-  const startTicks = startOf(pid, inspection.startedAt);
-  if (startTicks !== undefined) return { ...inspection, traffic: { ...traffic, pid, startTicks } };
-  // Without its start the number is of no use, and each part takes its time on the way to the main thread.
-  return { ...inspection, traffic: Object.keys(traffic).length > 0 ? traffic : undefined };
 }
 
 /** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */

@@ -230,7 +230,7 @@ function killed(state: State | undefined, sent: Killed, context: Context): Trans
   // mutant: drain again at each signal
   const signal = before === undefined ? { number, firstAt: at, at, since: now, last: now } : sentAgain(before, at, now);
   const signals = [...known.signals.filter((one) => one !== before), signal];
-  if (known.kind === 'running') return judged({ ...known, signals }, context);
+  if (known.kind === 'running') return judged(known, context, { signals });
   // mutant: forget signals before the first inspection
   return { state: { ...known, ...unseen(signals, context) }, effects: [] };
 }
@@ -264,19 +264,24 @@ function due(state: State | undefined, context: Context): Transition {
 /** The same as a death without a time, but no crash: an engine that ends may end its containers. */
 function ended(state: State | undefined, heard: number, context: Context): Transition {
   if (state?.kind !== 'running') return unchanged(state);
-  return gone({ ...state, death: { heard, at: Number.POSITIVE_INFINITY } }, state.id, context);
+  return gone(state, state.id, context, { heard, at: Number.POSITIVE_INFINITY });
 }
 
 function givenUp(state: State | undefined, context: Context): Transition {
-  if (state?.kind === 'running') return judged({ ...state, isGivenUp: true }, context);
+  if (state?.kind === 'running') return judged(state, context, { isGivenUp: true });
   // What a predecessor has left is not confirmed either.
   return state?.kind === 'unknown' && state.foundAt > 0 ? { state, desired: nothing, effects: [] } : unchanged(state);
 }
 
 /** The same facts at another time, or other facts. */
-function judged(state: Running, { now, policy }: Context): Transition {
-  const verdict = deserves(state, now, policy);
-  const next = { ...state, verdict, dueAt: verdict.until };
+function judged(
+  state: Running,
+  { now, policy }: Context,
+  { signals = state.signals, isGivenUp = state.isGivenUp }: Partial<Pick<Running, 'signals' | 'isGivenUp'>> = {},
+): Transition {
+  const { traffic, runsSince, requiredMs } = state;
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp }, now, policy);
+  const next = { ...state, signals, isGivenUp, verdict, dueAt: verdict.until };
   return { state: next, desired: wantedOf(next), effects: [] };
 }
 
@@ -318,7 +323,7 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
   if (isOldNews || isForeign) return { state: { ...known, death }, effects: [inspect(id)] };
   // A retry stays: it may be about a start that came after this death.
   // mutant: end a retry at a death
-  return counted(known, gone({ ...known, death }, id, context), context);
+  return counted(known, gone(known, id, context, death), context);
 }
 
 /** An end is counted once, by whatever tells of it first: an engine may disconnect the network before it tells of the death. */
@@ -412,8 +417,8 @@ function fenced(state: State | undefined, context: Context): Transition {
   return { state: unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects };
 }
 
-function gone(known: State, id: ContainerId, context: Context): Transition {
-  const { death, movedAt, failing, wakeAt } = known;
+function gone(known: State, id: ContainerId, context: Context, death = known.death): Transition {
+  const { movedAt, failing, wakeAt } = known;
   // Events may overtake each other: what was sent after the death is of a life that is not seen yet.
   const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > (death?.at ?? 0));
   const rest = { ...unseen(signals, context), since: context.moment };
@@ -474,6 +479,7 @@ function unlist<Known extends State>(state: Known): Known {
 
 /** No retry is due any more. */
 function settled<Known extends State>(state: Known): Known {
+  if (state.failing === undefined && state.wakeAt === undefined) return state;
   return { ...state, failing: undefined, wakeAt: undefined };
 }
 

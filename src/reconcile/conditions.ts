@@ -43,15 +43,19 @@ export class Conditions {
     const before = this.#conditions.get(shortId);
     // The usual way: each start and each end comes here, and few have anything to report.
     if (before === undefined && isEmpty(words)) return;
-    const condition = { ...before, ...words };
-    if (isEmpty(condition)) this.#conditions.delete(shortId);
-    else this.#conditions.set(shortId, condition);
-    this.touched.tell(shortId);
+    this.#set(shortId, { ...before, ...words });
   }
 
   /** A container that has gone keeps only the condition of its keys. */
   forget(shortId: string): void {
-    this.note(shortId, { refusals: undefined, traffic: undefined, failing: undefined });
+    const before = this.#conditions.get(shortId);
+    if (before !== undefined) this.#set(shortId, { quarantined: before.quarantined });
+  }
+
+  #set(shortId: string, condition: Condition): void {
+    if (isEmpty(condition)) this.#conditions.delete(shortId);
+    else this.#conditions.set(shortId, condition);
+    this.touched.tell(shortId);
   }
 }
 

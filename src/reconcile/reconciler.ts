@@ -23,10 +23,12 @@ import type { Sequence } from '../lifecycle/sequence.ts';
 import { failingTries, isForgettable, type Running, type State } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { Alarms } from './alarms.ts';
 import type { Conditions } from './conditions.ts';
 import { CrashBook } from './crash-book.ts';
 import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
+import { MainProcesses, type ProcessTable } from './main-processes.ts';
 import { MissedEvents } from './missed-events.ts';
 import { WriteBudget } from './write-budget.ts';
 
@@ -47,8 +49,8 @@ export interface ReconcilerParts {
   /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
   readonly states: Map<string, State>;
   readonly sequence: Sequence;
-  /** Whether the process of this number and start has ended. */
-  readonly hasEnded: (pid: number, startTicks: string) => boolean;
+  /** The table of processes of the engine's machine, where it is this one. */
+  readonly processes: ProcessTable | undefined;
   /** Asks for an inspection. */
   readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
@@ -60,14 +62,14 @@ export interface ReconcilerParts {
 
 export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
-  readonly #self: Self<ReconcilerMessage>;
   readonly #policy: Policy;
   readonly #crashes = new CrashBook();
   readonly #budget = new WriteBudget();
   /** Writes that wait for their budget, by container; the function cancels the wait. */
   readonly #deferred = new Map<string, () => void>();
   readonly #engineAway: EngineAway;
-  readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
+  readonly #processes: MainProcesses;
+  readonly #alarms: Readonly<Record<'woke' | 'due', Alarms>>;
   readonly #missed: MissedEvents;
   /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
@@ -81,25 +83,26 @@ export class Reconciler implements Actor<ReconcilerMessage> {
 
   constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
-    this.#self = self;
     this.#policy = { ...retries, ...parts.publish };
+    const { clock, processes: table, states } = parts;
+    const alarms = (kind: 'woke' | 'due') => new Alarms(clock, (shortId) => self.tell({ kind, shortId }));
+    this.#alarms = { woke: alarms('woke'), due: alarms('due') };
+    this.#processes = new MainProcesses({ clock, table, states });
     this.#engineAway = new EngineAway({
-      clock: parts.clock,
+      clock,
       limitMs: parts.publish.engineAwayMs,
       look: () => this.#lookForProcesses(),
       giveUp: () => this.#giveUpEngine(),
     });
-    this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
+    this.#missed = new MissedEvents(clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
     this.#listEnded = this.#listBegan;
-    parts.states.clear();
+    states.clear();
     parts.metrics.running = 0;
     signal.addEventListener('abort', () => {
-      for (const timers of Object.values(this.#timers)) {
-        for (const cancel of timers.values()) cancel();
-        timers.clear();
-      }
+      for (const alarms of Object.values(this.#alarms)) alarms.clear();
+      this.#processes.clear();
       this.#missed.clear();
       this.#engineAway.back();
       for (const cancel of this.#deferred.values()) cancel();
@@ -194,9 +197,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #observe(shortId: string, observation: Observation, at = 0): void {
     const { clock, metrics, sequence, states } = this.#parts;
     const before = states.get(shortId);
-    const replica = replicaOf(before, observation) ?? shortId;
     const context = {
-      crashes: this.#crashes.get(replica),
+      crashes: this.#crashes.size > 0 ? this.#crashes.get(replicaOf(before, observation) ?? shortId) : undefined,
       isGivenUp: this.#engineAway.hasGivenUp,
       now: clock.now(),
       wall: clock.wall(),
@@ -207,7 +209,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       policy: this.#policy,
     };
     const { state, desired, effects, crashes } = reduce(before, observation, context);
-    if (crashes !== undefined) this.#crashed(shortId, replica, crashes);
+    if (crashes !== undefined) this.#crashed(shortId, replicaOf(before, observation) ?? shortId, crashes);
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
@@ -215,14 +217,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     for (const effect of effects) this.#carryOut(effect);
   }
 
-  /** Where the engine's processes are not to be seen from here, nothing was noted of them. */
   #lookForProcesses(): void {
-    const { hasEnded, log, sequence, states } = this.#parts;
-    for (const [shortId, state] of [...states]) {
-      if (state.kind !== 'running') continue;
-      const { pid, startTicks } = state.traffic ?? {};
-      if (pid === undefined || startTicks === undefined || !hasEnded(pid, startTicks)) continue;
-      log.info({ container: shortId, pid }, 'ended while the engine is away');
+    const { log, sequence } = this.#parts;
+    for (const shortId of this.#processes.ended()) {
+      log.info({ container: shortId, ...this.#namesOf(shortId) }, 'ended while the engine is away');
       this.#observe(shortId, { kind: 'ended', heard: sequence.next() });
     }
   }
@@ -252,29 +250,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { states } = this.#parts;
     if (state === undefined) states.delete(shortId);
     else states.set(shortId, state);
-    if (state?.wakeAt !== before?.wakeAt) this.#wake('woke', shortId, state?.wakeAt);
-    if (state?.dueAt !== before?.dueAt) this.#wake('due', shortId, state?.dueAt);
+    if (state?.wakeAt !== before?.wakeAt) this.#alarms.woke.set(shortId, state?.wakeAt);
+    if (state?.dueAt !== before?.dueAt) this.#alarms.due.set(shortId, state?.dueAt);
+    if (state?.kind === 'running' && before?.kind !== 'running') this.#processes.started();
     this.#resting.delete(shortId);
     if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
     this.#report(shortId, before, state);
-  }
-
-  #wake(kind: 'woke' | 'due', shortId: string, wakeAt: number | undefined): void {
-    const { clock } = this.#parts;
-    const timers = this.#timers[kind];
-    timers.get(shortId)?.();
-    timers.delete(shortId);
-    if (wakeAt === undefined) return;
-    const arm = (): void => {
-      timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
-    };
-    const wake = () => {
-      // A timer of Node may be a moment early, and what is judged too early is never judged again.
-      if (clock.now() < wakeAt) return arm();
-      timers.delete(shortId);
-      this.#self.tell({ kind, shortId });
-    };
-    arm();
   }
 
   #carryOut(effect: Effect): void {
@@ -292,13 +273,14 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const keys = services.length > 0 ? keysOf(layout, shortId, services, names) : noKeys;
     this.#deferred.get(shortId)?.();
     this.#deferred.delete(shortId);
-    const waitMs = keys.size > 0 && this.#isNews(shortId, keys) ? this.#budget.waitMs(shortId, clock.now()) : 0;
+    const waitMs = this.#isNews(shortId, keys) ? this.#waitMs(shortId, keys) : 0;
     if (waitMs === 0) {
       this.#settle(shortId, keys, at, names);
       return;
     }
     const cancel = clock.after(waitMs, () => {
       this.#deferred.delete(shortId);
+      this.#budget.spend(shortId, clock.now());
       this.#settle(shortId, keys, 0, names);
     });
     this.#deferred.set(shortId, cancel);
@@ -306,11 +288,19 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (!this.#isStillTrue(shortId, keys)) this.#settle(shortId, noKeys, at, names);
   }
 
+  /** A removal is counted and never waits. */
+  #waitMs(shortId: string, keys: Keys): number {
+    const now = this.#parts.clock.now();
+    if (keys.size > 0) return this.#budget.take(shortId, now);
+    this.#budget.spend(shortId, now);
+    return 0;
+  }
+
   /** Whether etcd would have to be written. */
   #isNews(shortId: string, keys: Keys): boolean {
     const { ledger } = this.#parts;
     const desired = ledger.desired(shortId);
-    if (desired === undefined) return true;
+    if (desired === undefined) return keys.size > 0;
     if (desired.size !== keys.size) return true;
     for (const [key, value] of keys) if (desired.get(key) !== value) return true;
     return false;
@@ -326,13 +316,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #settle(shortId: string, keys: Keys, at: number, names: Names | undefined): void {
-    const { clock, ledger, writer } = this.#parts;
+    const { ledger, writer } = this.#parts;
     ledger.desire(shortId, keys, at, names);
+    const isUnsettled = ledger.isUnsettled(shortId);
+    if (!isUnsettled) ledger.answered(shortId);
     // mutant: tell the writer nothing
-    if (ledger.changes(shortId).length > 0) {
-      this.#budget.spend(shortId, clock.now());
-      writer.tell(shortId);
-    } else ledger.answered(shortId);
+    if (isUnsettled) writer.tell(shortId);
   }
 
   /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */

@@ -85,7 +85,7 @@ export class FakeEngine {
   route: (action: string, id: ContainerId) => readonly number[] = () => [0];
   /** Called whenever a container has got or given back ports. */
   onPorts: () => void = () => {};
-  /** Its processes are those that `hasEnded` knows. */
+  /** Its processes are those that the agent's machine shows. */
   sharesProcesses = false;
   rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
   readonly docker: Docker;
@@ -177,6 +177,11 @@ export class FakeEngine {
     if (isNew) container.asked.set(number, this.#clock.now());
     this.#containerEvent('kill', id, { signal: String(number) });
     return isNew;
+  }
+
+  startOf(pid: number): string | undefined {
+    const container = this.sharesProcesses ? this.containers.get(idOf(pid)) : undefined;
+    return container?.running ? String(container.startedAt) : undefined;
   }
 
   /** Whether a process has ended, as the table of processes shows it, also to one that the engine does not answer. */
@@ -329,7 +334,7 @@ export class FakeEngine {
             startedAt: container.startedAt,
             services: servicesOf(container),
             refusals: [],
-            ...trafficOf(container, this.sharesProcesses),
+            ...trafficOf(container),
           }
         : { kind: 'down' };
       await this.#wait(replyMs);
@@ -399,14 +404,10 @@ function servicesOf({ offers, ports }: Container): Service[] {
   return offers.map((offer, index) => ({ ...offer, address: hostIp, port: Number(ports[index]) }));
 }
 
-function trafficOf(
-  { id, startedAt, health, isPaused, stopSignal }: Container,
-  sharesProcesses: boolean,
-): { traffic: Traffic } {
+function trafficOf({ id, health, isPaused, stopSignal }: Container): { traffic: Traffic } {
   const rest = { ...(health && { health }), ...(isPaused && { isPaused: true as const }) };
   const pid = Number.parseInt(id.slice(0, 12), 16);
-  const process = sharesProcesses ? { pid, startTicks: String(startedAt) } : {};
-  return { traffic: { stopSignal, stopSeconds, ...process, ...rest } };
+  return { traffic: { stopSignal, stopSeconds, pid, ...rest } };
 }
 
 function containersOf(body: Uint8Array): readonly Listed[] {

@@ -66,7 +66,7 @@ const mutants: Record<string, string> = {
   'take every death for old news': "const isOldNews = known.kind === 'running';",
   'believe a death older than what a predecessor published': 'const isForeign = false;',
   'drop a death that is old news': 'if (isOldNews || isForeign) return { state: { ...known, death }, effects: [] };',
-  'end a retry at a death': 'return gone(settled({ ...known, death }), id, context);',
+  'end a retry at a death': 'return gone(settled(known), id, context, death);',
   'pass over a move': "if (known.kind === 'running') return { state: known, effects: [] };",
   'forget a move before a start': 'return { state: known, effects: [] };',
   'inspect the unknown alone': "const isNews = known.kind !== 'running';",
@@ -116,9 +116,9 @@ const mutants: Record<string, string> = {
   'end a retry where keys are found': 'const next = settled(unknownOf(state, state?.id, moment));',
   'fence and forget': 'return { state: unknownOf(state, state.id, 0), effects };',
   'forget the death of the dead':
-    "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, since: moment };",
+    "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, ...rest };",
   'forget a move at a death':
-    "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, since: moment };",
+    "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, ...rest };",
   'let a death overtake what began after it': 'if (death === undefined || at > death.at) return false;',
   'forget keys that were found under the short id': 'const foundAt = 0;',
   'inherit from another one with the same short id': 'return unknownOf(state, id, foundAt);',

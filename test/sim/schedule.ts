@@ -854,7 +854,7 @@ class Process {
       log: logTo((line) => parts.say(`${name} ${line}`)),
       docker: this.#dockerOf(engine),
       pool: this.#looksOf(engine.newLooks()),
-      hasEnded: (pid, startTicks) => engine.hasEnded(pid, startTicks),
+      processes: engine,
       registry: this.#registryOf(registry),
       process: {
         self: identityOf(number),

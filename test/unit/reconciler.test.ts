@@ -28,6 +28,9 @@ const offeringNothing: Inspection = { kind: 'running', startedAt: 5, services: [
 const failed: Inspection = { kind: 'failed', detail: 'timeout' };
 const down: Inspection = { kind: 'down' };
 
+/** A process that is not to be seen from here. */
+const stranger = 9;
+
 class Stage extends BaseStage {
   readonly ledger = new Ledger();
   readonly conditions = new Conditions();
@@ -51,7 +54,10 @@ class Stage extends BaseStage {
         ...{ clock, log, metrics, ledger, conditions, layout, publish },
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
-        hasEnded: (pid) => this.ended.has(pid),
+        processes: {
+          startOf: (pid) => (pid === stranger ? undefined : '70'),
+          hasEnded: (pid) => this.ended.has(pid),
+        },
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
         onListed: () => void this.lists++,
@@ -628,9 +634,8 @@ describe('Reconciler retries and', () => {
       stage.looked(c1, failed);
       end(stage);
       stage.looks.length = 0;
-      assert.equal(stage.clock.pending, 0);
       await stage.clock.advance(60_000);
-      assert.deepEqual(stage.looks, []);
+      assert.deepEqual([stage.looks, stage.clock.pending], [[], 0]);
     });
   }
 
@@ -644,7 +649,8 @@ describe('Reconciler retries and', () => {
     await stage.clock.advance(100);
     assert.deepEqual(stage.looks, [c1]);
     stage.looked(c1, down);
-    assert.equal(stage.clock.pending, 0);
+    await stage.clock.advance(60_000);
+    assert.deepEqual([stage.looks, stage.clock.pending], [[c1], 0]);
   });
 
   test('goes on while the list shows the container', async () => {
@@ -900,14 +906,14 @@ describe('Reconciler damps a container that crashes again and again:', () => {
 
 describe('Reconciler is left by the engine and', () => {
   const isAway = (stage: Stage, away: boolean) => stage.tell({ kind: 'engine', isAway: away });
-  const process = { pid: 7, startTicks: '70' };
 
   test('withdraws what has ended, where it shares the table of processes, and keeps the rest', async () => {
     const stage = new Stage();
-    stage.looked(c1, { ...running(100), traffic: process } as Inspection);
-    stage.looked(c2, running(100));
+    stage.looked(c1, { ...running(100), traffic: { pid: 7 } } as Inspection);
+    stage.looked(c2, { ...running(100), traffic: { pid: stranger } } as Inspection);
     stage.commit();
-    stage.ended.add(7);
+    await stage.clock.advance(2_000);
+    stage.ended.add(7).add(stranger);
     await stage.clock.advance(10_000);
     assert.equal(stage.desired(c1), '1000', 'the engine is there to tell');
     isAway(stage, true);
@@ -916,6 +922,7 @@ describe('Reconciler is left by the engine and', () => {
     isAway(stage, false);
     stage.looked(c1, running(200));
     assert.equal(stage.desired(c1), '1000');
+    await stage.clock.advance(60_000);
     assert.equal(stage.clock.pending, 0);
   });
 
@@ -971,6 +978,7 @@ describe('Reconciler has a budget of writes for each container and', () => {
     moved(stage, 7);
     await stage.clock.advance(1_000);
     assert.equal(stage.desired(c1), '7');
+    await stage.clock.advance(60_000);
     assert.equal(stage.clock.pending, 0);
   });
 
