@@ -109,7 +109,7 @@ export interface Parts {
 const stopTimeoutMs = 3_000;
 const settleMs = 10_000;
 /** How long a drain waits for etcd to take the keys away. */
-export const removeMaxMs = 5_000;
+const removeMaxMs = 5_000;
 const usualDrainSeconds = 10;
 const settleEveryMs = 50;
 /** Services that a line of the log names: an advertisement can have a hundred. */
@@ -404,7 +404,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** Stops in order: finishes the accepted work, releases the owner key, ends the threads. Never rejects. */
   stop(cause?: DiscoverError): Promise<void> {
     this.#stopping ??= (async () => {
-      if (cause === undefined && !this.#isLeaving && this.config.host.onExit === 'drain') await this.#drain();
+      if (cause === undefined && !this.#isLeaving && this.drainMs > 0) await this.#drain();
       await this.#halt();
       await this.#parts.pool.close().catch(() => {});
       this.registry.close();
@@ -417,6 +417,12 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     return this.stop();
   }
 
+  /** How much longer than usual a stop takes at this moment, because of `host.onExit`. */
+  get drainMs(): number {
+    const { onExit, drainSeconds = usualDrainSeconds } = this.config.host;
+    return onExit === 'drain' && this.publishedServices > 0 ? removeMaxMs + drainSeconds * 1000 : 0;
+  }
+
   #halt(): Promise<void> {
     this.#over.abort();
     this.#idle ??= this.#supervisor.stop();
@@ -427,7 +433,6 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   async #drain(): Promise<void> {
     const { clock, log } = this.#parts;
     const { drainSeconds = usualDrainSeconds } = this.config.host;
-    if (this.publishedServices === 0) return;
     this.#isDraining = true;
     // mutant: drain no host
     this.#reconciler.tell({ kind: 'drain' });

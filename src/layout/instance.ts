@@ -37,7 +37,7 @@ export function parseWithheld(below: string, key: string, meta: string): Instanc
 
 function urlIn(meta: string): string | undefined {
   try {
-    const { state, url } = JSON.parse(meta) as { readonly state?: unknown; readonly url?: unknown };
+    const { state, url } = (JSON.parse(meta) ?? {}) as { readonly state?: unknown; readonly url?: unknown };
     return typeof state === 'string' && state !== 'ready' && typeof url === 'string' ? url : undefined;
   } catch {
     return undefined;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Agent, type Parts, type Publication } from '../../src/agent.ts';
-import type { DiscoverError } from '../../src/errors.ts';
+import { DiscoverError } from '../../src/errors.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
 import { BaseStage } from '../helpers/stage.ts';
@@ -23,7 +23,10 @@ interface Running {
 
 interface Wanted {
   readonly liveness?: Liveness;
-  readonly onExit?: 'keep' | 'remove';
+  readonly onExit?: 'keep' | 'remove' | 'drain';
+  readonly drainSeconds?: number;
+  readonly meta?: 'always';
+  readonly fault?: (call: RegistryCall) => RegistryFault | undefined;
   readonly parts?: Partial<Parts>;
 }
 
@@ -38,13 +41,14 @@ class Stage extends BaseStage {
     this.store = new MemoryStore(this.clock);
   }
 
-  start({ liveness = 'unknown', onExit = 'keep', parts = {} }: Wanted = {}): Running {
+  start({ liveness = 'unknown', onExit = 'keep', drainSeconds = 10, meta, fault, parts = {} }: Wanted = {}): Running {
     const { clock, engine, log, store } = this;
     const registry = new MemoryRegistry(clock, store);
+    if (fault !== undefined) registry.fault = fault;
     const agent = new Agent(
-      { ...defaultConfig, host: { ...defaultConfig.host, onExit } },
+      { ...defaultConfig, ...(meta && { meta }), host: { ...defaultConfig.host, onExit, drainSeconds } },
       {
-        ...{ clock, log, registry, docker: engine.docker, pool: engine.pool },
+        ...{ clock, log, registry, reader: registry, docker: engine.docker, pool: engine.pool },
         process: { self: undefined, livenessOf: () => liveness },
         instance: `instance ${++this.#instances}`,
         ...parts,
@@ -68,7 +72,8 @@ class Stage extends BaseStage {
   /** The keys of containers in etcd. */
   held(): Map<string, string> {
     const { keys } = this.store;
-    return new Map([...keys].filter(([key]) => key !== layout.ownerKey).map(([key, { value }]) => [key, value]));
+    const isOurs = (key: string) => key !== layout.ownerKey && !key.startsWith('/discover/maintenance/');
+    return new Map([...keys].filter(([key]) => isOurs(key)).map(([key, { value }]) => [key, value]));
   }
 
   assertExact(): void {
@@ -842,5 +847,108 @@ describe('Agent stops and', () => {
     stage.engine.die(c1);
     await stage.clock.advance(9_000);
     assert.equal(stage.store.history.length, before);
+  });
+});
+
+describe('Agent in maintenance', () => {
+  const [hostKey, ofFirst] = ['/discover/maintenance/host-1', `/discover/maintenance/host-1/${c1.slice(0, 12)}`];
+  const idsIn = (stage: Stage) => [...new Set([...stage.held().keys()].map((key) => layout.containerOf(key)))].sort();
+  const mark = (stage: Stage, key: string, value: string | undefined = '{}') => stage.store.apply([{ key, value }]);
+
+  test('takes out what a person names, and publishes it again', async () => {
+    const stage = new Stage();
+    const { agent } = await publishing(stage, [c1, c2]);
+    mark(stage, ofFirst);
+    await stage.clock.settle();
+    assert.deepEqual(idsIn(stage), [c2.slice(0, 12)]);
+    assert.equal(agent.maintenance.containers.size, 1);
+    mark(stage, hostKey);
+    await stage.clock.settle();
+    assert.deepEqual(idsIn(stage), []);
+    for (const key of [ofFirst, hostKey]) stage.store.apply([{ key, value: undefined }]);
+    await stage.clock.settle();
+    stage.assertExact();
+  });
+
+  test('has published nothing of it after a restart, also where etcd is slow to tell', async () => {
+    const stage = new Stage();
+    const { agent } = await publishing(stage, [c1, c2]);
+    mark(stage, ofFirst);
+    await stage.clock.settle();
+    await agent.stop();
+    const before = stage.store.history.length;
+    stage.start({
+      fault: (call) => (call === 'readBoth' ? { kind: 'slow', requestMs: 300, replyMs: 300 } : undefined),
+    });
+    await stage.clock.advance(5_000);
+    assert.deepEqual(idsIn(stage), [c2.slice(0, 12)]);
+    assert.deepEqual(stage.touched(before), []);
+  });
+
+  test('writes nothing before it knows what people have decided', async () => {
+    const stage = new Stage();
+    mark(stage, hostKey);
+    stage.engine.run(c1, 'web');
+    let isAway = true;
+    stage.start({ fault: (call) => (call === 'readBoth' && isAway ? { kind: 'unavailable' } : undefined) });
+    await stage.clock.advance(10_000);
+    assert.deepEqual(idsIn(stage), []);
+    isAway = false;
+    await stage.clock.advance(3_000);
+    assert.deepEqual(idsIn(stage), []);
+    stage.store.apply([{ key: hostKey, value: undefined }]);
+    await stage.clock.settle();
+    stage.assertExact();
+  });
+
+  test('is not held up where the role may not read the keys', async () => {
+    const stage = new Stage();
+    stage.store.unreadable = (key) => key.startsWith('/discover/maintenance/');
+    mark(stage, hostKey);
+    stage.engine.run(c1, 'web');
+    stage.start();
+    await stage.clock.settle();
+    stage.assertExact();
+  });
+});
+
+describe('Agent that drains its host', () => {
+  test('takes its keys away, waits, and ends', async () => {
+    const stage = new Stage();
+    const { agent, ended } = await publishing(stage, [c1, c2], { onExit: 'drain', drainSeconds: 20 });
+    void agent.stop();
+    await stage.clock.advance(100);
+    assert.equal(stage.held().size, 0);
+    stage.engine.run(c3, 'web');
+    await stage.clock.advance(19_000);
+    assert.deepEqual([stage.held().size, ended], [0, []]);
+    await stage.clock.advance(2_000);
+    assert.deepEqual([stage.store.keys.size, ended], [0, [undefined]]);
+  });
+
+  test('ends in time where etcd is away, and takes its keys away if it returns meanwhile', async () => {
+    for (const returns of [false, true]) {
+      const stage = new Stage();
+      const { agent, registry, ended } = await publishing(stage, [c1], { onExit: 'drain', drainSeconds: 9 });
+      registry.fault = () => ({ kind: 'hang' });
+      void agent.stop();
+      await stage.clock.advance(4_000);
+      if (returns) registry.fault = () => undefined;
+      await stage.clock.advance(3_000);
+      assert.deepEqual([stage.held().size === 0, ended], [returns, []]);
+      await stage.clock.advance(18_000);
+      assert.deepEqual(ended, [undefined]);
+    }
+  });
+
+  test('does not wait where nothing is published, nor for a fatal cause, nor at a hand-over', async () => {
+    for (const how of ['nothing', 'fatal', 'leave'] as const) {
+      const stage = new Stage();
+      const { agent } = await publishing(stage, how === 'nothing' ? [] : [c1], { onExit: 'drain' });
+      if (how === 'leave') await agent.leave();
+      const before = stage.clock.now();
+      await agent.stop(how === 'fatal' ? new DiscoverError('HOST_ID_TAKEN', 'another') : undefined);
+      assert.ok(stage.clock.now() - before < 1_000, how);
+    }
   });
 });
