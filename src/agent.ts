@@ -200,7 +200,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       ...this.#common('lease keeper'),
       ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
       ttlSeconds: config.etcd.ttlSeconds,
-      whenKnown: async () => this.#maintenanceWatch?.known,
+      whenKnown: async (signal: AbortSignal) => this.#maintenanceWatch?.known(signal),
       onExit: () => (this.#isLeaving ? ('keep' as const) : config.host.onExit),
       // The old agent leaves only after Docker has answered. By then etcd has answered too.
       predecessor: predecessor && {
@@ -424,8 +424,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   }
 
   #halt(): Promise<void> {
-    this.#over.abort();
-    this.#idle ??= this.#supervisor.stop();
+    // Not before: what is written to the end is written with the knowledge of what people have taken out.
+    this.#idle ??= this.#supervisor.stop().then(() => this.#over.abort());
     return this.#idle;
   }
 

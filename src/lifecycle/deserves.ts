@@ -98,7 +98,6 @@ export function deserves(facts: Facts, now: number, policy: PublishPolicy): Verd
 
 /** A check that never ends looks like one that is under way, so its age is all that can be told. */
 function notHealthy(longAt: number, now: number): Verdict {
-  // mutant: tell nothing of a check that never ends
   if (now >= longAt) return { isPublished: false, reason: 'still-starting' };
   return { isPublished: false, reason: 'not-healthy', again: longAt };
 }

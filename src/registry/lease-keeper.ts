@@ -43,7 +43,7 @@ export interface LeaseKeeperParts extends ClaimParts, AuditParts {
   /** Whether the keys stay or go; asked when the lease keeper stops. */
   readonly onExit: () => 'keep' | 'remove' | 'drain';
   /** Resolves once it is known what people have taken out of traffic: before that nothing is written. */
-  readonly whenKnown?: () => Promise<void>;
+  readonly whenKnown?: (signal: AbortSignal) => Promise<void>;
   /** The host is owned and the ledger loaded: writing may begin. About `uncertain` another process may know more. */
   readonly onOwned: (uncertain: readonly string[]) => void;
   readonly onFatal: (error: DiscoverError) => void;
@@ -168,7 +168,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     const { layout, ledger, registry, whenKnown } = this.#parts;
     try {
       // mutant: write before maintenance is known
-      await whenKnown?.();
+      await whenKnown?.(this.#signal);
       const reading = await readHost(registry, layout, ownership, this.#claim.predecessorKeys);
       // mutant: take what was known before for newer than what another has written
       // mutant: claim and read nothing

@@ -35,8 +35,6 @@ export interface MaintenanceParts {
 }
 
 export class MaintenanceWatch {
-  /** There has been a first reading, etcd has refused it, or the watch has ended. */
-  readonly known: Promise<void>;
   readonly #parts: MaintenanceParts;
   readonly #first = deferred<void>();
   readonly #backoff: Backoff;
@@ -48,8 +46,16 @@ export class MaintenanceWatch {
   constructor(parts: MaintenanceParts, signal: AbortSignal) {
     this.#parts = parts;
     this.#backoff = new Backoff(parts.clock, retryFirstMs, retryCapMs);
-    this.known = this.#first.promise;
-    void this.#follow(signal).finally(() => this.#first.resolve());
+    void this.#follow(signal);
+  }
+
+  /** Resolves after the first reading, once etcd has refused it, or with the signal. */
+  known(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve();
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      void this.#first.promise.then(resolve);
+    });
   }
 
   async #follow(signal: AbortSignal): Promise<void> {

@@ -17,6 +17,7 @@ class Stage extends BaseStage {
   readonly abort = new AbortController();
   readonly told: Maintenance[] = [];
   isKnown = false;
+  watch: MaintenanceWatch | undefined;
 
   start(fault: (call: RegistryCall) => RegistryFault | undefined = () => undefined): this {
     this.registry.fault = fault;
@@ -29,7 +30,8 @@ class Stage extends BaseStage {
       host: 'h',
       onChange: (now: Maintenance) => void this.told.push(now),
     };
-    void new MaintenanceWatch(parts, this.abort.signal).known.then(() => {
+    this.watch = new MaintenanceWatch(parts, this.abort.signal);
+    void this.watch.known(new AbortController().signal).then(() => {
       this.isKnown = true;
     });
     return this;
@@ -131,11 +133,15 @@ describe('MaintenanceWatch', () => {
     );
   });
 
-  test('ends with its signal, and then it holds up nobody that waits for it', async () => {
+  test('ends with its signal, and holds up no part that waits for it and has to stop', async () => {
     const stage = new Stage().start(() => ({ kind: 'unavailable' }));
+    const stop = new AbortController();
+    const waiting = stage.watch?.known(stop.signal);
+    stop.abort();
+    await waiting;
+    await stage.watch?.known(stop.signal);
     stage.abort.abort();
-    await stage.clock.advance(0);
-    assert.equal(stage.isKnown, true);
+    assert.equal(stage.isKnown, false);
     await stage.clock.advance(600_000);
     assert.equal(stage.clock.pending, 0);
   });
