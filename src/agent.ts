@@ -434,7 +434,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const { clock, log } = this.#parts;
     const { drainSeconds = usualDrainSeconds } = this.config.host;
     this.#isDraining = true;
-    // mutant: drain no host
+    // mutant: drain no host before the end
     this.#reconciler.tell({ kind: 'drain' });
     const until = clock.now() + removeMaxMs;
     while (this.publishedServices > 0 && clock.now() < until) await sleep(clock, settleEveryMs);

@@ -159,7 +159,9 @@ function instanceKey(plain: string, { privatePort, protocol }: Service, isFirst:
 /** A meta is a JSON object that has a member at least. The address is in it where no service key tells it. */
 function withState(meta: string, state: string | undefined, url?: string): string {
   if (state === undefined) return meta;
-  return `${meta.slice(0, -1)},"state":${JSON.stringify(state)}${url === undefined ? '' : `,"url":${JSON.stringify(url)}`}}`;
+  // mutant: tell every instance ready in maintenance
+  const said = `"state":${JSON.stringify(state)}`;
+  return `${meta.slice(0, -1)},${said}${url === undefined ? '' : `,"url":${JSON.stringify(url)}`}}`;
 }
 
 /** The parts of a key, by the layout above. */

@@ -411,7 +411,8 @@ function unlisted(state: State, began: number, context: Context): Transition {
   return unchanged(rest && known);
 }
 
-function found(state: State | undefined, { listBegan, moment, takenOut }: Context): Transition {
+function found(state: State | undefined, context: Context): Transition {
+  const { listBegan, moment } = context;
   // mutant: keep what was found of a container that offers nothing
   if (state?.kind === 'running') return { state, desired: wantedOf(state), effects: [] };
   const isListed = state?.listing !== undefined && state.listing.began === listBegan;
@@ -419,9 +420,13 @@ function found(state: State | undefined, { listBegan, moment, takenOut }: Contex
   // mutant: end a retry where keys are found
   const next = unknownOf(state, state?.id, moment);
   // mutant: ask for no newer list
-  const effects: Effect[] = isListed ? [] : [{ kind: 'list' }];
+  return foundAs(next, isListed ? [] : [{ kind: 'list' }], context);
+}
+
+/** What is in etcd stays until a reading judges it, unless people have decided already. */
+function foundAs(state: Unknown, effects: readonly Effect[], { takenOut }: Context): Transition {
   // mutant: keep what is found of a host in maintenance
-  return takenOut === undefined ? { state: next, effects } : { state: next, desired: nothing, effects };
+  return takenOut === undefined ? { state, effects } : { state, desired: nothing, effects };
 }
 
 function fenced(state: State | undefined, context: Context): Transition {
@@ -430,7 +435,7 @@ function fenced(state: State | undefined, context: Context): Transition {
   const effects: Effect[] = [inspect(state.id)];
   // mutant: take the uncertain for certain
   // mutant: fence and forget
-  return { state: unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects };
+  return foundAs(unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects, context);
 }
 
 function gone(known: State, id: ContainerId, context: Context, death = known.death): Transition {

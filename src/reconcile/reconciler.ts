@@ -263,8 +263,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       const [from, to] = [before.containers.get(shortId), maintenance.containers.get(shortId)];
       if (isSameMark(from, to)) continue;
       tell(from, to, shortId);
+      // mutant: pass over the maintenance of a container
       if (!isOfAll) this.#observe(shortId, { kind: 'taken-out' });
     }
+    // mutant: pass over the maintenance of a host
     if (isOfAll) this.#observeAll({ kind: 'taken-out' });
   }
 
@@ -351,7 +353,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #keysOf(shortId: string, services: readonly Service[], state: Running | undefined): Keys {
     const { layout, tellsStates } = this.#parts;
     if (services.length > 0) return keysOf(layout, shortId, services, state?.names, tellsStates ? 'ready' : undefined);
-    // mutant: tell no state of what is withheld
+    // mutant: tell no state of what is in maintenance
     if (!tellsStates || state === undefined || state.offers.length === 0) return noKeys;
     return stateKeysOf(layout, shortId, state.offers, trafficStateOf(state.verdict));
   }
