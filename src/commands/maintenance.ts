@@ -63,7 +63,11 @@ export const maintenance = command({
         io.write(printed(found, flags.output ?? 'table'));
         return found.length === 0 && (wanted.container ?? wanted.host) !== undefined ? exitNegative : 0;
       }
-      const known = await tellingOfWait('etcd', io, knownContainers(registry, etcd.prefix, wanted.host, marks));
+      const inMaintenance = marks.filter((one) => isAskedFor(one, { ...wanted, container: undefined }));
+      const known =
+        wanted.action === 'off' || wanted.container === undefined
+          ? inMaintenance
+          : await tellingOfWait('etcd', io, knownContainers(registry, etcd.prefix, wanted.host, marks));
       const place = placeOf(wanted, known, io);
       if (place === undefined) return exitNegative;
       const { host, shortId } = place;
@@ -125,13 +129,17 @@ function isAskedFor({ host, shortId, name }: KnownContainer, { container, host: 
 }
 
 /** Undefined, and a warning: no container or several are meant. */
-function placeOf({ container, host }: Wanted, known: readonly KnownContainer[], io: Io): Place | undefined {
+function placeOf({ action, container, host }: Wanted, known: readonly KnownContainer[], io: Io): Place | undefined {
   if (container === undefined) return host === undefined ? undefined : { host, shortId: undefined, name: undefined };
   const places = placesIn(known, container);
   const [place] = places;
   if (place !== undefined && places.length === 1) return place;
   if (places.length > 1) {
     io.warn(printable(`"${container}" may be ${places.map(wordFor).join(', ')}: give more of the id, or --host`));
+    return undefined;
+  }
+  if (action === 'off') {
+    io.warn(printable(`"${container}" is not in maintenance${host === undefined ? '' : ` on host ${host}`}`));
     return undefined;
   }
   const [, shortId] = /^([0-9a-f]{12})(?:[0-9a-f]{52})?$/.exec(container) ?? [];
