@@ -4,7 +4,9 @@ import { describe, test } from 'node:test';
 import { Agent, type Parts, type Publication } from '../../src/agent.ts';
 import { DiscoverError } from '../../src/errors.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
+import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
+import { amount } from '../helpers/share.ts';
 import { BaseStage } from '../helpers/stage.ts';
 import { defaultConfig } from '../sim/config.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
@@ -26,6 +28,7 @@ interface Wanted {
   readonly onExit?: 'keep' | 'remove' | 'drain';
   readonly drainSeconds?: number;
   readonly meta?: 'always';
+  readonly publish?: Partial<PublishPolicy>;
   readonly fault?: (call: RegistryCall) => RegistryFault | undefined;
   readonly parts?: Partial<Parts>;
 }
@@ -41,12 +44,25 @@ class Stage extends BaseStage {
     this.store = new MemoryStore(this.clock);
   }
 
-  start({ liveness = 'unknown', onExit = 'keep', drainSeconds = 10, meta, fault, parts = {} }: Wanted = {}): Running {
+  start({
+    liveness = 'unknown',
+    onExit = 'keep',
+    drainSeconds = 10,
+    meta,
+    publish,
+    fault,
+    parts = {},
+  }: Wanted = {}): Running {
     const { clock, engine, log, store } = this;
     const registry = new MemoryRegistry(clock, store);
     if (fault !== undefined) registry.fault = fault;
     const agent = new Agent(
-      { ...defaultConfig, ...(meta && { meta }), host: { ...defaultConfig.host, onExit, drainSeconds } },
+      {
+        ...defaultConfig,
+        publish: { ...defaultConfig.publish, ...publish },
+        ...(meta && { meta }),
+        host: { ...defaultConfig.host, onExit, drainSeconds },
+      },
       {
         ...{ clock, log, registry, reader: registry, docker: engine.docker, pool: engine.pool },
         process: { self: undefined, livenessOf: () => liveness },
@@ -950,5 +966,56 @@ describe('Agent that drains its host', () => {
       await agent.stop(how === 'fatal' ? new DiscoverError('HOST_ID_TAKEN', 'another') : undefined);
       assert.ok(stage.clock.now() - before < 1_000, how);
     }
+  });
+});
+
+describe('Agent among containers that crash again and again', () => {
+  const minutes = 3;
+  const everyMs = 2_000;
+  /** Each lives for a while and crashes, and the engine starts it again at once. */
+  async function crash(stage: Stage, ids: readonly (typeof c1)[], rounds: number): Promise<void> {
+    for (let n = 0; n < rounds; n++) {
+      for (const id of ids) stage.engine.die(id);
+      await stage.clock.advance(20);
+      for (const id of ids) stage.engine.start(id);
+      await stage.clock.advance(everyMs - 20);
+    }
+  }
+  const ofThose = (stage: Stage, ids: readonly (typeof c1)[], before: number) => {
+    const shortIds = new Set<string | undefined>(ids.map((id) => id.slice(0, 12)));
+    return stage.touched(before).filter((changes) => changes.some(({ key }) => shortIds.has(layout.containerOf(key))));
+  };
+
+  test('writes and says a bounded number of things of each, and leaves the others alone', async (context) => {
+    const [bad, good] = [amount(40, 200), amount(20, 100)];
+    const all = Array.from({ length: bad + good }, (_, n) => idOf(n + 1));
+    const [loops, others] = [all.slice(0, bad), all.slice(bad)];
+    const stage = new Stage();
+    await publishing(stage, all, { publish: { flapDeaths: 5, flapMs: 60_000 } });
+    const [before, lines] = [stage.store.history.length, stage.log.entries.length];
+    const perMinute: string[] = [];
+    for (let minute = 0; minute < minutes; minute++) {
+      const [changes, said] = [stage.store.history.length, stage.log.entries.length];
+      await crash(stage, loops, 60_000 / everyMs);
+      perMinute.push(`${stage.store.history.length - changes} writes and ${stage.log.entries.length - said} lines`);
+    }
+    context.diagnostic(`${bad} that crash beside ${good}, minute by minute: ${perMinute.join('; ')}`);
+    const changes = stage.store.history.slice(before).filter(({ key }) => layout.nameOf(key) !== undefined);
+    assert.ok(changes.length <= 10 * bad, `${changes.length} writes of service keys`);
+    // A line for each write, and one for each doubling up to 300 s.
+    const said = stage.log.entries.slice(lines).filter(({ level }) => level !== 'debug');
+    assert.ok(said.length <= 16 * bad, `${said.length} lines`);
+    assert.deepEqual(ofThose(stage, others, before), []);
+    const keys = [...stage.held().keys()];
+    for (const id of others) assert.ok(keys.some((key) => layout.containerOf(key) === id.slice(0, 12)));
+  });
+
+  test('writes each life where flapDeaths is 0', async () => {
+    const stage = new Stage();
+    await publishing(stage, [c1], { publish: { flapDeaths: 0 } });
+    const before = stage.store.history.length;
+    await crash(stage, [c1], 20);
+    assert.equal(stage.touched(before).length, 40);
+    stage.assertExact();
   });
 });
