@@ -62,7 +62,10 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     publish: publishOf(values),
     docker,
     etcd,
-    host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
+    host: {
+      ...{ id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
+      ...(values.host.onExit === 'drain' && { drainSeconds: values.host.drainSeconds }),
+    },
     ...httpOf(values.http),
     log: { level: values.silly ? 'trace' : isDebug ? 'debug' : 'info', ...(log && { file: log }) },
   };

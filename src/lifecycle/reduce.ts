@@ -26,7 +26,7 @@
 
 import type { ContainerId, Inspection, Service } from '../container/container.ts';
 import { afterCrash, type Crashes, requiredMs as requiredOf } from './damping.ts';
-import { deserves, type PublishPolicy, type Signal, stopMs } from './deserves.ts';
+import { deserves, type PublishPolicy, type Signal, stopMs, type TakenOut } from './deserves.ts';
 import type { Died, Inspected, Killed, Moved, Observation } from './observation.ts';
 import type { Gone, Running, State, Unknown } from './state.ts';
 
@@ -50,6 +50,8 @@ export interface Context {
   readonly listEnded: number;
   /** The engine was given up, and is not back. */
   readonly isGivenUp: boolean;
+  /** Whether the container is taken out of traffic, and why. */
+  readonly takenOut: TakenOut | undefined;
   /** Of the container, or of those whose place it takes. */
   readonly crashes: Crashes | undefined;
   /** Chance, in [0, 1). */
@@ -101,6 +103,8 @@ export function reduce(state: State | undefined, observation: Observation, conte
       return ended(state, observation.heard, context);
     case 'given-up':
       return givenUp(state, context);
+    case 'taken-out':
+      return takenOut(state, context);
   }
 }
 
@@ -147,7 +151,7 @@ function ran(
 ): Transition {
   const isSameLife = known.kind === 'running' && known.startedAt === startedAt;
   const signals = isSameLife ? known.signals : sentSince(known.signals, startedAt);
-  const { now, policy, crashes, isGivenUp } = context;
+  const { now, policy, crashes, isGivenUp, takenOut } = context;
   // It cannot have run before it crashed last.
   const oldest = Math.max(
     crashes?.times.at(-1) ?? Number.NEGATIVE_INFINITY,
@@ -155,7 +159,7 @@ function ran(
   );
   const runsSince = isSameLife ? known.runsSince : oldest;
   const requiredMs = isSameLife ? known.requiredMs : requiredOf(crashes, now, policy);
-  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp }, now, policy);
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp, takenOut }, now, policy);
   // mutant: see the end of an inspection at its beginning
   const ended = context.moment;
   const state: Running = {
@@ -180,8 +184,10 @@ function ran(
     runsSince,
     requiredMs,
     isGivenUp,
+    // mutant: forget the maintenance at an inspection
+    takenOut,
     verdict,
-    dueAt: verdict.until,
+    dueAt: verdict.until ?? verdict.again,
   };
   // mutant: inspect for ever after a move
   // mutant: pass over a move during an inspection
@@ -273,15 +279,23 @@ function givenUp(state: State | undefined, context: Context): Transition {
   return state?.kind === 'unknown' && state.foundAt > 0 ? { state, desired: nothing, effects: [] } : unchanged(state);
 }
 
+function takenOut(state: State | undefined, context: Context): Transition {
+  // mutant: pass over maintenance
+  if (state?.kind === 'running') return judged({ ...state, takenOut: context.takenOut }, context);
+  const isLeft = state?.kind === 'unknown' && state.foundAt > 0;
+  // mutant: keep what a predecessor left in maintenance
+  return isLeft && context.takenOut !== undefined ? { state, desired: nothing, effects: [] } : unchanged(state);
+}
+
 /** The same facts at another time, or other facts. */
 function judged(
   state: Running,
   { now, policy }: Context,
   { signals = state.signals, isGivenUp = state.isGivenUp }: Partial<Pick<Running, 'signals' | 'isGivenUp'>> = {},
 ): Transition {
-  const { traffic, runsSince, requiredMs } = state;
-  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp }, now, policy);
-  const next = { ...state, signals, isGivenUp, verdict, dueAt: verdict.until };
+  const { traffic, runsSince, requiredMs, takenOut } = state;
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp, takenOut }, now, policy);
+  const next = { ...state, signals, isGivenUp, verdict, dueAt: verdict.until ?? verdict.again };
   return { state: next, desired: wantedOf(next), effects: [] };
 }
 
@@ -397,7 +411,8 @@ function unlisted(state: State, began: number, context: Context): Transition {
   return unchanged(rest && known);
 }
 
-function found(state: State | undefined, { listBegan, moment }: Context): Transition {
+function found(state: State | undefined, context: Context): Transition {
+  const { listBegan, moment } = context;
   // mutant: keep what was found of a container that offers nothing
   if (state?.kind === 'running') return { state, desired: wantedOf(state), effects: [] };
   const isListed = state?.listing !== undefined && state.listing.began === listBegan;
@@ -405,7 +420,13 @@ function found(state: State | undefined, { listBegan, moment }: Context): Transi
   // mutant: end a retry where keys are found
   const next = unknownOf(state, state?.id, moment);
   // mutant: ask for no newer list
-  return { state: next, effects: isListed ? [] : [{ kind: 'list' }] };
+  return foundAs(next, isListed ? [] : [{ kind: 'list' }], context);
+}
+
+/** What is in etcd stays until a reading judges it, unless people have decided already. */
+function foundAs(state: Unknown, effects: readonly Effect[], { takenOut }: Context): Transition {
+  // mutant: keep what is found of a host in maintenance
+  return takenOut === undefined ? { state, effects } : { state, desired: nothing, effects };
 }
 
 function fenced(state: State | undefined, context: Context): Transition {
@@ -414,7 +435,7 @@ function fenced(state: State | undefined, context: Context): Transition {
   const effects: Effect[] = [inspect(state.id)];
   // mutant: take the uncertain for certain
   // mutant: fence and forget
-  return { state: unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects };
+  return foundAs(unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects, context);
 }
 
 function gone(known: State, id: ContainerId, context: Context, death = known.death): Transition {

@@ -5,6 +5,7 @@
 
 import { Listeners } from '../actor/listeners.ts';
 import type { Refusal } from '../container/container.ts';
+import type { Mark } from '../container/maintenance.ts';
 import type { ReasonCode } from '../container/refusals.ts';
 
 /** Why a container that runs is not published now; or, with `isPublished`, what is odd about one that is. */
@@ -14,6 +15,8 @@ export interface TrafficReport {
   /** Since when, and until when at the latest, in milliseconds since the epoch. For people. */
   readonly since: number;
   readonly until: number | undefined;
+  /** Of the reason `maintenance`. */
+  readonly maintenance?: { readonly mark: Mark; readonly isOfHost: boolean } | undefined;
 }
 
 export interface Condition {

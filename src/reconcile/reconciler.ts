@@ -13,14 +13,15 @@
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
 import { type ContainerId, type Names, type Refusal, type Service, shortIdOf } from '../container/container.ts';
+import { type Maintenance, type Mark, markOf, noMaintenance } from '../container/maintenance.ts';
 import { type ReasonCode, withheld } from '../container/refusals.ts';
-import { keysOf, type Layout } from '../layout/keys.ts';
+import { keysOf, type Layout, stateKeysOf } from '../layout/keys.ts';
 import type { Crashes } from '../lifecycle/damping.ts';
-import type { PublishPolicy } from '../lifecycle/deserves.ts';
+import type { PublishPolicy, TakenOut } from '../lifecycle/deserves.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
 import type { Sequence } from '../lifecycle/sequence.ts';
-import { failingTries, isForgettable, type Running, type State } from '../lifecycle/state.ts';
+import { failingTries, isForgettable, type Running, type State, trafficStateOf } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { Alarms } from './alarms.ts';
@@ -46,6 +47,12 @@ export interface ReconcilerParts {
   readonly conditions: Conditions;
   /** When a container deserves traffic; from the configuration. */
   readonly publish: PublishPolicy;
+  /** The meta of each instance tells its state, also of those that deserve no traffic. */
+  readonly tellsStates?: boolean;
+  /** The decisions of people at this moment; undefined: there are none. */
+  readonly maintenance?: () => Maintenance;
+  /** Whether the host is drained at this moment. */
+  readonly isDraining?: () => boolean;
   /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
   readonly states: Map<string, State>;
   readonly sequence: Sequence;
@@ -70,6 +77,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #engineAway: EngineAway;
   readonly #processes: MainProcesses;
   readonly #alarms: Readonly<Record<'woke' | 'due', Alarms>>;
+  #maintenance: Maintenance;
+  /** The agent will end, and everything is withdrawn before. */
+  #isDraining: boolean;
   readonly #missed: MissedEvents;
   /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
@@ -84,6 +94,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
     this.#policy = { ...retries, ...parts.publish };
+    this.#maintenance = parts.maintenance?.() ?? noMaintenance;
+    this.#isDraining = parts.isDraining?.() ?? false;
     const { clock, processes: table, states } = parts;
     const alarms = (kind: 'woke' | 'due') => new Alarms(clock, (shortId) => self.tell({ kind, shortId }));
     this.#alarms = { woke: alarms('woke'), due: alarms('due') };
@@ -134,6 +146,13 @@ export class Reconciler implements Actor<ReconcilerMessage> {
         case 'woke':
         case 'due':
           this.#observe(message.shortId, { kind: message.kind });
+          break;
+        case 'maintenance':
+          this.#maintain(message.maintenance);
+          break;
+        case 'drain':
+          this.#isDraining = true;
+          this.#observeAll({ kind: 'taken-out' });
           break;
         case 'engine':
           if (message.isAway) this.#engineAway.away();
@@ -198,6 +217,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { clock, metrics, sequence, states } = this.#parts;
     const before = states.get(shortId);
     const context = {
+      takenOut: this.#takenOut(shortId),
       crashes: this.#crashes.size > 0 ? this.#crashes.get(replicaOf(before, observation) ?? shortId) : undefined,
       isGivenUp: this.#engineAway.hasGivenUp,
       now: clock.now(),
@@ -213,8 +233,41 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
-    if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state.names : undefined);
+    if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state : undefined);
     for (const effect of effects) this.#carryOut(effect);
+  }
+
+  #observeAll(observation: Observation): void {
+    for (const shortId of [...this.#parts.states.keys()]) this.#observe(shortId, observation);
+  }
+
+  #takenOut(shortId: string): TakenOut | undefined {
+    if (this.#maintenance !== noMaintenance && markOf(this.#maintenance, shortId) !== undefined) return 'maintenance';
+    return this.#isDraining ? 'host-drain' : undefined;
+  }
+
+  #maintain(maintenance: Maintenance): void {
+    const { log } = this.#parts;
+    const before = this.#maintenance;
+    this.#maintenance = maintenance;
+    const tell = (from: Mark | undefined, to: Mark | undefined, container?: string): void => {
+      const fields = { ...(container !== undefined && { container, ...this.#namesOf(container) }), ...(to ?? from) };
+      log.info(
+        fields,
+        `maintenance ${to === undefined ? 'off' : 'on'}: ${container === undefined ? 'host' : 'container'}`,
+      );
+    };
+    const isOfAll = !isSameMark(before.host, maintenance.host);
+    if (isOfAll) tell(before.host, maintenance.host);
+    for (const shortId of new Set([...before.containers.keys(), ...maintenance.containers.keys()])) {
+      const [from, to] = [before.containers.get(shortId), maintenance.containers.get(shortId)];
+      if (isSameMark(from, to)) continue;
+      tell(from, to, shortId);
+      // mutant: pass over the maintenance of a container
+      if (!isOfAll) this.#observe(shortId, { kind: 'taken-out' });
+    }
+    // mutant: pass over the maintenance of a host
+    if (isOfAll) this.#observeAll({ kind: 'taken-out' });
   }
 
   #lookForProcesses(): void {
@@ -226,12 +279,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #giveUpEngine(): void {
-    const { log, publish, states } = this.#parts;
+    const { log, publish } = this.#parts;
     log.warn(
       { seconds: publish.engineAwayMs / 1000 },
       'engine is away for long: everything is withdrawn until it is back',
     );
-    for (const shortId of [...states.keys()]) this.#observe(shortId, { kind: 'given-up' });
+    this.#observeAll({ kind: 'given-up' });
   }
 
   #crashed(shortId: string, replica: string, crashes: Crashes): void {
@@ -268,9 +321,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     }
   }
 
-  #desire(shortId: string, services: readonly Service[], at: number, names: Names | undefined): void {
-    const { clock, layout } = this.#parts;
-    const keys = services.length > 0 ? keysOf(layout, shortId, services, names) : noKeys;
+  #desire(shortId: string, services: readonly Service[], at: number, state: Running | undefined): void {
+    const { clock } = this.#parts;
+    const keys = this.#keysOf(shortId, services, state);
+    const names = state?.names;
     this.#deferred.get(shortId)?.();
     this.#deferred.delete(shortId);
     const waitMs = this.#isNews(shortId, keys) ? this.#waitMs(shortId, keys) : 0;
@@ -294,6 +348,14 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (keys.size > 0) return this.#budget.take(shortId, now);
     this.#budget.spend(shortId, now);
     return 0;
+  }
+
+  #keysOf(shortId: string, services: readonly Service[], state: Running | undefined): Keys {
+    const { layout, tellsStates } = this.#parts;
+    if (services.length > 0) return keysOf(layout, shortId, services, state?.names, tellsStates ? 'ready' : undefined);
+    // mutant: tell no state of what is in maintenance
+    if (!tellsStates || state === undefined || state.offers.length === 0) return noKeys;
+    return stateKeysOf(layout, shortId, state.offers, trafficStateOf(state.verdict));
   }
 
   /** Whether etcd would have to be written. */
@@ -372,27 +434,35 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #reportTraffic(shortId: string, before: State | undefined, state: Running): void {
     const reason = reasonOf(state);
     const { until, isPublished } = state.verdict;
-    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
-    if (isSame || (reason === undefined && before?.kind !== 'running')) return;
+    const maintenance = reason === 'maintenance' ? this.#reportOf(shortId) : undefined;
     const { clock, conditions, log } = this.#parts;
+    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
+    if (isSame && maintenance === undefined) return;
+    if (reason === undefined && before?.kind !== 'running') return;
     const last = conditions.get(shortId)?.traffic;
     const since = last?.reason === reason ? last?.since : undefined;
     const leftMs = until === undefined ? undefined : until - clock.now();
     const wall = clock.wall();
+    const began = beganOf(reason, state, maintenance?.mark, clock.now(), wall) ?? since ?? wall;
     conditions.note(shortId, {
-      traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
+      traffic: reason && { reason, isPublished, since: began, until: leftMs && wall + leftMs, maintenance },
     });
-    // Of crashes the log tells when they are counted, and of a stop when its keys are gone: there are as many as starts.
-    const isToldElsewhere = reason === 'draining' || reason === 'flapping' || reason === 'engine-away';
-    if (reason === undefined || since !== undefined || isToldElsewhere) return;
+    if (reason === undefined || since !== undefined || toldElsewhere.has(reason)) return;
     const fields = {
       container: shortId,
       ...this.#namesOf(shortId),
       reason,
       ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }),
+      ...(reason === 'still-starting' && { seconds: Math.round((wall - began) / 1000) }),
     };
-    if (isPublished) log.warn(fields, withheld[reason].title);
+    if (isPublished || reason === 'still-starting') log.warn(fields, withheld[reason].title);
     else log.info(fields, 'withheld');
+  }
+
+  /** The decision that the container is in maintenance for. */
+  #reportOf(shortId: string): { readonly mark: Mark; readonly isOfHost: boolean } | undefined {
+    const mark = markOf(this.#maintenance, shortId);
+    return mark && { mark, isOfHost: this.#maintenance.host !== undefined };
   }
 
   #countRefusals(refusals: readonly Refusal[]): void {
@@ -411,6 +481,33 @@ export class Reconciler implements Actor<ReconcilerMessage> {
 
 const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
   offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;
+
+/**
+ * Of crashes the log tells when they are counted, of maintenance when it is decided, and of a stop when its keys are gone:
+ * there are as many as starts.
+ */
+const toldElsewhere: ReadonlySet<ReasonCode> = new Set([
+  'draining',
+  'flapping',
+  'engine-away',
+  'maintenance',
+  'host-drain',
+] as const);
+
+/** Where more is known of it than when it was seen first: the age of a health check, the time of a decision. */
+function beganOf(
+  reason: ReasonCode | undefined,
+  { runsSince }: Running,
+  mark: Mark | undefined,
+  now: number,
+  wall: number,
+): number | undefined {
+  if (mark?.since !== undefined) return Date.parse(mark.since);
+  return reason === 'not-healthy' || reason === 'still-starting' ? wall - (now - runsSince) : undefined;
+}
+
+const isSameMark = (one: Mark | undefined, other: Mark | undefined): boolean =>
+  one === other || JSON.stringify(one) === JSON.stringify(other);
 
 /** What a container has in common with one that takes its place, if an inspection has told. */
 function replicaOf(state: State | undefined, observation: Observation): string | undefined {

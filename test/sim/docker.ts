@@ -18,7 +18,7 @@ import type { Docker, EngineInfo, EventStream } from '../../src/docker/docker.ts
 import { DiscoverError } from '../../src/errors.ts';
 import { type Report, readList } from '../../src/inspect/batch.ts';
 import type { InspectionPool } from '../../src/inspect/pool.ts';
-import { keysOf, type Layout } from '../../src/layout/keys.ts';
+import { keysOf, type Layout, stateKeysOf } from '../../src/layout/keys.ts';
 
 export type EngineCall = 'negotiate' | 'list' | 'events' | 'task' | 'inspect';
 
@@ -88,6 +88,10 @@ export class FakeEngine {
   /** Its processes are those that the agent's machine shows. */
   sharesProcesses = false;
   rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
+  /** What people keep out of traffic: containers, all of the host, or the host while its agent drains it. */
+  readonly out = { containers: new Set<ContainerId>(), host: false, drained: false };
+  /** Each instance has a meta. */
+  hasMeta = false;
   readonly docker: Docker;
   readonly pool: InspectionPool;
   readonly #clock: Clock;
@@ -197,7 +201,8 @@ export class FakeEngine {
     const isYoung = this.rules.afterMs > 0 && this.#clock.wall() < startedAt / 1e6 + this.rules.afterMs - 1;
     const isDraining = [...asked.values()].some((at) => this.#clock.now() < at + drainMs);
     const isSick = health === 'unhealthy' || (health === 'starting' && this.rules.health === 'require-healthy');
-    const isEarly = when === 'now' && (isYoung || isDraining);
+    const isOut = this.out.host || this.out.drained || this.out.containers.has(id);
+    const isEarly = when === 'now' && (isYoung || isDraining || isOut);
     return running && !isEarly && !isSick && (!isPaused || this.rules.isPausedKept);
   }
 
@@ -244,6 +249,31 @@ export class FakeEngine {
       for (const [key, value] of keysOf(layout, container.id.slice(0, 12), servicesOf(container))) keys.set(key, value);
     }
     return keys;
+  }
+
+  /** The metas that tell states, as etcd should hold them once time alone is over. */
+  metas(layout: Layout): Map<string, string> {
+    const metas = new Map<string, string>();
+    if (!this.hasMeta) return metas;
+    for (const container of this.containers.values()) {
+      if (!container.running) continue;
+      const shortId = container.id.slice(0, 12);
+      const services = servicesOf(container, true);
+      const state = this.#stateOf(container);
+      const keys =
+        state === 'ready'
+          ? keysOf(layout, shortId, services, {}, state)
+          : stateKeysOf(layout, shortId, services, state);
+      for (const [key, value] of keys) if (isMeta(key)) metas.set(key, value);
+    }
+    return metas;
+  }
+
+  #stateOf({ id, health, isPaused }: Container): string {
+    if (this.out.host || this.out.containers.has(id)) return 'maintenance';
+    if (isPaused && !this.rules.isPausedKept) return 'paused';
+    if (health === 'unhealthy') return 'unhealthy';
+    return health === 'starting' && this.rules.health === 'require-healthy' ? 'starting' : 'ready';
   }
 
   /** One after the other, as dockerd gives them, and from the first again after the last. */
@@ -332,7 +362,7 @@ export class FakeEngine {
         ? {
             kind: 'running',
             startedAt: container.startedAt,
-            services: servicesOf(container),
+            services: servicesOf(container, this.hasMeta),
             refusals: [],
             ...trafficOf(container),
           }
@@ -400,8 +430,13 @@ export class FakeEngine {
   }
 }
 
-function servicesOf({ offers, ports }: Container): Service[] {
-  return offers.map((offer, index) => ({ ...offer, address: hostIp, port: Number(ports[index]) }));
+export const isMeta = (key: string): boolean => key.startsWith('/discover/meta/');
+
+function servicesOf({ offers, ports }: Container, hasMeta = false): Service[] {
+  return offers.map((offer, index) => ({
+    ...{ ...offer, address: hostIp, port: Number(ports[index]) },
+    ...(hasMeta && { meta: JSON.stringify({ privatePort: offer.privatePort }) }),
+  }));
 }
 
 function trafficOf({ id, health, isPaused, stopSignal }: Container): { traffic: Traffic } {

@@ -147,6 +147,11 @@ const mutants: Record<string, string> = {
   'keep a verdict for ever': "if (state.kind === 'running') return unchanged(state);",
   'remember signals of the dead for ever': 'return unchanged(state);',
   'forget at once that a start was asked to stop': '',
+  'publish what is in maintenance': '',
+  'forget the maintenance at an inspection': 'takenOut: undefined,',
+  'pass over maintenance': "if (state?.kind === 'running') return unchanged(state);",
+  'keep what a predecessor left in maintenance': 'return unchanged(state);',
+  'keep what is found of a host in maintenance': 'return { state, effects };',
   'count no reading as under way': '',
   'end no reading': '',
   'take the newest reading for the oldest': 'for (const began of [...this.#underWay].reverse()) return began;',
@@ -158,6 +163,22 @@ const mutants: Record<string, string> = {
   'believe readings of an earlier incarnation': 'this.#listBegan = 0;',
   'forget what was published before a crash': '',
   'forget what was not yet received': 'this.#settledBefore = Number.POSITIVE_INFINITY;',
+
+  'pass over the maintenance of a host': '',
+  'pass over the maintenance of a container': '',
+  'tell no state of what is in maintenance':
+    "if (!tellsStates || state === undefined || shortId !== '') return noKeys;",
+
+  // The layout
+  'tell every instance ready in maintenance': 'const said = `"state":"ready"`;',
+
+  // The watch for maintenance
+  'forget the maintenance that a reading shows': '',
+  'pass over the end of maintenance': 'if (value !== undefined) keys.set(key, value);',
+  'watch maintenance from now on':
+    'await reader.watchBoth(key, await reader.readBoth(key, () => {}), changed, signal);',
+  'follow maintenance once': 'return;',
+  'write before maintenance is known': '',
 
   // The ledger
   'delete nothing': '',
@@ -234,6 +255,7 @@ return undefined;`,
     'const ownership = await registry.claim(layout.ownerKey, record, lease, (await registry.owner(layout.ownerKey))?.revision ?? absent);',
 
   // The agent
+  'drain no host before the end': '',
   'write nothing once the host is owned': '',
   'do not tell of a reading': '',
 
