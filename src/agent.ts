@@ -514,14 +514,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       if (url !== undefined) addresses.set(key, url);
     }
     const named = isGone ? Object.keys(services) : [...addresses];
-    const unnamed = named.length - servicesLoggedMax;
-    this.#parts.log.info(
-      {
-        ...{ container: shortId, ...this.ledger.namesOf(shortId) },
-        ...{ services: named.slice(0, servicesLoggedMax), ...(unnamed > 0 && { more: unnamed }) },
-      },
-      isGone ? 'unpublished' : 'published',
-    );
+    const more = named.length - servicesLoggedMax;
+    if (more > 0) named.length = servicesLoggedMax;
+    const fields = { container: shortId, ...this.ledger.namesOf(shortId), services: named };
+    this.#parts.log.info(more > 0 ? { ...fields, more } : fields, isGone ? 'unpublished' : 'published');
     this.metrics[isGone ? 'unpublished' : 'published']++;
     this.emit(isGone ? 'unpublish' : 'publish', { id: shortId, services, addresses });
   }
