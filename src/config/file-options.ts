@@ -86,6 +86,14 @@ export interface Options {
         readonly hosts?: Maybe<string[]>;
       }
     | undefined;
+  readonly dns?:
+    | {
+        readonly listen?: Maybe<string | number>;
+        readonly zone?: Maybe<string>;
+        readonly ttl?: Maybe<number>;
+        readonly rate?: Maybe<number>;
+      }
+    | undefined;
 }
 
 /** The same as a text with the protocol before it: `tcp: <key template> = <value template>`. */

@@ -64,6 +64,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
     ...httpOf(values.http),
+    ...dnsOf(values.dns),
     log: { level: values.silly ? 'trace' : isDebug ? 'debug' : 'info', ...(log && { file: log }) },
   };
   const { endpoint, apiVersion: version } = docker;
@@ -193,6 +194,12 @@ function etcdOf(choice: Choice): Config['etcd'] {
 function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
   const parts = listen === undefined ? undefined : listenParts(listen);
   return parts ? { http: { listen: parts, hosts } } : {};
+}
+
+function dnsOf({ listen, zone, ttl, rate }: Values['dns']): Pick<Config, 'dns'> {
+  const parts = listen === undefined ? undefined : listenParts(listen);
+  if (parts === undefined || parts.host === undefined) return {};
+  return { dns: { listen: { host: parts.host, port: parts.port }, zone: zone.toLowerCase(), ttlSeconds: ttl, rate } };
 }
 
 function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {

@@ -21,11 +21,12 @@ import { couldBeName } from '../container/sources/advertisement.ts';
 import type { Instance } from '../layout/instance.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
-import { Fleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
 import { Live } from './live.ts';
 import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
+import type { Summary } from './shapes.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
 import { targetOf, type Wanted, wantedOf } from './targets.ts';
@@ -42,6 +43,13 @@ const text = 'text/plain';
 export interface Reload {
   readonly isSuccessful: boolean;
   readonly at: number;
+}
+
+/** Facts of the process that the agent does not have. */
+export interface Surroundings {
+  readonly reload?: Reload | undefined;
+  /** The answers over DNS by their outcome; undefined: DNS is off. */
+  readonly dns: () => NonNullable<Summary['dns']> | undefined;
 }
 
 /** A request whose path is known: `name` is the last segment, decoded. */
@@ -61,6 +69,7 @@ export class Endpoint {
   readonly #listener: HttpListener;
   readonly #fleet: Fleet;
   readonly #live: Live;
+  readonly #summary: () => Summary;
   readonly #exposition: Exposition;
   readonly #answers = new SharedAnswers();
   readonly #polls = new Map<string, Poll>();
@@ -73,22 +82,22 @@ export class Endpoint {
     listener: HttpListener,
     hosts: readonly string[],
     agent: Agent,
-    reload: Reload = { isSuccessful: true, at: agent.startedAt },
+    fleet: Fleet,
+    { reload = { isSuccessful: true, at: agent.startedAt }, dns }: Surroundings,
   ) {
-    const { etcd } = agent.config;
     this.#agent = agent;
     this.#listener = listener;
-    this.#fleet = new Fleet(etcd, () => agent.registry.readPrefix(`${etcd.prefix}/owner/`));
-    this.#live = new Live(agent);
-    this.#exposition = exposition(agent, { streams: () => this.#watching.size, reload });
+    this.#fleet = fleet;
+    this.#summary = () => ({ ...summaryOf(agent), dns: dns() ?? null });
+    this.#live = new Live(agent, this.#summary);
+    this.#exposition = exposition(agent, { streams: () => this.#watching.size, reload, dns });
     listener.serve(hosts, (request, response) => this.#answer(request, response));
   }
 
   /** Ends its streams. The listener stays, for another endpoint or to be closed. */
-  async close(): Promise<void> {
+  close(): void {
     this.#exposition.close();
     for (const stream of this.#streams) stream.end();
-    await this.#fleet.close();
   }
 
   /** By the path; `*` means any last segment. */
@@ -196,7 +205,7 @@ export class Endpoint {
   }
 
   #status(): Promise<Body> {
-    const summary = JSON.stringify(summaryOf(this.#agent));
+    const summary = JSON.stringify(this.#summary());
     return listBody(`${summary.slice(0, -1)},"containers":`, containersOf(this.#agent), (container) => container, '}');
   }
 

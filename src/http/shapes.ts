@@ -48,6 +48,8 @@ export interface Summary {
   };
   readonly mailboxes: readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[];
   readonly workers: { readonly threads: number; readonly max: number; readonly utilization: number };
+  /** The zone that is answered over DNS, and the number of queries by outcome; null or absent: `dns.listen` is not set. */
+  readonly dns?: { readonly zone: string; readonly outcomes: Readonly<Record<string, number>> } | null;
   /** Numbers of containers; `services` counts keys, `refused` counts entries of advertisements. */
   readonly counts: {
     /** Null until Docker has been listed. */

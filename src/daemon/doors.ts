@@ -1,0 +1,138 @@
+/**
+ * The addresses at which readers ask this process: `http.listen` and `dns.listen`. Without them nothing of this is loaded.
+ *
+ * All listeners open before there is an agent, so that a process that cannot listen claims no host. A reload keeps those
+ * whose address stays the same: they answer all the time, first about the old agent, then about the new one. Both ask
+ * one fleet, so a host costs etcd one watch, however many readers it has.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Agent } from '../agent.ts';
+import type { Config } from '../config/options.ts';
+import type { DnsListener, Outcomes } from '../dns/server.ts';
+import type { Reload } from '../http/endpoint.ts';
+import type { Fleet } from '../http/fleet.ts';
+import type { HttpListener } from '../http/server.ts';
+import type { Log } from '../log.ts';
+
+const names = ['http', 'dns'] as const;
+type Name = (typeof names)[number];
+
+type Listener = HttpListener | DnsListener;
+
+/** At a reload: how long the answers of the generation before are better than none. */
+const readyMs = 2_000;
+
+/** One generation answers at its listener. */
+interface Service {
+  close(): Promise<void> | void;
+}
+
+export class Doors {
+  readonly #config: Config;
+  readonly #listeners = new Map<Name, Listener>();
+  /** Those that the generation before has opened. */
+  readonly #kept = new Set<Name>();
+  readonly #services = new Map<Name, Service>();
+  #fleet: Fleet | undefined;
+  #dns: { readonly zone: string; readonly outcomes: Outcomes } | undefined;
+
+  private constructor(config: Config) {
+    this.#config = config;
+  }
+
+  /** Opens what `before` does not have at the same address. Rejects with `LISTEN_FAILED`. */
+  static async open(config: Config, before?: Doors): Promise<Doors> {
+    const doors = new Doors(config);
+    try {
+      for (const name of names) {
+        const where = config[name]?.listen;
+        if (where === undefined) continue;
+        const kept = before?.at(name, where);
+        const listener = kept ?? (await openAt(config, name));
+        if (listener !== undefined) doors.#listeners.set(name, listener);
+        if (kept !== undefined) doors.#kept.add(name);
+      }
+    } catch (error) {
+      await doors.close(before);
+      throw error;
+    }
+    return doors;
+  }
+
+  /** The listener of this kind at this address. */
+  at(name: Name, where: unknown): Listener | undefined {
+    return isDeepStrictEqual(this.#config[name]?.listen, where) ? this.#listeners.get(name) : undefined;
+  }
+
+  #isOf(others: Doors | undefined, name: Name): boolean {
+    const theirs = others?.at(name, this.#config[name]?.listen);
+    return theirs !== undefined && theirs === this.#listeners.get(name);
+  }
+
+  /** Answers about the agent at all listeners where this generation does not yet; those of `others` are left to them. */
+  async serve(agent: Agent, log: Log, reload?: Reload, others?: Doors): Promise<void> {
+    const mine = [...this.#listeners].filter(([name]) => !this.#services.has(name) && !this.#isOf(others, name));
+    // DNS first, because the endpoint shows it.
+    for (const [name, listener] of mine.sort(([one], [other]) => (one < other ? -1 : 1))) {
+      const service =
+        name === 'dns' ? await this.#overDns(agent, listener) : await this.#overHttp(agent, listener, reload);
+      this.#services.set(name, service);
+      log.info({ listen: listener.name }, `answering over ${name === 'dns' ? 'DNS' : 'HTTP'}`);
+    }
+  }
+
+  async #overHttp(agent: Agent, listener: Listener, reload?: Reload): Promise<Service> {
+    const { Endpoint } = await import('../http/endpoint.ts');
+    const fleet = await this.#fleetOf(agent);
+    const dns = () => this.#dns;
+    return new Endpoint(listener as HttpListener, this.#config.http?.hosts ?? [], agent, fleet, { reload, dns });
+  }
+
+  async #overDns(agent: Agent, listener: Listener): Promise<Service> {
+    const { Resolver } = await import('../dns/server.ts');
+    const fleet = await this.#fleetOf(agent);
+    const { dns, host, zone } = this.#config;
+    if (dns === undefined) return { close: () => {} };
+    const release = fleet.hold();
+    // The generation before goes on answering until there is something to answer with.
+    if (this.#kept.has('dns')) await fleet.ready(readyMs);
+    const resolver = new Resolver(fleet, { ...dns, here: { host: host.id, zone, ip: host.ip } });
+    (listener as DnsListener).serve(resolver);
+    const { outcomes } = resolver;
+    this.#dns = { zone: dns.zone, outcomes };
+    return { close: release };
+  }
+
+  async #fleetOf(agent: Agent): Promise<Fleet> {
+    const { Fleet } = await import('../http/fleet.ts');
+    const { etcd } = agent.config;
+    this.#fleet ??= new Fleet(etcd, () => agent.registry.readPrefix(`${etcd.prefix}/owner/`));
+    return this.#fleet;
+  }
+
+  /** Ends what this generation answers; its listeners stay. */
+  async stopServing(): Promise<void> {
+    const services = [...this.#services.values()];
+    this.#services.clear();
+    for (const service of services) await service.close();
+    await this.#fleet?.close();
+    this.#fleet = undefined;
+  }
+
+  /** Closes its listeners as well, except those that `others` has. */
+  async close(others?: Doors): Promise<void> {
+    await this.stopServing();
+    for (const [name, listener] of this.#listeners) {
+      if (!this.#isOf(others, name)) await listener.close();
+    }
+  }
+}
+
+async function openAt({ http, dns }: Config, name: Name): Promise<Listener | undefined> {
+  if (name === 'dns') {
+    const { DnsListener } = await import('../dns/server.ts');
+    return dns && DnsListener.open(dns.listen);
+  }
+  const { HttpListener } = await import('../http/server.ts');
+  return http && HttpListener.open(http.listen);
+}
