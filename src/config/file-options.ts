@@ -83,6 +83,7 @@ export interface Options {
   readonly http?:
     | {
         readonly listen?: Maybe<string | number>;
+        readonly relay?: Maybe<string | number>;
         readonly hosts?: Maybe<string[]>;
       }
     | undefined;

@@ -53,6 +53,7 @@ export interface Config extends DeclarationOptions, MetaOptions {
     /** Beside localhost, addresses and the name of the machine. */
     readonly hosts: readonly string[];
   };
+  readonly relay?: NonNullable<Config['http']>;
   readonly dns?: {
     readonly listen: { readonly host: string; readonly port: number };
     readonly zone: string;
@@ -301,6 +302,7 @@ export const schema = z.strictObject({
   }),
   http: group({
     listen: maybe(listen, 'Address for health, metrics, status and the page (none)'),
+    relay: maybe(listen, 'Address at which the containers of this host find the services of all hosts (none)'),
     hosts: maybe(hostNames, 'Additional `Host` headers to accept, beside localhost, addresses and the host name'),
   }),
   dns: group({

@@ -191,9 +191,17 @@ function etcdOf(choice: Choice): Config['etcd'] {
   return { ...access, ttlSeconds: ttl };
 }
 
-function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
+function httpOf({
+  listen,
+  relay,
+  hosts = [],
+}: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http' | 'relay'> {
   const parts = listen === undefined ? undefined : listenParts(listen);
-  return parts ? { http: { listen: parts, hosts } } : {};
+  const relayParts = relay === undefined ? undefined : listenParts(relay);
+  return {
+    ...(parts && { http: { listen: parts, hosts } }),
+    ...(relayParts && { relay: { listen: relayParts, hosts } }),
+  };
 }
 
 function dnsOf({ listen, zone, ttl, rate }: Values['dns']): Pick<Config, 'dns'> {

@@ -1,5 +1,5 @@
 /**
- * The addresses at which readers ask this process: `http.listen` and `dns.listen`. Without them nothing of this is loaded.
+ * The addresses at which readers ask this process: `http.listen`, `http.relay` and `dns.listen`. Without them nothing of this is loaded.
  *
  * All listeners open before there is an agent, so that a process that cannot listen claims no host. A reload keeps those
  * whose address stays the same: they answer all the time, first about the old agent, then about the new one. Both ask
@@ -14,10 +14,13 @@ import type { Fleet } from '../http/fleet.ts';
 import type { HttpListener } from '../http/server.ts';
 import type { Log } from '../log.ts';
 
-const names = ['http', 'dns'] as const;
+/** DNS first, because the endpoint shows it. */
+const names = ['dns', 'http', 'relay'] as const;
 type Name = (typeof names)[number];
 
 type Listener = HttpListener | DnsListener;
+
+const said = { dns: 'answering over DNS', http: 'answering over HTTP', relay: 'relaying over HTTP' } as const;
 
 /** At a reload: how long the answers of the generation before are better than none. */
 const readyMs = 2_000;
@@ -72,23 +75,27 @@ export class Doors {
   /** Answers about the agent at all listeners where this generation does not yet; those of `others` are left to them. */
   async serve(agent: Agent, log: Log, reload?: Reload, others?: Doors): Promise<void> {
     const mine = [...this.#listeners].filter(([name]) => !this.#services.has(name) && !this.#isOf(others, name));
-    // DNS first, because the endpoint shows it.
-    for (const [name, listener] of mine.sort(([one], [other]) => (one < other ? -1 : 1))) {
-      const service =
-        name === 'dns' ? await this.#overDns(agent, listener) : await this.#overHttp(agent, listener, reload);
-      this.#services.set(name, service);
-      log.info({ listen: listener.name }, `answering over ${name === 'dns' ? 'DNS' : 'HTTP'}`);
+    for (const [name, listener] of mine) {
+      if (name === 'dns') this.#services.set(name, await this.#overDns(agent, listener as DnsListener));
+      else if (name === 'relay') this.#services.set(name, await this.#byRelay(agent, listener as HttpListener));
+      else this.#services.set(name, await this.#overHttp(agent, listener as HttpListener, reload));
+      log.info({ listen: listener.name }, said[name]);
     }
   }
 
-  async #overHttp(agent: Agent, listener: Listener, reload?: Reload): Promise<Service> {
+  async #byRelay(agent: Agent, listener: HttpListener): Promise<Service> {
+    const { Relay } = await import('../http/relay.ts');
+    return new Relay(listener, this.#config.relay?.hosts ?? [], await this.#fleetOf(agent));
+  }
+
+  async #overHttp(agent: Agent, listener: HttpListener, reload?: Reload): Promise<Service> {
     const { Endpoint } = await import('../http/endpoint.ts');
     const fleet = await this.#fleetOf(agent);
     const dns = () => this.#dns;
-    return new Endpoint(listener as HttpListener, this.#config.http?.hosts ?? [], agent, fleet, { reload, dns });
+    return new Endpoint(listener, this.#config.http?.hosts ?? [], agent, fleet, { reload, dns });
   }
 
-  async #overDns(agent: Agent, listener: Listener): Promise<Service> {
+  async #overDns(agent: Agent, listener: DnsListener): Promise<Service> {
     const { Resolver } = await import('../dns/server.ts');
     const fleet = await this.#fleetOf(agent);
     const { dns, host, zone } = this.#config;
@@ -97,7 +104,7 @@ export class Doors {
     // The generation before goes on answering until there is something to answer with.
     if (this.#kept.has('dns')) await fleet.ready(readyMs);
     const resolver = new Resolver(fleet, { ...dns, here: { host: host.id, zone, ip: host.ip } });
-    (listener as DnsListener).serve(resolver);
+    listener.serve(resolver);
     const { outcomes } = resolver;
     this.#dns = { zone: dns.zone, outcomes };
     return { close: release };
@@ -128,11 +135,14 @@ export class Doors {
   }
 }
 
-async function openAt({ http, dns }: Config, name: Name): Promise<Listener | undefined> {
+async function openAt({ http, relay, dns }: Config, name: Name): Promise<Listener | undefined> {
   if (name === 'dns') {
     const { DnsListener } = await import('../dns/server.ts');
     return dns && DnsListener.open(dns.listen);
   }
   const { HttpListener } = await import('../http/server.ts');
-  return http && HttpListener.open(http.listen);
+  if (name === 'http') return http && HttpListener.open(http.listen);
+  const { relayConnectionsMax: connectionsMax } = await import('../http/relay.ts');
+  // A container may run as any user, and what it can read here is no secret to a container.
+  return relay && HttpListener.open(relay.listen, { option: 'http.relay', mode: 0o666, connectionsMax });
 }

@@ -16,9 +16,6 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Agent } from '../agent.ts';
-import type { Selector } from '../client/catalogue.ts';
-import { couldBeName } from '../container/sources/advertisement.ts';
-import type { Instance } from '../layout/instance.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
 import type { Fleet } from './fleet.ts';
@@ -26,6 +23,7 @@ import { Live } from './live.ts';
 import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
+import { Places, Services } from './services.ts';
 import type { Summary } from './shapes.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
@@ -33,7 +31,6 @@ import { targetOf, type Wanted, wantedOf } from './targets.ts';
 
 /** Streams at a time; each is a connection that stays. */
 const streamsMax = 32;
-const namesEveryMs = 1_000;
 const hostsEveryMs = 5_000;
 
 const json = 'application/json; charset=utf-8';
@@ -55,7 +52,6 @@ export interface Surroundings {
 /** A request whose path is known: `name` is the last segment, decoded. */
 interface Asked extends Request {
   readonly name: string;
-  readonly selector: Selector;
 }
 
 interface Route {
@@ -73,8 +69,8 @@ export class Endpoint {
   readonly #exposition: Exposition;
   readonly #answers = new SharedAnswers();
   readonly #polls = new Map<string, Poll>();
-  /** Responses that have a place among the streams. */
-  readonly #watching = new Set<ServerResponse>();
+  readonly #places = new Places(streamsMax);
+  readonly #services: Services;
   readonly #streams = new Set<Stream>();
 
   /** Answers at the listener from now on. */
@@ -88,17 +84,25 @@ export class Endpoint {
     this.#agent = agent;
     this.#listener = listener;
     this.#fleet = fleet;
+    this.#services = new Services(fleet, listener, this.#places);
     this.#summary = () => ({ ...summaryOf(agent), dns: dns() ?? null });
     this.#live = new Live(agent, this.#summary);
-    this.#exposition = exposition(agent, { streams: () => this.#watching.size, reload, dns });
+    this.#exposition = exposition(agent, { streams: () => this.#places.size, reload, dns });
     listener.serve(hosts, (request, response) => this.#answer(request, response));
   }
 
   /** Ends its streams. The listener stays, for another endpoint or to be closed. */
   close(): void {
     this.#exposition.close();
+    this.#services.close();
     for (const stream of this.#streams) stream.end();
   }
+
+  /** Watches by itself. */
+  readonly #serviceRoute: Route = {
+    answer: (asked, response) =>
+      this.#services.answer({ ...asked, name: asked.path === '/v1/services' ? undefined : asked.name }, response),
+  };
 
   /** By the path; `*` means any last segment. */
   readonly #routes: ReadonlyMap<string, Route> = new Map<string, Route>([
@@ -112,22 +116,8 @@ export class Endpoint {
         watch: async (_asked, response) => this.#live.follow(this.#stream(response)),
       },
     ],
-    [
-      '/v1/services',
-      {
-        answer: ({ selector }, response) =>
-          this.#shared(`services ${textOf(selector)}`, () => this.#services(selector), response),
-        watch: ({ selector }, response) =>
-          this.#poll('services', textOf(selector), namesEveryMs, () => this.#services(selector), response),
-      },
-    ],
-    [
-      '/v1/services/*',
-      {
-        answer: (asked, response) => this.#service(asked, response),
-        watch: (asked, response) => this.#watchService(asked, response),
-      },
-    ],
+    ['/v1/services', this.#serviceRoute],
+    ['/v1/services/*', this.#serviceRoute],
     [
       '/v1/hosts',
       {
@@ -154,14 +144,12 @@ export class Endpoint {
     if (name === undefined) return this.#listener.fail(response, 400, 'The path is not UTF-8');
     const route = this.#routes.get(path) ?? this.#routes.get(`${path.slice(0, path.lastIndexOf('/'))}/*`);
     if (route === undefined) return this.#asset(path, response);
-    const asked: Asked = { ...request, name, selector: selectorOf(query) };
+    const asked: Asked = { ...request, name };
     if (!query.has('watch') || route.watch === undefined) return route.answer(asked, response);
     if (isHead) return this.#listener.send(response, 'text/event-stream; charset=utf-8', []);
-    if (this.#watching.size >= streamsMax) {
+    if (!this.#places.take(response)) {
       return this.#listener.fail(response, 503, `At most ${streamsMax} may watch`);
     }
-    this.#watching.add(response);
-    response.once('close', () => this.#watching.delete(response));
     return route.watch(asked, response);
   }
 
@@ -207,36 +195,6 @@ export class Endpoint {
   #status(): Promise<Body> {
     const summary = JSON.stringify(this.#summary());
     return listBody(`${summary.slice(0, -1)},"containers":`, containersOf(this.#agent), (container) => container, '}');
-  }
-
-  async #services(selector: Selector): Promise<Body> {
-    const services = [...(await this.#fleet.services(selector))].sort(([one], [other]) => (one < other ? -1 : 1));
-    return listBody('{"services":', services, ([name, instances]) => ({ name, instances }), this.#staleEnd());
-  }
-
-  async #service({ name, selector }: Asked, response: ServerResponse): Promise<void> {
-    if (!couldBeName(name)) return this.#noSuchName(response);
-    const make = async (): Promise<Body> => this.#instances(name, await this.#fleet.instancesOf(name, selector));
-    await this.#shared(`service ${JSON.stringify(name)} ${textOf(selector)}`, make, response);
-  }
-
-  async #watchService({ name, selector }: Asked, response: ServerResponse): Promise<void> {
-    if (!couldBeName(name)) return this.#noSuchName(response);
-    // Before the stream begins: without any answer, the client gets an HTTP status.
-    await this.#fleet.instancesOf(name, selector);
-    const stream = this.#stream(response);
-    for await (const instances of this.#fleet.follow(name, selector, stream.signal)) {
-      stream.sendBody('instances', await this.#instances(name, instances));
-    }
-    stream.end();
-  }
-
-  #instances(name: string, instances: readonly Instance[]): Promise<Body> {
-    return listBody(`{"name":${JSON.stringify(name)},"instances":`, instances, same, this.#staleEnd());
-  }
-
-  #noSuchName(response: ServerResponse): Promise<void> {
-    return this.#listener.fail(response, 404, 'No service can have this name');
   }
 
   async #hosts(): Promise<Body> {
@@ -294,12 +252,6 @@ export class Endpoint {
 const same = <Value extends object>(value: Value): Value => value;
 
 const endOf = (stale: object | undefined): string => (stale === undefined ? '}' : `,"stale":${JSON.stringify(stale)}}`);
-
-const textOf = ({ realm, protocol }: Selector): string => JSON.stringify([realm, protocol]);
-
-function selectorOf(query: URLSearchParams): Selector {
-  return { realm: query.get('realm') ?? undefined, protocol: query.get('protocol') ?? undefined };
-}
 
 /** Undefined: it cannot be decoded. */
 function lastSegment(path: string): string | undefined {
