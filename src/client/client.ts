@@ -13,10 +13,11 @@
 import { DiscoverError } from '../errors.ts';
 import { EtcdReader } from '../etcd/reader.ts';
 import type { Instance } from '../layout/instance.ts';
-import { type Difference, differenceOf, type Selector } from './catalogue.ts';
+import { differenceOf, type Selector } from './catalogue.ts';
 import { Feed, type Stale } from './feed.ts';
 import { accessOf, type ClientOptions, type Place, type Preference } from './options.ts';
 import { nearestOf, Turns, weightOf } from './pick.ts';
+import { type ServicesUpdate, type Update, updatesOfAll } from './services.ts';
 
 /** The time in which `pick` passes over a reported instance. */
 const passedOverMs = 10_000;
@@ -39,11 +40,6 @@ interface TurnsUntil {
   readonly turns: Turns<Instance>;
   readonly untilMs: number;
   readonly reports: number;
-}
-
-/** A set, and how it differs from the one the same iteration gave before. */
-export interface Update extends Difference {
-  readonly instances: readonly Instance[];
 }
 
 export class DiscoverClient implements AsyncDisposable {
@@ -99,6 +95,11 @@ export class DiscoverClient implements AsyncDisposable {
   watch(name: string, { signal, ...selector }: Query = {}): AsyncGenerator<Update, void, undefined> {
     this.#feedOf(name, selector.realm);
     return this.#updates(name, selector, signal);
+  }
+
+  /** As `watch`, for the sets of all services. It follows everything there is. */
+  watchServices({ signal, ...selector }: Query = {}): AsyncGenerator<ServicesUpdate, void, undefined> {
+    return updatesOfAll(this.#feedOf(), selector, signal);
   }
 
   /**

@@ -3,6 +3,7 @@
 export { DiscoverError, type ErrorCode } from '../errors.ts';
 export type { Instance } from '../layout/instance.ts';
 export type { Difference, Selector } from './catalogue.ts';
-export { DiscoverClient, type PickQuery, type Query, type Update } from './client.ts';
+export { DiscoverClient, type PickQuery, type Query } from './client.ts';
 export type { Stale } from './feed.ts';
 export type { ClientOptions, Place, Preference } from './options.ts';
+export type { ServicesUpdate, Update } from './services.ts';

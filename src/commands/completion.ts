@@ -81,7 +81,12 @@ async function answers(argv: readonly string[], table: CommandTable, env: NodeJS
   const isValue = takesValue(before, command);
   const names = named === undefined && !isValue ? ['run', ...Object.keys(table), 'help', 'version'] : [];
   const found = await byGrammar(argv, command, names);
-  if (command?.complete !== undefined && words.length === 1 && !isValue && !last.startsWith('-')) {
+  if (
+    command?.complete !== undefined &&
+    (words.length === 1 || command.words?.at(-1)?.endsWith('...]')) &&
+    !isValue &&
+    !last.startsWith('-')
+  ) {
     const sources = { argv: options, env, file: configFile, systemFile: systemFilePath };
     for (const word of await command.complete(sources)) found.push(word);
   }
