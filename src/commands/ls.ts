@@ -1,10 +1,11 @@
 /**
- * `discover ls [service]`: the services and their instances.
+ * `discover ls [service]`: the services with their numbers of instances; the instances of one, or of a host (`--host`). Every
+ * form of output but the table has the instances.
  *
  * Exit codes: 0; 1 if the named service has no instance, or if two services have the same name in a shell; 69 etcd did not answer.
  */
 import { command, tellingOfWait } from './command.ts';
-import { variable } from './print.ts';
+import { table, variable } from './print.ts';
 import { choice, clashes, connect, print, queryOf, type Services, serviceNames, shellName } from './services.ts';
 
 const output = {
@@ -14,7 +15,7 @@ const output = {
 } as const;
 
 export const ls = command({
-  options: { ...choice, output },
+  options: { ...choice, host: { type: 'string', description: 'Only instances of this host (all hosts)' }, output },
   aliases: { '-o': '--output' },
   words: ['[service]'],
   complete: serviceNames,
@@ -23,11 +24,17 @@ export const ls = command({
     const query = queryOf(flags);
     const names =
       service === undefined ? [...(await tellingOfWait('etcd', io, client.services(query))).keys()].sort() : [service];
+    const { host } = flags;
     const all: [string, Services[number][1]][] = [];
-    for (const name of names) all.push([name, await tellingOfWait('etcd', io, client.resolve(name, query))]);
+    for (const name of names) {
+      const instances = await tellingOfWait('etcd', io, client.resolve(name, query));
+      all.push([name, host === undefined ? instances : instances.filter((one) => one.host === host)]);
+    }
     const found = all.filter(([, instances]) => instances.length > 0);
     if (flags.output !== 'env') {
-      io.write(print(found, flags.output ?? 'table', io.isTerminal ? process.stdout.columns : undefined));
+      const isCounted = service === undefined && host === undefined && (flags.output ?? 'table') === 'table';
+      const columns = io.isTerminal ? process.stdout.columns : undefined;
+      io.write(isCounted ? counts(found) : print(found, flags.output ?? 'table', columns));
       return service !== undefined && found.length === 0 ? 1 : 0;
     }
     const clashing = clashes(found.map(([name]) => name));
@@ -46,3 +53,12 @@ export const ls = command({
     return clashing.length > 0 || (service !== undefined && found.length === 0) ? 1 : 0;
   },
 });
+
+function counts(services: Services): string {
+  const numberOf = (texts: readonly string[]): string => String(new Set(texts).size);
+  const rows = services.map(([name, instances]) => [
+    ...[name, String(instances.length), numberOf(instances.map(({ host }) => host))],
+    [...new Set(instances.map(({ realm }) => realm))].sort().join(','),
+  ]);
+  return table(['SERVICE', 'INSTANCES', 'HOSTS', 'REALMS'], rows);
+}

@@ -11,6 +11,7 @@ import type { Config } from '../config/options.ts';
 import type { DnsListener, Outcomes } from '../dns/server.ts';
 import type { Reload } from '../http/endpoint.ts';
 import type { Fleet } from '../http/fleet.ts';
+import type { Ring } from '../http/history.ts';
 import type { HttpListener } from '../http/server.ts';
 import type { Log } from '../log.ts';
 
@@ -37,6 +38,7 @@ export class Doors {
   readonly #kept = new Set<Name>();
   readonly #services = new Map<Name, Service>();
   #fleet: Fleet | undefined;
+  #ring: Ring | undefined;
   #dns: { readonly zone: string; readonly outcomes: Outcomes } | undefined;
 
   private constructor(config: Config) {
@@ -46,6 +48,7 @@ export class Doors {
   /** Opens what `before` does not have at the same address. Rejects with `LISTEN_FAILED`. */
   static async open(config: Config, before?: Doors): Promise<Doors> {
     const doors = new Doors(config);
+    if (before !== undefined) doors.#ring = before.#ring;
     try {
       for (const name of names) {
         const where = config[name]?.listen;
@@ -91,8 +94,10 @@ export class Doors {
   async #overHttp(agent: Agent, listener: HttpListener, reload?: Reload): Promise<Service> {
     const { Endpoint } = await import('../http/endpoint.ts');
     const fleet = await this.#fleetOf(agent);
-    const dns = () => this.#dns;
-    return new Endpoint(listener, this.#config.http?.hosts ?? [], agent, fleet, { reload, dns });
+    const { Ring } = await import('../http/history.ts');
+    this.#ring ??= new Ring();
+    const [dns, ring] = [() => this.#dns, this.#ring];
+    return new Endpoint(listener, this.#config.http?.hosts ?? [], agent, fleet, { reload, dns, ring });
   }
 
   async #overDns(agent: Agent, listener: DnsListener): Promise<Service> {

@@ -6,6 +6,7 @@
  *     /metrics      for Prometheus
  *     /status       what this host publishes, what it does not, and what is known of Docker, etcd and the lease; ?watch
  *     /v1/services  the services in etcd, of all hosts: names, or /<name> with its instances; ?watch
+ *     /v1/history   what this host published and withdrew lately
  *     /v1/hosts     the hosts (?watch), or /<host> with its instances
  *     /sd           the same for Prometheus's http_sd
  *     /             the page
@@ -19,12 +20,13 @@ import type { Agent } from '../agent.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
 import type { Fleet } from './fleet.ts';
+import { isWanted, Recorder, type Ring, wantedHistoryOf } from './history.ts';
 import { Live } from './live.ts';
 import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
 import { Places, Services } from './services.ts';
-import type { Summary } from './shapes.ts';
+import type { HistoryEntry, Summary } from './shapes.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
 import { targetOf, type Wanted, wantedOf } from './targets.ts';
@@ -46,6 +48,8 @@ export interface Reload {
 export interface Surroundings {
   readonly reload?: Reload | undefined;
   /** The answers over DNS by their outcome; undefined: DNS is off. */
+  /** The history goes on over reloads. */
+  readonly ring: Ring;
   readonly dns: () => NonNullable<Summary['dns']> | undefined;
 }
 
@@ -64,6 +68,8 @@ export class Endpoint {
   readonly #agent: Agent;
   readonly #listener: HttpListener;
   readonly #fleet: Fleet;
+  readonly #ring: Ring;
+  readonly #recorder: Recorder;
   readonly #live: Live;
   readonly #summary: () => Summary;
   readonly #exposition: Exposition;
@@ -79,11 +85,13 @@ export class Endpoint {
     hosts: readonly string[],
     agent: Agent,
     fleet: Fleet,
-    { reload = { isSuccessful: true, at: agent.startedAt }, dns }: Surroundings,
+    { reload = { isSuccessful: true, at: agent.startedAt }, dns, ring }: Surroundings,
   ) {
     this.#agent = agent;
     this.#listener = listener;
     this.#fleet = fleet;
+    this.#ring = ring;
+    this.#recorder = new Recorder(agent, ring);
     this.#services = new Services(fleet, listener, this.#places);
     this.#summary = () => ({ ...summaryOf(agent), dns: dns() ?? null });
     this.#live = new Live(agent, this.#summary);
@@ -94,6 +102,7 @@ export class Endpoint {
   /** Ends its streams. The listener stays, for another endpoint or to be closed. */
   close(): void {
     this.#exposition.close();
+    this.#recorder.close();
     this.#services.close();
     for (const stream of this.#streams) stream.end();
   }
@@ -126,6 +135,7 @@ export class Endpoint {
       },
     ],
     ['/v1/hosts/*', { answer: ({ name }, response) => this.#shared(`host ${name}`, () => this.#host(name), response) }],
+    ['/v1/history', { answer: ({ query }, response) => this.#history(query, response) }],
     [
       '/sd',
       {
@@ -200,6 +210,16 @@ export class Endpoint {
   async #hosts(): Promise<Body> {
     const { hosts, stale } = await this.#fleet.hosts();
     return listBody('{"hosts":', hosts, same, endOf(stale));
+  }
+
+  async #history(query: URLSearchParams, response: ServerResponse): Promise<void> {
+    const wanted = wantedHistoryOf(query);
+    if (wanted === undefined)
+      return this.#listener.fail(response, 400, 'since must be a time such as 2026-01-31T12:00:00Z');
+    const { host } = this.#agent.config;
+    const before = `{"host":${JSON.stringify(host.id)},"isCut":${this.#ring.isFull},"entries":`;
+    const encode = (entry: HistoryEntry) => (isWanted(wanted, entry) ? entry : undefined);
+    await this.#listener.send(response, json, await listBody(before, this.#ring, encode, '}'));
   }
 
   async #host(host: string): Promise<Body> {
