@@ -15,6 +15,7 @@ import { burst } from './burst.bench.ts';
 import { churn } from './churn.bench.ts';
 import { client } from './client.bench.ts';
 import { coldStart } from './cold-start.bench.ts';
+import { dns } from './dns.bench.ts';
 import { endpoint } from './endpoint.bench.ts';
 import { fleet } from './fleet.bench.ts';
 import { idle } from './idle.bench.ts';
@@ -44,6 +45,7 @@ const all: readonly Bench[] = [
   fleet,
   transport,
   inspect,
+  dns,
 ];
 const names = all.map(({ name }) => name).join(', ');
 

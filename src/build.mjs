@@ -96,7 +96,9 @@ const code = await build({
   // They lie beside it; and coverage would have the whole source written once for each process of the tests.
   sourcesContent: false,
   external: ['piscina', 'pino', 'pino-pretty', 'prom-client', '@aws-sdk/client-ec2'],
-  banner: { js: 'import { createRequire as r$ } from "node:module"; const require = r$(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as r$ } from "node:module"; const require = r$(import.meta.url ?? __filename);',
+  },
   define: { __dirname: 'import.meta.dirname' },
   plugins: [packages],
 });

@@ -32,6 +32,8 @@ export type ErrorCode =
   | 'LEASE_LOST'
   /** The name of a service or realm that was asked for cannot exist. */
   | 'NAME_INVALID'
+  /** A request by the name of a service found no instance. */
+  | 'NO_INSTANCE'
   /** The client that was asked is closed. */
   | 'CLIENT_CLOSED';
 

@@ -6,7 +6,7 @@
  *     1    negative result: no such instance, something to delete, a difference, a failed check
  *     65   input rejected: a malformed list, or a deletion above --max-percent
  *     69   etcd, Docker, EC2 or the agent did not answer a command or refused it (the agent itself waits); or the
- *          agent cannot listen at http.listen
+ *          agent cannot listen at http.listen, http.relay or dns.listen
  *     70   a part kept crashing, or something unexpected was thrown
  *     75   another discover writes for this host id
  *     78   the configuration or the command line cannot be used
@@ -32,6 +32,7 @@ export const exitCodes = {
   LEASE_LOST: 69,
   LISTEN_FAILED: 69,
   RESTARTS_EXCEEDED: exitUnexpected,
+  NO_INSTANCE: exitNegative,
   CLIENT_CLOSED: exitUnexpected,
 } as const satisfies Record<ErrorCode, number>;
 

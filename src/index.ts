@@ -7,9 +7,8 @@ import { createAgent } from './agent.ts';
 import type { Options } from './config/file-options.ts';
 import { resolveConfig } from './config/resolve.ts';
 import { readSources } from './config/sources.ts';
+import { Doors } from './daemon/doors.ts';
 import { type DiscoverError, problemText } from './errors.ts';
-import { Endpoint } from './http/endpoint.ts';
-import { HttpListener } from './http/server.ts';
 import { silentLog } from './log.ts';
 
 export type { Options } from './config/file-options.ts';
@@ -72,12 +71,9 @@ export async function startAgent(options: Options = {}, { log = silentLog }: { l
   for (const warning of warnings) log.warn({}, problemText(warning));
   for (const note of notes) log.info({}, note);
   // Before the agent exists: if it cannot listen, it claims nothing.
-  const listener = config.http && (await HttpListener.open(config.http.listen));
+  const doors = await Doors.open(config);
   const agent = createAgent(config, { log });
-  if (config.http !== undefined && listener !== undefined) {
-    const endpoint = new Endpoint(listener, config.http.hosts, agent);
-    log.info({ listen: listener.name }, 'answering over HTTP');
-    void agent.ended.then(() => endpoint.close()).then(() => listener.close());
-  }
+  await doors.serve(agent, log);
+  void agent.ended.then(() => doors.close());
   return agent;
 }

@@ -58,6 +58,7 @@ const parts = [
   ...networksOfPodman().map((part) => ({ ...part, for: everywhere })),
   { program: 'haproxy', package: 'haproxy', for: ['test'] },
   { program: 'nginx', package: 'nginx', for: ['test'] },
+  { program: 'dig', package: 'bind9-dnsutils', for: ['test'] },
   { program: 'docker-compose', package: 'docker-compose', for: ['test'] },
   { program: 'promtool', package: 'prometheus', for: ['test'] },
   { program: 'systemd-analyze', package: 'systemd', for: ['test'] },

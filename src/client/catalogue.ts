@@ -57,6 +57,9 @@ class Known {
   /** The values of the meta keys. */
   readonly metas = new Map<string, string>();
   readonly skipped = new Set<string>();
+  /** The number of changes of instances, and of changes of what `places` gives. */
+  changes = 0;
+  kindChanges = 0;
 }
 
 /** @internal */
@@ -104,6 +107,8 @@ export class Catalogue {
       const { size } = service.instances;
       if (before?.instances.size === size && service.kept === size) service.sets = before.sets;
     }
+    this.#next.changes += this.#known.changes + 1;
+    this.#next.kindChanges += this.#known.kindChanges + 1;
     this.#known = this.#next;
     this.#next = new Known();
     this.#withheld.reread(this.#facts());
@@ -194,6 +199,24 @@ export class Catalogue {
     return counts;
   }
 
+  /** A number that differs once any instance has changed. */
+  get changes(): number {
+    return this.#known.changes;
+  }
+
+  /** A number that differs once `places` does. */
+  get kindChanges(): number {
+    return this.#known.kindChanges;
+  }
+
+  /** Every service with each realm in which it has instances. */
+  *places(): Generator<{ readonly name: string; readonly realm: string }> {
+    for (const [name, { counts }] of this.#known.services) {
+      const realms = new Set([...counts.keys()].map((kind) => kind.slice(0, kind.lastIndexOf('/'))));
+      for (const realm of realms) yield { name, realm };
+    }
+  }
+
   /** Every host that has instances, with their number. */
   *hosts(): Generator<readonly [host: string, instances: number]> {
     for (const [host, { size }] of this.#known.hosts) yield [host, size];
@@ -252,7 +275,10 @@ function put(known: Known, instance: Instance): Service {
   const service = known.services.get(name) ?? { instances: new Map(), sets: new Map(), counts: new Map(), kept: 0 };
   service.instances.set(key, instance);
   service.sets.clear();
-  service.counts.set(kindOf(instance), (service.counts.get(kindOf(instance)) ?? 0) + 1);
+  const ofKind = service.counts.get(kindOf(instance)) ?? 0;
+  service.counts.set(kindOf(instance), ofKind + 1);
+  known.changes++;
+  if (ofKind === 0) known.kindChanges++;
   known.services.set(name, service);
   const others = known.hosts.get(host) ?? new Map<string, Instance>();
   known.hosts.set(host, others.set(key, instance));
@@ -266,7 +292,11 @@ function remove(known: Known, instance: Instance): void {
   service?.sets.clear();
   const left = (service?.counts.get(kindOf(instance)) ?? 1) - 1;
   if (left > 0) service?.counts.set(kindOf(instance), left);
-  else service?.counts.delete(kindOf(instance));
+  else {
+    service?.counts.delete(kindOf(instance));
+    known.kindChanges++;
+  }
+  known.changes++;
   if (service?.instances.size === 0) known.services.delete(name);
   const others = known.hosts.get(host);
   if (others?.delete(key) && others.size === 0) known.hosts.delete(host);

@@ -13,37 +13,23 @@
 import { DiscoverError } from '../errors.ts';
 import { EtcdReader } from '../etcd/reader.ts';
 import type { Instance } from '../layout/instance.ts';
-import { type Difference, differenceOf, type Selector } from './catalogue.ts';
+import { differenceOf, type Selector } from './catalogue.ts';
 import { Feed, type Stale } from './feed.ts';
 import { accessOf, type ClientOptions, type Place, type Preference } from './options.ts';
 import { nearestOf, Turns, weightOf } from './pick.ts';
+import { checkPick, checkQuery, expectMs, type PickQuery, type Query } from './query.ts';
+import { type ServicesUpdate, type Update, updatesOfAll } from './services.ts';
 
-/** The time in which `pick` passes over a reported instance. */
+/** The time in which `pick` passes over a reported instance, unless the report has one. */
 const passedOverMs = 10_000;
 const sweepMs = 60_000;
 const timesUnusedMax = 10;
-
-export interface Query extends Selector {
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface PickQuery extends Omit<Query, 'states'> {
-  /**
-   * `host`: an instance of the host in the option `here`, else one of its zone, else any. `zone`: one of the zone, else any.
-   */
-  readonly prefer?: Preference | undefined;
-}
 
 /** Turns, as long as there is no other report and none has run out. */
 interface TurnsUntil {
   readonly turns: Turns<Instance>;
   readonly untilMs: number;
   readonly reports: number;
-}
-
-/** A set, and how it differs from the one the same iteration gave before. */
-export interface Update extends Difference {
-  readonly instances: readonly Instance[];
 }
 
 export class DiscoverClient implements AsyncDisposable {
@@ -84,7 +70,9 @@ export class DiscoverClient implements AsyncDisposable {
    * The instances of a service, in no order; empty if there are none. Rejects if nothing is known yet
    * and etcd refuses (`ETCD_REFUSED`) or has not answered for ten seconds (`ETCD_UNAVAILABLE`).
    */
-  async resolve(name: string, { signal, ...selector }: Query = {}): Promise<readonly Instance[]> {
+  async resolve(name: string, query: Query = {}): Promise<readonly Instance[]> {
+    checkQuery(query);
+    const { signal, ...selector } = query;
     signal?.throwIfAborted();
     const feed = this.#feedOf(name, selector.realm);
     await feed.known(signal);
@@ -96,9 +84,18 @@ export class DiscoverClient implements AsyncDisposable {
    * changes since the set before. Ends when the signal is aborted or the client closed; throws only if nothing
    * is known yet and etcd refuses.
    */
-  watch(name: string, { signal, ...selector }: Query = {}): AsyncGenerator<Update, void, undefined> {
+  watch(name: string, query: Query = {}): AsyncGenerator<Update, void, undefined> {
+    checkQuery(query);
+    const { signal, ...selector } = query;
     this.#feedOf(name, selector.realm);
     return this.#updates(name, selector, signal);
+  }
+
+  /** As `watch`, for the sets of all services. It follows everything there is. */
+  watchServices(query: Query = {}): AsyncGenerator<ServicesUpdate, void, undefined> {
+    checkQuery(query);
+    const { signal, ...selector } = query;
+    return updatesOfAll(this.#feedOf(), selector, signal);
   }
 
   /**
@@ -106,17 +103,40 @@ export class DiscoverClient implements AsyncDisposable {
    * the lowest priority. An instance of weight 0 has a turn only where all are of weight 0, or were reported. Rejects with
    * `CONFIG_INVALID` if the option `here` does not have what is preferred.
    */
-  async pick(name: string, { prefer, ...query }: PickQuery = {}): Promise<Instance | undefined> {
-    if (prefer !== undefined && typeof this.#here[prefer] !== 'string') {
-      throw new DiscoverError('CONFIG_INVALID', `To prefer its own ${prefer} a client needs the option here.${prefer}`);
-    }
-    const instances = await this.resolve(name, query);
-    return instances.length === 0 ? undefined : this.#turnsOf(instances, prefer).next();
+  async pick(name: string, query: PickQuery = {}): Promise<Instance | undefined> {
+    checkPick(query, this.#here);
+    const { exclude, prefer, wait = 0, ...rest } = query;
+    const found = this.#choose(await this.resolve(name, rest), prefer, exclude);
+    return found !== undefined || wait === 0 ? found : this.#waitFor(name, query, wait);
   }
 
-  /** Has `pick` pass over an instance for ten seconds: it did not answer, or not as it should. */
-  reportFailed({ url }: Instance): void {
-    this.#failed.set(url, performance.now() + passedOverMs);
+  async #waitFor(name: string, query: PickQuery, waitMs: number): Promise<Instance | undefined> {
+    const { exclude, prefer, wait: _wait, signal, ...selector } = query;
+    const over = AbortSignal.timeout(waitMs);
+    const either = signal === undefined ? over : AbortSignal.any([signal, over]);
+    for await (const { instances } of this.watch(name, { ...selector, signal: either })) {
+      const found = this.#choose(instances, prefer, exclude);
+      if (found !== undefined) return found;
+    }
+    signal?.throwIfAborted();
+    if (this.#isClosed) throw new DiscoverError('CLIENT_CLOSED', 'The client is closed');
+    return undefined;
+  }
+
+  #choose(
+    instances: readonly Instance[],
+    prefer: Preference | undefined,
+    exclude: PickQuery['exclude'] = [],
+  ): Instance | undefined {
+    const left =
+      exclude.length === 0 ? instances : instances.filter(({ key }) => exclude.every((one) => one.key !== key));
+    return left.length === 0 ? undefined : this.#turnsOf(left, prefer).next();
+  }
+
+  /** Has `pick` pass over an instance for this time, ten seconds unless given: it did not answer, or not as it should. */
+  reportFailed({ url }: Instance, forMs = passedOverMs): void {
+    expectMs('forMs', forMs);
+    this.#failed.set(url, performance.now() + forMs);
     this.#reports++;
   }
 
@@ -137,7 +157,9 @@ export class DiscoverClient implements AsyncDisposable {
   }
 
   /** The names of all services, with the number of instances. Once asked, it follows everything there is. */
-  async services({ signal, ...selector }: Query = {}): Promise<ReadonlyMap<string, number>> {
+  async services(query: Query = {}): Promise<ReadonlyMap<string, number>> {
+    checkQuery(query);
+    const { signal, ...selector } = query;
     signal?.throwIfAborted();
     const feed = this.#feedOf();
     await feed.known(signal);

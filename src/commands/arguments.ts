@@ -71,7 +71,9 @@ function wordProblems(words: readonly string[], command: Command | undefined): P
   const takes = command?.words ?? [];
   const missing = takes.slice(words.length).filter((word) => word.startsWith('<'));
   return [
-    ...words.slice(takes.length).map((word) => ({ path: '', reason: `unexpected argument ${JSON.stringify(word)}` })),
+    ...words
+      .slice(takes.at(-1)?.endsWith('...]') ? words.length : takes.length)
+      .map((word) => ({ path: '', reason: `unexpected argument ${JSON.stringify(word)}` })),
     ...missing.map((word) => ({ path: '', reason: `missing ${word}` })),
   ];
 }

@@ -60,7 +60,7 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
   readonly options: Options;
   /** Other ways to write an option, of the command or of the configuration: `{ '-o': '--output' }`. */
   readonly aliases?: Readonly<Record<string, string>>;
-  /** The words it takes, as in help: `<service>` has to be given, `[service]` may be. */
+  /** The words it takes, as in help: `<service>` has to be given, `[service]` may be, `[service...]` may be several. */
   readonly words?: readonly string[];
   /** The possible words behind those that were given, for completion; within a third of a second, and never an error. */
   complete?(sources: Sources, given: readonly string[]): Promise<readonly string[]>;

@@ -81,8 +81,9 @@ async function answers(argv: readonly string[], table: CommandTable, env: NodeJS
   const isValue = takesValue(before, command);
   const names = named === undefined && !isValue ? ['run', ...Object.keys(table), 'help', 'version'] : [];
   const found = await byGrammar(argv, command, names);
-  const takes = command?.words?.length ?? 0;
-  if (command?.complete !== undefined && words.length <= takes && !isValue && !last.startsWith('-')) {
+  const { words: takes = [] } = command ?? {};
+  const isWord = words.length <= takes.length || takes.at(-1)?.endsWith('...]') === true;
+  if (command?.complete !== undefined && isWord && !isValue && !last.startsWith('-')) {
     const sources = { argv: options, env, file: configFile, systemFile: systemFilePath };
     for (const word of await command.complete(sources, words.slice(1))) found.push(word);
   }

@@ -10,6 +10,7 @@ import { codeOf, detailsOf, messageOf, problemText } from '../errors.ts';
 import { exitCodes, exitNegative } from '../exit-codes.ts';
 import { type Check, configurationChecks, failed } from './checks.ts';
 import { command, dockerAndEtcd, shellOutput, tellingOfWait } from './command.ts';
+import { dnsChecks } from './dns-checks.ts';
 import { dockerChecks } from './docker-checks.ts';
 import { etcdChecks } from './etcd-checks.ts';
 import { assignments, coloured, json, printable } from './print.ts';
@@ -30,7 +31,7 @@ export const doctor = command({
       io.write(printed([check], as, io.isTerminal));
       return exitCodes.CONFIG_INVALID;
     }
-    const found = [dockerChecks(resolved.config), etcdChecks(resolved.config)];
+    const found = [dockerChecks(resolved.config), etcdChecks(resolved.config), dnsChecks(resolved.config)];
     const answered = await tellingOfWait(dockerAndEtcd, io, Promise.all(found));
     const checks = [...configurationChecks(resolved), ...answered.flat()];
     io.write(printed(checks, as, io.isTerminal));

@@ -1,5 +1,6 @@
 /**
- * `discover ls [service]`: the services and their instances.
+ * `discover ls [service]`: the services with their numbers of instances; the instances of one, or of a host (`--host`). Every
+ * form of output but the table has the instances.
  *
  * With `--all` also the instances whose containers deserve no traffic, with the state of each, where their hosts tell it. A shell
  * gets none of these: it would send requests there.
@@ -7,7 +8,7 @@
  * Exit codes: 0; 1 if the named service has no instance, or if two services have the same name in a shell; 69 etcd did not answer.
  */
 import { command, tellingOfWait } from './command.ts';
-import { variable } from './print.ts';
+import { table, variable } from './print.ts';
 import { choice, clashes, connect, print, queryOf, type Services, serviceNames, shellName } from './services.ts';
 
 const output = {
@@ -22,7 +23,12 @@ const all = {
 } as const;
 
 export const ls = command({
-  options: { ...choice, all, output },
+  options: {
+    ...choice,
+    host: { type: 'string', description: 'Only instances of this host (all hosts)' },
+    all,
+    output,
+  },
   aliases: { '-o': '--output' },
   words: ['[service]'],
   complete: serviceNames,
@@ -31,12 +37,19 @@ export const ls = command({
     const query = queryOf({ ...flags, all: flags.all === true && flags.output !== 'env' });
     const names =
       service === undefined ? [...(await tellingOfWait('etcd', io, client.services(query))).keys()].sort() : [service];
+    const { host } = flags;
     const services: [string, Services[number][1]][] = [];
-    for (const name of names) services.push([name, await tellingOfWait('etcd', io, client.resolve(name, query))]);
+    for (const name of names) {
+      const instances = await tellingOfWait('etcd', io, client.resolve(name, query));
+      services.push([name, host === undefined ? instances : instances.filter((one) => one.host === host)]);
+    }
     const found = services.filter(([, instances]) => instances.length > 0);
     if (flags.output !== 'env') {
+      const form = flags.output ?? 'table';
+      const withStates = flags.all === true;
+      const isCounted = service === undefined && host === undefined && !withStates && form === 'table';
       const columns = io.isTerminal ? process.stdout.columns : undefined;
-      io.write(print(found, flags.output ?? 'table', { columns, withStates: flags.all === true }));
+      io.write(isCounted ? counts(found) : print(found, form, { columns, withStates }));
       return service !== undefined && found.length === 0 ? 1 : 0;
     }
     const clashing = clashes(found.map(([name]) => name));
@@ -55,3 +68,12 @@ export const ls = command({
     return clashing.length > 0 || (service !== undefined && found.length === 0) ? 1 : 0;
   },
 });
+
+function counts(services: Services): string {
+  const numberOf = (texts: readonly string[]): string => String(new Set(texts).size);
+  const rows = services.map(([name, instances]) => [
+    ...[name, String(instances.length), numberOf(instances.map(({ host }) => host))],
+    [...new Set(instances.map(({ realm }) => realm))].sort().join(','),
+  ]);
+  return table(['SERVICE', 'INSTANCES', 'HOSTS', 'REALMS'], rows);
+}

@@ -7,12 +7,17 @@ import type { Command, CommandRow, CommandTable } from './command.ts';
 const row = (description: string, load: () => Promise<Command>): CommandRow => ({ description, load });
 
 export const commandTable: CommandTable = {
-  ls: row('List the services, or the instances of one', async () => (await import('./ls.ts')).ls),
+  ls: row('List the services, or the instances of one or of a host', async () => (await import('./ls.ts')).ls),
   get: row('Print the address of one instance of a service', async () => (await import('./get.ts')).get),
   watch: row(
-    'Print the changes of a service, or run a shell command after each',
+    'Print the changes of services, run a shell command after each, or keep a file',
     async () => (await import('./watch.ts')).watch,
   ),
+  history: row(
+    'Show what this host published and withdrew, when and why',
+    async () => (await import('./history.ts')).history,
+  ),
+  at: row('Show which instances are, and were, at an address', async () => (await import('./at.ts')).at),
   why: row('Explain why a container is published or not', async () => (await import('./why.ts')).why),
   maintenance: row(
     'Take a container or a host out of traffic (on), until told otherwise (off)',

@@ -84,7 +84,16 @@ export interface Options {
   readonly http?:
     | {
         readonly listen?: Maybe<string | number>;
+        readonly relay?: Maybe<string | number>;
         readonly hosts?: Maybe<string[]>;
+      }
+    | undefined;
+  readonly dns?:
+    | {
+        readonly listen?: Maybe<string | number>;
+        readonly zone?: Maybe<string>;
+        readonly ttl?: Maybe<number>;
+        readonly rate?: Maybe<number>;
       }
     | undefined;
 }

@@ -55,6 +55,14 @@ export interface Config extends DeclarationOptions, MetaOptions {
     /** Beside localhost, addresses and the name of the machine. */
     readonly hosts: readonly string[];
   };
+  readonly relay?: NonNullable<Config['http']>;
+  readonly dns?: {
+    readonly listen: { readonly host: string; readonly port: number };
+    readonly zone: string;
+    readonly ttlSeconds: number;
+    /** Queries a second of one client; 0 for no limit. */
+    readonly rate: number;
+  };
   readonly log: { readonly level: 'info' | 'debug' | 'trace'; readonly file?: string };
 }
 
@@ -156,9 +164,17 @@ const listen = rule(
   `a port, host:port, [IPv6]:port or ${socketAllowed}`,
   z.union([z.int().check(z.gte(1), z.lte(65_535)), z.string().check(z.refine(isListen))]),
 );
+const isDnsListen = (value: string | number): boolean => listenParts(value)?.host !== undefined;
+const dnsListen = rule(
+  'string',
+  'a port, host:port or [IPv6]:port',
+  z.union([z.int().check(z.gte(1), z.lte(65_535)), z.string().check(z.refine(isDnsListen))]),
+);
 const hostNames = rule('list', 'a list of host names', z.array(z.string().check(z.regex(/^[\w.-]{1,253}$/))));
 const zonePattern = /^[a-z\d](?:[a-z\d-]*[a-z\d])?(?:\.[a-z\d](?:[a-z\d-]*[a-z\d])?)*$/i;
-const zone = string('a DNS zone such as "discover.local"', zonePattern, isShort);
+/** A label has 63 octets, and there must be room for names before the zone. */
+const isZone = (value: string): boolean => value.length <= 200 && value.split('.').every((label) => label.length <= 63);
+const zone = string('a DNS zone such as "discover.local", at most 200 characters', zonePattern, isZone);
 const rootPattern = /^\/?[^/\s\p{Cc}\p{Cs}{}]+(?:\/[^/\s\p{Cc}\p{Cs}{}]+)*$/u;
 const root = string('a path such as "/lookup", without a slash at its end', rootPattern, isShort);
 const template = z.string().check(z.regex(/^.*\S\s+=\s+.*\S\s*$/s));
@@ -297,7 +313,14 @@ export const schema = z.strictObject({
   }),
   http: group({
     listen: maybe(listen, 'Address for health, metrics, status and the page (none)'),
+    relay: maybe(listen, 'Address at which the containers of this host find the services of all hosts (none)'),
     hosts: maybe(hostNames, 'Additional `Host` headers to accept, beside localhost, addresses and the host name'),
+  }),
+  dns: group({
+    listen: maybe(dnsListen, 'Address at which services are found by DNS, over UDP and TCP (none)'),
+    zone: option(zone, 'discover.internal', 'Zone of these names: <service>.<realm>.<zone>'),
+    ttl: option(integer(0, 3_600), 5, 'Seconds for which a client may keep an answer'),
+    rate: option(integer(0, 1_000_000), 5_000, 'Queries a second of one client that are answered; 0 for no limit'),
   }),
 });
 

@@ -67,6 +67,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
       ...(values.host.onExit === 'drain' && { drainSeconds: values.host.drainSeconds }),
     },
     ...httpOf(values.http),
+    ...dnsOf(values.dns),
     log: { level: values.silly ? 'trace' : isDebug ? 'debug' : 'info', ...(log && { file: log }) },
   };
   const { endpoint, apiVersion: version } = docker;
@@ -193,9 +194,23 @@ function etcdOf(choice: Choice): Config['etcd'] {
   return { ...access, ttlSeconds: ttl };
 }
 
-function httpOf({ listen, hosts = [] }: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http'> {
+function httpOf({
+  listen,
+  relay,
+  hosts = [],
+}: Settled<z.output<typeof schema>>['http']): Pick<Config, 'http' | 'relay'> {
   const parts = listen === undefined ? undefined : listenParts(listen);
-  return parts ? { http: { listen: parts, hosts } } : {};
+  const relayParts = relay === undefined ? undefined : listenParts(relay);
+  return {
+    ...(parts && { http: { listen: parts, hosts } }),
+    ...(relayParts && { relay: { listen: relayParts, hosts } }),
+  };
+}
+
+function dnsOf({ listen, zone, ttl, rate }: Values['dns']): Pick<Config, 'dns'> {
+  const parts = listen === undefined ? undefined : listenParts(listen);
+  if (parts === undefined || parts.host === undefined) return {};
+  return { dns: { listen: { host: parts.host, port: parts.port }, zone: zone.toLowerCase(), ttlSeconds: ttl, rate } };
 }
 
 function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {

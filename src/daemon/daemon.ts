@@ -18,11 +18,10 @@ import type { Config } from '../config/options.ts';
 import type { Resolved } from '../config/resolve.ts';
 import { codeOf, DiscoverError, messageOf, problemText } from '../errors.ts';
 import { exitUnexpected } from '../exit-codes.ts';
-import type { Endpoint } from '../http/endpoint.ts';
-import type { HttpListener } from '../http/server.ts';
 import { type Log, type LogSink, openLog } from '../log.ts';
 import type { Predecessor } from '../registry/lease-keeper.ts';
 import { version } from '../version.ts';
+import { Doors } from './doors.ts';
 import { logHealth } from './health-log.ts';
 import type { connect as connectManager, ServiceManager } from './service-manager.ts';
 
@@ -37,9 +36,8 @@ interface Generation {
   readonly config: Config;
   readonly sink: LogSink;
   readonly agent: Agent;
-  /** A listener of its own, or the listener of the generation before. */
-  listener: HttpListener | undefined;
-  endpoint?: Endpoint | undefined;
+  /** Its listeners, some of them those of the generation before. */
+  readonly doors: Doors;
 }
 
 /** Runs until it is stopped, or cannot go on: then it returns the cause. A reload begins with `read`. */
@@ -47,30 +45,23 @@ export async function runDaemon(first: Resolved, read: () => Promise<Resolved>):
   const { env, pid } = process;
   const connect = env.NOTIFY_SOCKET ? (await import('./service-manager.ts')).connect(systemClock, env, pid) : undefined;
   const sink = await openLog(first.config.log);
-  let listener: HttpListener | undefined;
+  let doors: Doors;
   try {
-    listener = await listenFor(first.config);
+    doors = await Doors.open(first.config);
   } catch (error) {
     if (!(error instanceof DiscoverError)) throw error;
     sink.log.error({ code: error.code, error: messageOf(error) }, 'stopped');
     sink.flush();
     return error;
   }
-  return new Daemon(await launch(first, sink, listener), read, connect).run();
+  return new Daemon(await launch(first, sink, doors), read, connect).run();
 }
 
-/** Rejects with `LISTEN_FAILED`. Undefined: `http.listen` is not set. */
-async function listenFor({ http }: Config): Promise<HttpListener | undefined> {
-  if (http === undefined) return undefined;
-  const { HttpListener } = await import('../http/server.ts');
-  return HttpListener.open(http.listen);
-}
-
-/** Starts an agent with a configuration. Nothing is served over HTTP yet. */
+/** Starts an agent with a configuration. Its listeners are silent yet. */
 async function launch(
   { config, warnings, notes }: Resolved,
   sink: LogSink,
-  listener: HttpListener | undefined,
+  doors: Doors,
   predecessor?: Predecessor,
 ): Promise<Generation> {
   const { log } = sink;
@@ -86,7 +77,7 @@ async function launch(
     { version, host: config.host.id, realm: config.host.realm, ip: config.host.ip, prefix: config.etcd.prefix },
     'starting',
   );
-  return { config, sink, agent, listener };
+  return { config, sink, agent, doors };
 }
 
 class Daemon {
@@ -144,8 +135,7 @@ class Daemon {
     setTimeout(() => void this.#loadForReload(), loadLateMs).unref();
     const cause = await ended;
     stopHealthLog();
-    await this.#generation.endpoint?.close();
-    await this.#generation.listener?.close();
+    await this.#generation.doors.close();
     if (cause === undefined) this.#log.info({}, 'stopped');
     else this.#log.error({ code: cause.code, error: messageOf(cause) }, 'stopped');
     await this.#manager?.stopped();
@@ -164,13 +154,9 @@ class Daemon {
     });
   }
 
-  /** Answers at the generation's listener, about its agent. */
-  async #serve(generation: Generation): Promise<void> {
-    const { agent, config, listener, sink } = generation;
-    if (config.http === undefined || listener === undefined) return;
-    const { Endpoint } = await import('../http/endpoint.ts');
-    generation.endpoint = new Endpoint(listener, config.http.hosts, agent, this.#reload);
-    sink.log.info({ listen: listener.name }, 'answering over HTTP');
+  /** Answers at the generation's listeners about its agent, but not at those of `others`. */
+  #serve({ agent, doors, sink }: Generation, others?: Doors): Promise<void> {
+    return doors.serve(agent, sink.log, this.#reload, others);
   }
 
   /** The package may be replaced on disk before a reload: its code is loaded now, but not before the start is over. */
@@ -269,29 +255,29 @@ class Daemon {
   async #replace(old: Generation, resolved: Resolved, signal: AbortSignal): Promise<boolean> {
     const { config } = resolved;
     const isSameLog = isDeepStrictEqual(config.log, old.config.log);
-    const isSameListener = isDeepStrictEqual(config.http?.listen, old.config.http?.listen);
     const { Replacement } = await import('./hand-over.ts');
     // Before the new agent starts: a new address must be one at which it can listen.
-    const listener = isSameListener ? old.listener : await listenFor(config);
+    const doors = await Doors.open(config, old.doors);
     const sink = isSameLog
       ? old.sink
       : await openLog(config.log).catch(async (error: unknown) => {
-          if (!isSameListener) await listener?.close();
+          await doors.close(old.doors);
           throw error;
         });
     const replacement = new Replacement(old.agent, systemClock, sink.log);
-    const next = await launch(resolved, sink, listener, replacement);
+    const next = await launch(resolved, sink, doors, replacement);
+    let takingOver: Promise<void> | undefined;
     try {
-      if (!isSameListener) await this.#serve(next);
+      await this.#serve(next, old.doors);
       await replacement.by(next.agent, signal, () => {
         this.#follow(next);
-        // The listener can answer all the time: the new endpoint takes over, then the streams of the old one end.
-        if (isSameListener) void this.#serve(next).then(() => old.endpoint?.close());
+        // A listener answers all the time: the new generation takes over, then the streams of the old one end.
+        takingOver = this.#serve(next).then(() => old.doors.stopServing());
       });
     } finally {
       const gone = this.#generation === next ? old : next;
-      if (gone === next || !isSameListener) await gone.endpoint?.close();
-      if (!isSameListener) await gone.listener?.close();
+      await takingOver;
+      await gone.doors.close(this.#generation.doors);
       if (gone === next) replacement.callOff(next.agent);
       if (!isSameLog) void gone.agent.ended.then(() => gone.sink.close());
     }

@@ -26,6 +26,11 @@ interface Peer {
 
 export class Connections {
   readonly #peers = new Map<Socket, Peer>();
+  readonly #max: number;
+
+  constructor(max = connectionsMax) {
+    this.#max = max;
+  }
 
   get size(): number {
     return this.#peers.size;
@@ -34,7 +39,7 @@ export class Connections {
   add(socket: Socket): void {
     this.#peers.set(socket, { waiting: [], current: undefined, isStream: false, sinceMs: performance.now() });
     socket.once('close', () => this.#peers.delete(socket));
-    if (this.#peers.size > connectionsMax) (this.#leastUseful(socket) ?? socket).destroy();
+    if (this.#peers.size > this.#max) (this.#leastUseful(socket) ?? socket).destroy();
   }
 
   /** Calls `answer` once the answers before it are finished; never if the connection ends first. */

@@ -6,6 +6,7 @@
  *     /metrics      for Prometheus
  *     /status       what this host publishes, what it does not, and what is known of Docker, etcd and the lease; ?watch
  *     /v1/services  the services in etcd, of all hosts: names, or /<name> with its instances; ?watch
+ *     /v1/history   what this host published and withdrew lately
  *     /v1/hosts     the hosts (?watch), or /<host> with its instances
  *     /sd           the same for Prometheus's http_sd
  *     /             the page
@@ -16,23 +17,22 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Agent } from '../agent.ts';
-import type { Selector } from '../client/catalogue.ts';
-import { couldBeName } from '../container/sources/advertisement.ts';
-import type { Instance } from '../layout/instance.ts';
 import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
-import { Fleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
+import { isWanted, Recorder, type Ring, wantedHistoryOf } from './history.ts';
 import { Live } from './live.ts';
 import { Poll } from './poll.ts';
 import { type Exposition, exposition } from './prometheus.ts';
 import type { HttpListener, Request } from './server.ts';
+import { Places, Services } from './services.ts';
+import type { HistoryEntry, Summary } from './shapes.ts';
 import { checksOf, containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
 import { targetOf, type Wanted, wantedOf } from './targets.ts';
 
 /** Streams at a time; each is a connection that stays. */
 const streamsMax = 32;
-const namesEveryMs = 1_000;
 const hostsEveryMs = 5_000;
 
 const json = 'application/json; charset=utf-8';
@@ -44,10 +44,18 @@ export interface Reload {
   readonly at: number;
 }
 
+/** Facts of the process that the agent does not have. */
+export interface Surroundings {
+  readonly reload?: Reload | undefined;
+  /** The answers over DNS by their outcome; undefined: DNS is off. */
+  /** The history goes on over reloads. */
+  readonly ring: Ring;
+  readonly dns: () => NonNullable<Summary['dns']> | undefined;
+}
+
 /** A request whose path is known: `name` is the last segment, decoded. */
 interface Asked extends Request {
   readonly name: string;
-  readonly selector: Selector;
 }
 
 interface Route {
@@ -60,12 +68,15 @@ export class Endpoint {
   readonly #agent: Agent;
   readonly #listener: HttpListener;
   readonly #fleet: Fleet;
+  readonly #ring: Ring;
+  readonly #recorder: Recorder;
   readonly #live: Live;
+  readonly #summary: () => Summary;
   readonly #exposition: Exposition;
   readonly #answers = new SharedAnswers();
   readonly #polls = new Map<string, Poll>();
-  /** Responses that have a place among the streams. */
-  readonly #watching = new Set<ServerResponse>();
+  readonly #places = new Places(streamsMax);
+  readonly #services: Services;
   readonly #streams = new Set<Stream>();
 
   /** Answers at the listener from now on. */
@@ -73,23 +84,34 @@ export class Endpoint {
     listener: HttpListener,
     hosts: readonly string[],
     agent: Agent,
-    reload: Reload = { isSuccessful: true, at: agent.startedAt },
+    fleet: Fleet,
+    { reload = { isSuccessful: true, at: agent.startedAt }, dns, ring }: Surroundings,
   ) {
-    const { etcd } = agent.config;
     this.#agent = agent;
     this.#listener = listener;
-    this.#fleet = new Fleet(etcd, () => agent.registry.readPrefix(`${etcd.prefix}/owner/`));
-    this.#live = new Live(agent);
-    this.#exposition = exposition(agent, { streams: () => this.#watching.size, reload });
+    this.#fleet = fleet;
+    this.#ring = ring;
+    this.#recorder = new Recorder(agent, ring);
+    this.#services = new Services(fleet, listener, this.#places);
+    this.#summary = () => ({ ...summaryOf(agent), dns: dns() ?? null });
+    this.#live = new Live(agent, this.#summary);
+    this.#exposition = exposition(agent, { streams: () => this.#places.size, reload, dns });
     listener.serve(hosts, (request, response) => this.#answer(request, response));
   }
 
   /** Ends its streams. The listener stays, for another endpoint or to be closed. */
-  async close(): Promise<void> {
+  close(): void {
     this.#exposition.close();
+    this.#recorder.close();
+    this.#services.close();
     for (const stream of this.#streams) stream.end();
-    await this.#fleet.close();
   }
+
+  /** Watches by itself. */
+  readonly #serviceRoute: Route = {
+    answer: (asked, response) =>
+      this.#services.answer({ ...asked, name: asked.path === '/v1/services' ? undefined : asked.name }, response),
+  };
 
   /** By the path; `*` means any last segment. */
   readonly #routes: ReadonlyMap<string, Route> = new Map<string, Route>([
@@ -103,22 +125,8 @@ export class Endpoint {
         watch: async (_asked, response) => this.#live.follow(this.#stream(response)),
       },
     ],
-    [
-      '/v1/services',
-      {
-        answer: ({ selector }, response) =>
-          this.#shared(`services ${textOf(selector)}`, () => this.#services(selector), response),
-        watch: ({ selector }, response) =>
-          this.#poll('services', textOf(selector), namesEveryMs, () => this.#services(selector), response),
-      },
-    ],
-    [
-      '/v1/services/*',
-      {
-        answer: (asked, response) => this.#service(asked, response),
-        watch: (asked, response) => this.#watchService(asked, response),
-      },
-    ],
+    ['/v1/services', this.#serviceRoute],
+    ['/v1/services/*', this.#serviceRoute],
     [
       '/v1/hosts',
       {
@@ -127,6 +135,7 @@ export class Endpoint {
       },
     ],
     ['/v1/hosts/*', { answer: ({ name }, response) => this.#shared(`host ${name}`, () => this.#host(name), response) }],
+    ['/v1/history', { answer: ({ query }, response) => this.#history(query, response) }],
     [
       '/sd',
       {
@@ -145,14 +154,12 @@ export class Endpoint {
     if (name === undefined) return this.#listener.fail(response, 400, 'The path is not UTF-8');
     const route = this.#routes.get(path) ?? this.#routes.get(`${path.slice(0, path.lastIndexOf('/'))}/*`);
     if (route === undefined) return this.#asset(path, response);
-    const asked: Asked = { ...request, name, selector: selectorOf(query) };
+    const asked: Asked = { ...request, name };
     if (!query.has('watch') || route.watch === undefined) return route.answer(asked, response);
     if (isHead) return this.#listener.send(response, 'text/event-stream; charset=utf-8', []);
-    if (this.#watching.size >= streamsMax) {
+    if (!this.#places.take(response)) {
       return this.#listener.fail(response, 503, `At most ${streamsMax} may watch`);
     }
-    this.#watching.add(response);
-    response.once('close', () => this.#watching.delete(response));
     return route.watch(asked, response);
   }
 
@@ -196,43 +203,23 @@ export class Endpoint {
   }
 
   #status(): Promise<Body> {
-    const summary = JSON.stringify(summaryOf(this.#agent));
+    const summary = JSON.stringify(this.#summary());
     return listBody(`${summary.slice(0, -1)},"containers":`, containersOf(this.#agent), (container) => container, '}');
-  }
-
-  async #services(selector: Selector): Promise<Body> {
-    const services = [...(await this.#fleet.services(selector))].sort(([one], [other]) => (one < other ? -1 : 1));
-    return listBody('{"services":', services, ([name, instances]) => ({ name, instances }), this.#staleEnd());
-  }
-
-  async #service({ name, selector }: Asked, response: ServerResponse): Promise<void> {
-    if (!couldBeName(name)) return this.#noSuchName(response);
-    const make = async (): Promise<Body> => this.#instances(name, await this.#fleet.instancesOf(name, selector));
-    await this.#shared(`service ${JSON.stringify(name)} ${textOf(selector)}`, make, response);
-  }
-
-  async #watchService({ name, selector }: Asked, response: ServerResponse): Promise<void> {
-    if (!couldBeName(name)) return this.#noSuchName(response);
-    // Before the stream begins: without any answer, the client gets an HTTP status.
-    await this.#fleet.instancesOf(name, selector);
-    const stream = this.#stream(response);
-    for await (const instances of this.#fleet.follow(name, selector, stream.signal)) {
-      stream.sendBody('instances', await this.#instances(name, instances));
-    }
-    stream.end();
-  }
-
-  #instances(name: string, instances: readonly Instance[]): Promise<Body> {
-    return listBody(`{"name":${JSON.stringify(name)},"instances":`, instances, same, this.#staleEnd());
-  }
-
-  #noSuchName(response: ServerResponse): Promise<void> {
-    return this.#listener.fail(response, 404, 'No service can have this name');
   }
 
   async #hosts(): Promise<Body> {
     const { hosts, stale } = await this.#fleet.hosts();
     return listBody('{"hosts":', hosts, same, endOf(stale));
+  }
+
+  async #history(query: URLSearchParams, response: ServerResponse): Promise<void> {
+    const wanted = wantedHistoryOf(query);
+    if (wanted === undefined)
+      return this.#listener.fail(response, 400, 'since must be a time such as 2026-01-31T12:00:00Z');
+    const { host } = this.#agent.config;
+    const before = `{"host":${JSON.stringify(host.id)},"isCut":${this.#ring.isFull},"entries":`;
+    const encode = (entry: HistoryEntry) => (isWanted(wanted, entry) ? entry : undefined);
+    await this.#listener.send(response, json, await listBody(before, this.#ring, encode, '}'));
   }
 
   async #host(host: string): Promise<Body> {
@@ -285,13 +272,6 @@ export class Endpoint {
 const same = <Value extends object>(value: Value): Value => value;
 
 const endOf = (stale: object | undefined): string => (stale === undefined ? '}' : `,"stale":${JSON.stringify(stale)}}`);
-
-const textOf = ({ realm, protocol, states }: Selector): string => JSON.stringify([realm, protocol, states]);
-
-function selectorOf(query: URLSearchParams): Selector {
-  const [realm, protocol] = [query.get('realm') ?? undefined, query.get('protocol') ?? undefined];
-  return { realm, protocol, states: query.has('states') };
-}
 
 /** Undefined: it cannot be decoded. */
 function lastSegment(path: string): string | undefined {

@@ -7,7 +7,7 @@
  * the last known one, and `stale` says since when and why.
  */
 
-import type { Selector } from '../client/catalogue.ts';
+import type { Catalogue, Selector } from '../client/catalogue.ts';
 import { Feed } from '../client/feed.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
 import type { EtcdAccess } from '../etcd/access.ts';
@@ -56,6 +56,32 @@ export class Fleet {
   get stale(): Stale | undefined {
     const stale = this.#following?.feed.stale;
     return this.#feedStale.update(stale && { ageMs: stale.ageMs, cause: stale.cause.message });
+  }
+
+  get isStale(): boolean {
+    return this.#following?.feed.stale !== undefined;
+  }
+
+  /** What is known at this moment; undefined before the first reading. */
+  get catalogue(): Catalogue | undefined {
+    const feed = this.#following?.feed;
+    return feed?.isKnown ? feed.catalogue : undefined;
+  }
+
+  /** Follows the services from now on, until the returned function is called. */
+  hold(): () => void {
+    this.#following ??= this.#startFollowing();
+    this.#watchers++;
+    return () => {
+      this.#watchers--;
+      this.#askedAtMs = performance.now();
+    };
+  }
+
+  /** Resolves after the first reading, and in any case after this time. */
+  async ready(limitMs: number): Promise<void> {
+    const signal = AbortSignal.timeout(limitMs);
+    await this.#known(signal).catch(() => {});
   }
 
   /** Names with the number of instances. */

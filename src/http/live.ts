@@ -1,8 +1,8 @@
 /** `/status?watch`: the summary each second, and the containers that have changed, at most twice a second. */
 
 import type { Agent } from '../agent.ts';
-import type { Container, ContainersEvent } from './shapes.ts';
-import { containerOf, containersOf, summaryOf } from './status.ts';
+import type { Container, ContainersEvent, Summary } from './shapes.ts';
+import { containerOf, containersOf } from './status.ts';
 import { Broadcast, eventOf, type Stream } from './streams.ts';
 
 const tickMs = 500;
@@ -18,8 +18,11 @@ export class Live {
   #first: readonly Buffer[] | undefined;
   #isPublishedKnown: boolean;
 
-  constructor(agent: Agent) {
+  readonly #summary: () => Summary;
+
+  constructor(agent: Agent, summary: () => Summary) {
     this.#agent = agent;
+    this.#summary = summary;
     this.#isPublishedKnown = agent.isPublishedKnown;
     this.#broadcast = new Broadcast(() => this.#begin());
   }
@@ -33,7 +36,7 @@ export class Live {
   }
 
   #snapshot(): readonly Buffer[] {
-    const events = [eventOf('status', JSON.stringify(summaryOf(this.#agent)))];
+    const events = [eventOf('status', JSON.stringify(this.#summary()))];
     const all = [...containersOf(this.#agent)];
     for (let at = 0; at === 0 || at < all.length; at += chunk) {
       const event: ContainersEvent = { reset: at === 0, set: all.slice(at, at + chunk), gone: [] };
@@ -50,7 +53,7 @@ export class Live {
     let ticks = 0;
     const timer = setInterval(() => {
       this.#first = undefined;
-      if (++ticks % 2 === 0) this.#broadcast.send('status', summaryOf(this.#agent));
+      if (++ticks % 2 === 0) this.#broadcast.send('status', this.#summary());
       this.#tell();
     }, tickMs);
     return () => {

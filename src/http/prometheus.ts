@@ -33,6 +33,8 @@ export interface Exposition {
 export interface Surroundings {
   readonly streams: () => number;
   readonly reload: { readonly isSuccessful: boolean; readonly at: number };
+  /** Undefined: DNS is off. */
+  readonly dns?: () => { readonly outcomes: Counts } | undefined;
 }
 
 export function exposition(agent: Agent, surroundings: Surroundings): Exposition {
@@ -229,7 +231,7 @@ function poolFamilies(families: Families, agent: Agent): void {
   );
 }
 
-function processFamilies(families: Families, loopSeconds: Histogram, { reload, streams }: Surroundings): void {
+function processFamilies(families: Families, loopSeconds: Histogram, { dns, reload, streams }: Surroundings): void {
   const revision = builtFrom();
   families.family('gauge', 'build_info', 'The running version; always 1', () => [
     { value: 1, labels: { version, revision: revision } },
@@ -244,6 +246,8 @@ function processFamilies(families: Families, loopSeconds: Histogram, { reload, s
     () => reload.at / 1000,
   );
   families.gauge('http_streams', 'Event streams with a reader', streams);
+  if (dns?.() === undefined) return;
+  families.each('counter', 'dns_queries_total', 'Queries over DNS, by outcome', 'outcome', () => dns()?.outcomes ?? {});
 }
 
 type Counts = Readonly<Record<string, number>>;

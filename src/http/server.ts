@@ -41,12 +41,22 @@ export interface Request {
   readonly query: URLSearchParams;
   /** Only the headers of the answer are wanted. */
   readonly isHead: boolean;
+  /** The event that a reader of a stream had last. */
+  readonly lastEventId: string | undefined;
+}
+
+export interface ListenOptions {
+  /** The option that names the address. */
+  readonly option?: string;
+  /** Of a socket: users who may write to it may ask. By default its owner and its group. */
+  readonly mode?: number;
+  readonly connectionsMax?: number;
 }
 
 export type Handler = (request: Request, response: ServerResponse) => Promise<void>;
 
 export class HttpListener {
-  readonly connections = new Connections();
+  readonly connections: Connections;
   /** The bytes that wait for all readers together. */
   readonly waiting = new WaitingBytes();
   readonly #where: Listen;
@@ -55,8 +65,9 @@ export class HttpListener {
   #handler: Handler | undefined;
   #unanswered: (() => void)[] = [];
 
-  private constructor(where: Listen) {
+  private constructor(where: Listen, connectionsMax?: number) {
     this.#where = where;
+    this.connections = new Connections(connectionsMax);
     this.#server = createServer(
       {
         maxHeaderSize: headerBytesMax,
@@ -71,17 +82,17 @@ export class HttpListener {
   }
 
   /** Rejects with `LISTEN_FAILED`, which names the option. */
-  static async open(where: Listen): Promise<HttpListener> {
-    const listener = new HttpListener(where);
+  static async open(where: Listen, options: ListenOptions = {}): Promise<HttpListener> {
+    const { option = 'http.listen', mode = 0o660, connectionsMax } = options;
+    const listener = new HttpListener(where, connectionsMax);
     const server = listener.#server;
     try {
       if ('path' in where) await clear(where.path);
       await listening(server, where);
-      // Users who may write to the socket may ask: its owner and its group.
-      if ('path' in where) chmodSync(where.path, 0o660);
+      if ('path' in where) chmodSync(where.path, mode);
     } catch (error) {
       server.close();
-      throw new DiscoverError('LISTEN_FAILED', `http.listen: cannot listen at ${nameOf(where)}: ${messageOf(error)}`);
+      throw new DiscoverError('LISTEN_FAILED', `${option}: cannot listen at ${nameOf(where)}: ${messageOf(error)}`);
     }
     return listener;
   }
@@ -136,7 +147,9 @@ export class HttpListener {
       return;
     }
     const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
-    handler({ path, query: new URLSearchParams(query), isHead }, response).catch((error: unknown) => {
+    const { 'last-event-id': lastId } = request.headers;
+    const lastEventId = typeof lastId === 'string' ? lastId : undefined;
+    handler({ path, query: new URLSearchParams(query), isHead, lastEventId }, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy();
       else void this.fail(response, 503, messageOf(error));
     });

@@ -48,6 +48,8 @@ export interface Summary {
   };
   readonly mailboxes: readonly { readonly name: string; readonly waiting: number; readonly inFlight: number }[];
   readonly workers: { readonly threads: number; readonly max: number; readonly utilization: number };
+  /** The zone that is answered over DNS, and the number of queries by outcome; null or absent: `dns.listen` is not set. */
+  readonly dns?: { readonly zone: string; readonly outcomes: Readonly<Record<string, number>> } | null;
   /** Numbers of containers; `services` counts keys, `refused` counts entries of advertisements. */
   readonly counts: {
     /** Null until Docker has been listed. */
@@ -127,6 +129,24 @@ export interface Container {
     };
   } | null;
   readonly outage: { readonly detail: string; readonly remedy: string } | null;
+}
+
+/** An entry of `/v1/history`. */
+export interface HistoryEntry {
+  /** RFC 3339: when it was committed; for `found`, when it was read. */
+  readonly at: string;
+  /** `found`: in etcd already when this process began. */
+  readonly change: 'published' | 'changed' | 'withdrawn' | 'found';
+  readonly container: string;
+  readonly name: string | null;
+  readonly image: string | null;
+  /** Of the container, at that moment. */
+  readonly state: LifecycleState;
+  readonly reason: ReasonCode | null;
+  /** From the engine's event to the commit; null if no event led to it. */
+  readonly seconds: number | null;
+  /** All of them after the change; for `withdrawn`, those that it had. The URL is null if it is not known. */
+  readonly services: readonly { readonly name: string; readonly url: string | null }[];
 }
 
 /** An event of `/status?watch`: all containers (`reset`; in several events if they are many), then the changes. */

@@ -61,8 +61,9 @@ export class Stream {
   }
 
   /** Takes a body of JSON without line breaks but the last. */
-  sendBody(event: string, body: Body): void {
-    this.#write([Buffer.from(`event: ${event}\ndata: `), ...body, Buffer.from('\n')]);
+  sendBody(event: string, body: Body, id?: string): void {
+    const head = `${id === undefined ? '' : `id: ${id}\n`}event: ${event}\ndata: `;
+    this.#write([Buffer.from(head), ...body, Buffer.from('\n')]);
   }
 
   /** Takes bytes that several streams may share. */

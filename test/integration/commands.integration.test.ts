@@ -146,13 +146,24 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
   const ask = (...args: string[]): Promise<Outcome> => runCommand([...args, '--etcd:endpoints', etcd.endpoint]);
 
   test('ls prints all services as a table, as JSON and for a shell; or one, of a realm or a protocol (real etcd)', async () => {
-    const [table, json, env, blue, udps] = await Promise.all([
+    const [counts, table, json, env, blue, udps] = await Promise.all([
       ask('ls'),
+      ask('ls', '--host', 'h1'),
       ask('ls', '-o', 'json'),
       ask('ls', '-o', 'env'),
       ask('ls', 'web', '--realm', 'blue'),
       ask('ls', '--protocol', 'udp', '-o', 'env'),
     ]);
+    assert.equal(
+      counts.out,
+      [
+        'SERVICE  INSTANCES  HOSTS  REALMS',
+        'stats-d  1          1      default',
+        'web      2          1      blue,default',
+        '',
+      ].join('\n'),
+    );
+    assert.match((await ask('ls', 'web', '--host', 'h2')).out, /^SERVICE.*\n$/);
     assert.equal(
       table.out,
       [
@@ -180,7 +191,7 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
     assert.equal(env.out, "DISCOVERED_STATS_D='10.0.0.5:8125'\nDISCOVERED_WEB='[2001:db8::5]:49154 10.0.0.5:49153'\n");
     assert.match(blue.out, /^SERVICE .*\nweb +blue .*\n$/);
     assert.equal(udps.out, "DISCOVERED_STATS_D='10.0.0.5:8125'\n");
-    for (const { code, err } of [table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
+    for (const { code, err } of [counts, table, json, env, blue, udps]) assert.deepEqual([code, err], [0, '']);
   });
 
   test('ls -o wide and every JSON show what an instance says beside its address, and watch tells when that changes (real etcd)', async () => {

@@ -51,7 +51,7 @@ function follow(port: number, path: string) {
       const parts = (rest + text).split('\n\n');
       rest = parts.pop() ?? '';
       for (const part of parts) {
-        const [, event = '', data = ''] = /^event: (.*)\ndata: (.*)$/.exec(part) ?? [];
+        const [, event = '', data = ''] = /^(?:id: .*\n)?event: (.*)\ndata: (.*)$/.exec(part) ?? [];
         if (event !== '') events.push({ event, data: JSON.parse(data) });
       }
     });

@@ -120,7 +120,7 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 900_000 }, ()
     const port = await dockerd.hostPort(web.id, '80/tcp');
     assert.equal(found?.key, `/discover/service/web/default/host-1/${web.id.slice(0, 12)}`);
     assert.equal(found.value, `tcp://10.0.0.5:${port}`);
-    assert.match(await compose('exec', '-T', 'discover', 'discover', 'ls'), /^web +default +host-1 /m);
+    assert.match(await compose('exec', '-T', 'discover', 'discover', 'ls', 'web'), /^web +default +host-1 /m);
     assert.equal(await compose('exec', '-T', 'discover', 'discover', 'get', 'web'), `10.0.0.5:${port}\n`);
   });
 

@@ -39,7 +39,7 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
         await etcd.put(new Map([[`/discover/service/long/default/h9/aaaaaaaaaaaa:${port}`, long]]));
       }
       await etcd.put(new Map([['/discover/service/web/default/h9/bbbbbbbbbbbb', 'tcp://10.0.0.9:80']]));
-      const { code, err, out } = await runCommand(['ls', '--etcd:endpoints', etcd.endpoint]);
+      const { code, err, out } = await runCommand(['ls', 'web', '--etcd:endpoints', etcd.endpoint]);
       assert.equal(code, 0, err);
       assert.match(out, /^web .* tcp:\/\/10\.0\.0\.9:80$/m);
     },

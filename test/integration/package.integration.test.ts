@@ -21,6 +21,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { build } from 'esbuild';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs } from '../helpers/run.ts';
@@ -81,6 +82,13 @@ export type Rest = [AgentEvents, Difference, Log, Selector, Update];
 startAgent({ etcd: { hots: 'a' } });
 // @ts-expect-error: an instance has no such field
 one?.hostname;
+`;
+
+/** In CommonJS, as it is and as a bundle. */
+const commonJs = `
+const { DiscoverClient } = require('docker-discover/client');
+const client = new DiscoverClient({ endpoints: ['127.0.0.1:1'] });
+client.close().then(() => console.log('closed'));
 `;
 
 const compilerOptions = {
@@ -219,6 +227,23 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     assert.equal(refused, 'CONFIG_INVALID');
     // Of Node 20, about importing JSON.
     assert.equal(stderr.replaceAll(/^.*(ExperimentalWarning: Import|--trace-warnings).*\n/gm, ''), '');
+  });
+
+  test('is loaded by a program in CommonJS, as it is and as a bundle', async () => {
+    writeFileSync(path.join(app, 'program.cjs'), commonJs);
+    assert.equal((await run('node', 'program.cjs')).stdout, 'closed\n');
+    const bundle = path.join(app, 'bundle.cjs');
+    await build({
+      ...{ entryPoints: [path.join(app, 'program.cjs')], outfile: bundle, absWorkingDir: app },
+      ...{
+        bundle: true,
+        platform: 'node',
+        format: 'cjs',
+        logLevel: 'error',
+        logOverride: { 'empty-import-meta': 'silent' },
+      },
+    });
+    assert.equal((await run('node', bundle)).stdout, 'closed\n');
   });
 
   test('has types that the strictest of compilers takes, without a package beside but those of Node', async () => {

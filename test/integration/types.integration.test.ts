@@ -22,8 +22,11 @@ const open = [
   'client/client.d.ts',
   'client/feed.d.ts',
   'client/grpc.d.ts',
+  'client/http.d.ts',
   'client/index.d.ts',
   'client/options.d.ts',
+  'client/query.d.ts',
+  'client/services.d.ts',
   'config/file-options.d.ts',
   'errors.d.ts',
   // The options of etcd, which agent and client share.

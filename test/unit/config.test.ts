@@ -142,6 +142,13 @@ describe('without any configuration', () => {
     );
   });
 
+  test('DNS is off unless it is told where to listen, and has a zone in lower case', async () => {
+    assert.equal((await configOf({ file: { dns: { zone: 'x' } } })).dns, undefined);
+    const { dns } = await configOf({ argv: { dns: { listen: '[::1]:53', zone: 'Discover.Example', ttl: '0' } } });
+    const expected = { listen: { host: '::1', port: 53 }, zone: 'discover.example', ttlSeconds: 0, rate: 5_000 };
+    assert.deepEqual(dns, expected);
+  });
+
   test('the endpoint listens where it is told: to this machine alone unless an address is given', async () => {
     const told: [string | number, object][] = [
       [9320, { host: '127.0.0.1', port: 9320 }],
@@ -508,7 +515,10 @@ describe('views', () => {
   });
 
   const wrong: [views: object, message: RegExp][] = [
-    [{ skydns: 'a b' }, /^views\.skydns .*must be a DNS zone such as "discover\.local", got "a b"$/],
+    [
+      { skydns: 'a b' },
+      /^views\.skydns .*must be a DNS zone such as "discover\.local", at most 200 characters, got "a b"$/,
+    ],
     [{ grpc: 'g/' }, /^views\.grpc .*must be a path such as "\/lookup", without a slash at its end, got "g\/"$/],
     [{ registrator: '/discover/service' }, /^views\.registrator .*must begin with a text of its own.*got "\/discover/],
     [{ custom: ['/x/{{id}}'] }, /^views\.custom .*must be a list of "<key template> = <value template>"/],
@@ -801,6 +811,13 @@ describe('mistakes', () => {
     ['a port to listen at that is none', { argv: { http: { listen: '70000' } } }, /^http\.listen .*got "70000"$/],
     ['an address to listen at without port', { argv: { http: { listen: '127.0.0.1' } } }, /^http\.listen /],
     ['an IPv6 address to listen at without brackets', { file: { http: { listen: '::1:80' } } }, /^http\.listen /],
+    ['a socket to answer DNS at', { argv: { dns: { listen: '/run/dns' } } }, /^dns\.listen .*\[IPv6\]:port, got/],
+    [
+      'a label over 63 octets',
+      { file: { dns: { zone: `${'a'.repeat(64)}.b` } } },
+      /^dns\.zone .*at most 200 characters/,
+    ],
+    ['a TTL below 0', { file: { dns: { ttl: -1 } } }, /^dns\.ttl .*from 0 to 3600, got -1/],
     ['a relative socket to listen at', { file: { http: { listen: 'run/d.sock' } } }, /^http\.listen /],
     ['a host name with a port', { argv: { http: { hosts: 'web:80' } } }, /^http\.hosts .*a list of host names/],
     ['a TTL of a week', { argv: { etcd: { ttl: '604800' } } }, /^etcd\.ttl .*got 604800$/],
