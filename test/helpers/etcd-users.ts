@@ -34,6 +34,7 @@ export const narrow = [
   ['--prefix=true', '/discover/service/'],
   ['--prefix=true', '/discover/host/h1/'],
   ['/discover/owner/h1'],
+  ['--prefix=true', '/discover/maintenance/h1'],
 ];
 
 const simpleTokens = ['--auth-token=simple', '--auth-token-ttl=2'];
