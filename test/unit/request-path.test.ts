@@ -149,11 +149,11 @@ describe('the clients of an engine', () => {
     assert.deepEqual(holding(/\bopenSocket\(/).sort(), ['net/http1/client.ts', 'net/http2/client.ts', 'net/socket.ts']);
     assert.deepEqual(holding(/new Http1Client\(/), ['docker/inspect-client.ts']);
     assert.deepEqual(holding(/new Http2Client\(/), ['etcd/commit-call.ts']);
-    // The endpoint listens, and `discover health` asks it. A UDP socket of host.ts asks the kernel for a route.
-    const ownEnd = ['commands/health.ts', 'host.ts', 'http/server.ts'];
+    // The endpoint and DNS listen, and commands such as `discover health` ask the endpoint. A UDP socket of host.ts asks the kernel for a route.
+    const ownEnd = ['commands/agent.ts', 'dns/server.ts', 'host.ts', 'http/server.ts'];
     const network = /^import (?!type |{ isIP }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
     assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/modem.ts', 'net/socket.ts'].sort());
-    // The metadata service of EC2, on EC2 only.
-    assert.deepEqual(holding(/\bfetch\(/), ['host.ts']);
+    // The metadata service of EC2, on EC2 only; and `discoverFetch`, for programs.
+    assert.deepEqual(holding(/\bfetch\(/).sort(), ['client/http.ts', 'host.ts']);
   });
 });
