@@ -95,6 +95,22 @@ export function containerAddresses(machine: Machine = realMachine): string[] {
     .flatMap(([, list = []]) => list.map(({ address }) => address));
 }
 
+/** What the interfaces of the machine say at one moment. */
+export interface MachineView {
+  readonly containerAddresses: readonly string[];
+  /** The networks, as CIDRs, of the interfaces that have these addresses. */
+  networksOf(...addresses: readonly (string | undefined)[]): readonly string[];
+}
+
+export function viewOfMachine(machine: Machine = realMachine): MachineView {
+  const all = Object.values(machine.interfaces()).flatMap((list = []) => list);
+  return {
+    containerAddresses: containerAddresses(machine),
+    networksOf: (...addresses) =>
+      all.flatMap(({ address, cidr }) => (cidr !== null && addresses.includes(address) ? [cidr] : [])),
+  };
+}
+
 /** The address and id of this host: as wanted, else found out. */
 export async function detectHost(wanted: WantedHost, machine: Machine = realMachine): Promise<HostFacts> {
   const notes: Notes = { warnings: [], problems: [] };

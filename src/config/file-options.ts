@@ -35,6 +35,14 @@ export interface Options {
         readonly engineAway?: Maybe<number>;
       }
     | undefined;
+  readonly address?:
+    | {
+        readonly from?: Maybe<'published' | 'container' | 'either'>;
+        readonly networks?: Maybe<string[]>;
+        readonly families?: Maybe<'one' | 'both'>;
+        readonly allowLabel?: Maybe<string[]>;
+      }
+    | undefined;
   readonly docker?:
     | {
         readonly socketPath?: Maybe<string | false>;

@@ -7,6 +7,8 @@
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
+import { isCidr } from '../container/address/ip.ts';
+import { type AddressPolicy, addressSources, networksOf } from '../container/address/wishes.ts';
 import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
@@ -30,6 +32,8 @@ export interface Config extends DeclarationOptions, MetaOptions {
   };
   /** When a container deserves traffic. */
   readonly publish: PublishPolicy;
+  /** Which address of a container is published. */
+  readonly address?: AddressPolicy;
   /** Beside the native keys: see `layout/views.ts`. */
   readonly views: readonly ViewRule[];
   /** The keys of an instance without its meta; 1 unless there are views. */
@@ -46,6 +50,8 @@ export interface Config extends DeclarationOptions, MetaOptions {
     readonly id: string;
     readonly realm: string;
     readonly ip: string;
+    /** A second address, IPv6, where `ip` is IPv4. */
+    readonly ip6?: string | undefined;
     readonly onExit: 'keep' | 'remove';
   };
   readonly http?: {
@@ -113,6 +119,17 @@ const filters = rule(
   'lines',
   'a list of label=<name>[=<value>], name=<pattern> or network=<name>',
   z.array(z.string()),
+);
+const isGlob = (text: string): boolean => networksOf(text)?.length === 1;
+const globs = rule(
+  'list',
+  'a list of networks or globs of networks, such as "front-*"',
+  z.array(z.string().check(z.refine(isGlob))),
+);
+const networks = rule(
+  'list',
+  'a list of CIDRs, such as 10.0.0.0/8, and of networks of the engine',
+  z.array(z.string().check(z.refine((text) => (text.includes('/') ? isCidr(text) : isGlob(text))))),
 );
 const variable = string('the name of an environment variable', /^[^=\0]+$/);
 const version = string('an API version such as "1.41"', /^v?\d+\.\d+$/);
@@ -236,6 +253,23 @@ export const schema = z.strictObject({
       0,
       'Seconds after which everything is withdrawn if the engine is away; 0 for never',
     ),
+  }),
+  address: group({
+    from: option(
+      oneOf(...addressSources),
+      'published',
+      'The address of an instance: where the engine publishes its port, that of the container itself, or either: its own where the port is not published',
+    ),
+    networks: maybe(
+      globs,
+      "The engine's networks on which containers are reached at their own address, in order of preference (the only one that a container is on)",
+    ),
+    families: option(
+      oneOf('one', 'both'),
+      'one',
+      'Whether a container that is reached by IPv4 and IPv6 has one instance, or one for each',
+    ),
+    allowLabel: maybe(networks, 'Networks in which an address may lie that the label discover.address names (none)'),
   }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),

@@ -60,6 +60,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
       keysPerWeight: keysPerInstance(views, 'weight'),
     }),
     publish: publishOf(values),
+    address: values.address,
     docker,
     etcd,
     host: { id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },

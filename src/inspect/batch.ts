@@ -8,18 +8,19 @@
  */
 
 import { systemClock } from '../actor/clock.ts';
+import { type HostView, isRecord, recordOf } from '../container/address/published.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
-import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { type InspectionOptions, type NetworkOwner, networkOwnerOf, readInspection } from '../container/document.ts';
 import { healthInList } from '../container/traffic.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
-import { containerAddresses } from '../host.ts';
+import { type MachineView, viewOfMachine } from '../host.ts';
 import { startOf } from '../processes.ts';
 
 /** The options that a thread gets once, at its start. */
-export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly'> {
+export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly' | 'hostNetworks'> {
   readonly endpoint: DockerEndpoint;
 }
 
@@ -82,7 +83,13 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    const inspection = readInspection(answer.document, { ...options, hostOnly: hostOnly() });
+    const view = { ...options, ...hostView(options) };
+    let inspection = readInspection(answer.document, view);
+    if (inspection.kind === 'running' && inspection.sharesWith !== undefined) {
+      const owner = await findNetworkOwner(client, versionPrefix, answer.document);
+      if ('kind' in owner) return owner;
+      inspection = readInspection(answer.document, view, owner);
+    }
     return options.endpoint.kind === 'socket' ? withProcess(inspection) : inspection;
   }
 
@@ -119,6 +126,28 @@ export function createBatchInspector(
   };
 }
 
+/** A network can be that of a container which uses the network of another one. */
+const ownersMax = 8;
+
+/** The container whose network another one uses; or the failure to inspect it, which says nothing of either. */
+export async function findNetworkOwner(
+  client: Pick<InspectClient, 'inspect'>,
+  versionPrefix: string,
+  document: unknown,
+): Promise<NetworkOwner | Extract<Inspection, { kind: 'failed' }>> {
+  const ids: ContainerId[] = [];
+  let at = document;
+  for (let id = networkOwnerOf(at); id !== undefined; id = networkOwnerOf(at)) {
+    // No engine makes a circle, and an endless one would ask for ever.
+    if (ids.includes(id) || ids.length === ownersMax) return { ids: [], document: undefined };
+    ids.push(id);
+    const answer = await client.inspect(versionPrefix, id);
+    if (answer.kind === 'failed') return answer;
+    at = answer.kind === 'absent' ? undefined : answer.document;
+  }
+  return { ids, document: at };
+}
+
 /** With the start of the main process, while it is sure to be the container's: later the number may be another's. */
 function withProcess(inspection: Inspection): Inspection {
   if (inspection.kind !== 'running' || inspection.traffic?.pid === undefined) return inspection;
@@ -130,18 +159,19 @@ function withProcess(inspection: Inspection): Inspection {
 }
 
 /** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
-const hostOnlyMs = 10_000;
-let hostOnlyAt = Number.NEGATIVE_INFINITY;
-let hostOnlyAddresses: readonly string[] = [];
+const machineMs = 10_000;
+let machineAt = Number.NEGATIVE_INFINITY;
+let machine: MachineView | undefined;
 
-/** Addresses of this host that lead to containers. A list of a thousand interfaces takes milliseconds. */
-function hostOnly(): readonly string[] {
+/** The host as this machine shows it. A list of a thousand interfaces takes milliseconds. */
+function hostView({ hostIp, hostIp6 }: HostView): HostView {
   const now = systemClock.now();
-  if (now - hostOnlyAt >= hostOnlyMs) {
-    hostOnlyAt = now;
-    hostOnlyAddresses = containerAddresses();
+  if (machine === undefined || now - machineAt >= machineMs) {
+    machineAt = now;
+    machine = viewOfMachine();
   }
-  return hostOnlyAddresses;
+  const hostNetworks = machine.networksOf(hostIp, hostIp6);
+  return { hostIp, hostIp6, hostOnly: machine.containerAddresses, hostNetworks };
 }
 
 interface RawListed {
@@ -163,10 +193,23 @@ export function readList(body: Uint8Array): TaskResult {
       if (!isContainerId(item?.Id))
         return { kind: 'failed', detail: 'Docker Engine: list has an element without a full id' };
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
-      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${healthInList(item)} ${ports.join()}` });
+      const networks = addressesInList(item.NetworkSettings?.Networks);
+      const fingerprint = `${String(item.State)} ${healthInList(item)} ${ports.join()}${networks}`;
+      containers.push({ id: item.Id, fingerprint });
     }
   } catch {
     return { kind: 'failed', detail: 'Docker Engine: list is not JSON' };
   }
   return { kind: 'listed', containers };
+}
+
+/** The networks of a container and its addresses there. An engine writes them in the order of their names. */
+function addressesInList(networks: unknown): string {
+  let text = '';
+  if (!isRecord(networks)) return text;
+  for (const name in networks) {
+    const { IPAddress, GlobalIPv6Address } = recordOf(networks[name]);
+    text += ` ${name} ${String(IPAddress ?? '')} ${String(GlobalIPv6Address ?? '')}`;
+  }
+  return text;
 }

@@ -14,6 +14,7 @@ import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import { Listeners } from '../actor/listeners.ts';
+import type { AddressPolicy } from '../container/address/wishes.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
 import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
@@ -66,7 +67,8 @@ export interface InspectionPoolConfig extends DeclarationOptions, MetaOptions {
   /** Threads at the most; 0 to inspect from this one. */
   readonly workers: number;
   readonly docker: { readonly endpoint: DockerEndpoint; readonly filter?: readonly Filter[] | undefined };
-  readonly host: { readonly ip: string };
+  readonly host: { readonly ip: string; readonly ip6?: string | undefined };
+  readonly address?: AddressPolicy | undefined;
 }
 
 export function createInspectionPool(config: InspectionPoolConfig, clock = systemClock): InspectionPool {
@@ -76,6 +78,8 @@ export function createInspectionPool(config: InspectionPoolConfig, clock = syste
   const options: BatchInspectorOptions = {
     endpoint: docker.endpoint,
     hostIp: host.ip,
+    hostIp6: host.ip6,
+    address: config.address,
     filter: docker.filter,
     ...{ serviceVariable, namePolicy, entriesMax, sources, explicit, label, realms, allow },
     ...{ meta, zone, hostAttributes, keysPerInstance, keysPerWeight },

@@ -28,6 +28,7 @@ import { CrashBook } from './crash-book.ts';
 import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
 import { MissedEvents } from './missed-events.ts';
+import { NetworkShares } from './network-shares.ts';
 import { WriteBudget } from './write-budget.ts';
 
 const noKeys: Keys = new Map();
@@ -69,6 +70,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #engineAway: EngineAway;
   readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
   readonly #missed: MissedEvents;
+  readonly #shares = new NetworkShares();
   /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
   /** The beginning of the newest complete list, or of this incarnation: older readings belong to an earlier one. */
@@ -213,6 +215,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state?.kind === 'running') metrics.running++;
     if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state.names : undefined);
     for (const effect of effects) this.#carryOut(effect);
+    if (changesNetwork[observation.kind]) {
+      for (const id of this.#shares.of(before?.id ?? state?.id)) this.#parts.inspect(id);
+    }
   }
 
   /** Where the engine's processes are not to be seen from here, nothing was noted of them. */
@@ -252,6 +257,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { states } = this.#parts;
     if (state === undefined) states.delete(shortId);
     else states.set(shortId, state);
+    const shared = before?.kind === 'running' ? before.sharesWith : undefined;
+    const shares = state?.kind === 'running' ? state.sharesWith : undefined;
+    if (before?.id !== undefined && shared !== undefined) this.#shares.note(before.id);
+    if (state?.id !== undefined && shares !== undefined) this.#shares.note(state.id, shares);
     if (state?.wakeAt !== before?.wakeAt) this.#wake('woke', shortId, state?.wakeAt);
     if (state?.dueAt !== before?.dueAt) this.#wake('due', shortId, state?.dueAt);
     this.#resting.delete(shortId);
@@ -353,7 +362,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { conditions, log } = this.#parts;
     if (state?.kind === 'running') {
       const { names, refusals, startedAt } = state;
-      if (before?.kind !== 'running' || before.startedAt !== startedAt) {
+      // A network that was joined or left can change them.
+      const isNew =
+        before?.kind !== 'running' || before.startedAt !== startedAt || !isSameAs(refusals, before.refusals);
+      if (isNew) {
         this.#countRefusals(refusals);
         if (state.requiredMs === 0) this.#logRefusals(shortId, refusals, names);
       }
@@ -419,6 +431,15 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (unsaid > 0) log.warn({ container: shortId, ...names, refusals: unsaid }, 'further advertisements refused');
   }
 }
+
+function isSameAs(some: readonly Refusal[], others: readonly Refusal[]): boolean {
+  return some.every(({ code, entry }, index) => code === others[index]?.code && entry === others[index]?.entry);
+}
+
+/** What may end the network of a container, or give it other addresses. A move leads to an inspection. */
+const changesNetwork: Partial<Record<Observation['kind'], true>> = {
+  ...{ inspected: true, died: true, unlisted: true, ended: true },
+};
 
 const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
   offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;

@@ -151,7 +151,7 @@ describe('the clients of an engine', () => {
     assert.deepEqual(holding(/new Http2Client\(/), ['etcd/commit-call.ts']);
     // The endpoint listens, and `discover health` asks it. A UDP socket of host.ts asks the kernel for a route.
     const ownEnd = ['commands/health.ts', 'host.ts', 'http/server.ts'];
-    const network = /^import (?!type |{ isIP }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
+    const network = /^import (?!type |{ (?:BlockList, )?isIP }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
     assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/modem.ts', 'net/socket.ts'].sort());
     // The metadata service of EC2, on EC2 only.
     assert.deepEqual(holding(/\bfetch\(/), ['host.ts']);
