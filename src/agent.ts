@@ -26,6 +26,8 @@ import { EtcdRegistry } from './etcd/cluster.ts';
 import { metered } from './etcd/metered.ts';
 import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
 import { type Health, healthOf } from './health.ts';
+import { findAddress } from './host-address.ts';
+import { type HostAddresses, HostWatch, type HostWatchParts } from './inspect/host-watch.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
 import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
 import { ourValue } from './layout/held.ts';
@@ -93,6 +95,8 @@ export interface Parts {
   };
   /** Whether a process of the engine has ended, where its table is shared. */
   readonly hasEnded?: (pid: number, startTicks: string) => boolean;
+  /** Finds out the addresses of this host, where they are not configured. */
+  readonly findAddress?: HostWatchParts['find'];
   /** Names this process in the owner key. */
   readonly instance: string;
   /** The limit of operations in one transaction, if it should be below the limit of etcd. */
@@ -127,6 +131,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** Where containers wait for their inspection. */
   readonly #requests = new KeyedMailbox<InspectionRequest>((request) => request.id, merged);
   readonly #sequence = new Sequence();
+  /** Undefined: the addresses are configured. */
+  readonly #hostWatch: HostWatch | undefined;
   readonly #onFatal = (error: DiscoverError): void => void this.stop(error);
   #versionPrefix = '';
   readonly #parts: Parts;
@@ -162,13 +168,41 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#reconciler = this.#supervisor.declare(this.#reconcilerSpec());
     this.#inspector = this.#supervisor.declare(this.#inspectorSpec());
     this.#watcher = this.#supervisor.declare(this.#watcherSpec());
+    this.#hostWatch = this.#watchHost();
     this.#supervisor.start();
+  }
+
+  #watchHost(): HostWatch | undefined {
+    const { etcd, host } = this.config;
+    const { clock, log, findAddress: find } = this.#parts;
+    const { wanted } = host;
+    if (wanted === undefined) return undefined;
+    return new HostWatch({
+      ...{ clock, log, metrics: this.metrics, first: host, keepMs: etcd.ttlSeconds * 1000 },
+      isCertain: host.isGuessed !== true,
+      find: find ?? (() => findAddress(wanted)),
+      onChange: (addresses) => {
+        this.#parts.pool.hostIs(addresses);
+        // The claim writes the owner key, which has the address; the list leads to an inspection of everything.
+        const { ownership } = this.#current;
+        if (ownership !== undefined)
+          this.#keeper.tell({ kind: 'verify', ownership, reason: 'the host has another address' });
+        this.#watcher.tell('full');
+      },
+    });
+  }
+
+  /** The addresses of this host at present. */
+  get host(): HostAddresses & { readonly missingSince: number | undefined } {
+    const { ip, ip6 } = this.#hostWatch?.addresses ?? this.config.host;
+    return { ip, ip6, missingSince: this.#hostWatch?.missingSince };
   }
 
   #keeperSpec(): ChildSpec<LeaseKeeperMessage> {
     const { config, layout, ledger, metrics, registry } = this;
     const { clock, instance, predecessor, process } = this.#parts;
-    const { id, ip, realm } = config.host;
+    const { id, realm } = config.host;
+    const addressOfHost = () => this.host.ip;
     const parts = {
       ...this.#common('lease keeper'),
       ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
@@ -179,7 +213,13 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         instance: predecessor.instance,
         leave: async () => this.#started.listed && predecessor.leave(),
       },
-      owner: { instance, started: new Date(clock.wall()).toISOString(), version, ip, realm, process: process.self },
+      owner: {
+        ...{ instance, started: new Date(clock.wall()).toISOString(), version, realm, process: process.self },
+        // Read whenever the owner key is written.
+        get ip() {
+          return addressOfHost();
+        },
+      },
       livenessOf: process.livenessOf,
       keyMatcher: (templates: readonly string[]) => keyMatcher(templates, id),
       onOwned: (uncertain: readonly string[]) => this.#owned(uncertain),
@@ -225,6 +265,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       resync: (kind: Resync) => this.#watcher.tell(kind),
       onListed: () => {
         this.#reached('listed');
+        this.#hostWatch?.listed();
         this.#keeper.tell({ kind: 'audit' });
       },
     };
@@ -327,6 +368,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         ttlSeconds: config.etcd.ttlSeconds,
         cause: metrics.leaseFailure,
       },
+      host: this.host,
     });
   }
 
@@ -361,6 +403,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   leave(): Promise<void> {
     this.#isLeaving = true;
     this.#lease ??= this.#current.ownership?.lease;
+    this.#hostWatch?.stop();
     this.#idle ??= this.#supervisor.stop();
     return this.#idle;
   }
@@ -373,6 +416,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** Stops in order: finishes the accepted work, releases the owner key, ends the threads. Never rejects. */
   stop(cause?: DiscoverError): Promise<void> {
     this.#stopping ??= (async () => {
+      this.#hostWatch?.stop();
       this.#idle ??= this.#supervisor.stop();
       await this.#idle;
       await this.#parts.pool.close().catch(() => {});
@@ -464,5 +508,6 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
     predecessor: parts.predecessor,
+    ...(parts.findAddress && { findAddress: parts.findAddress }),
   });
 }

@@ -14,7 +14,7 @@ import { type ContainerId, isContainerId, type Names, type Service, shortIdOf } 
 import { readInspection } from '../container/document.ts';
 import { namesOf } from '../container/names.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
-import { viewOfMachine } from '../host.ts';
+import { viewOfMachine } from '../host-address.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';

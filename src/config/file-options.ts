@@ -79,7 +79,9 @@ export interface Options {
   readonly host?:
     | {
         readonly ip?: Maybe<string>;
+        readonly ip6?: Maybe<string>;
         readonly interface?: Maybe<string>;
+        readonly cidr?: Maybe<string[]>;
         readonly id?: Maybe<string>;
         readonly realm?: Maybe<string>;
         readonly zone?: Maybe<string>;

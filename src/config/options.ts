@@ -15,6 +15,7 @@ import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import { healthPolicies } from '../container/traffic.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
+import type { WantedAddress } from '../host-address.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 import type { PublishPolicy } from '../lifecycle/deserves.ts';
 
@@ -52,6 +53,10 @@ export interface Config extends DeclarationOptions, MetaOptions {
     readonly ip: string;
     /** A second address, IPv6, where `ip` is IPv4. */
     readonly ip6?: string | undefined;
+    /** How the addresses are found out, where they may change; undefined: they are configured. */
+    readonly wanted?: WantedAddress | undefined;
+    /** Neither the configuration nor the default route has led to the address. */
+    readonly isGuessed?: boolean;
     readonly onExit: 'keep' | 'remove';
   };
   readonly http?: {
@@ -135,6 +140,12 @@ const variable = string('the name of an environment variable', /^[^=\0]+$/);
 const version = string('an API version such as "1.41"', /^v?\d+\.\d+$/);
 const hostName = string('a host name or address without scheme and port', /^[\w.:[\]-]{1,253}$/, isHost);
 const ip = string('an IPv4 or IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/i, (value) => isIP(value) !== 0);
+const ip6 = string('an IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/i, (value) => isIP(value) === 6);
+const cidrs = rule(
+  'list',
+  'a list of CIDRs, such as 10.0.0.0/8',
+  z.array(z.string().check(z.refine(isCidr))).check(z.minLength(1)),
+);
 const segmentAllowed = '1 to 255 bytes without slash, white space or control characters, not "." or ".."';
 const segment = string(segmentAllowed, /^(?!\.\.?$)[^/\s\p{Cc}\p{Cs}]+$/u, isShort);
 const segments = rule('list', `a list of realms, each ${segmentAllowed}`, z.array(segment.schema));
@@ -307,7 +318,12 @@ export const schema = z.strictObject({
   }),
   host: group({
     ip: maybe(ip, 'Address to publish (that of the default route, else of eth0)'),
+    ip6: maybe(
+      ip6,
+      'A second address, IPv6, for ports and containers that are reached by IPv6 (that of the default route where address.families is both)',
+    ),
     interface: maybe(name, 'Network interface whose address is published'),
+    cidr: maybe(cidrs, 'Networks, the preferred one first: the address of this host in one of them is published'),
     id: maybe(segment, 'Name of this host in the keys, unique among hosts (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Realm: the group of hosts that this one belongs to'),
     zone: maybe(

@@ -16,8 +16,9 @@ import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
-import { type MachineView, viewOfMachine } from '../host.ts';
+import { type MachineView, viewOfMachine } from '../host-address.ts';
 import { startOf } from '../processes.ts';
+import type { HostAddresses } from './host-watch.ts';
 
 /** The options that a thread gets once, at its start. */
 export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly' | 'hostNetworks'> {
@@ -32,6 +33,8 @@ export type Task =
       readonly number: number;
       readonly versionPrefix: string;
       readonly ids: readonly ContainerId[];
+      /** The addresses of the host, where they have changed since the start of the thread. */
+      readonly host?: HostAddresses;
     }
   | { readonly kind: 'list'; readonly versionPrefix: string };
 
@@ -69,7 +72,12 @@ export function createBatchInspector(
   };
 
   /** `straggles` is called if there is no answer `lingerMs` after the request. */
-  async function inspect(versionPrefix: string, id: ContainerId, straggles: () => void): Promise<Inspection> {
+  async function inspect(
+    versionPrefix: string,
+    id: ContainerId,
+    host: HostView,
+    straggles: () => void,
+  ): Promise<Inspection> {
     if (fresh < freshMax) fresh++;
     else await new Promise<void>((resolve) => waiting.push(resolve));
     let isFresh = true;
@@ -83,7 +91,7 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    const view = { ...options, ...hostView(options) };
+    const view = { ...options, ...hostView(host) };
     let inspection = readInspection(answer.document, view);
     if (inspection.kind === 'running' && inspection.sharesWith !== undefined) {
       const owner = await findNetworkOwner(client, versionPrefix, answer.document);
@@ -93,13 +101,19 @@ export function createBatchInspector(
     return options.endpoint.kind === 'socket' ? withProcess(inspection) : inspection;
   }
 
-  async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
+  async function inspectBatch(
+    task: number,
+    versionPrefix: string,
+    ids: readonly ContainerId[],
+    addresses?: HostAddresses,
+  ): Promise<TaskResult> {
+    const host = addresses === undefined ? options : { hostIp: addresses.ip, hostIp6: addresses.ip6 };
     const reports: Report[] = [];
     let handedBack = false;
     const answeredOrLate = ids.map(
       (id) =>
         new Promise<void>((settle) => {
-          void inspect(versionPrefix, id, settle).then((inspection) => {
+          void inspect(versionPrefix, id, host, settle).then((inspection) => {
             if (handedBack) late(task, { id, inspection });
             else reports.push({ id, inspection });
             settle();
@@ -121,7 +135,9 @@ export function createBatchInspector(
 
   return {
     run: (task) =>
-      task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
+      task.kind === 'inspect'
+        ? inspectBatch(task.number, task.versionPrefix, task.ids, task.host)
+        : list(task.versionPrefix),
     close: () => client.close(),
   };
 }

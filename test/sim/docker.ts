@@ -115,6 +115,7 @@ export class FakeEngine {
       late: new Listeners(),
       inspect: (number, _versionPrefix, ids) => this.#inspectBatch(pool, number, ids),
       list: async () => containersOf(await this.#list()),
+      hostIs: () => {},
       close: async () => {},
     };
     return pool;

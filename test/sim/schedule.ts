@@ -947,6 +947,7 @@ class Process {
         this.#hasListed = true;
         return containers;
       },
+      hostIs: (addresses) => pool.hostIs(addresses),
       close: async () => {},
     };
     pool.late.add((task, report) =>

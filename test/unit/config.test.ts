@@ -14,7 +14,7 @@ import { type Config, jsonSchema, optionTable, type SchemaInput } from '../../sr
 import { type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, readSources } from '../../src/config/sources.ts';
 import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
-import type { Machine } from '../../src/host.ts';
+import type { Machine } from '../../src/host-address.ts';
 import { nearest } from '../../src/nearest.ts';
 import { createAuthority } from '../helpers/certificates.ts';
 import { typescript } from '../helpers/run.ts';
@@ -126,7 +126,7 @@ describe('without any configuration', () => {
       address: { from: 'published', families: 'one' },
       docker: { endpoint: { kind: 'socket', path: '/var/run/docker.sock' }, apiVersion: undefined },
       etcd: { endpoints: ['http://localhost:2379'], prefix: '/discover', ttlSeconds: 30 },
-      host: { id: 'host-1', ip: '10.0.0.5', realm: 'default', onExit: 'keep' },
+      host: { id: 'host-1', ip: '10.0.0.5', realm: 'default', onExit: 'keep', wanted: {}, isGuessed: true },
       log: { level: 'info' },
     });
     assert.deepEqual(warnings, []);
