@@ -43,7 +43,8 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const etcd = etcdOf(choice);
   const views = viewRulesOf(choice, etcd.prefix);
   // Where every instance has a meta, it takes its part of a transaction from the entries.
-  const keys = 1 + keysPerInstance(views) + (isMetaOfAll(values) ? 1 : 0);
+  const native = values.address.families === 'both' ? 2 : 1;
+  const keys = native + keysPerInstance(views) + (isMetaOfAll(values) ? native : 0);
   const meta = metaOf(choice);
   const wanted = wantedOf(choice);
   const host = await detectHost({ ...wanted, id: choice.values.host.id }, machine);
@@ -59,8 +60,8 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     ...meta,
     ...(keys > 1 && { entriesMax: Math.floor((operationsMax - 1) / keys) }),
     views,
-    ...(views.length > 0 && {
-      keysPerInstance: 1 + keysPerInstance(views),
+    ...((views.length > 0 || native > 1) && {
+      keysPerInstance: native + keysPerInstance(views),
       keysPerWeight: keysPerInstance(views, 'weight'),
     }),
     publish: publishOf(values),

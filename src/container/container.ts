@@ -48,8 +48,10 @@ export interface Service extends At {
   readonly name: string;
   readonly privatePort: number;
   readonly protocol: Protocol;
-  /** Where it is reached by the other family. */
+  /** Where it is reached by the other family, if that is a second instance. */
   readonly other?: At;
+  /** The IPv6 address beside `address`, at the same port, if it is no second instance: views can show it. */
+  readonly ip6?: string;
   /** The realm that its container names; undefined: that of the host. */
   readonly realm?: string;
   readonly attributes?: Attributes;

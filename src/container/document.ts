@@ -12,6 +12,7 @@ import { addressOf } from './address/address.ts';
 import { type HostView, hostNetworkOf, isRecord } from './address/published.ts';
 import type { AddressPolicy } from './address/wishes.ts';
 import {
+  type At,
   type Attributes,
   type ContainerId,
   type Inspection,
@@ -90,7 +91,7 @@ export function readInspection(document: unknown, options: InspectionOptions, ow
       const { name, privatePort, protocol } = entry;
       const { address, port, other } = way;
       const one = { name, privatePort, protocol, address, port };
-      const service = other === undefined ? one : { ...one, other };
+      const service = other === undefined ? one : { ...one, ...besideAddress(port, other, options) };
       const beside = besideOf(
         names,
         entry,
@@ -123,6 +124,12 @@ export function readInspection(document: unknown, options: InspectionOptions, ow
     ...(traffic && { traffic }),
     ...(sharesWith && { sharesWith }),
   };
+}
+
+/** A second instance, or the address alone for views that show it. */
+function besideAddress(port: number, other: At, { address }: InspectionOptions): Pick<Service, 'other' | 'ip6'> {
+  if (address?.families === 'both') return { other };
+  return other.port === port && other.address.includes(':') ? { ip6: other.address } : {};
 }
 
 /** The container that decides about entries which have no address yet. */
@@ -180,7 +187,8 @@ function besideOf(
   const isMeta = hasMeta(attributes, options);
   if (attributes === undefined && !isMeta) return undefined;
   const meta = isMeta ? metaOf(names, privatePort, attributes ?? {}, options) : undefined;
-  const keys = (isMeta ? 1 : 0) + (attributes?.weight === undefined ? 0 : (options.keysPerWeight ?? 0));
+  const metas = options.address?.families === 'both' ? 2 : 1;
+  const keys = (isMeta ? metas : 0) + (attributes?.weight === undefined ? 0 : (options.keysPerWeight ?? 0));
   return { members: present({ attributes, meta }), keys };
 }
 
