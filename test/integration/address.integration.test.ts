@@ -1,0 +1,268 @@
+/**
+ * Where containers are reached: each address that is published is dialled from where a reader would stand, a network
+ * namespace of its own, and each one that is refused names its reason. dockerd, etcd and discover run in a namespace that
+ * stands for the host.
+ */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { type Agent, type Options, startAgent } from '../../src/index.ts';
+import { runCommand } from '../helpers/command.ts';
+import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
+import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { inOwnNamespace, ip, type Station, startStation } from '../helpers/namespace.ts';
+import { recordingLog } from '../helpers/recording-log.ts';
+import { amount, testInFull } from '../helpers/share.ts';
+
+const title = 'What is published is reached from the namespace of a reader (real dockerd, real etcd)';
+if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox')) {
+  describe('in a namespace', () => {
+    let dockerd: Dockerd;
+    let etcd: EtcdServer;
+    let reader: Station;
+    before(async () => {
+      reader = await startStation();
+      wire('up0', 'rd0', ['198.18.0.1/24', 'fd00:18::1/64'], ['198.18.0.2/24', 'fd00:18::2/64']);
+      wire('mv0', 'mv1', [], ['198.18.1.2/24']);
+      for (const via of ['198.18.0.2', 'fd00:18::2']) ip('route', 'add', 'default', 'via', via);
+      for (const via of ['198.18.0.1', 'fd00:18::1']) reader.ip('route', 'add', 'default', 'via', via);
+      for (const file of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']) writeFileSync(`/proc/sys/net/${file}`, '1');
+      [dockerd, etcd] = await Promise.all([startDockerd(), startEtcd()]);
+    });
+    after(async () => {
+      await dockerd?.docker('swarm', 'leave', '--force').catch(() => {});
+      await Promise.all([dockerd?.close(), etcd?.close(), reader?.[Symbol.asyncDispose]()]);
+    });
+
+    /** A link between the host and the reader. */
+    function wire(here: string, there: string, ours: readonly string[], theirs: readonly string[]): void {
+      ip('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', String(reader.pid));
+      // An address that is not verified yet cannot be used: `nodad`.
+      const flags = (address: string) => (address.includes(':') ? ['nodad'] : []);
+      for (const address of ours) ip('address', 'add', address, 'dev', here, ...flags(address));
+      for (const address of theirs) reader.ip('address', 'add', address, 'dev', there, ...flags(address));
+      ip('link', 'set', here, 'up');
+      reader.ip('link', 'set', there, 'up');
+    }
+
+    const answering = (text: string, port = 80) => [
+      'nc',
+      '-ll',
+      '-p',
+      String(port),
+      '-e',
+      '/bin/busybox',
+      'echo',
+      text,
+    ];
+    const agentOf = async (id: string, options: Options = {}) => {
+      const log = recordingLog();
+      const agent: Agent = await startAgent(
+        {
+          ...options,
+          ...{ workers: 0, resync: 86_400, docker: { socketPath: dockerd.socketPath } },
+          etcd: { endpoints: [etcd.endpoint] },
+          host: { id, ip: '198.18.0.1', ...options.host },
+        },
+        { log },
+      );
+      return Object.assign(agent, { log });
+    };
+    /** The URLs of a container, and the reasons that the log has for what it does not publish. */
+    const urlsOf = async (host: string, id: string): Promise<string[]> => {
+      const entries = await etcd.entries('/discover/service/');
+      return entries.filter(({ key }) => key.includes(`/${host}/${id.slice(0, 12)}`)).map(({ value }) => value);
+    };
+    const published = (host: string, id: string, count = 1): Promise<string[]> =>
+      eventually(async () => {
+        const urls = await urlsOf(host, id);
+        assert.equal(urls.length, count, `${urls}`);
+        return urls;
+      });
+    const refusedWith = (agent: Awaited<ReturnType<typeof agentOf>>, id: string): Promise<unknown> =>
+      eventually(() => {
+        const found = agent.log.entries.find(
+          ({ fields, message }) =>
+            message === 'advertisement refused' && (fields as { container?: string }).container === id.slice(0, 12),
+        );
+        assert.ok(found, `nothing is refused of ${id.slice(0, 12)}`);
+        return (found.fields as { reason?: string }).reason;
+      });
+    const answers = async (station: Station, url: string, text: string): Promise<void> => {
+      await eventually(async () => assert.deepEqual(await station.dial(url), { answer: text }, url));
+    };
+
+    test('at its own address on a bridge and on macvlan, on the host, and with another container', async () => {
+      await using agent = await agentOf('own', { address: { from: 'container', networks: ['front'] } });
+      await dockerd.docker('network', 'create', '--ipv6', '--subnet=fd00:31::/64', 'front');
+      await dockerd.docker('network', 'create', 'back');
+      const flags = ['--subnet=198.18.1.0/24', '--gateway=198.18.1.2', '--ip-range=198.18.1.128/25'];
+      await dockerd.docker('network', 'create', '--driver=macvlan', ...flags, '--opt=parent=mv0', 'lan');
+      const env = { DISCOVER: 'web:80,dns:53/udp' };
+
+      const bridged = await dockerd.run({ env, network: 'front', command: answering('bridged') });
+      await using inside = await startStation((await dockerd.inspect(bridged)).State.Pid);
+      await inside.serve(53, 'bridged');
+      for (const url of await published('own', bridged, 2)) await answers(reader, url, 'bridged');
+
+      const lan = await dockerd.run({ env: { DISCOVER: 'web:80' }, network: 'lan', command: answering('lan') });
+      const [lanUrl = ''] = await published('own', lan);
+      assert.match(lanUrl, /^tcp:\/\/198\.18\.1\.\d+:80$/);
+      await answers(reader, lanUrl, 'lan');
+
+      const onHost = await dockerd.run({
+        env: { DISCOVER: 'web:8099' },
+        network: 'host',
+        command: answering('host', 8099),
+      });
+      const [hostUrl = ''] = await published('own', onHost);
+      await answers(reader, hostUrl, 'host');
+      const none = await dockerd.run({ env, network: 'none' });
+      assert.equal(await refusedWith(agent, none), 'no-network');
+
+      // A second network that is not named changes nothing; the one that is named counts before the only one.
+      await dockerd.docker('network', 'connect', 'back', lan);
+      await eventually(async () => assert.deepEqual(await urlsOf('own', lan), []));
+      assert.equal(await refusedWith(agent, lan), 'network-ambiguous');
+      await dockerd.docker('network', 'disconnect', 'back', lan);
+      assert.deepEqual(await published('own', lan), [lanUrl]);
+      await dockerd.docker('network', 'connect', 'front', lan);
+      const [moved = ''] = await eventually(async () => {
+        const urls = await urlsOf('own', lan);
+        assert.notDeepEqual(urls, [lanUrl]);
+        return urls;
+      });
+      await answers(reader, moved, 'lan');
+
+      await dockerd.docker('rm', '--force', bridged, lan, onHost, none);
+    });
+
+    test('with the ports and the address of the container whose network it uses, through its restart and its death', async () => {
+      await using agent = await agentOf('shared', { address: { from: 'either' } });
+      const owner = await dockerd.run({ ports: [80], command: answering('owner') });
+      const env = { DISCOVER: 'web:80,own:81' };
+      const member = await dockerd.run({ env, network: `container:${owner}`, command: answering('member', 81) });
+      const urls = await published('shared', member, 2);
+      for (const url of urls) await answers(reader, url, url.endsWith(':81') ? 'member' : 'owner');
+      const why = await runCommand([
+        ...['why', member.slice(0, 12), '--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', etcd.endpoint],
+        ...['--host:ip', '198.18.0.1', '--host:id', 'shared', '--address:from', 'either'],
+      ]);
+      assert.equal(why.code, 0, why.out);
+
+      await dockerd.docker('restart', '--time=0', owner);
+      await eventually(async () => assert.deepEqual(await urlsOf('shared', member), []));
+      assert.equal(await refusedWith(agent, member), 'network-ended');
+      // It is right to publish nothing: the member is in a network that has ended.
+      const [port] = Object.values((await dockerd.inspect(owner)).NetworkSettings.Ports).flatMap((one) => one ?? []);
+      await answers(reader, `tcp://198.18.0.1:${port?.HostPort}`, 'owner');
+      for (const url of urls.filter((one) => one.endsWith(':81'))) {
+        const dialled = await reader.dial(url);
+        assert.ok('failure' in dialled, JSON.stringify(dialled));
+      }
+      await dockerd.docker('restart', '--time=0', member);
+      for (const url of await published('shared', member, 2))
+        await answers(reader, url, url.endsWith(':81') ? 'member' : 'owner');
+
+      await dockerd.docker('kill', owner);
+      await eventually(async () => assert.deepEqual(await urlsOf('shared', member), []));
+      await dockerd.docker('rm', '--force', owner, member);
+    });
+
+    test('by IPv4 and IPv6, for every combination of bindings and addresses of the host', async () => {
+      const bindings: Record<string, string> = {
+        ...{ both: '80', v6: '[::]::80', l4: '127.0.0.1::80' },
+        ...amount({}, { v4: '0.0.0.0::80', a4: '198.18.0.1::80', a6: '[fd00:18::1]::80', l6: '[::1]::80' }),
+      };
+      const hosts = {
+        'f-v4': { ip: '198.18.0.1' },
+        'f-v6': { ip: 'fd00:18::1' },
+        'f-both': { ip: '198.18.0.1', ip6: 'fd00:18::1' },
+      };
+      const started = await Promise.all(
+        Object.entries(bindings).map(async ([name, port]) => {
+          return [
+            name,
+            await dockerd.run({ env: { DISCOVER: 'web:80' }, ports: [port], command: answering(name) }),
+          ] as const;
+        }),
+      );
+      for (const [host, addresses] of Object.entries(hosts)) {
+        const families = host === 'f-both' ? 'both' : 'one';
+        await using agent = await agentOf(host, { host: addresses, address: { families } });
+        for (const [name, id] of started) {
+          const bound = Object.values((await dockerd.inspect(id)).NetworkSettings.Ports).flatMap((one) => one ?? []);
+          const opens = (address: string): boolean =>
+            bound.some(({ HostIp }) => HostIp === address || HostIp === (address.includes(':') ? '::' : '0.0.0.0'));
+          // A binding to an address of the host is published whatever the host's address is.
+          const reached = [
+            ...new Set([...Object.values(addresses), ...(/^a/.test(name) ? bound.map(({ HostIp }) => HostIp) : [])]),
+          ];
+          const expected = reached.filter(opens);
+          if (expected.length === 0) {
+            assert.match(String(await refusedWith(agent, id)), name.startsWith('l') ? /^loopback$/ : /^other-family$/);
+          }
+          const urls = await published(host, id, expected.length);
+          for (const url of urls) await answers(reader, url, name);
+          const published4 = urls.map((url) => new URL(url.replace('tcp:', 'http:')).hostname.replaceAll(/[[\]]/g, ''));
+          assert.deepEqual(published4.sort(), expected.sort(), `${name} on ${host}`);
+          for (const address of Object.values(addresses).filter((one) => !expected.includes(one))) {
+            const at = address.includes(':') ? `[${address}]` : address;
+            for (const { HostPort } of bound) {
+              // The other family can have the same port for another container.
+              const dialled = await reader.dial(`tcp://${at}:${HostPort}`);
+              assert.notDeepEqual(dialled, { answer: name }, `${name} at ${at}:${HostPort}`);
+            }
+          }
+        }
+      }
+      await dockerd.docker('rm', '--force', ...started.map(([, id]) => id));
+    });
+
+    testInFull(
+      'in a swarm: on the overlay for its members, in mode host for all, and never at the ingress',
+      async () => {
+        await dockerd.docker('swarm', 'init', '--advertise-addr=198.18.0.1', '--listen-addr=198.18.0.1:2377');
+        await dockerd.docker('network', 'create', '--driver=overlay', '--attachable', 'mesh');
+        await using agent = await agentOf('swarm', { address: { from: 'either' } });
+        const member = await dockerd.run({
+          env: { DISCOVER: 'web:80' },
+          network: 'mesh',
+          command: answering('overlay'),
+        });
+        const other = await dockerd.run({ network: 'mesh' });
+        const [url = ''] = await published('swarm', member);
+        await using station = await startStation((await dockerd.inspect(other)).State.Pid);
+        await answers(station, url, 'overlay');
+
+        const image = await dockerd.image();
+        const create = (name: string, publish: string) => {
+          const flags = [
+            '--detach',
+            '--no-resolve-image',
+            '--stop-signal=KILL',
+            `--name=${name}`,
+            `--publish=${publish}`,
+          ];
+          return dockerd.docker('service', 'create', ...flags, `--env=DISCOVER=${name}:80`, image, ...answering(name));
+        };
+        const taskOf = (name: string): Promise<string> =>
+          eventually(async () => {
+            const filter = `--filter=label=com.docker.swarm.service.name=${name}`;
+            const id = await dockerd.docker('ps', '--quiet', '--no-trunc', filter);
+            assert.match(id, /^[0-9a-f]{64}$/);
+            return id;
+          });
+        await create('hosted', 'mode=host,target=80');
+        await create('routed', 'mode=ingress,target=80');
+        const [hosted = ''] = await published('swarm', await taskOf('hosted'));
+        assert.match(hosted, /^tcp:\/\/198\.18\.0\.1:/);
+        await answers(reader, hosted, 'hosted');
+        assert.equal(await refusedWith(agent, await taskOf('routed')), 'swarm-ingress');
+        await dockerd.docker('service', 'rm', 'hosted', 'routed');
+        await dockerd.docker('rm', '--force', member, other);
+      },
+    );
+  });
+}
