@@ -6,6 +6,8 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { findAddress } from '../../src/host-address.ts';
 import { type Agent, type Options, startAgent } from '../../src/index.ts';
 import { runCommand } from '../helpers/command.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
@@ -25,7 +27,7 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       reader = await startStation();
       wire('up0', 'rd0', ['198.18.0.1/24', 'fd00:18::1/64'], ['198.18.0.2/24', 'fd00:18::2/64']);
       wire('mv0', 'mv1', [], ['198.18.1.2/24']);
-      for (const via of ['198.18.0.2', 'fd00:18::2']) ip('route', 'add', 'default', 'via', via);
+      restoreRoutes();
       for (const via of ['198.18.0.1', 'fd00:18::1']) reader.ip('route', 'add', 'default', 'via', via);
       for (const file of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']) writeFileSync(`/proc/sys/net/${file}`, '1');
       [dockerd, etcd] = await Promise.all([startDockerd(), startEtcd()]);
@@ -44,6 +46,17 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       for (const address of theirs) reader.ip('address', 'add', address, 'dev', there, ...flags(address));
       ip('link', 'set', here, 'up');
       reader.ip('link', 'set', there, 'up');
+    }
+
+    /** The addresses of the host, as they were, and its way out. */
+    function restore(link = 'up0', v4 = '198.18.0.1'): void {
+      ip('address', 'add', `${v4}/24`, 'dev', link);
+      ip('address', 'replace', 'fd00:18::1/64', 'dev', link, 'nodad');
+      restoreRoutes();
+    }
+
+    function restoreRoutes(): void {
+      for (const via of ['198.18.0.2', 'fd00:18::2']) ip('route', 'replace', 'default', 'via', via);
     }
 
     const answering = (text: string, port = 80) => [
@@ -218,6 +231,94 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         }
       }
       await dockerd.docker('rm', '--force', ...started.map(([, id]) => id));
+    });
+
+    test('at the address that the kernel sends from, whatever else the interfaces have', async () => {
+      const found = async () => {
+        const { ip: v4, ip6: v6, isCertain, origins } = await findAddress({ wantsBoth: true });
+        return [v4, v6, isCertain, origins.ip];
+      };
+      const usual = ['198.18.0.1', 'fd00:18::1', true, 'interface up0'];
+      assert.deepEqual(await found(), usual);
+      // A backplane with the name that many take for the way out.
+      wire('eth0', 'bp1', ['10.77.0.1/24'], ['10.77.0.2/24']);
+      assert.deepEqual(await found(), usual);
+      const { warnings } = await findAddress({});
+      assert.match(JSON.stringify(warnings), /198\.18\.0\.1 of up0, .* not 10\.77\.0\.1 of eth0/);
+      // Addresses that float, and such as are not to be used any more, before the own one.
+      ip('address', 'flush', 'dev', 'up0');
+      ip('address', 'add', '198.18.0.99/32', 'dev', 'up0');
+      ip('address', 'add', 'fd00:18::99/64', 'dev', 'up0', 'preferred_lft', '0', 'nodad');
+      restore();
+      assert.deepEqual(await found(), usual);
+      assert.equal((await findAddress({ interface: 'up0' })).ip, '198.18.0.1');
+      ip('address', 'del', '198.18.0.99/32', 'dev', 'up0');
+      ip('address', 'del', 'fd00:18::99/64', 'dev', 'up0');
+      // The uplink is a port of a bridge.
+      ip('link', 'add', 'br-ex', 'type', 'bridge');
+      ip('link', 'set', 'br-ex', 'up');
+      ip('address', 'flush', 'dev', 'up0');
+      ip('link', 'set', 'up0', 'master', 'br-ex');
+      restore('br-ex');
+      assert.deepEqual(await found(), [...usual.slice(0, -1), 'interface br-ex']);
+      ip('link', 'del', 'br-ex');
+      restore();
+      assert.deepEqual(await found(), usual);
+      ip('link', 'del', 'eth0');
+    });
+
+    test('at the address that the host has, through its change and through a gap', async () => {
+      const count = amount(3, 50);
+      const log = recordingLog();
+      await using _agent = await startAgent(
+        {
+          ...{ workers: 1, resync: 1, docker: { socketPath: dockerd.socketPath } },
+          ...{ etcd: { endpoints: [etcd.endpoint] }, host: { id: 'moves' } },
+        },
+        { log },
+      );
+      const run = () => dockerd.run({ env: { DISCOVER: 'web:80' }, ports: [80], command: answering('moved') });
+      const ids: string[] = [];
+      for (let index = 0; index < count; index++) ids.push(await run());
+      const urls = async (): Promise<string[]> => {
+        const entries = await etcd.entries('/discover/service/');
+        return entries.filter(({ key }) => key.includes('/moves/')).map(({ value }) => value);
+      };
+      const allAt = (address: string): Promise<string[]> =>
+        eventually(async () => {
+          const all = await urls();
+          assert.deepEqual([all.length, all.filter((url) => !url.includes(`//${address}:`))], [count, []]);
+          return all;
+        });
+      const said = (message: string) => log.entries.filter((entry) => entry.message === message).length;
+      const revisions = async () => (await etcd.entries('/discover/service/')).map(({ modRevision }) => modRevision);
+      await allAt('198.18.0.1');
+
+      ip('address', 'flush', 'dev', 'up0');
+      restore('up0', '198.18.0.7');
+      const since = performance.now();
+      const moved = await allAt('198.18.0.7');
+      const tookMs = Math.round(performance.now() - since);
+      for (const url of moved) await answers(reader, url, 'moved');
+      assert.equal(said('the address of this host has changed: everything is written anew'), 1);
+      const owner = JSON.parse((await etcd.entries('/discover/owner/moves'))[0]?.value ?? '{}') as { ip?: string };
+      assert.equal(owner.ip, '198.18.0.7');
+
+      // eth0 has an address all the while, and no default route leads to it.
+      wire('eth0', 'bp1', ['10.77.0.1/24'], ['10.77.0.2/24']);
+      const before = await revisions();
+      ip('address', 'flush', 'dev', 'up0');
+      await eventually(() => assert.equal(said('the address of this host is not found: it is kept for a while'), 1));
+      await sleep(amount(0, 20_000));
+      restore('up0', '198.18.0.7');
+      await eventually(() => assert.equal(said('the address of this host is found again'), 1));
+      assert.deepEqual(await revisions(), before);
+      ip('link', 'del', 'eth0');
+      ip('address', 'flush', 'dev', 'up0');
+      restore();
+      await allAt('198.18.0.1');
+      console.log(`${count} containers: written anew ${tookMs} ms after the change of the address`);
+      await dockerd.docker('rm', '--force', ...ids);
     });
 
     testInFull(
