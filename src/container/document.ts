@@ -9,7 +9,7 @@
  */
 
 import { addressOf } from './address/address.ts';
-import { type HostView, hostNetworkOf, isRecord } from './address/published.ts';
+import { type Address, type HostView, hostNetworkOf, isRecord } from './address/published.ts';
 import type { AddressPolicy } from './address/wishes.ts';
 import {
   type At,
@@ -59,7 +59,7 @@ export function networkOwnerOf(document: unknown): ContainerId | undefined {
 
 /**
  * Whether the container runs and, if so, its services with their addresses. If it uses the network of another one and
- * has entries without an address, the inspection has `sharesWith` and should be read again with the `owner`.
+ * has entries, the inspection has `sharesWith` and should be read again with the `owner`.
  */
 export function readInspection(document: unknown, options: InspectionOptions, owner?: NetworkOwner): Inspection {
   const state = field(document, 'State');
@@ -77,7 +77,7 @@ export function readInspection(document: unknown, options: InspectionOptions, ow
   // The record takes one operation, and each entry its own.
   let room = OPERATIONS_MAX - 1 - declaration.entries.length * keysPerInstance;
   const isEnded = owner !== undefined && !isStillOwner(document, owner);
-  const network = hostNetworkOf(owner === undefined || isEnded ? document : owner.document, options);
+  const network = hostNetworkOf(owner === undefined ? document : owner.document, options);
   const services: Service[] = [];
   // Most containers advertise nothing, and nothing asks for their names.
   const isSilent = declaration.entries.length + declaration.refusals.length === 0;
@@ -85,8 +85,8 @@ export function readInspection(document: unknown, options: InspectionOptions, ow
   const refusals: Refusal[] = [...declaration.refusals];
   const unfit: string[] = [];
   for (const entry of declaration.entries) {
-    const way = addressOf(entry, network, options.address, declaration.address);
-    if (way.kind === 'refused') refusals.push(owner === undefined ? way.refusal : ofOwner(way.refusal, isEnded));
+    const way = isEnded ? ended(entry) : addressOf(entry, network, options.address, declaration.address);
+    if (way.kind === 'refused') refusals.push(owner === undefined ? way.refusal : ofOwner(way.refusal));
     else {
       const { name, privatePort, protocol } = entry;
       const { address, port, other } = way;
@@ -114,7 +114,7 @@ export function readInspection(document: unknown, options: InspectionOptions, ow
   }
   const startedAt = nanosecondsOf(field(state, 'StartedAt'));
   const traffic = readTraffic(document, declaration.wishes);
-  const sharesWith = owner?.ids ?? (refusals.length > 0 ? sharedBy(document, refusals) : undefined);
+  const sharesWith = owner?.ids ?? (declaration.entries.length > 0 ? sharedBy(document) : undefined);
   return {
     kind: 'running',
     startedAt,
@@ -132,9 +132,8 @@ function besideAddress(port: number, other: At, { address }: InspectionOptions):
   return other.port === port && other.address.includes(':') ? { ip6: other.address } : {};
 }
 
-/** The container that decides about entries which have no address yet. */
-function sharedBy(document: unknown, refusals: readonly Refusal[]): readonly ContainerId[] | undefined {
-  if (!refusals.some(({ code }) => code === 'shared-network')) return undefined;
+/** The container that decides about the entries. Podman shows the ports and the networks of that one as those of this one. */
+function sharedBy(document: unknown): readonly ContainerId[] | undefined {
   const id = networkOwnerOf(document);
   return id && [id];
 }
@@ -148,21 +147,22 @@ function isStillOwner(document: unknown, { document: of }: NetworkOwner): boolea
   return !joined || !started || started <= joined;
 }
 
-/** The reason is the owner's, and so is what can be done about it. */
-function ofOwner(refused: Refusal, isEnded: boolean): Refusal {
-  const { code } = refused;
-  if (isEnded && code === 'shared-network') {
-    const detail = 'The container whose network this one uses has ended, or was started again since';
-    return { ...refused, code: 'network-ended', detail };
-  }
-  const isUnpublished = code === 'not-published' || code === 'not-bound';
-  return isUnpublished
-    ? {
-        ...refused,
-        code: 'shared-network',
-        detail: `${refused.detail.replace(/;.*/s, '')}: the ports are those of the container whose network it uses`,
-      }
-    : refused;
+/** What the document of a container still shows of a network that has ended says nothing. */
+function ended(entry: Entry): Extract<Address, { kind: 'refused' }> {
+  const detail = 'The container whose network this one uses has ended, or was started again since';
+  return { kind: 'refused', refusal: refusal('network-ended', textOf(entry), detail) };
+}
+
+/** The ports are the owner's, and so is what can be done about them. */
+function ofOwner(refused: Refusal): Refusal {
+  const { code, detail } = refused;
+  if (code !== 'not-published' && code !== 'not-bound') return refused;
+  const fact = detail.replace(/;.*/s, '');
+  return {
+    ...refused,
+    code: 'shared-network',
+    detail: `${fact}: the ports are those of the container whose network it uses`,
+  };
 }
 
 const RFC_3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;

@@ -19,7 +19,12 @@ export function inOwnNamespace(name: string, url: string, ...parts: readonly str
     return true;
   }
   void test(name, { skip: needs('ip', 'unshare', 'nsenter', 'root', ...parts) }, async () => {
-    const args = ['--net', process.execPath, ...typescript, '--test-reporter=spec', fileURLToPath(url)];
+    // The runner passes each on in two words.
+    const patterns = process.execArgv.filter((_, at, all) =>
+      [all[at - 1], all[at]].some((one) => one === '--test-name-pattern'),
+    );
+    const node = [process.execPath, ...typescript, ...patterns, '--test-reporter=spec', fileURLToPath(url)];
+    const args = ['--net', ...node];
     const env: NodeJS.ProcessEnv = { ...process.env, [marker]: '1' };
     // Or the reporter would be that of a file below this one.
     delete env.NODE_TEST_CONTEXT;

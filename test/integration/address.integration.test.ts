@@ -14,7 +14,9 @@ import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { type EtcdServer, startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { inOwnNamespace, ip, type Station, startStation } from '../helpers/namespace.ts';
+import { startPodman } from '../helpers/podman.ts';
 import { recordingLog } from '../helpers/recording-log.ts';
+import { needs } from '../helpers/run.ts';
 import { amount, testInFull } from '../helpers/share.ts';
 
 const title = 'What is published is reached from the namespace of a reader (real dockerd, real etcd)';
@@ -164,6 +166,24 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       ]);
       assert.equal(why.code, 0, why.out);
 
+      // Nothing listens behind the port that is published of this one.
+      const deaf = await dockerd.run({ env: { DISCOVER: 'deaf:80' }, ports: [80] });
+      const [deafUrl] = await published('shared', deaf);
+      const here = [
+        ...['--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', etcd.endpoint, '--address:from', 'either'],
+        ...['--host:ip', '198.18.0.1', '--host:id', 'shared'],
+      ];
+      const verify = await runCommand(['verify', '--dial', '-o', 'json', ...here]);
+      const { exact, dialled } = JSON.parse(verify.out) as {
+        exact: boolean;
+        dialled: { url: string; outcome: string }[];
+      };
+      assert.deepEqual([verify.code, exact, dialled.length], [1, true, 3]);
+      for (const { url, outcome } of dialled) assert.equal(outcome, url === deafUrl ? 'closed' : 'fine', url);
+      const doctor = await runCommand(['doctor', '--dial', ...here]);
+      assert.match(doctor.out, /dial +1 closed, 2 fine: tcp:/);
+      await dockerd.docker('rm', '--force', deaf);
+
       await dockerd.docker('restart', '--time=0', owner);
       await eventually(async () => assert.deepEqual(await urlsOf('shared', member), []));
       assert.equal(await refusedWith(agent, member), 'network-ended');
@@ -232,6 +252,51 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       }
       await dockerd.docker('rm', '--force', ...started.map(([, id]) => id));
     });
+
+    testInFull(
+      'in a swarm: on the overlay for its members, in mode host for all, and never at the ingress',
+      async () => {
+        await dockerd.docker('swarm', 'init', '--advertise-addr=198.18.0.1', '--listen-addr=198.18.0.1:2377');
+        await dockerd.docker('network', 'create', '--driver=overlay', '--attachable', 'mesh');
+        await using agent = await agentOf('swarm', { address: { from: 'either' } });
+        const member = await dockerd.run({
+          env: { DISCOVER: 'web:80' },
+          network: 'mesh',
+          command: answering('overlay'),
+        });
+        const other = await dockerd.run({ network: 'mesh' });
+        const [url = ''] = await published('swarm', member);
+        await using station = await startStation((await dockerd.inspect(other)).State.Pid);
+        await answers(station, url, 'overlay');
+
+        const image = await dockerd.image();
+        const create = (name: string, publish: string) => {
+          const flags = [
+            '--detach',
+            '--no-resolve-image',
+            '--stop-signal=KILL',
+            `--name=${name}`,
+            `--publish=${publish}`,
+          ];
+          return dockerd.docker('service', 'create', ...flags, `--env=DISCOVER=${name}:80`, image, ...answering(name));
+        };
+        const taskOf = (name: string): Promise<string> =>
+          eventually(async () => {
+            const filter = `--filter=label=com.docker.swarm.service.name=${name}`;
+            const id = await dockerd.docker('ps', '--quiet', '--no-trunc', filter);
+            assert.match(id, /^[0-9a-f]{64}$/);
+            return id;
+          });
+        await create('hosted', 'mode=host,target=80');
+        await create('routed', 'mode=ingress,target=80');
+        const [hosted = ''] = await published('swarm', await taskOf('hosted'));
+        assert.match(hosted, /^tcp:\/\/198\.18\.0\.1:/);
+        await answers(reader, hosted, 'hosted');
+        assert.equal(await refusedWith(agent, await taskOf('routed')), 'swarm-ingress');
+        await dockerd.docker('service', 'rm', 'hosted', 'routed');
+        await dockerd.docker('rm', '--force', member, other);
+      },
+    );
 
     test('at the address that the kernel sends from, whatever else the interfaces have', async () => {
       const found = async () => {
@@ -322,47 +387,51 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
     });
 
     testInFull(
-      'in a swarm: on the overlay for its members, in mode host for all, and never at the ingress',
+      "at its own address on Podman's network, in a pod, and with another container",
+      { skip: needs('podman') },
       async () => {
-        await dockerd.docker('swarm', 'init', '--advertise-addr=198.18.0.1', '--listen-addr=198.18.0.1:2377');
-        await dockerd.docker('network', 'create', '--driver=overlay', '--attachable', 'mesh');
-        await using agent = await agentOf('swarm', { address: { from: 'either' } });
-        const member = await dockerd.run({
-          env: { DISCOVER: 'web:80' },
-          network: 'mesh',
-          command: answering('overlay'),
-        });
-        const other = await dockerd.run({ network: 'mesh' });
-        const [url = ''] = await published('swarm', member);
-        await using station = await startStation((await dockerd.inspect(other)).State.Pid);
-        await answers(station, url, 'overlay');
+        await using podman = await startPodman();
+        const log = recordingLog();
+        await using _agent = await startAgent(
+          {
+            ...{ workers: 0, resync: 86_400, docker: { socketPath: podman.socketPath } },
+            ...{ etcd: { endpoints: [etcd.endpoint] }, host: { id: 'podman', ip: '198.18.0.1' } },
+            address: { from: 'container' },
+          },
+          { log },
+        );
+        const env = { DISCOVER: 'web:80' };
+        const own = await podman.run({ env, command: answering('own') });
+        const [url = ''] = await published('podman', own);
+        await answers(reader, url, 'own');
 
-        const image = await dockerd.image();
-        const create = (name: string, publish: string) => {
-          const flags = [
-            '--detach',
-            '--no-resolve-image',
-            '--stop-signal=KILL',
-            `--name=${name}`,
-            `--publish=${publish}`,
-          ];
-          return dockerd.docker('service', 'create', ...flags, `--env=DISCOVER=${name}:80`, image, ...answering(name));
-        };
-        const taskOf = (name: string): Promise<string> =>
-          eventually(async () => {
-            const filter = `--filter=label=com.docker.swarm.service.name=${name}`;
-            const id = await dockerd.docker('ps', '--quiet', '--no-trunc', filter);
-            assert.match(id, /^[0-9a-f]{64}$/);
-            return id;
-          });
-        await create('hosted', 'mode=host,target=80');
-        await create('routed', 'mode=ingress,target=80');
-        const [hosted = ''] = await published('swarm', await taskOf('hosted'));
-        assert.match(hosted, /^tcp:\/\/198\.18\.0\.1:/);
-        await answers(reader, hosted, 'hosted');
-        assert.equal(await refusedWith(agent, await taskOf('routed')), 'swarm-ingress');
-        await dockerd.docker('service', 'rm', 'hosted', 'routed');
-        await dockerd.docker('rm', '--force', member, other);
+        const member = await podman.run({
+          env: { DISCOVER: 'api:81' },
+          network: `container:${own}`,
+          command: answering('member', 81),
+        });
+        const [second = ''] = await published('podman', member);
+        assert.equal(second, url.replace(/80$/, '81'));
+        await answers(reader, second, 'member');
+        await podman.podman('kill', own);
+        await eventually(async () => assert.deepEqual(await urlsOf('podman', member), []));
+
+        const image = await podman.image();
+        const infra = [`--infra-image=${image}`, '--infra-command=/bin/busybox sleep 1000000'];
+        await podman.podman('pod', 'create', '--name=shop', ...infra);
+        const inPod = await podman.podman(
+          'run',
+          '--detach',
+          '--pod=shop',
+          '--env=DISCOVER=web:80',
+          image,
+          ...answering('pod'),
+        );
+        const [podUrl = ''] = await published('podman', inPod);
+        await answers(reader, podUrl, 'pod');
+        await podman.podman('pod', 'stop', '--time=0', 'shop');
+        await eventually(async () => assert.deepEqual(await urlsOf('podman', inPod), []));
+        await podman.podman('pod', 'rm', '--force', 'shop');
       },
     );
   });

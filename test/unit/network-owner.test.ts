@@ -57,6 +57,8 @@ describe('a container that uses the network of another one', () => {
     assert.equal(sharesWith(documentOf(member, { mode: `container:${owner}` })), undefined);
     assert.equal(sharesWith(documentOf(member, { mode: 'container:name', env: ['DISCOVER=web:80'] })), undefined);
     assert.equal(sharesWith(documentOf(member, { ports: published, env: ['DISCOVER=web:80'] })), undefined);
+    // Podman shows the ports and the networks of that one as those of this one.
+    assert.deepEqual(sharesWith({ ...documentOf(member, { ports: published, networks }), ...sharing() }), [owner]);
   });
 
   test('has the ports and the address of that one', () => {

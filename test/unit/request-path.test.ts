@@ -149,8 +149,8 @@ describe('the clients of an engine', () => {
     assert.deepEqual(holding(/\bopenSocket\(/).sort(), ['net/http1/client.ts', 'net/http2/client.ts', 'net/socket.ts']);
     assert.deepEqual(holding(/new Http1Client\(/), ['docker/inspect-client.ts']);
     assert.deepEqual(holding(/new Http2Client\(/), ['etcd/commit-call.ts']);
-    // The endpoint listens, and `discover health` asks it. A UDP socket of host-address.ts asks the kernel for a route.
-    const ownEnd = ['commands/health.ts', 'host-address.ts', 'http/server.ts'];
+    // The endpoint listens, `discover health` asks it, and `--dial` asks what is published. A UDP socket of host-address.ts asks the kernel for a route.
+    const ownEnd = ['commands/dial.ts', 'commands/health.ts', 'host-address.ts', 'http/server.ts'];
     const network = /^import (?!type |{ (?:BlockList, )?isIP(?:v6)? }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
     assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/modem.ts', 'net/socket.ts'].sort());
     // The metadata service of EC2, on EC2 only.
