@@ -182,11 +182,13 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       isCertain: host.isGuessed !== true,
       find: find ?? (() => findAddress(wanted)),
       onChange: (addresses) => {
+        // mutant: keep the address of the host
         this.#parts.pool.hostIs(addresses);
         // The claim writes the owner key, which has the address; the list leads to an inspection of everything.
         const { ownership } = this.#current;
         if (ownership !== undefined)
           this.#keeper.tell({ kind: 'verify', ownership, reason: 'the host has another address' });
+        // mutant: inspect nothing where the host has another address
         this.#watcher.tell('full');
       },
     });

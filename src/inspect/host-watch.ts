@@ -1,7 +1,7 @@
 /**
  * The address of this host while the agent runs: DHCP, a move to another network or an operator may change it.
  *
- * The machine is asked every 10 s, and at each list. A new address counts at once. An address that goes is kept for the
+ * The machine is asked every 10 s, more often while it has none, and at each list. A new address counts at once. An address that goes is kept for the
  * lifetime of the lease, because it may come back; then the host has none, and what needs it is published no more. A
  * guess never takes the place of an address that the default route led to: while that route is away the other interfaces
  * prove nothing.
@@ -34,6 +34,8 @@ export interface HostWatchParts {
 
 /** A change is in etcd 15 s later at the latest. */
 const everyMs = 10_000;
+/** While an address is missing: it may be there for a moment between two gaps. */
+const missingMs = 2_000;
 /** Lists can follow each other closely. */
 const atLeastMs = 1_000;
 
@@ -86,7 +88,9 @@ export class HostWatch {
 
   #arm(): void {
     this.#cancel();
-    if (!this.#isStopped) this.#cancel = this.#parts.clock.after(everyMs, () => void this.#look());
+    const isMissing = (this.#ip.missingSince ?? this.#ip6.missingSince) !== undefined;
+    const waitMs = isMissing ? missingMs : everyMs;
+    if (!this.#isStopped) this.#cancel = this.#parts.clock.after(waitMs, () => void this.#look());
   }
 
   async #look(): Promise<void> {
@@ -109,6 +113,7 @@ export class HostWatch {
     const before = this.addresses;
     // IPv6 alone, where there was IPv4: the same as none, for as long as an address is kept.
     const isOther = before.ip !== '' && !before.ip.includes(':') && ip.includes(':');
+    // mutant: believe any guess
     const isBetter = isCertain || !this.#isCertain;
     if (isCertain) this.#isCertain = true;
     const isExpected = ip !== '' && isBetter && !isOther;
@@ -125,6 +130,7 @@ export class HostWatch {
     if (found !== '' || kept.address === '') return { address: found || otherwise, missingSince: undefined };
     const now = this.#parts.clock.now();
     const missingSince = kept.missingSince ?? now;
+    // mutant: keep no address that goes
     if (now - missingSince < this.#parts.keepMs) return { address: kept.address, missingSince };
     return { address: otherwise, missingSince: undefined };
   }

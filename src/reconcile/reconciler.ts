@@ -218,6 +218,20 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (changesNetwork[observation.kind]) {
       for (const id of this.#shares.of(before?.id ?? state?.id)) this.#parts.inspect(id);
     }
+    if (observation.kind === 'inspected') this.#checkOwners(observation);
+  }
+
+  /** What happened to the owner of a network during the inspection came too early for `#shares`. */
+  #checkOwners({ id, began, inspection }: Extract<Observation, { kind: 'inspected' }>): void {
+    if (inspection.kind !== 'running' || inspection.sharesWith === undefined) return;
+    const isOver = inspection.sharesWith.some((owner) => {
+      const state = this.#parts.states.get(shortIdOf(owner));
+      if (state === undefined) return false;
+      const since = state.kind === 'running' ? state.ended : state.kind === 'gone' ? state.since : state.movedAt;
+      return Math.max(since, state.death?.heard ?? 0) > began;
+    });
+    // mutant: believe what was read before the owner of the network changed
+    if (isOver) this.#parts.inspect(id);
   }
 
   /** Where the engine's processes are not to be seen from here, nothing was noted of them. */

@@ -21,7 +21,7 @@
 
 import { createHash } from 'node:crypto';
 import { Listeners } from '../../src/actor/listeners.ts';
-import { Agent } from '../../src/agent.ts';
+import { Agent, type Parts } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import type { ContainerId } from '../../src/container/container.ts';
 import type { Docker } from '../../src/docker/docker.ts';
@@ -35,7 +35,7 @@ import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
 import { VirtualClock } from './clock.ts';
 import { defaultConfig } from './config.ts';
-import { drainMs, type EngineFault, FakeEngine, idOf, type TrafficRules } from './docker.ts';
+import { drainMs, type EngineFault, FakeEngine, idOf } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
 
 /**
@@ -43,12 +43,14 @@ import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from '.
  * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else; the order of
  * events, with few ports for many containers; etcd's leader; a process that ends just after a container was
  * restarted; one container that can never be read and one that etcd never takes, for ever; containers that fall ill, are
- * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again.
+ * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again;
+ * addresses of the host and of containers that change, with events out of order, and with all that goes wrong.
  */
 export const faultClasses = [
   ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
   // Added later: a seed means the class by its place.
   ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck', 'traffic', 'trouble', 'crashes'] as const),
+  ...(['addresses', 'astray'] as const),
 ] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -153,6 +155,7 @@ class World {
     const hasFewPorts = ['ports', 'leader', 'handover', 'stuck'].includes(faultClass);
     this.#engine = new FakeEngine(this.#clock, hasFewPorts ? portsMax : Number.POSITIVE_INFINITY);
     this.#engine.sharesProcesses = true;
+    this.#engine.hasOwnAddresses = this.#hasAddresses;
     this.#store = new MemoryStore(this.#clock);
     if (faultClass === 'stuck') this.#store.denied = (key) => layout.containerOf(key) === idOf(2).slice(0, 12);
     this.#misdirection = new Misdirection(this.#engine, this.#store, this.#misdirectedMaxMs());
@@ -203,6 +206,7 @@ class World {
   #draw(): Step[] {
     const clock = this.#clock;
     const lives = Array<string>(40).fill('life');
+    const hostMoves = [...Array<string>(4).fill('host moves'), 'host away'];
     const actions: Record<FaultClass, string[]> = {
       calm: lives,
       order: lives,
@@ -217,6 +221,11 @@ class World {
       stuck: lives,
       traffic: [...lives, ...Array<string>(60).fill('traffic')],
       crashes: [...Array<string>(20).fill('life'), ...Array<string>(20).fill('crash loop')],
+      addresses: [...lives, ...hostMoves],
+      astray: [
+        ...[...lives, ...hostMoves],
+        ...['cut', 'forget', 'nonsense', 'engine away', 'lease lost', 'etcd away', 'stop', 'kill', 'pause'],
+      ],
       trouble: [
         ...[...lives, ...Array<string>(60).fill('traffic')],
         ...[
@@ -255,6 +264,15 @@ class World {
         return this.#life(idOf(1 + Math.floor(first * containersMax)), second, third);
       case 'crash loop':
         return this.#crashLoop(idOf(1 + Math.floor(first * containersMax)), 1 + Math.floor(second * 8));
+      case 'host moves':
+        return this.#moveHost(`10.0.0.${1 + Math.floor(second * 3)}`);
+      case 'host away':
+        // One gap after the other, each shorter than an address is kept, and each end long enough to be noticed.
+        if (this.#clock.now() < this.#hostAwayUntil + 5_000) return 'the host is left alone';
+        this.#hostAwayUntil = this.#clock.now() + first * 7_000;
+        return this.#during(first * 7_000, 'the host has no address', (isAway) => {
+          this.#hostAway = isAway;
+        });
       case 'traffic':
         return this.#traffic(idOf(1 + Math.floor(first * containersMax)), second, third);
       case 'cut':
@@ -329,7 +347,7 @@ class World {
     const act = (verb: string, action: () => void): string => {
       this.#history.noteEnd(id, engine, this.#clock.now());
       action();
-      this.#history.note(id, engine, this.#clock.now());
+      for (const each of [id, ...engine.membersOf(id)]) this.#history.note(each, engine, this.#clock.now());
       this.#history.noteEnd(id, engine, this.#clock.now());
       this.#noteLater(id, engine.rules.afterMs);
       return `container ${number} ${verb}`;
@@ -347,6 +365,25 @@ class World {
     if (what < 0.75) return act('moves', () => engine.move(id));
     if (what < 0.85) return act('is removed', () => engine.remove(id));
     return `container ${number} is left alone`;
+  }
+
+  get #hasAddresses(): boolean {
+    return ['addresses', 'astray'].includes(this.#options.faultClass);
+  }
+
+  #hostAway = false;
+  #hostAwayUntil = Number.NEGATIVE_INFINITY;
+
+  #moveHost(ip: string): string {
+    this.#engine.moveHost(ip);
+    for (const id of this.#engine.containers.keys()) this.#history.note(id, this.#engine, this.#clock.now());
+    return `the host moves to ${ip}`;
+  }
+
+  /** What the machine says of its address. While it has none, another interface may have one that leads nowhere. */
+  #address(): { readonly ip: string; readonly isCertain: boolean } {
+    if (!this.#hostAway) return { ip: this.#engine.hostIp, isCertain: true };
+    return { ip: this.#clock.random() < 0.5 ? '' : '192.168.0.9', isCertain: false };
   }
 
   /** What time alone changes. */
@@ -469,6 +506,7 @@ class World {
       resyncSeconds: this.#resyncSeconds,
       hasViews: this.#hasViews(this.#processes.length + 1),
       registryFault: () => this.#registryFault(),
+      findAddress: this.#hasAddresses ? async () => this.#address() : undefined,
       isAlive: (number) => (this.#isBlind ? undefined : this.#processes[number - 1]?.isAlive === true),
       say: (line) => this.#say(line),
       onStart: (wasReady) => {
@@ -495,7 +533,8 @@ class World {
     if (this.#engineAway) return { kind: 'fails' };
     if (this.#options.faultClass === 'stuck' && call === 'inspect' && id === idOf(1)) return { kind: 'hangs' };
     const draw = this.#clock.random();
-    const isFaulty = this.#faults && ['engine', 'everything', 'answers', 'trouble'].includes(this.#options.faultClass);
+    const isFaulty =
+      this.#faults && ['engine', 'everything', 'answers', 'trouble', 'astray'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.05) return { kind: 'fails' };
       if (draw < 0.06) return { kind: 'hangs' };
@@ -518,9 +557,9 @@ class World {
     const [draw, first, second] = [this.#clock.random(), this.#clock.random(), this.#clock.random()];
     if (!this.#faults) return [first * 2];
     if (faultClass === 'loss') return draw < 0.1 ? [] : [first * 2];
-    if (['order', 'ports', 'stuck', 'traffic'].includes(faultClass))
+    if (['order', 'ports', 'stuck', 'traffic', 'addresses'].includes(faultClass))
       return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
-    if (['engine', 'everything', 'trouble'].includes(faultClass)) {
+    if (['engine', 'everything', 'trouble', 'astray'].includes(faultClass)) {
       if (draw < 0.05) return [];
       return draw < 0.15 ? [first * 50, second * 500] : [first * 50];
     }
@@ -531,7 +570,8 @@ class World {
     if (this.#etcdAway) return { kind: this.#clock.random() < 0.5 ? 'unavailable' : 'hang' };
     const draw = this.#clock.random();
     const [first, second] = [this.#clock.random(), this.#clock.random()];
-    const isFaulty = this.#faults && ['etcd', 'everything', 'rivals', 'trouble'].includes(this.#options.faultClass);
+    const isFaulty =
+      this.#faults && ['etcd', 'everything', 'rivals', 'trouble', 'astray'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.04) return { kind: 'ambiguous' };
       if (draw < 0.07) return { kind: 'late', ms: first * 4_000 };
@@ -549,7 +589,7 @@ class World {
   // ---- invariants ----
 
   #losesEvents(): boolean {
-    return ['engine', 'everything', 'loss', 'trouble'].includes(this.#options.faultClass);
+    return ['engine', 'everything', 'loss', 'trouble', 'astray'].includes(this.#options.faultClass);
   }
 
   #changed(changes: readonly Applied[]): void {
@@ -600,6 +640,7 @@ class World {
     this.#replace();
     this.#engineAway = false;
     this.#etcdAway = false;
+    this.#hostAway = false;
     this.#store.outOfSpace = false;
     const boundMs = this.#losesEvents() ? renewalMs : this.#boundMs();
     const began = clock.now();
@@ -684,9 +725,18 @@ class World {
 
   /** Revoked leases and what a killed process left under way are drift that is to be repaired. */
   #mayDrift(): boolean {
-    return !['calm', 'order', 'engine', 'answers', 'loss', 'ports', 'stuck', 'traffic', 'crashes'].includes(
-      this.#options.faultClass,
-    );
+    return ![
+      'calm',
+      'order',
+      'engine',
+      'answers',
+      'loss',
+      'ports',
+      'stuck',
+      'traffic',
+      'crashes',
+      'addresses',
+    ].includes(this.#options.faultClass);
   }
 }
 
@@ -712,13 +762,14 @@ class Misdirection {
 
   /** To be called at each change of etcd and of the engine's ports. What has lasted too long by now is told once. */
   check(now: number): string[] {
-    const holders = this.#engine.holders();
     const since = new Map<string, number>();
     for (const [key, { value }] of this.#store.keys) {
       const id = layout.nameOf(key) === undefined ? undefined : layout.containerOf(key);
-      const holder = holders.get(Number(/:(\d+)$/.exec(value)?.[1]));
-      if (id === undefined || holder === undefined || holder.startsWith(id)) continue;
-      const name = `${key} ${value} leads to ${holder.slice(0, 12)}`;
+      if (id === undefined) continue;
+      const [, address = '', port] = /\/\/(.*):(\d+)$/.exec(value) ?? [];
+      const holders = this.#engine.reachedAt(address, Number(port));
+      if (holders.length === 0 || holders.some((holder) => holder.startsWith(id))) continue;
+      const name = `${key} ${value} leads to ${holders[0]?.slice(0, 12)}`;
       since.set(name, this.#since.get(name) ?? now);
     }
     const late = [...this.#since].filter(([, at]) => now - at > this.#maxMs);
@@ -757,6 +808,12 @@ class History {
     const bindings = engine.containers.get(id)?.bindings ?? 0;
     if (last?.keys === keys && last.bindings === bindings && last.endedAt === undefined) return;
     if (last !== undefined) last.endedAt ??= now;
+    // A process that has not heard of the host's new address yet takes the container for one at an old address.
+    for (const hostIp of engine.hostIps) {
+      const old = hostIp === engine.hostIp ? undefined : this.#keysOf(shortId, engine, 'now', hostIp);
+      if (old === undefined || old.keys === nothing || old.keys === keys) continue;
+      all.push({ ...old, bindings, beganAt: now, endedAt: now, isTaken: false });
+    }
     if (keys !== nothing) all.push({ keys, viewed, bindings, beganAt: now, endedAt: undefined, isTaken: false });
     this.#generations.set(shortId, all);
   }
@@ -776,9 +833,9 @@ class History {
   }
 
   /** A process with views and one without may follow each other. */
-  #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time') {
+  #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time', hostIp?: string) {
     const [keys = '', viewed = ''] = [plain, layout].map((each) =>
-      textOf([...engine.keys(each, when)].filter(([key]) => layout.containerOf(key) === shortId)),
+      textOf([...engine.keys(each, when, hostIp)].filter(([key]) => layout.containerOf(key) === shortId)),
     );
     return { keys, viewed };
   }
@@ -815,6 +872,7 @@ interface ProcessParts {
   readonly resyncSeconds: number;
   readonly hasViews: boolean;
   readonly registryFault: () => RegistryFault | undefined;
+  readonly findAddress: Parts['findAddress'] | undefined;
   /** Undefined: it cannot be seen from here. */
   readonly isAlive: (number: number) => boolean | undefined;
   readonly say: (line: string) => void;
@@ -844,7 +902,9 @@ class Process {
     this.hasViews = parts.hasViews;
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
-    this.#agent = new Agent(configOf(parts.resyncSeconds, parts.hasViews, engine.rules), {
+    const { findAddress } = parts;
+    this.#agent = new Agent(configOf(parts.resyncSeconds, parts.hasViews, engine, findAddress !== undefined), {
+      ...(findAddress && { findAddress: () => this.#across(findAddress) }),
       clock: {
         now: () => clock.now(),
         wall: () => clock.wall() + this.#clockMs,
@@ -995,12 +1055,14 @@ function logTo(say: (line: string) => void): Log {
   return log;
 }
 
-function configOf(resync: number, hasViews: boolean, { isPausedKept, ...publish }: TrafficRules): Config {
+function configOf(resync: number, hasViews: boolean, engine: FakeEngine, isWatched: boolean): Config {
+  const { isPausedKept, ...publish } = engine.rules;
   return {
     ...defaultConfig,
     publish: { ...defaultConfig.publish, ...publish, paused: isPausedKept ? 'keep' : 'withdraw' },
     resyncSeconds: resync,
     views: hasViews ? rules : [],
     etcd: { ...defaultConfig.etcd, ttlSeconds },
+    host: { ...defaultConfig.host, ip: engine.hostIp, ...(isWatched && { wanted: {} }) },
   };
 }

@@ -1025,6 +1025,23 @@ describe('Reconciler, of a container that uses the network of another one', () =
     ]);
   });
 
+  test('inspects it again when that one changed while it was inspected', () => {
+    const stage = new Stage();
+    const moment = () => stage.sequence.next();
+    stage.reconciler.receive([
+      { kind: 'list', began: moment(), containers: [], full: true, isPeriodic: false },
+      seen(c2, running(5), moment()),
+    ]);
+    const began = moment();
+    stage.reconciler.receive([{ kind: 'died', id: c2, at: 0, heard: moment() }]);
+    stage.looks.length = 0;
+    stage.reconciler.receive([seen(c1, sharing(c2), began)]);
+    assert.deepEqual(stage.looks, [c1]);
+    stage.looks.length = 0;
+    stage.reconciler.receive([seen(c1, sharing(c2), moment())]);
+    assert.deepEqual(stage.looks, []);
+  });
+
   test('and not once it has a network of its own, or has ended', () => {
     for (const last of [offeringNothing, down]) {
       const stage = new Stage();
