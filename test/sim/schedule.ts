@@ -206,7 +206,9 @@ class World {
   #draw(): Step[] {
     const clock = this.#clock;
     const lives = Array<string>(40).fill('life');
-    const hostMoves = [...Array<string>(4).fill('host moves'), 'host away'];
+    // A move of the host leads to a look at everything, and hides what was missed before.
+    const isMobile = Math.floor(this.#options.seed / faultClasses.length) % 2 === 1;
+    const hostMoves = isMobile ? [...Array<string>(4).fill('host moves'), 'host away'] : [];
     const actions: Record<FaultClass, string[]> = {
       calm: lives,
       order: lives,
