@@ -19,12 +19,13 @@ import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
 import type { ContainerId } from './container/container.ts';
 import { canChange, eventLabels } from './container/filter.ts';
+import { type Maintenance, noMaintenance } from './container/maintenance.ts';
 import { type Docker, DockerClient, type EngineInfo } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
 import { EtcdRegistry } from './etcd/cluster.ts';
 import { metered } from './etcd/metered.ts';
-import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
+import type { CurrentOwnership, KeyReader, LeaseId, Registry } from './etcd/registry.ts';
 import { type Health, healthOf } from './health.ts';
 import { findAddress } from './host-address.ts';
 import { type HostAddresses, HostWatch, type HostWatchParts } from './inspect/host-watch.ts';
@@ -39,11 +40,13 @@ import { Sequence } from './lifecycle/sequence.ts';
 import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { hasEnded } from './processes.ts';
+import { hasEnded, startOf } from './processes.ts';
 import { Conditions } from './reconcile/conditions.ts';
 import { Ledger } from './reconcile/ledger.ts';
+import type { ProcessTable } from './reconcile/main-processes.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
 import { LeaseKeeper, type LeaseKeeperMessage, type Predecessor } from './registry/lease-keeper.ts';
+import { MaintenanceWatch } from './registry/maintenance.ts';
 import { type Liveness, livenessOf, ownIdentity } from './registry/process-identity.ts';
 import { type ChangeSet, Writer, writeBatchMax } from './registry/writer.ts';
 import { version } from './version.ts';
@@ -89,14 +92,16 @@ export interface Parts {
   readonly docker: Docker;
   readonly pool: InspectionPool;
   readonly registry: Registry;
+  /** Follows keys in etcd; undefined: no decisions of people are read. */
+  readonly reader?: KeyReader | undefined;
   readonly process: {
     readonly self: ProcessIdentity | undefined;
     livenessOf(other: ProcessIdentity | undefined): Liveness;
   };
-  /** Whether a process of the engine has ended, where its table is shared. */
-  readonly hasEnded?: (pid: number, startTicks: string) => boolean;
   /** Finds out the addresses of this host, where they are not configured. */
   readonly findAddress?: HostWatchParts['find'];
+  /** The table of processes of the engine's machine, where it may be this one. */
+  readonly processes?: ProcessTable | undefined;
   /** Names this process in the owner key. */
   readonly instance: string;
   /** The limit of operations in one transaction, if it should be below the limit of etcd. */
@@ -107,6 +112,9 @@ export interface Parts {
 
 const stopTimeoutMs = 3_000;
 const settleMs = 10_000;
+/** How long a drain waits for etcd to take the keys away. */
+const removeMaxMs = 5_000;
+const usualDrainSeconds = 10;
 const settleEveryMs = 50;
 /** Services that a line of the log names: an advertisement can have a hundred. */
 const servicesLoggedMax = 10;
@@ -144,6 +152,11 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #started = { listed: false, owned: false };
   readonly #ended = deferred<DiscoverError | undefined>();
   #isLeaving = false;
+  #isDraining = false;
+  /** What people have decided about this host. */
+  maintenance: Maintenance = noMaintenance;
+  readonly #over = new AbortController();
+  readonly #maintenanceWatch: MaintenanceWatch | undefined;
   #lease: LeaseId | undefined;
   /** The lease that the ledger was read under, since when, and when another one took its place. */
   #observed: { readonly lease: LeaseId; readonly sinceMs: number; endedAt: number | undefined } | undefined;
@@ -169,6 +182,20 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#inspector = this.#supervisor.declare(this.#inspectorSpec());
     this.#watcher = this.#supervisor.declare(this.#watcherSpec());
     this.#hostWatch = this.#watchHost();
+    const { reader } = parts;
+    this.#maintenanceWatch =
+      reader &&
+      new MaintenanceWatch(
+        {
+          ...this.#common('maintenance'),
+          ...{ reader, prefix: config.etcd.prefix, host: id },
+          onChange: (maintenance) => {
+            this.maintenance = maintenance;
+            this.#reconciler.tell({ kind: 'maintenance', maintenance });
+          },
+        },
+        this.#over.signal,
+      );
     this.#supervisor.start();
   }
 
@@ -209,6 +236,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       ...this.#common('lease keeper'),
       ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
       ttlSeconds: config.etcd.ttlSeconds,
+      whenKnown: async (signal: AbortSignal) => this.#maintenanceWatch?.known(signal),
       onExit: () => (this.#isLeaving ? ('keep' as const) : config.host.onExit),
       // The old agent leaves only after Docker has answered. By then etcd has answered too.
       predecessor: predecessor && {
@@ -261,7 +289,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     const parts = {
       ...this.#common('reconciler'),
       publish,
-      hasEnded: this.#parts.hasEnded ?? hasEnded,
+      processes: this.#parts.processes,
+      tellsStates: this.config.meta === 'always',
+      maintenance: () => this.maintenance,
+      isDraining: () => this.#isDraining,
       ...{ conditions, layout, ledger, metrics, states, sequence: this.#sequence, writer: this.#writer },
       inspect: (id: ContainerId) => this.#inspector.tell({ id, at: 0, isKept: true }),
       resync: (kind: Resync) => this.#watcher.tell(kind),
@@ -381,6 +412,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   /** Containers that are, or should be, published. */
   get published(): number {
+    if (this.#tellsStates) return [...this.ledger.containers()].filter((shortId) => this.#isWanted(shortId)).length;
     return this.ledger.size;
   }
 
@@ -405,9 +437,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   leave(): Promise<void> {
     this.#isLeaving = true;
     this.#lease ??= this.#current.ownership?.lease;
-    this.#hostWatch?.stop();
-    this.#idle ??= this.#supervisor.stop();
-    return this.#idle;
+    return this.#halt();
   }
 
   /** Revokes the lease that this agent had when it left: the keys on that lease go. */
@@ -418,9 +448,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** Stops in order: finishes the accepted work, releases the owner key, ends the threads. Never rejects. */
   stop(cause?: DiscoverError): Promise<void> {
     this.#stopping ??= (async () => {
-      this.#hostWatch?.stop();
-      this.#idle ??= this.#supervisor.stop();
-      await this.#idle;
+      if (cause === undefined && !this.#isLeaving && this.drainMs > 0) await this.#drain();
+      await this.#halt();
       await this.#parts.pool.close().catch(() => {});
       this.registry.close();
       this.#ended.resolve(cause);
@@ -430,6 +459,43 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  /** How much longer than usual a stop takes at this moment, because of `host.onExit`. */
+  get drainMs(): number {
+    const { onExit, drainSeconds = usualDrainSeconds } = this.config.host;
+    return onExit === 'drain' && this.publishedServices > 0 ? removeMaxMs + drainSeconds * 1000 : 0;
+  }
+
+  #halt(): Promise<void> {
+    // Not before: what is written to the end is written with the knowledge of what people have taken out.
+    this.#hostWatch?.stop();
+    this.#idle ??= this.#supervisor.stop().then(() => this.#over.abort());
+    return this.#idle;
+  }
+
+  /** Withdraws everything, as the parts go on, and waits: readers and requests under way have that time. */
+  async #drain(): Promise<void> {
+    const { clock, log } = this.#parts;
+    const { drainSeconds = usualDrainSeconds } = this.config.host;
+    this.#isDraining = true;
+    // mutant: drain no host before the end
+    this.#reconciler.tell({ kind: 'drain' });
+    const until = clock.now() + removeMaxMs;
+    while (this.publishedServices > 0 && clock.now() < until) await sleep(clock, settleEveryMs);
+    if (this.publishedServices === 0) log.info({ seconds: drainSeconds }, 'drained: waiting before the end');
+    else log.warn({ seconds: drainSeconds }, 'etcd has not taken the keys away in time; waiting before the end');
+    await sleep(clock, drainSeconds * 1000);
+  }
+
+  /** Instances that readers of etcd find; 0 once the lease has run out by our own clock. */
+  get publishedServices(): number {
+    let services = 0;
+    if (!this.isPublishedKnown) return services;
+    for (const shortId of this.ledger.published()) {
+      for (const key of this.ledger.observed(shortId).keys()) if (this.layout.nameOf(key) !== undefined) services++;
+    }
+    return services;
   }
 
   /** The ledger has been read under the present lease. */
@@ -467,11 +533,24 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#reached('owned');
   }
 
+  get #tellsStates(): boolean {
+    return this.config.meta === 'always';
+  }
+
+  /** Whether it is, or should be, found by readers: where states are told, a container may have a meta alone. */
+  #isWanted(shortId: string): boolean {
+    const keys = this.ledger.desired(shortId) ?? this.ledger.observed(shortId);
+    return [...keys.keys()].some((key) => this.layout.nameOf(key) !== undefined);
+  }
+
   #committed({ shortId, changes }: ChangeSet): void {
     const services: Record<string, string> = Object.create(null);
     const addresses = new Map<string, string>();
     const held = this.ledger.observed(shortId);
-    const isGone = held.size === 0;
+    const isOfService = (key: string): boolean => this.layout.nameOf(key) !== undefined;
+    const isGone = held.size === 0 || (this.#tellsStates && ![...held.keys()].some(isOfService));
+    // Another state of a container that is withheld.
+    if (isGone && this.#tellsStates && !changes.some(({ key }) => isOfService(key))) return;
     for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
       const name = this.layout.nameOf(key);
       if (name === undefined) continue;
@@ -480,14 +559,10 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       if (url !== undefined) addresses.set(key, url);
     }
     const named = isGone ? Object.keys(services) : [...addresses];
-    const unnamed = named.length - servicesLoggedMax;
-    this.#parts.log.info(
-      {
-        ...{ container: shortId, ...this.ledger.namesOf(shortId) },
-        ...{ services: named.slice(0, servicesLoggedMax), ...(unnamed > 0 && { more: unnamed }) },
-      },
-      isGone ? 'unpublished' : 'published',
-    );
+    const more = named.length - servicesLoggedMax;
+    if (more > 0) named.length = servicesLoggedMax;
+    const fields = { container: shortId, ...this.ledger.namesOf(shortId), services: named };
+    this.#parts.log.info(more > 0 ? { ...fields, more } : fields, isGone ? 'unpublished' : 'published');
     this.metrics[isGone ? 'unpublished' : 'published']++;
     this.emit(isGone ? 'unpublish' : 'publish', { id: shortId, services, addresses });
   }
@@ -500,13 +575,17 @@ function dockerOf({ docker }: Config, clock: Clock): Docker {
 /** Builds an agent of real parts, except where `parts` brings its own. It is running when this returns. */
 export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
   const clock = parts.clock ?? systemClock;
+  const own = parts.registry === undefined ? new EtcdRegistry(config.etcd, config.host.id) : undefined;
+  const { registry = own as EtcdRegistry, reader = own } = parts;
   return new Agent(config, {
     clock,
     log: parts.log ?? silentLog,
     docker: parts.docker ?? dockerOf(config, clock),
     pool: parts.pool ?? createInspectionPool(config, clock),
-    registry: parts.registry ?? new EtcdRegistry(config.etcd, config.host.id),
+    registry,
+    reader,
     process: parts.process ?? { self: ownIdentity(), livenessOf },
+    processes: parts.processes ?? (config.docker.endpoint.kind === 'socket' ? { startOf, hasEnded } : undefined),
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
     predecessor: parts.predecessor,

@@ -33,6 +33,19 @@ export interface LogSink {
 /** The longest wait of a line for further lines; all lines that wait are written together. */
 const gatherMs = 50;
 
+let stampedAt = 0;
+let stamp = '';
+
+/** As pino's own. Many lines are of one millisecond, and to format the time is a quarter of the cost of a line. */
+function timestamp(): string {
+  const now = Date.now();
+  if (now !== stampedAt) {
+    stampedAt = now;
+    stamp = `,"time":"${new Date(now).toISOString()}"`;
+  }
+  return stamp;
+}
+
 export const silentLog: Log = { error() {}, warn() {}, info() {}, debug() {}, child: () => silentLog };
 
 /** A log to `file`, else to standard output; readable text if that is a terminal. */
@@ -43,7 +56,7 @@ export async function openLog(options: {
   const settings = {
     level: options.level,
     base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
+    timestamp,
     formatters: { level: (label: string) => ({ level: label }) },
   };
   if (options.file === undefined && process.stdout.isTTY) {

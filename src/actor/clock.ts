@@ -53,6 +53,16 @@ export function deadline<Value>(
 ): Promise<Value> {
   return new Promise((resolve, reject) => {
     const cancel = clock.after(ms, () => reject(onTimeout()));
-    work.finally(cancel).then(resolve, reject);
+    // One step rather than "finally" and "then": each commit and each task waits here.
+    work.then(
+      (value) => {
+        cancel();
+        resolve(value);
+      },
+      (error: unknown) => {
+        cancel();
+        reject(error);
+      },
+    );
   });
 }

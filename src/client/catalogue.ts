@@ -12,11 +12,14 @@
 
 import { type Instance, parseInstance } from '../layout/instance.ts';
 import { type Change, metaPrefixOf, servicePrefixOf } from '../layout/keys.ts';
+import { type Known as Facts, Withheld } from './withheld.ts';
 
 /** Which instances of a service; left out, all of them. */
 export interface Selector {
   readonly realm?: string | undefined;
   readonly protocol?: string | undefined;
+  /** Also those whose containers deserve no traffic now: see `Instance.state`. Only hosts whose `etcd.meta` is `always` tell. */
+  readonly states?: boolean | undefined;
 }
 
 /** The difference between one set and the next. */
@@ -37,6 +40,13 @@ interface Service {
   kept: number;
 }
 
+/** A set with the instances that are withheld, and what it was made of. */
+interface StateSet {
+  readonly base: readonly Instance[];
+  readonly withheld: readonly Instance[];
+  readonly set: readonly Instance[];
+}
+
 const none: readonly Instance[] = Object.freeze([]);
 
 /** What one reading and the changes after it say. */
@@ -54,6 +64,9 @@ export class Catalogue {
   /** The keys of all services begin with this, and those of their metas with the other. */
   readonly #below: string;
   readonly #metaBelow: string;
+  readonly #withheld: Withheld;
+  /** By name, realm and protocol. */
+  readonly #stateSets = new Map<string, StateSet>();
   #known = new Known();
   /** The reading that is taken in. */
   #next = new Known();
@@ -62,6 +75,7 @@ export class Catalogue {
   constructor(prefix: string) {
     this.#below = servicePrefixOf(prefix);
     this.#metaBelow = metaPrefixOf(prefix);
+    this.#withheld = new Withheld(this.#below, this.#metaBelow);
   }
 
   /** The number of service keys that are no instances. */
@@ -92,6 +106,8 @@ export class Catalogue {
     }
     this.#known = this.#next;
     this.#next = new Known();
+    this.#withheld.reread(this.#facts());
+    this.#stateSets.clear();
   }
 
   /** Changes of service keys and of meta keys, which take effect together. */
@@ -111,6 +127,9 @@ export class Catalogue {
       const before = this.#instance(key);
       if (before !== undefined && !urls.has(key)) this.#change(key, before.url);
     }
+    const facts = this.#facts();
+    for (const key of urls.keys()) this.#withheld.changed(key, facts);
+    for (const key of others) this.#withheld.changed(key, facts);
   }
 
   has(serviceKey: string): boolean {
@@ -118,7 +137,11 @@ export class Catalogue {
   }
 
   /** Frozen, and the same array until the service changes. */
-  select(name: string, { realm, protocol }: Selector): readonly Instance[] {
+  select(name: string, { realm, protocol, states = false }: Selector): readonly Instance[] {
+    return states ? this.#selectStates(name, realm, protocol) : this.#select(name, realm, protocol);
+  }
+
+  #select(name: string, realm: string | undefined, protocol: string | undefined): readonly Instance[] {
     const service = this.#known.services.get(name);
     if (service === undefined) return none;
     const id = realm === undefined && protocol === undefined ? '' : JSON.stringify([realm, protocol]);
@@ -131,8 +154,30 @@ export class Catalogue {
     return set;
   }
 
+  #selectStates(name: string, realm: string | undefined, protocol: string | undefined): readonly Instance[] {
+    const base = this.#select(name, realm, protocol);
+    const all = [...this.#withheld.all(this.#facts())];
+    const withheld = all.filter((one) => one.name === name && matches(one, realm, protocol));
+    if (withheld.length === 0) return base;
+    const id = JSON.stringify([name, realm, protocol]);
+    const last = this.#stateSets.get(id);
+    if (last?.base === base && isSameList(last.withheld, withheld)) return last.set;
+    const set = Object.freeze([...base, ...withheld]);
+    this.#stateSets.set(id, { base, withheld, set });
+    return set;
+  }
+
+  /** Every instance that is withheld. */
+  withheld(): Iterable<Instance> {
+    return this.#withheld.all(this.#facts());
+  }
+
+  #facts(): Facts {
+    return { metas: this.#known.metas, hasKey: (key) => this.#instance(key) !== undefined };
+  }
+
   /** Instances by name; services without any are absent. */
-  counts({ realm, protocol }: Selector): Map<string, number> {
+  counts({ realm, protocol, states = false }: Selector): Map<string, number> {
     const counts = new Map<string, number>();
     const isAll = realm === undefined && protocol === undefined;
     for (const [name, service] of this.#known.services) {
@@ -142,6 +187,9 @@ export class Catalogue {
         if ((realm ?? ofRealm) === ofRealm && (protocol ?? ofProtocol) === ofProtocol) number += count;
       }
       if (number > 0) counts.set(name, number);
+    }
+    for (const one of states ? this.withheld() : []) {
+      if (matches(one, realm, protocol)) counts.set(one.name, (counts.get(one.name) ?? 0) + 1);
     }
     return counts;
   }
@@ -223,6 +271,9 @@ function remove(known: Known, instance: Instance): void {
   const others = known.hosts.get(host);
   if (others?.delete(key) && others.size === 0) known.hosts.delete(host);
 }
+
+const isSameList = (some: readonly Instance[], others: readonly Instance[]): boolean =>
+  some.length === others.length && some.every((one, index) => one === others[index]);
 
 const kindOf = ({ realm, protocol }: Instance): string => `${realm}/${protocol}`;
 

@@ -27,7 +27,7 @@ export interface Query extends Selector {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface PickQuery extends Query {
+export interface PickQuery extends Omit<Query, 'states'> {
   /**
    * `host`: an instance of the host in the option `here`, else one of its zone, else any. `zone`: one of the zone, else any.
    */

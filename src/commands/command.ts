@@ -62,8 +62,8 @@ export interface Command<Options extends CommandOptions = CommandOptions> {
   readonly aliases?: Readonly<Record<string, string>>;
   /** The words it takes, as in help: `<service>` has to be given, `[service]` may be. */
   readonly words?: readonly string[];
-  /** The possible first words, for completion; within a third of a second, and never an error. */
-  complete?(sources: Sources): Promise<readonly string[]>;
+  /** The possible words behind those that were given, for completion; within a third of a second, and never an error. */
+  complete?(sources: Sources, given: readonly string[]): Promise<readonly string[]>;
   /** Resolves to the exit code. */
   run(given: Given<Options>, io: Io): Promise<number>;
 }

@@ -2,24 +2,29 @@
  * Compares the keys of this host in etcd with those that Docker's containers should have, read once and without the
  * agent's help.
  *
- * A container whose inspection says that it deserves no traffic should have no keys. Of signals and crashes only the agent
- * knows: a container that it withholds for these is a difference. A container that cannot be inspected is unknown: none of
- * its keys counts as a difference. The names of the keys of all hosts are read, to find keys of this host that are on no
+ * A container whose inspection, or a decision of a person, says that it deserves no traffic should have no keys, or its state
+ * alone. Of signals and crashes only the agent knows: a container without any key that may be withheld for these is unknown,
+ * unless etcd has its state. So is a container that cannot be inspected: none of its keys counts as a difference. The names of the keys of all hosts are read, to find keys of this host that are on no
  * lease and in no record. Both sides are read one
  * after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
 import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
+import { markOf } from '../container/maintenance.ts';
 import type { Docker } from '../docker/docker.ts';
 import { codeOf } from '../errors.ts';
 import { type Fleet, type KeyRevision, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
 import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
-import { keysOf, type Layout } from '../layout/keys.ts';
+import { keysOf, type Layout, metaPrefixOf, stateKeysOf } from '../layout/keys.ts';
+import { parseMeta } from '../layout/meta.ts';
 import { parseOwner } from '../layout/owner.ts';
 import { keyMatcher } from '../layout/views.ts';
+import { longestMs as heldMaxMs } from '../lifecycle/damping.ts';
 import { deservesBy } from '../lifecycle/deserves.ts';
+import { trafficStateOf } from '../lifecycle/state.ts';
+import { readMaintenance } from '../registry/maintenance.ts';
 import { readHost } from '../registry/reading.ts';
 
 export interface Difference {
@@ -61,16 +66,30 @@ export async function compare(sides: Sides): Promise<Comparison> {
   const wanted = new Map<string, string>();
   const owners = new Map<string, string>();
   const unknown: { container: string; detail: string }[] = [];
+  const running = new Map<string, RunningInspection>();
+  const maintenance = await readMaintenance(sides.registry, config.etcd.prefix, config.host.id);
   for (const [id, inspection] of await inspectAll(pool, engine.versionPrefix, ids)) {
     const container = shortIdOf(id);
     if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
-    if (inspection.kind !== 'running' || !deservesBy(inspection, Date.now(), config.publish).isPublished) continue;
-    for (const [key, value] of keysOf(layout, container, inspection.services, inspection.names)) {
+    if (inspection.kind !== 'running') continue;
+    running.set(container, inspection);
+    const isOut = markOf(maintenance, container) !== undefined;
+    for (const [key, value] of wantedOf(sides, container, inspection, isOut)) {
       wanted.set(key, value);
       owners.set(key, container);
     }
   }
   const { standing, owner } = await readStanding(sides, [...wanted.keys()]);
+  for (const [container, inspection] of owner === 'writes' ? running : []) {
+    const own = [...wanted.keys()].filter((key) => owners.get(key) === container);
+    const detail = withheldDetail(sides, own, standing, inspection);
+    if (detail === undefined) continue;
+    for (const key of own) {
+      wanted.delete(key);
+      standing.delete(key);
+    }
+    if (detail !== '') unknown.push({ container, detail });
+  }
   const differences: Difference[] = [];
   if (owner !== 'writes') {
     differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(owner === 'released' && { found: owner }) });
@@ -108,6 +127,51 @@ function publishedOf(standing: Standing['standing']): Map<string, string> {
   return published;
 }
 
+type RunningInspection = Extract<Inspection, { kind: 'running' }>;
+
+/** The keys of a container as far as its inspection, and a decision of a person, tell. */
+function wantedOf(
+  { config, layout }: Sides,
+  container: string,
+  inspection: RunningInspection,
+  isOut: boolean,
+): ReadonlyMap<string, string> {
+  const { services, names } = inspection;
+  const verdict = deservesBy(inspection, Date.now(), config.publish, isOut);
+  const tellsStates = config.meta === 'always';
+  if (verdict.isPublished) return keysOf(layout, container, services, names, tellsStates ? 'ready' : undefined);
+  return tellsStates ? stateKeysOf(layout, container, services, trafficStateOf(verdict)) : new Map();
+}
+
+/**
+ * Of a container without any key of a service or a record: empty if its state in etcd says why, else why it may be so.
+ * Undefined: it has keys, or nothing that is not seen from here explains it.
+ */
+function withheldDetail(
+  { config, layout }: Sides,
+  own: readonly string[],
+  standing: Standing['standing'],
+  { startedAt, traffic }: RunningInspection,
+): string | undefined {
+  const metas = own.filter((key) => isMeta(config, key));
+  if (own.length === 0 || own.some((key) => standing.has(key) && !metas.includes(key))) return undefined;
+  const states = metas.map((key) => parseMeta(ourValue(standing.get(key)?.held) ?? '').state);
+  if (states.some((state) => state === 'draining' || state === 'held')) return '';
+  // Nothing is to be published, and its state is another one than it should be, or is not there.
+  if (!own.some((key) => layout.nameOf(key) !== undefined) || states.some((state) => state !== undefined))
+    return undefined;
+  const { drain, flapDeaths } = config.publish;
+  const mayHaveCrashed = flapDeaths > 0 && Date.now() - startedAt / 1e6 < heldMaxMs;
+  const reasons = [
+    ...((traffic?.wishes?.drain ?? drain) ? ['was asked to stop'] : []),
+    ...(mayHaveCrashed ? ['crashes again and again'] : []),
+  ];
+  if (reasons.length === 0) return undefined;
+  return `has no keys, and why cannot be told from outside: its agent may withhold it because it ${reasons.join(' or ')}`;
+}
+
+const isMeta = ({ etcd }: Config, key: string): boolean => key.startsWith(metaPrefixOf(etcd.prefix));
+
 /** Inspects all containers, also those late for their batch. Ends, because each inspection has a time limit. */
 export async function inspectAll(
   pool: InspectionPool,
@@ -136,7 +200,7 @@ export async function inspectAll(
 
 interface Standing {
   /** By key; `foreign` if the key is not on the owner's lease. */
-  readonly standing: ReadonlyMap<string, { readonly container: string; readonly held: Held }>;
+  readonly standing: Map<string, { readonly container: string; readonly held: Held }>;
   readonly owner: 'writes' | 'released' | 'none';
 }
 

@@ -81,9 +81,10 @@ async function answers(argv: readonly string[], table: CommandTable, env: NodeJS
   const isValue = takesValue(before, command);
   const names = named === undefined && !isValue ? ['run', ...Object.keys(table), 'help', 'version'] : [];
   const found = await byGrammar(argv, command, names);
-  if (command?.complete !== undefined && words.length === 1 && !isValue && !last.startsWith('-')) {
+  const takes = command?.words?.length ?? 0;
+  if (command?.complete !== undefined && words.length <= takes && !isValue && !last.startsWith('-')) {
     const sources = { argv: options, env, file: configFile, systemFile: systemFilePath };
-    for (const word of await command.complete(sources)) found.push(word);
+    for (const word of await command.complete(sources, words.slice(1))) found.push(word);
   }
   // yargs offers options if it has nothing else, and short options with two dashes.
   const isWanted = (one: string) => one.startsWith('-') === last.startsWith('-') && !/^--.$/.test(one);

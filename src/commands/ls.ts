@@ -1,6 +1,9 @@
 /**
  * `discover ls [service]`: the services and their instances.
  *
+ * With `--all` also the instances whose containers deserve no traffic, with the state of each, where their hosts tell it. A shell
+ * gets none of these: it would send requests there.
+ *
  * Exit codes: 0; 1 if the named service has no instance, or if two services have the same name in a shell; 69 etcd did not answer.
  */
 import { command, tellingOfWait } from './command.ts';
@@ -13,21 +16,27 @@ const output = {
   description: 'table, wide with container, image, weight, tags and zone, json, or env for a shell to evaluate (table)',
 } as const;
 
+const all = {
+  type: 'boolean',
+  description: 'Also instances that deserve no traffic, with their states, of hosts whose etcd.meta is always (false)',
+} as const;
+
 export const ls = command({
-  options: { ...choice, output },
+  options: { ...choice, all, output },
   aliases: { '-o': '--output' },
   words: ['[service]'],
   complete: serviceNames,
   async run({ flags, words: [service], sources }, io) {
     await using client = await connect(sources, io);
-    const query = queryOf(flags);
+    const query = queryOf({ ...flags, all: flags.all === true && flags.output !== 'env' });
     const names =
       service === undefined ? [...(await tellingOfWait('etcd', io, client.services(query))).keys()].sort() : [service];
-    const all: [string, Services[number][1]][] = [];
-    for (const name of names) all.push([name, await tellingOfWait('etcd', io, client.resolve(name, query))]);
-    const found = all.filter(([, instances]) => instances.length > 0);
+    const services: [string, Services[number][1]][] = [];
+    for (const name of names) services.push([name, await tellingOfWait('etcd', io, client.resolve(name, query))]);
+    const found = services.filter(([, instances]) => instances.length > 0);
     if (flags.output !== 'env') {
-      io.write(print(found, flags.output ?? 'table', io.isTerminal ? process.stdout.columns : undefined));
+      const columns = io.isTerminal ? process.stdout.columns : undefined;
+      io.write(print(found, flags.output ?? 'table', { columns, withStates: flags.all === true }));
       return service !== undefined && found.length === 0 ? 1 : 0;
     }
     const clashing = clashes(found.map(([name]) => name));

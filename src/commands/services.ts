@@ -47,9 +47,10 @@ async function refuseDeadEndpoints(etcd: EtcdAccess): Promise<void> {
   if (failures.every(isLasting)) throw first;
 }
 
-export const queryOf = ({ realm, protocol }: { realm?: string; protocol?: string }): Query => ({
+export const queryOf = ({ realm, protocol, all }: { realm?: string; protocol?: string; all?: boolean }): Query => ({
   realm,
   protocol,
+  ...(all && { states: true }),
 });
 
 const completionTimeoutMs = 300;
@@ -95,7 +96,11 @@ export function clashes(names: readonly string[]): [string, ...string[]][] {
 export type Services = readonly (readonly [name: string, instances: readonly Instance[]])[];
 
 /** `columns` is the width of the terminal, if it is one: a wide table is cut to fit it. */
-export function print(services: Services, as: 'table' | 'wide' | 'json' | 'env', columns?: number): string {
+export function print(
+  services: Services,
+  as: 'table' | 'wide' | 'json' | 'env',
+  { columns, withStates = false }: { readonly columns?: number | undefined; readonly withStates?: boolean } = {},
+): string {
   if (as === 'json') {
     return json(services.map(([name, instances]) => ({ name, instances: sorted(instances).map(describe) })));
   }
@@ -105,9 +110,15 @@ export function print(services: Services, as: 'table' | 'wide' | 'json' | 'env',
     );
   }
   const all = services.flatMap(([, instances]) => sorted(instances));
-  if (as === 'wide') return table(wideHeads, all.map(wideRow), columns);
-  const rows = all.map((one) => [one.name, one.realm, one.host, one.containerId, one.url]);
-  return table(['SERVICE', 'REALM', 'HOST', 'CONTAINER', 'ADDRESS'], rows);
+  // The column is there only where it is asked for: without it every instance has a key, and so is ready.
+  const head = withStates ? ['STATE'] : [];
+  const stateOf = ({ state = 'ready' }: Instance) => (withStates ? [state] : []);
+  if (as === 'wide') {
+    const rows = all.map((one) => [...stateOf(one), ...wideRow(one)]);
+    return table([...head, ...wideHeads], rows, columns);
+  }
+  const rows = all.map((one) => [...stateOf(one), one.name, one.realm, one.host, one.containerId, one.url]);
+  return table([...head, 'SERVICE', 'REALM', 'HOST', 'CONTAINER', 'ADDRESS'], rows);
 }
 
 const wideHeads = ['SERVICE', 'REALM', 'HOST', 'ZONE', 'CONTAINER', 'IMAGE', 'WEIGHT', 'TAGS', 'ADDRESS'];

@@ -14,6 +14,10 @@ export const commandTable: CommandTable = {
     async () => (await import('./watch.ts')).watch,
   ),
   why: row('Explain why a container is published or not', async () => (await import('./why.ts')).why),
+  maintenance: row(
+    'Take a container or a host out of traffic (on), until told otherwise (off)',
+    async () => (await import('./maintenance.ts')).maintenance,
+  ),
   doctor: row('Diagnose configuration, Docker, etcd and permissions', async () => (await import('./doctor.ts')).doctor),
   verify: row(
     'Compare what etcd holds for this host with what Docker runs',

@@ -12,6 +12,7 @@ import { readSources } from '../config/sources.ts';
 import { isRecord } from '../container/address/published.ts';
 import { type ContainerId, isContainerId, type Names, type Service, shortIdOf } from '../container/container.ts';
 import { readInspection } from '../container/document.ts';
+import { markOf, noMaintenance } from '../container/maintenance.ts';
 import { namesOf } from '../container/names.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
 import { viewOfMachine } from '../host-address.ts';
@@ -92,8 +93,10 @@ async function explain(name: string, config: Config, io: Io): Promise<Explained>
     if (owner !== undefined && 'kind' in owner)
       return { id: one.id, steps: [failed('container', 'failing', owner.detail)] };
     const inspection = readInspection(document, options, owner);
-    const { steps, isRunning, isWithheld } = explainContainer(document, options, inspection);
-    const services = isRunning && !isWithheld && inspection.kind === 'running' ? inspection.services : [];
+    const offers = inspection.kind === 'running' ? inspection.services : [];
+    const maintenance = offers.length > 0 ? await decisionOn(one.id, config) : undefined;
+    const { steps, isRunning, isWithheld } = explainContainer(document, { ...options, maintenance }, inspection);
+    const services = isRunning && !isWithheld ? offers : [];
     const names = namesOf(document);
     return { id: one.id, names, steps: [...steps, ...(await keySteps(one.id, services, names, config, io))] };
   } finally {
@@ -101,16 +104,30 @@ async function explain(name: string, config: Config, io: Io): Promise<Explained>
   }
 }
 
+/** What a person has decided about the container. If etcd does not answer, a step about its keys says so. */
+async function decisionOn(id: ContainerId, { etcd, host }: Config) {
+  const { EtcdRegistry } = await import('../etcd/cluster.ts');
+  const { readMaintenance } = await import('../registry/maintenance.ts');
+  const registry = new EtcdRegistry(etcd);
+  try {
+    const maintenance = await readMaintenance(registry, etcd.prefix, host.id).catch(() => noMaintenance);
+    const mark = markOf(maintenance, shortIdOf(id));
+    return mark && { mark, isOfHost: maintenance.host !== undefined };
+  } finally {
+    registry.close();
+  }
+}
+
 async function keySteps(
   id: ContainerId,
   services: readonly Service[],
   names: Names | undefined,
-  { etcd, host, views, zone }: Config,
+  { etcd, host, meta, views, zone }: Config,
   io: Io,
 ): Promise<Step[]> {
   if (services.length === 0) return [];
   const layout = layoutOf(etcd.prefix, host.realm, host.id, viewsOf(views, host.realm, host.id, zone));
-  const wanted = keysOf(layout, shortIdOf(id), services, names);
+  const wanted = keysOf(layout, shortIdOf(id), services, names, meta === 'always' ? 'ready' : undefined);
   const { EtcdRegistry } = await import('../etcd/cluster.ts');
   const { parseOwner } = await import('../layout/owner.ts');
   const registry = new EtcdRegistry(etcd);

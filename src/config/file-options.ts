@@ -87,7 +87,8 @@ export interface Options {
         readonly zone?: Maybe<string>;
         readonly attributes?: Maybe<string[]>;
         readonly realms?: Maybe<string[]>;
-        readonly onExit?: Maybe<'keep' | 'remove'>;
+        readonly onExit?: Maybe<'keep' | 'remove' | 'drain'>;
+        readonly drainSeconds?: Maybe<number>;
       }
     | undefined;
   readonly http?:

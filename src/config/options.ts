@@ -57,7 +57,9 @@ export interface Config extends DeclarationOptions, MetaOptions {
     readonly wanted?: WantedAddress | undefined;
     /** Neither the configuration nor the default route has led to the address. */
     readonly isGuessed?: boolean;
-    readonly onExit: 'keep' | 'remove';
+    readonly onExit: 'keep' | 'remove' | 'drain';
+    /** With `drain`: between the removal of the keys and the end; 10 unless configured. */
+    readonly drainSeconds?: number;
   };
   readonly http?: {
     readonly listen: { readonly path: string } | { readonly host: string; readonly port: number };
@@ -332,7 +334,16 @@ export const schema = z.strictObject({
     ),
     attributes: maybe(pairs, 'Attributes of every instance of this host; those of a container count before them'),
     realms: maybe(segments, 'Realms that a container may name by its label discover.realm (host.realm alone)'),
-    onExit: option(oneOf('keep', 'remove'), 'keep', 'On exit, keep the keys until the TTL ends or remove them'),
+    onExit: option(
+      oneOf('keep', 'remove', 'drain'),
+      'keep',
+      'On exit, keep the keys until the TTL ends, remove them, or remove them and wait before the end',
+    ),
+    drainSeconds: option(
+      integer(0, 3_600),
+      10,
+      'With host.onExit drain: seconds between the removal of the keys and the end',
+    ),
   }),
   http: group({
     listen: maybe(listen, 'Address for health, metrics, status and the page (none)'),

@@ -72,6 +72,7 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
       ...{ id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
       ...(host.ip6 !== undefined && { ip6: host.ip6 }),
       ...(isFoundOut(wanted) && { wanted, ...(host.isGuessed && { isGuessed: true }) }),
+      ...(values.host.onExit === 'drain' && { drainSeconds: values.host.drainSeconds }),
     },
     ...httpOf(values.http),
     log: { level: values.silly ? 'trace' : isDebug ? 'debug' : 'info', ...(log && { file: log }) },

@@ -13,18 +13,18 @@ export function namesOf(document: unknown): Names | undefined {
   const { Name, Config } = recordOf(document);
   const { Image, Labels } = recordOf(Config);
   const labels = recordOf(Labels);
-  const [name, image] = [textOf(Name)?.replace(/^\//, ''), textOf(Image)];
-  const [project, service] = [
-    textOf(labels['com.docker.compose.project']),
-    textOf(labels['com.docker.compose.service']),
-  ];
-  const compose = { ...(project !== undefined && { project }), ...(service !== undefined && { service }) };
-  if ((name ?? image ?? project ?? service) === undefined) return undefined;
-  return {
-    ...(name !== undefined && { name }),
-    ...(image !== undefined && { image }),
-    ...((project ?? service) !== undefined && { compose }),
-  };
+  const name = textOf(Name)?.replace(/^\//, '');
+  const image = textOf(Image);
+  const project = textOf(labels['com.docker.compose.project']);
+  const service = textOf(labels['com.docker.compose.service']);
+  // Built member by member, on the way of every start.
+  const names: { -readonly [K in keyof Names]: Names[K] } = {};
+  if (name !== undefined) names.name = name;
+  if (image !== undefined) names.image = image;
+  if ((project ?? service) !== undefined) {
+    names.compose = { ...(project !== undefined && { project }), ...(service !== undefined && { service }) };
+  }
+  return (name ?? image ?? names.compose) === undefined ? undefined : names;
 }
 
 const recordOf = (value: unknown): Readonly<Record<string, unknown>> => (isRecord(value) ? value : {});

@@ -145,6 +145,14 @@ export const refusalCodes = Object.keys(refusals) as readonly RefusalCode[];
 
 /** Why a container that runs, and offers something, is not published now; or what is odd about one that is. */
 export const withheld = {
+  maintenance: {
+    title: 'It is in maintenance',
+    remedy: 'See discover maintenance list, and end it with discover maintenance off',
+  },
+  'host-drain': {
+    title: 'Its host is drained',
+    remedy: 'discover stops here and host.onExit is drain: start discover, and what runs is published again',
+  },
   'engine-away': {
     title: 'The engine has been away for long',
     remedy: 'Start the engine: what it shows to run is published again. publish.engineAway 0 turns this off',
@@ -170,6 +178,11 @@ export const withheld = {
   'not-healthy': {
     title: 'Its health check has not succeeded yet',
     remedy: 'See docker inspect, State.Health.Log. It is published once healthy: publish.health is require-healthy',
+  },
+  'still-starting': {
+    title: 'Its health check has been starting for long',
+    remedy:
+      'See docker inspect, State.Health: a check that never ends needs --health-timeout, a long start a longer --health-start-period. publish.health is require-healthy',
   },
   flapping: {
     title: 'It crashes again and again',

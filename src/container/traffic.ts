@@ -37,8 +37,6 @@ export interface Traffic {
   readonly replica?: string;
   /** Its main process in the engine's table of processes. */
   readonly pid?: number;
-  /** When that process started, in ticks since the boot; only where discover shares the table. */
-  readonly startTicks?: string;
 }
 
 export const TERM = constants.signals.SIGTERM;

@@ -212,13 +212,15 @@ class Daemon {
     if (this.#isStopping) this.#exit(128 + constants.signals[signal]);
     this.#isStopping = true;
     this.#log.info({ signal }, 'stopping');
-    this.#manager?.stopping();
+    const { agent } = this.#generation;
+    const { drainMs } = agent;
+    this.#manager?.stopping(drainMs);
     setTimeout(() => {
       this.#log.error({}, 'did not stop in time');
       this.#exit(exitUnexpected);
-    }, stopTimeoutMs).unref();
+    }, stopTimeoutMs + drainMs).unref();
     this.#trial.abort();
-    void this.#generation.agent.stop();
+    void agent.stop();
   }
 
   #exit(code: number): never {

@@ -35,6 +35,8 @@ const watchdogShare = 0.4;
 const watchdogLeastMs = 1_000;
 /** Each check extends a start by so long: a process that waits for Docker or etcd is not stuck. */
 const startExtensionMs = 60_000;
+/** `TimeoutStopSec` of the unit. */
+const usualStopMs = 15_000;
 /** systemd-notify waits five seconds for the manager. */
 const sendTimeoutMs = 10_000;
 /** A manager that does not listen holds up a stop for so long at most. */
@@ -98,9 +100,11 @@ export class ServiceManager {
     if (this.#isReady) this.#tellReady();
   }
 
-  stopping(): void {
+  /** `drainMs`: how much longer a stop takes than the unit expects; 0 if it does not. */
+  stopping(drainMs = 0): void {
     this.#isStopping = true;
-    this.#tell('STOPPING=1', 'STATUS=Stopping');
+    const extension = drainMs > 0 ? [`EXTEND_TIMEOUT_USEC=${(usualStopMs + drainMs) * 1000}`] : [];
+    this.#tell('STOPPING=1', `STATUS=${drainMs > 0 ? 'Draining' : 'Stopping'}`, ...extension);
   }
 
   /** Sends no more. Resolves when the last message has arrived, or is late, and the shell has ended. */

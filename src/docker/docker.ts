@@ -21,6 +21,8 @@ export interface EngineInfo {
   readonly serverVersion: string;
   /** For people only: no call depends on it, because a proxy may withhold it. */
   readonly product: 'Docker Engine' | 'Podman';
+  /** The answers themselves say that it is Docker. */
+  readonly isDocker?: boolean;
   /** The engine's clock when it answered, in whole seconds since the epoch. */
   readonly engineSeconds: number;
 }
@@ -51,14 +53,17 @@ const headBytesMax = 1 << 20;
 
 /**
  * The actions that can change the published keys; the engine sends no others: those of exec, which a health check has as
- * well, are many. Docker's names and Podman's together, for every engine: neither engine objects to a name of the other one.
- * Docker takes `health_status` for a prefix, of that and of every name here; no other action begins like one of them.
+ * well, are many. Docker takes `health_status` for a prefix, of that and of every name here; no other action begins like one
+ * of them.
  */
-const starts = ['start', 'restart', 'restore'];
-const others = [
-  ...['die', 'died', 'destroy', 'remove', 'checkpoint', 'pause', 'unpause', 'rename'],
-  ...['kill', 'stop', 'health_status', 'connect', 'disconnect'],
-];
+const starts = ['start'];
+const others = ['die', 'destroy', 'pause', 'unpause', 'rename', 'kill', 'health_status', 'connect', 'disconnect'];
+/**
+ * What only Podman tells, or tells first. An engine that does not say that it is Docker is asked for these names as well: no
+ * engine objects to a name of another one, and a proxy may withhold which one it is. Docker would tell of each stop twice.
+ */
+const startsOfPodman = ['restart', 'restore'];
+const othersOfPodman = ['died', 'remove', 'checkpoint', 'stop'];
 
 export class DockerClient implements Docker {
   readonly #endpoint: DockerEndpoint;
@@ -103,20 +108,23 @@ export class DockerClient implements Docker {
       versionPrefix: spoken ? `/v${spoken}` : '',
       serverVersion: text(about.Version) ?? text(headers[podmanVersion]) ?? 'unknown',
       product: isPodman(headers, about) ? 'Podman' : 'Docker Engine',
+      isDocker: !isPodman(headers, about) && isDocker(headers, about),
       engineSeconds: Math.floor((Date.parse(headers.date ?? '') || this.#clock.wall()) / 1000),
     };
   }
 
   async events(engine: EngineInfo, sinceSeconds: number, onChunk: OnChunk): Promise<EventStream> {
     const type: EventFilters['type'] = ['container', 'network'];
+    const begin = engine.isDocker ? starts : [...starts, ...startsOfPodman];
+    const event = engine.isDocker ? others : [...others, ...othersOfPodman];
     if (this.#labels.length === 0) {
-      return this.#follow(engine, sinceSeconds, { type, event: [...starts, ...others] }, onChunk);
+      return this.#follow(engine, sinceSeconds, { type, event: [...begin, ...event] }, onChunk);
     }
     // Only starts are filtered by labels: an event of a network has none, and not every Podman gives a death any.
-    const ofStarts: EventFilters = { type: ['container'], event: starts, label: [...this.#labels] };
+    const ofStarts: EventFilters = { type: ['container'], event: begin, label: [...this.#labels] };
     const first = await this.#follow(engine, sinceSeconds, ofStarts, onChunk);
     try {
-      const second = await this.#follow(engine, sinceSeconds, { type, event: others }, (chunk) => onChunk(chunk, 1));
+      const second = await this.#follow(engine, sinceSeconds, { type, event }, (chunk) => onChunk(chunk, 1));
       const close = (): void => {
         first.close();
         second.close();
@@ -186,6 +194,11 @@ function isComplete(headers: Readonly<Record<string, unknown>>): boolean {
 
 function isPodman(headers: Readonly<Record<string, unknown>>, about: EngineVersion): boolean {
   return podmanVersion in headers || JSON.stringify(about.Components ?? '').includes('Podman');
+}
+
+function isDocker({ server }: Readonly<Record<string, unknown>>, { Components }: EngineVersion): boolean {
+  if (/^Docker\//.test(String(server))) return true;
+  return Array.isArray(Components) && Components.some((one: { Name?: unknown } | null) => one?.Name === 'Engine');
 }
 
 /** The version becomes part of a path, so it must have the form of a version. */

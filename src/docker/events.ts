@@ -46,6 +46,7 @@ const quote = 0x22;
 const backslash = 0x5c;
 const open = 0x7b;
 const close = 0x7d;
+const newline = 0x0a;
 
 /** Cuts a stream of bytes into the JSON objects in it. */
 export class ObjectSplitter {
@@ -66,27 +67,52 @@ export class ObjectSplitter {
   }
 
   push(chunk: Buffer): void {
+    let index = 0;
+    while (index < chunk.length) {
+      const behind = this.#depth === 0 ? this.#line(chunk, index) : index;
+      index = behind > index ? behind : this.#scan(chunk, index);
+    }
+  }
+
+  /** The usual way: a whole line that is one object. Returns the place behind it, or `start` if that is not so. */
+  #line(chunk: Buffer, start: number): number {
+    if (chunk[start] !== open) return start;
+    const end = chunk.indexOf(newline, start);
+    if (end < 0 || chunk[end - 1] !== close || end - start > this.#bytesMax) return start;
+    const text = chunk.toString('utf8', start, end);
+    if (!isOneObject(text)) return start;
+    this.#onObject(text);
+    return end + 1;
+  }
+
+  /** Byte by byte: to the end of an object, or to the beginning of the next one. Returns the place behind what was read. */
+  #scan(chunk: Buffer, from: number): number {
     let depth = this.#depth;
     let inString = this.#inString;
     let escaped = this.#escaped;
-    let start = 0;
-    for (let index = 0; index < chunk.length; index++) {
+    let start = depth > 0 ? from : chunk.length;
+    let index = from;
+    for (; index < chunk.length; index++) {
       const byte = chunk[index];
       if (inString) {
         if (escaped) escaped = false;
         else if (byte === backslash) escaped = true;
         else if (byte === quote) inString = false;
       } else if (byte === open) {
+        if (depth === 0 && index > from) break;
         if (depth++ === 0) start = index;
       } else if (depth > 0) {
         if (byte === quote) inString = true;
-        else if (byte === close && --depth === 0) this.#finish(chunk, start, index + 1);
+        else if (byte === close && --depth === 0) break;
       }
     }
+    const isFinished = depth === 0 && index < chunk.length && chunk[index] === close;
     this.#depth = depth;
     this.#inString = inString;
     this.#escaped = escaped;
-    if (depth > 0) this.#current(chunk.subarray(start));
+    if (isFinished) this.#finish(chunk, start, ++index);
+    else if (depth > 0) this.#current(chunk.subarray(start));
+    return index;
   }
 
   #current(part: Buffer): void {
@@ -104,6 +130,22 @@ export class ObjectSplitter {
     else if (held.length === 0) this.#onObject(chunk.toString('utf8', start, end));
     else this.#onObject(Buffer.concat([...held, chunk.subarray(start, end)]).toString('utf8'));
   }
+}
+
+/**
+ * Whether a text that begins and ends with a brace is one object: each brace has its counterpart, and none opens right behind
+ * one that closes. Braces in strings can only make it say no, or be wrong about a text that is no JSON at all.
+ */
+function isOneObject(text: string): boolean {
+  let closed = 0;
+  for (let at = text.indexOf('}'); at >= 0; at = text.indexOf('}', at + 1)) {
+    closed++;
+    // A separator may stand between two objects. Engines write none within one.
+    if (text.charCodeAt(at + 1) <= 0x20 || text.charCodeAt(at + 1) === open) return false;
+  }
+  let opened = 0;
+  for (let at = text.indexOf('{'); at >= 0; at = text.indexOf('{', at + 1)) opened++;
+  return opened === closed;
 }
 
 /** The fields of an event that are read, as engines before and since API 1.52 send them. */

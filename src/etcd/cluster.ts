@@ -9,15 +9,18 @@ import type { Change } from '../layout/keys.ts';
 import type { EtcdAccess } from './access.ts';
 import { callTimeoutMs, type Etcd3, type ICompare, type IRequestOp } from './member.ts';
 import { firstMember, Members } from './members.ts';
-import { AnswerSize, pageKeys, readPage, readPages } from './pages.ts';
+import { AnswerSize, below, type KeyRange, pageKeys, readPage, readPages } from './pages.ts';
+import { EtcdReader } from './reader.ts';
 import {
   type Fleet,
   type FoundKey,
   type KeyPage,
+  type KeyReader,
   type KeyRevision,
   type LeaseId,
   type LeaseState,
   leaseIdOf,
+  noLease,
   type OwnerKey,
   type Ownership,
   operationsMax,
@@ -29,12 +32,20 @@ import { decodeSucceeded, encodeTxn } from './txn-message.ts';
 
 export { firstMember } from './members.ts';
 
-export class EtcdRegistry implements Registry, Fleet {
+/**
+ * Between two looks at a watch that is mostly silent. A connection that is cut is found by its own pings, and a member that
+ * does not answer by the renewals of the lease, so a watch for people's keys costs a few bytes a minute.
+ */
+const quietTickMs = 10_000;
+
+export class EtcdRegistry implements Registry, Fleet, KeyReader {
   readonly #members: Members;
+  readonly #reader: EtcdReader;
 
   /** `host`: the host that makes the calls; the hosts of a fleet share the members by their names. */
   constructor(access: EtcdAccess, host = '') {
     this.#members = new Members(access, firstMember(host, access.endpoints.length));
+    this.#reader = new EtcdReader(this.#members, quietTickMs);
   }
 
   async owner(ownerKey: string): Promise<OwnerKey | undefined> {
@@ -156,6 +167,24 @@ export class EtcdRegistry implements Registry, Fleet {
     return succeeded;
   }
 
+  /** Writes a key on no lease, for people. */
+  async put(key: string, value: string): Promise<void> {
+    await this.#txn([], [put(key, value, noLease)]);
+  }
+
+  readBoth(key: string, take: (found: Change) => void): Promise<Revision> {
+    return this.#reader.read(both(key), (part) => part.forEach(take));
+  }
+
+  watchBoth(
+    key: string,
+    revision: Revision,
+    changed: (changes: readonly Change[]) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#reader.watch(both(key), revision, { heard() {}, begun() {}, changed }, signal);
+  }
+
   async revoke(lease: LeaseId): Promise<void> {
     await this.#tell('lease revoke', ({ leaseClient }) => leaseClient.leaseRevoke({ ID: lease }));
   }
@@ -175,6 +204,11 @@ export class EtcdRegistry implements Registry, Fleet {
   #tell<Result>(name: string, request: (etcd: Etcd3) => Promise<Result>): Promise<Result> {
     return this.#members.tell((member) => member.call(name, request));
   }
+}
+
+/** '0' follows the slash. */
+function both(key: string): readonly KeyRange[] {
+  return [{ begin: Buffer.from(key), end: Buffer.from(`${key}\0`) }, below(`${key}/`)];
 }
 
 function unchanged(key: string, revision: Revision): ICompare {

@@ -19,7 +19,8 @@ import { Watch, type WatchListener } from './watch.ts';
 export { below, type KeyRange } from './pages.ts';
 export type { RevisedChange, WatchListener } from './watch.ts';
 
-const tickMs = 2_000;
+/** Between two looks at whether a watch is alive. */
+const usualTickMs = 2_000;
 /**
  * A page is decoded at once, and handed on in parts, so that a large reading leaves turns to other work. Smaller pages would
  * take longer: for each one etcd counts all keys that are left.
@@ -44,11 +45,13 @@ export interface Found {
 }
 
 export class EtcdReader {
-  /** The first member is chosen at random, so that readers share the members. */
   readonly #members: Members;
+  readonly #tickMs: number;
 
-  constructor(access: EtcdAccess) {
-    this.#members = new Members(access, Math.floor(Math.random() * access.endpoints.length));
+  /** Of an access, the first member is chosen at random, so that readers share the members. */
+  constructor(of: EtcdAccess | Members, tickMs = usualTickMs) {
+    this.#members = of instanceof Members ? of : new Members(of, Math.floor(Math.random() * of.endpoints.length));
+    this.#tickMs = tickMs;
   }
 
   /**
@@ -99,7 +102,7 @@ export class EtcdReader {
         stream.on('data', (answer) => watch.take(answer)).on('error', (error: Error) => watch.end(error));
         stream.on('end', () => watch.end(new Error('stream ended')));
         // Ticks rather than a time: after a pause of this process one tick is late, and then the waiting answers come.
-        const clock = setInterval(() => watch.tick(), tickMs).unref();
+        const clock = setInterval(() => watch.tick(), this.#tickMs).unref();
         try {
           await watch.over;
         } finally {

@@ -79,6 +79,19 @@ export interface Registry {
   close(): void;
 }
 
+/** Follows one key and all keys below it, as in a folder: `a` and `a/…`, and not `ab`. */
+export interface KeyReader {
+  /** All of them as they are at one revision, which it resolves with. */
+  readBoth(key: string, take: (found: Change) => void): Promise<Revision>;
+  /** Tells of every change after the revision. Rejects when the watch is over; resolves once aborted. */
+  watchBoth(
+    key: string,
+    revision: Revision,
+    changed: (changes: readonly Change[]) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
+}
+
 /** A key at the time of a reading. A later write or delete gives the key another revision. */
 export interface KeyRevision {
   readonly key: string;

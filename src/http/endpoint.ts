@@ -286,10 +286,11 @@ const same = <Value extends object>(value: Value): Value => value;
 
 const endOf = (stale: object | undefined): string => (stale === undefined ? '}' : `,"stale":${JSON.stringify(stale)}}`);
 
-const textOf = ({ realm, protocol }: Selector): string => JSON.stringify([realm, protocol]);
+const textOf = ({ realm, protocol, states }: Selector): string => JSON.stringify([realm, protocol, states]);
 
 function selectorOf(query: URLSearchParams): Selector {
-  return { realm: query.get('realm') ?? undefined, protocol: query.get('protocol') ?? undefined };
+  const [realm, protocol] = [query.get('realm') ?? undefined, query.get('protocol') ?? undefined];
+  return { realm, protocol, states: query.has('states') };
 }
 
 /** Undefined: it cannot be decoded. */

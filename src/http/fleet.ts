@@ -77,8 +77,10 @@ export class Fleet {
     })();
   }
 
+  /** Also those that are withheld, where their host tells of them. */
   async instancesOn(host: string): Promise<Iterable<Instance>> {
-    return (await this.#known()).feed.catalogue.instancesOn(host);
+    const { catalogue } = (await this.#known()).feed;
+    return [...catalogue.instancesOn(host), ...[...catalogue.withheld()].filter((one) => one.host === host)];
   }
 
   /** The set, and again whenever the set or `stale` has changed, until the signal is aborted. */

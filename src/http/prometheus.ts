@@ -126,9 +126,16 @@ function containerFamilies(families: Families, agent: Agent): void {
   families.each(
     'gauge',
     'containers',
-    'Containers of this host by life cycle (starting, ready, failing, gone), running, and by what etcd has of them; published is 0 once the lease has expired',
+    'Containers of this host by life cycle (starting, ready, draining, paused, unhealthy, held, maintenance, failing, gone), running, and by what etcd has of them; published is 0 once the lease has expired',
     'state',
     () => statesOf(agent),
+  );
+  families.each(
+    'gauge',
+    'maintenance',
+    'Decisions of people that take this host, or one of its containers, out of traffic',
+    'of',
+    () => ({ host: agent.maintenance.host === undefined ? 0 : 1, container: agent.maintenance.containers.size }),
   );
   families.gauge('services_desired', 'Instances that should be in etcd', () => servicesOf(agent).desired);
   families.gauge(
@@ -267,14 +274,15 @@ function buckets(name: string, histogram: Histogram, labels: Labels = {}): Sampl
   ];
 }
 
-function statesOf({ ledger, metrics, states, isPublishedKnown }: Agent): Counts {
+function statesOf({ layout, ledger, metrics, states, isPublishedKnown }: Agent): Counts {
   const lifeCycle = Object.fromEntries(stateNames.map((name) => [name, 0])) as Record<StateName, number>;
   for (const state of states.values()) lifeCycle[nameOf(state)]++;
   let published = 0;
   let unknown = 0;
   let pending = 0;
   for (const shortId of ledger.containers()) {
-    if (ledger.observed(shortId).size > 0) {
+    // A container that is withheld may have its state in etcd, and nothing else.
+    if ([...ledger.observed(shortId).keys()].some((key) => layout.nameOf(key) !== undefined)) {
       if (isPublishedKnown) published++;
       else unknown++;
     }

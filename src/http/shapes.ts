@@ -85,7 +85,16 @@ export interface Summary {
 /** `unknown`: the lease has run out, or there is none yet, so the keys in etcd are unknown. */
 export type ContainerState = 'published' | 'unknown' | 'pending' | 'withheld' | 'refused' | 'failing' | 'quarantined';
 
-export type LifecycleState = 'starting' | 'ready' | 'draining' | 'paused' | 'unhealthy' | 'held' | 'failing' | 'gone';
+export type LifecycleState =
+  | 'starting'
+  | 'ready'
+  | 'draining'
+  | 'paused'
+  | 'unhealthy'
+  | 'held'
+  | 'maintenance'
+  | 'failing'
+  | 'gone';
 
 export interface Container {
   /** The 12 digits that end its keys. */
@@ -116,6 +125,12 @@ export interface Container {
     readonly since: string;
     readonly until: string | null;
     readonly remedy: string;
+    /** Of the reason `maintenance`: who decided it and why, of the container or of all of its host. */
+    readonly maintenance?: {
+      readonly by: string | null;
+      readonly reason: string | null;
+      readonly of: 'host' | 'container';
+    };
   } | null;
   readonly outage: { readonly detail: string; readonly remedy: string } | null;
 }

@@ -6,6 +6,7 @@ import { outages, refusals as reasons, withheld } from '../container/refusals.ts
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
 import { total } from '../metrics.ts';
+import type { TrafficReport } from '../reconcile/conditions.ts';
 import { version } from '../version.ts';
 import type { Check, Container, ContainerState, LifecycleState, Summary } from './shapes.ts';
 
@@ -43,8 +44,10 @@ export function summaryOf(agent: Agent): Summary {
   let published = 0;
   for (const shortId of agent.isPublishedKnown ? ledger.containers() : []) {
     const held = ledger.observed(shortId);
-    if (held.size > 0) published++;
-    for (const key of held.keys()) if (isService(agent, key)) services++;
+    let own = 0;
+    for (const key of held.keys()) if (isService(agent, key)) own++;
+    if (own > 0) published++;
+    services += own;
   }
   let refused = 0;
   let failing = 0;
@@ -149,6 +152,7 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
           since: new Date(traffic.since).toISOString(),
           until: traffic.until === undefined ? null : new Date(traffic.until).toISOString(),
           remedy: withheld[traffic.reason].remedy,
+          ...(traffic.maintenance && { maintenance: maintenanceOf(traffic.maintenance) }),
         }
       : null,
     outage:
@@ -160,14 +164,24 @@ export function containerOf(agent: Agent, shortId: string): Container | undefine
   };
 }
 
-function stateOf({ ledger, conditions, isPublishedKnown }: Agent, shortId: string): ContainerState {
+function stateOf(agent: Agent, shortId: string): ContainerState {
+  const { ledger, conditions, isPublishedKnown } = agent;
   const condition = conditions.get(shortId);
   if (condition?.quarantined !== undefined) return 'quarantined';
   if (condition?.failing !== undefined) return 'failing';
   if (!isPublishedKnown && ledger.observed(shortId).size > 0) return 'unknown';
   if (ledger.changes(shortId).length > 0) return 'pending';
-  if (ledger.observed(shortId).size > 0) return 'published';
+  // A container that is withheld may have its state in etcd, and nothing else.
+  for (const key of ledger.observed(shortId).keys()) if (isService(agent, key)) return 'published';
   return condition?.traffic?.isPublished === false ? 'withheld' : 'refused';
+}
+
+function maintenanceOf({ mark, isOfHost }: NonNullable<TrafficReport['maintenance']>) {
+  return {
+    by: mark.by ?? null,
+    reason: mark.reason ?? null,
+    of: isOfHost ? ('host' as const) : ('container' as const),
+  };
 }
 
 /** A container without a remembered state has gone. */

@@ -17,7 +17,6 @@ import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
 import { type MachineView, viewOfMachine } from '../host-address.ts';
-import { startOf } from '../processes.ts';
 import type { HostAddresses } from './host-watch.ts';
 
 /** The options that a thread gets once, at its start. */
@@ -64,6 +63,18 @@ export function createBatchInspector(
 ): BatchInspector {
   const waiting: (() => void)[] = [];
   let fresh = 0;
+  let machine = machineNow();
+  let current: InspectionOptions = { ...options, ...viewOf(machine, options) };
+
+  /** Made anew only where the machine or the host's address has changed. */
+  function documentOptions(host: HostView): InspectionOptions {
+    const now = machineNow();
+    if (now !== machine || host.hostIp !== current.hostIp || host.hostIp6 !== current.hostIp6) {
+      machine = now;
+      current = { ...options, ...viewOf(machine, host) };
+    }
+    return current;
+  }
 
   const release = () => {
     const next = waiting.shift();
@@ -91,14 +102,11 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    const view = { ...options, ...hostView(host) };
-    let inspection = readInspection(answer.document, view);
-    if (inspection.kind === 'running' && inspection.sharesWith !== undefined) {
-      const owner = await findNetworkOwner(client, versionPrefix, answer.document);
-      if ('kind' in owner) return owner;
-      inspection = readInspection(answer.document, view, owner);
-    }
-    return options.endpoint.kind === 'socket' ? withProcess(inspection) : inspection;
+    const of = documentOptions(host);
+    const inspection = readInspection(answer.document, of);
+    if (inspection.kind !== 'running' || inspection.sharesWith === undefined) return inspection;
+    const owner = await findNetworkOwner(client, versionPrefix, answer.document);
+    return 'kind' in owner ? owner : readInspection(answer.document, of, owner);
   }
 
   async function inspectBatch(
@@ -164,30 +172,23 @@ export async function findNetworkOwner(
   return { ids, document: at };
 }
 
-/** With the start of the main process, while it is sure to be the container's: later the number may be another's. */
-function withProcess(inspection: Inspection): Inspection {
-  if (inspection.kind !== 'running' || inspection.traffic?.pid === undefined) return inspection;
-  const { pid, ...traffic } = inspection.traffic;
-  const startTicks = startOf(pid, inspection.startedAt);
-  if (startTicks !== undefined) return { ...inspection, traffic: { ...traffic, pid, startTicks } };
-  // Without its start the number is of no use, and each part takes its time on the way to the main thread.
-  return { ...inspection, traffic: Object.keys(traffic).length > 0 ? traffic : undefined };
-}
-
 /** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
 const machineMs = 10_000;
 let machineAt = Number.NEGATIVE_INFINITY;
-let machine: MachineView | undefined;
+let lastMachine: MachineView | undefined;
 
-/** The host as this machine shows it. A list of a thousand interfaces takes milliseconds. */
-function hostView({ hostIp, hostIp6 }: HostView): HostView {
+/** The interfaces as they were a moment ago. A list of a thousand interfaces takes milliseconds. */
+function machineNow(): MachineView {
   const now = systemClock.now();
-  if (machine === undefined || now - machineAt >= machineMs) {
+  if (lastMachine === undefined || now - machineAt >= machineMs) {
     machineAt = now;
-    machine = viewOfMachine();
+    lastMachine = viewOfMachine();
   }
-  const hostNetworks = machine.networksOf(hostIp, hostIp6);
-  return { hostIp, hostIp6, hostOnly: machine.containerAddresses, hostNetworks };
+  return lastMachine;
+}
+
+function viewOf({ containerAddresses: hostOnly, networksOf }: MachineView, { hostIp, hostIp6 }: HostView): HostView {
+  return { hostIp, hostIp6, hostOnly, hostNetworks: networksOf(hostIp, hostIp6) };
 }
 
 interface RawListed {

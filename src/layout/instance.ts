@@ -26,6 +26,24 @@ export interface Instance extends Meta {
   readonly key: string;
 }
 
+/**
+ * An instance without a key of its own: its meta tells state and address. Undefined: it tells none, as the meta of an
+ * instance that has just come or gone.
+ */
+export function parseWithheld(below: string, key: string, meta: string): Instance | undefined {
+  const url = urlIn(meta);
+  return url === undefined ? undefined : parseInstance(below, key, url, meta);
+}
+
+function urlIn(meta: string): string | undefined {
+  try {
+    const { state, url } = (JSON.parse(meta) ?? {}) as { readonly state?: unknown; readonly url?: unknown };
+    return typeof state === 'string' && state !== 'ready' && typeof url === 'string' ? url : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 const urlPattern = /^(tcp|udp|sctp):\/\/(?:\[([\da-f:.]+)\]|([\d.]+)):([1-9]\d{0,4})$/i;
 
 /** `below` is a `servicePrefixOf`; `meta` is the value of its meta key, if it has one. Undefined: the key is no instance. */

@@ -7,6 +7,7 @@
  *     P/meta/<as in P/service/>                                   JSON about the same instance, if there is some
  *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
  *     P/owner/<host>                                              the process that may write for this host
+ *     P/maintenance/<host>[/<id12>]                               out of traffic, by a person (`maintenance.ts`)
  *
  * With views, the same instances are also written in the layouts of other readers. This file knows only the
  * templates of views.
@@ -105,12 +106,14 @@ export function keysOf(
   shortId: string,
   services: readonly Service[],
   names?: Names,
+  /** The state that the meta of each instance tells, if it tells one. */
+  state?: string,
 ): Map<string, string> {
   const keys = new Map<string, string>();
   const plains = new Map<string, string>();
   const ordinals = new Map<string, number>();
   for (const service of services) {
-    const { name, privatePort, protocol, realm } = service;
+    const { name, realm } = service;
     const url = urlOf(service);
     const ordinal = ordinals.get(name) ?? 0;
     ordinals.set(name, ordinal + 1);
@@ -122,13 +125,13 @@ export function keysOf(
     const plain = layout.serviceKey(name, shortId, realm);
     const isFirst = !plains.has(name);
     if (isFirst) plains.set(name, plain);
-    const key = isFirst ? plain : `${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`;
+    const key = instanceKey(plain, service, isFirst);
     keys.set(key, url);
-    if (service.meta !== undefined) keys.set(layout.metaKey(key), service.meta);
+    if (service.meta !== undefined) keys.set(layout.metaKey(key), withState(service.meta, state));
     if (service.other !== undefined) {
       const second = key + familySuffix(service.other);
-      keys.set(second, urlOf({ ...service.other, protocol }));
-      if (service.meta !== undefined) keys.set(layout.metaKey(second), service.meta);
+      keys.set(second, urlOf({ ...service.other, protocol: service.protocol }));
+      if (service.meta !== undefined) keys.set(layout.metaKey(second), withState(service.meta, state));
     }
   }
   // `fromEntries` defines own properties, so a service called __proto__ is one more name.
@@ -138,6 +141,40 @@ export function keysOf(
 
 /** No protocol and no port is written like this. A host with an IPv6 address has IPv4 as its second family. */
 const familySuffix = ({ address }: At): string => (address.includes(':') ? ':ip6' : ':ip4');
+
+/** What etcd should hold for a container that deserves no traffic, where its state is told: its metas alone. */
+export function stateKeysOf(
+  layout: Layout,
+  shortId: string,
+  services: readonly Service[],
+  state: string,
+): Map<string, string> {
+  const keys = new Map<string, string>();
+  const names = new Set<string>();
+  for (const service of services) {
+    const { name, realm, meta, other, protocol } = service;
+    const key = instanceKey(layout.serviceKey(name, shortId, realm), service, !names.has(name));
+    names.add(name);
+    if (meta === undefined) continue;
+    keys.set(layout.metaKey(key), withState(meta, state, urlOf(service)));
+    if (other === undefined) continue;
+    keys.set(layout.metaKey(key + familySuffix(other)), withState(meta, state, urlOf({ ...other, protocol })));
+  }
+  return keys;
+}
+
+/** The first offer of a name has the plain key. */
+function instanceKey(plain: string, { privatePort, protocol }: Service, isFirst: boolean): string {
+  return isFirst ? plain : `${plain}:${privatePort}${protocol === 'tcp' ? '' : `:${protocol}`}`;
+}
+
+/** A meta is a JSON object that has a member at least. The address is in it where no service key tells it. */
+function withState(meta: string, state: string | undefined, url?: string): string {
+  if (state === undefined) return meta;
+  // mutant: tell every instance ready in maintenance
+  const said = `"state":${JSON.stringify(state)}`;
+  return `${meta.slice(0, -1)},${said}${url === undefined ? '' : `,"url":${JSON.stringify(url)}`}}`;
+}
 
 /** The parts of a key, by the layout above. */
 export type ParsedKey = ServiceKey | MetaKey | RecordKey | OwnerKey | OtherKey;

@@ -21,6 +21,11 @@ export interface Meta {
   readonly container?: string;
   /** The image as the container was started with it, such as `nginx:1.27`. */
   readonly image?: string;
+  /**
+   * Where `etcd.meta` is `always`: `ready`, or the reason why it has no key of its own: `starting`, `unhealthy`, `draining`,
+   * `paused`, `held` or `maintenance`. Later versions may add to these.
+   */
+  readonly state?: string;
   /** The project and the service of Docker Compose. */
   readonly compose?: { readonly project?: string; readonly service?: string };
 }
@@ -28,6 +33,7 @@ export interface Meta {
 /** More than the agent ever writes: 4 KiB of attributes for a service and as much for the host, and a few names. */
 const TEXT_MAX = 16 * 1024;
 const NAME = /^[a-z][a-z0-9_-]{0,63}$/;
+const STATE = /^[a-z][a-z-]{0,31}$/;
 /** As `container/sources/attributes.ts` refuses them. */
 const NEVER_IN_A_TEXT = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;
 
@@ -44,6 +50,7 @@ export function parseMeta(text: string): Meta {
   const container = textOf(record.container);
   const image = textOf(record.image);
   const compose = composeOf(record.compose);
+  const state = typeof record.state === 'string' && STATE.test(record.state) ? record.state : undefined;
   // Assigned one by one: as a spread of nine, V8 would make each object a dictionary of three times the size.
   const meta: { -readonly [Name in keyof Meta]: Meta[Name] } = {};
   if (privatePort !== undefined) meta.privatePort = privatePort;
@@ -55,6 +62,7 @@ export function parseMeta(text: string): Meta {
   if (container !== undefined) meta.container = container;
   if (image !== undefined) meta.image = image;
   if (compose !== undefined) meta.compose = compose;
+  if (state !== undefined) meta.state = state;
   return meta;
 }
 

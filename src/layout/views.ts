@@ -100,7 +100,7 @@ export function customRule(text: string): Rule {
 export function checkRule(rule: Rule, prefix: string): void {
   const { key, value } = rule;
   const { head } = parseKey(key);
-  for (const native of [`${prefix}/service/`, `${prefix}/meta/`, `${prefix}/host/`, `${prefix}/owner/`]) {
+  for (const native of ['service', 'meta', 'host', 'owner', 'maintenance'].map((tree) => `${prefix}/${tree}/`)) {
     if (head.startsWith(native) || native.startsWith(head)) {
       throw new Error(`must begin with a text of its own, not with what ${native} begins with`);
     }

@@ -33,6 +33,9 @@ export interface Signal {
   readonly last: number;
 }
 
+/** Taken out by a person; or because discover ends, and `host.onExit` is `drain`. */
+export type TakenOut = 'maintenance' | 'host-drain';
+
 /** All that is known of the container and concerns traffic. */
 export interface Facts {
   readonly traffic: Traffic | undefined;
@@ -43,22 +46,34 @@ export interface Facts {
   readonly requiredMs: number;
   /** The engine was given up since it was seen. */
   readonly isGivenUp: boolean;
+  /** A person, or the end of the agent, takes it out of traffic whatever else is true. */
+  readonly takenOut: TakenOut | undefined;
 }
 
 export type Verdict =
   /** `note`: published, and something is odd about it. */
-  | { readonly isPublished: true; readonly note?: ReasonCode; readonly until?: undefined }
+  | { readonly isPublished: true; readonly note?: ReasonCode; readonly until?: undefined; readonly again?: undefined }
   /** `until`: milliseconds of the agent's clock. */
-  | { readonly isPublished: false; readonly reason: ReasonCode; readonly until?: number };
+  | {
+      readonly isPublished: false;
+      readonly reason: ReasonCode;
+      readonly until?: number;
+      /** When another reason may take its place. */
+      readonly again?: number;
+    };
 
 const published: Verdict = { isPublished: true };
 const ignoring: Verdict = { isPublished: true, note: 'ignores-stop' };
 const none: Traffic = {};
+/** A health check that has not succeeded for so long may never end. */
+export const longStartMs = 300_000;
 /** Of a timer; also what an infinite time to stop counts as. */
 const longestMs = 86_400_000;
 
 export function deserves(facts: Facts, now: number, policy: PublishPolicy): Verdict {
-  const { traffic = none, signals, runsSince, requiredMs } = facts;
+  const { traffic = none, signals, runsSince, requiredMs, takenOut } = facts;
+  // mutant: publish what is in maintenance
+  if (takenOut !== undefined) return { isPublished: false, reason: takenOut };
   if (facts.isGivenUp) return { isPublished: false, reason: 'engine-away' };
   const { health, wishes } = traffic;
   const sent = (wishes?.drain ?? policy.drain) ? stopOf(signals, traffic) : undefined;
@@ -71,7 +86,7 @@ export function deserves(facts: Facts, now: number, policy: PublishPolicy): Verd
   // mutant: take the sick for the well
   if (health === 'unhealthy' && healthPolicy !== 'ignore') return { isPublished: false, reason: 'unhealthy' };
   // mutant: require no health
-  if (health === 'starting' && healthPolicy === 'require-healthy') return { isPublished: false, reason: 'not-healthy' };
+  if (health === 'starting' && healthPolicy === 'require-healthy') return notHealthy(runsSince + longStartMs, now);
   const heldUntil = runsSince + requiredMs;
   // mutant: publish what crashes again and again
   if (now < heldUntil) return { isPublished: false, reason: 'flapping', until: heldUntil };
@@ -81,13 +96,21 @@ export function deserves(facts: Facts, now: number, policy: PublishPolicy): Verd
   return sent === undefined ? published : ignoring;
 }
 
+/** A check that never ends looks like one that is under way, so its age is all that can be told. */
+function notHealthy(longAt: number, now: number): Verdict {
+  if (now >= longAt) return { isPublished: false, reason: 'still-starting' };
+  return { isPublished: false, reason: 'not-healthy', again: longAt };
+}
+
 /** What an inspection alone tells: of signals and crashes only the agent knows. `nowMs`: milliseconds since the epoch. */
 export function deservesBy(
   { startedAt, traffic }: { readonly startedAt: number; readonly traffic?: Traffic | undefined },
   nowMs: number,
   policy: PublishPolicy,
+  isInMaintenance = false,
 ): Verdict {
-  return deserves({ traffic, signals: [], runsSince: startedAt / 1e6, requiredMs: 0, isGivenUp: false }, nowMs, policy);
+  const known = { traffic, signals: [], runsSince: startedAt / 1e6, requiredMs: 0, isGivenUp: false };
+  return deserves({ ...known, takenOut: isInMaintenance ? 'maintenance' : undefined }, nowMs, policy);
 }
 
 /** How long a container is taken to end after its stop signal. */

@@ -5,14 +5,15 @@
  *        └──────────── Killed, Died, Moved, List ────────────────────┘
  *
  * An `Observation` is about one container and is the input of the life cycle. The reconciler makes
- * the observations `listed`, `unlisted`, `found`, `fenced`, `woke`, `due`, `ended` and `given-up`
- * of a list, of a reading of etcd, of a timer and of an engine that is away.
+ * the observations `listed`, `unlisted`, `found`, `fenced`, `woke`, `due`, `ended`, `given-up` and
+ * `taken-out` of a list, of readings of etcd, of a timer and of an engine that is away.
  *
  * Two kinds of time: `at` is the engine's clock in nanoseconds since the epoch, 0 where the engine does not say.
  * `began` and `heard` are moments of the logical clock (`sequence.ts`).
  */
 
 import type { ContainerId, Inspection, Listed } from '../container/container.ts';
+import type { Maintenance } from '../container/maintenance.ts';
 import type { Health } from '../container/traffic.ts';
 
 /** Ask for an inspection of a container, because of an event of `at`; 0 if there was none. */
@@ -98,7 +99,9 @@ export type Observation =
   /** The engine is away, and the main process of the container has ended. */
   | { readonly kind: 'ended'; readonly heard: number }
   /** The engine has been away for so long that nothing of it is believed any more. */
-  | { readonly kind: 'given-up' };
+  | { readonly kind: 'given-up' }
+  /** Maintenance begins or ends, or the agent drains its host: see the context. */
+  | { readonly kind: 'taken-out' };
 
 /** The messages of the reconciler. */
 export type ReconcilerMessage =
@@ -106,6 +109,10 @@ export type ReconcilerMessage =
   | Killed
   | Died
   | Moved
+  /** All decisions of people about this host, as they are now. */
+  | { readonly kind: 'maintenance'; readonly maintenance: Maintenance }
+  /** The agent will end: everything is withdrawn. */
+  | { readonly kind: 'drain' }
   /** The engine is away, or back: then a full list was told before. */
   | { readonly kind: 'engine'; readonly isAway: boolean }
   /** A complete list. */

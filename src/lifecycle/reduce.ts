@@ -26,7 +26,7 @@
 
 import type { ContainerId, Inspection, Service } from '../container/container.ts';
 import { afterCrash, type Crashes, requiredMs as requiredOf } from './damping.ts';
-import { deserves, type PublishPolicy, type Signal, stopMs } from './deserves.ts';
+import { deserves, type PublishPolicy, type Signal, stopMs, type TakenOut } from './deserves.ts';
 import type { Died, Inspected, Killed, Moved, Observation } from './observation.ts';
 import type { Gone, Running, State, Unknown } from './state.ts';
 
@@ -50,6 +50,8 @@ export interface Context {
   readonly listEnded: number;
   /** The engine was given up, and is not back. */
   readonly isGivenUp: boolean;
+  /** Whether the container is taken out of traffic, and why. */
+  readonly takenOut: TakenOut | undefined;
   /** Of the container, or of those whose place it takes. */
   readonly crashes: Crashes | undefined;
   /** Chance, in [0, 1). */
@@ -101,6 +103,8 @@ export function reduce(state: State | undefined, observation: Observation, conte
       return ended(state, observation.heard, context);
     case 'given-up':
       return givenUp(state, context);
+    case 'taken-out':
+      return takenOut(state, context);
   }
 }
 
@@ -147,7 +151,7 @@ function ran(
 ): Transition {
   const isSameLife = known.kind === 'running' && known.startedAt === startedAt;
   const signals = isSameLife ? known.signals : sentSince(known.signals, startedAt);
-  const { now, policy, crashes, isGivenUp } = context;
+  const { now, policy, crashes, isGivenUp, takenOut } = context;
   // It cannot have run before it crashed last.
   const oldest = Math.max(
     crashes?.times.at(-1) ?? Number.NEGATIVE_INFINITY,
@@ -155,7 +159,7 @@ function ran(
   );
   const runsSince = isSameLife ? known.runsSince : oldest;
   const requiredMs = isSameLife ? known.requiredMs : requiredOf(crashes, now, policy);
-  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp }, now, policy);
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp, takenOut }, now, policy);
   // mutant: see the end of an inspection at its beginning
   const ended = context.moment;
   const state: Running = {
@@ -181,8 +185,10 @@ function ran(
     runsSince,
     requiredMs,
     isGivenUp,
+    // mutant: forget the maintenance at an inspection
+    takenOut,
     verdict,
-    dueAt: verdict.until,
+    dueAt: verdict.until ?? verdict.again,
   };
   // mutant: inspect for ever after a move
   // mutant: pass over a move during an inspection
@@ -231,7 +237,7 @@ function killed(state: State | undefined, sent: Killed, context: Context): Trans
   // mutant: drain again at each signal
   const signal = before === undefined ? { number, firstAt: at, at, since: now, last: now } : sentAgain(before, at, now);
   const signals = [...known.signals.filter((one) => one !== before), signal];
-  if (known.kind === 'running') return judged({ ...known, signals }, context);
+  if (known.kind === 'running') return judged(known, context, { signals });
   // mutant: forget signals before the first inspection
   return { state: { ...known, ...unseen(signals, context) }, effects: [] };
 }
@@ -265,19 +271,32 @@ function due(state: State | undefined, context: Context): Transition {
 /** The same as a death without a time, but no crash: an engine that ends may end its containers. */
 function ended(state: State | undefined, heard: number, context: Context): Transition {
   if (state?.kind !== 'running') return unchanged(state);
-  return gone({ ...state, death: { heard, at: Number.POSITIVE_INFINITY } }, state.id, context);
+  return gone(state, state.id, context, { heard, at: Number.POSITIVE_INFINITY });
 }
 
 function givenUp(state: State | undefined, context: Context): Transition {
-  if (state?.kind === 'running') return judged({ ...state, isGivenUp: true }, context);
+  if (state?.kind === 'running') return judged(state, context, { isGivenUp: true });
   // What a predecessor has left is not confirmed either.
   return state?.kind === 'unknown' && state.foundAt > 0 ? { state, desired: nothing, effects: [] } : unchanged(state);
 }
 
+function takenOut(state: State | undefined, context: Context): Transition {
+  // mutant: pass over maintenance
+  if (state?.kind === 'running') return judged({ ...state, takenOut: context.takenOut }, context);
+  const isLeft = state?.kind === 'unknown' && state.foundAt > 0;
+  // mutant: keep what a predecessor left in maintenance
+  return isLeft && context.takenOut !== undefined ? { state, desired: nothing, effects: [] } : unchanged(state);
+}
+
 /** The same facts at another time, or other facts. */
-function judged(state: Running, { now, policy }: Context): Transition {
-  const verdict = deserves(state, now, policy);
-  const next = { ...state, verdict, dueAt: verdict.until };
+function judged(
+  state: Running,
+  { now, policy }: Context,
+  { signals = state.signals, isGivenUp = state.isGivenUp }: Partial<Pick<Running, 'signals' | 'isGivenUp'>> = {},
+): Transition {
+  const { traffic, runsSince, requiredMs, takenOut } = state;
+  const verdict = deserves({ traffic, signals, runsSince, requiredMs, isGivenUp, takenOut }, now, policy);
+  const next = { ...state, signals, isGivenUp, verdict, dueAt: verdict.until ?? verdict.again };
   return { state: next, desired: wantedOf(next), effects: [] };
 }
 
@@ -319,7 +338,7 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
   if (isOldNews || isForeign) return { state: { ...known, death }, effects: [inspect(id)] };
   // A retry stays: it may be about a start that came after this death.
   // mutant: end a retry at a death
-  return counted(known, gone({ ...known, death }, id, context), context);
+  return counted(known, gone(known, id, context, death), context);
 }
 
 /** An end is counted once, by whatever tells of it first: an engine may disconnect the network before it tells of the death. */
@@ -393,7 +412,8 @@ function unlisted(state: State, began: number, context: Context): Transition {
   return unchanged(rest && known);
 }
 
-function found(state: State | undefined, { listBegan, moment }: Context): Transition {
+function found(state: State | undefined, context: Context): Transition {
+  const { listBegan, moment } = context;
   // mutant: keep what was found of a container that offers nothing
   if (state?.kind === 'running') return { state, desired: wantedOf(state), effects: [] };
   const isListed = state?.listing !== undefined && state.listing.began === listBegan;
@@ -401,7 +421,13 @@ function found(state: State | undefined, { listBegan, moment }: Context): Transi
   // mutant: end a retry where keys are found
   const next = unknownOf(state, state?.id, moment);
   // mutant: ask for no newer list
-  return { state: next, effects: isListed ? [] : [{ kind: 'list' }] };
+  return foundAs(next, isListed ? [] : [{ kind: 'list' }], context);
+}
+
+/** What is in etcd stays until a reading judges it, unless people have decided already. */
+function foundAs(state: Unknown, effects: readonly Effect[], { takenOut }: Context): Transition {
+  // mutant: keep what is found of a host in maintenance
+  return takenOut === undefined ? { state, effects } : { state, desired: nothing, effects };
 }
 
 function fenced(state: State | undefined, context: Context): Transition {
@@ -410,11 +436,11 @@ function fenced(state: State | undefined, context: Context): Transition {
   const effects: Effect[] = [inspect(state.id)];
   // mutant: take the uncertain for certain
   // mutant: fence and forget
-  return { state: unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects };
+  return foundAs(unknownOf(state, state.id, context.moment, unseen(state.signals, context)), effects, context);
 }
 
-function gone(known: State, id: ContainerId, context: Context): Transition {
-  const { death, movedAt, failing, wakeAt } = known;
+function gone(known: State, id: ContainerId, context: Context, death = known.death): Transition {
+  const { movedAt, failing, wakeAt } = known;
   // Events may overtake each other: what was sent after the death is of a life that is not seen yet.
   const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > (death?.at ?? 0));
   const rest = { ...unseen(signals, context), since: context.moment };
@@ -475,6 +501,7 @@ function unlist<Known extends State>(state: Known): Known {
 
 /** No retry is due any more. */
 function settled<Known extends State>(state: Known): Known {
+  if (state.failing === undefined && state.wakeAt === undefined) return state;
   return { ...state, failing: undefined, wakeAt: undefined };
 }
 

@@ -86,16 +86,29 @@ export type State = Unknown | Running | Gone;
 export const failingTries = 5;
 
 /** The names that people see. */
-export const stateNames = ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'failing', 'gone'] as const;
+export const stateNames = [
+  'starting',
+  'ready',
+  'draining',
+  'paused',
+  'unhealthy',
+  'held',
+  'maintenance',
+  'failing',
+  'gone',
+] as const;
 export type StateName = (typeof stateNames)[number];
 
 const withheldAs: Readonly<Record<ReasonCode, StateName>> = {
+  maintenance: 'maintenance',
+  'host-drain': 'draining',
   'engine-away': 'held',
   draining: 'draining',
   'ignores-stop': 'ready',
   paused: 'paused',
   unhealthy: 'unhealthy',
   'not-healthy': 'starting',
+  'still-starting': 'starting',
   flapping: 'held',
   'too-young': 'starting',
 };
@@ -103,7 +116,12 @@ const withheldAs: Readonly<Record<ReasonCode, StateName>> = {
 export function nameOf(state: State): StateName {
   if ((state.failing?.tries ?? 0) >= failingTries) return 'failing';
   if (state.kind !== 'running') return state.kind === 'unknown' ? 'starting' : 'gone';
-  return state.verdict.isPublished ? 'ready' : withheldAs[state.verdict.reason];
+  return trafficStateOf(state.verdict);
+}
+
+/** The state of a container that runs, as readers of etcd see it. */
+export function trafficStateOf(verdict: Verdict): StateName {
+  return verdict.isPublished ? 'ready' : withheldAs[verdict.reason];
 }
 
 /**

@@ -160,8 +160,17 @@ const instanceColumns: readonly Column<HostInstance>[] = [
     cell: (row) => <ContainerName id={row.containerId} names={namesOf(row)} />,
   },
 ];
-const columnsWithImage: typeof instanceColumns = [
-  ...instanceColumns,
+const stateColumn: Column<HostInstance> = {
+  label: 'State',
+  sort: ({ state }) => state ?? 'ready',
+  cell: ({ state = 'ready' }) => (
+    <span class="state">
+      <Mark kind={state === 'ready' ? 'good' : 'waiting'} />
+      <Foreign>{state}</Foreign>
+    </span>
+  ),
+};
+const imageColumns: typeof instanceColumns = [
   {
     label: 'Image',
     kind: 'spare',
@@ -169,6 +178,15 @@ const columnsWithImage: typeof instanceColumns = [
     cell: ({ image }) => (image === undefined ? '–' : <Foreign>{image}</Foreign>),
   },
 ];
+/** Columns for what at least one of them tells. */
+function columnsFor(instances: readonly HostInstance[]): readonly Column<HostInstance>[] {
+  return [
+    ...instanceColumns,
+    ...(instances.some(({ image }) => image !== undefined) ? imageColumns : []),
+    ...(instances.some(({ state }) => state !== undefined) ? [stateColumn] : []),
+  ];
+}
+
 const keyOfInstance = ({ key }: HostInstance): string => key;
 
 const namesOf = ({ container, image, compose }: HostInstance): ContainerNames => ({
@@ -182,7 +200,7 @@ const attributesOf = ({ attributes = {} }: HostInstance): string[] =>
   Object.entries(attributes).map(([name, value]) => `${name}=${value}`);
 
 function instanceDetails(row: HostInstance) {
-  const { key, url, realm, containerId, zone, weight, priority, tags, privatePort } = row;
+  const { key, url, realm, containerId, zone, weight, priority, tags, privatePort, state } = row;
   const attributes = attributesOf(row);
   return (
     <Facts
@@ -197,6 +215,7 @@ function instanceDetails(row: HostInstance) {
         Attributes: attributes.length === 0 ? undefined : <Lines of={attributes} />,
         ...containerFacts(containerId, namesOf(row)),
         'Private port': privatePort,
+        State: state === undefined ? undefined : <Foreign>{state}</Foreign>,
       }}
     />
   );
@@ -211,9 +230,9 @@ function Lines({ of }: { readonly of: readonly string[] }) {
 }
 
 function instanceFits(row: HostInstance, fits: ReturnType<typeof matcher>): boolean {
-  const { name, url, realm, containerId, zone = '', tags = [], weight } = row;
+  const { name, url, realm, containerId, zone = '', tags = [], weight, state = 'ready' } = row;
   const says = [...tags, ...attributesOf(row), weight === undefined ? '' : `weight=${weight}`];
-  return fits(name, url, realm, containerId, zone, ...says, ...textsOf(namesOf(row)));
+  return fits(name, url, realm, containerId, zone, state, ...says, ...textsOf(namesOf(row)));
 }
 
 /** The time between two requests of a visible page. */
@@ -245,6 +264,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
     const fits = matcher(filter);
     return instances?.filter((row) => instanceFits(row, fits)) ?? [];
   }, [instances, filter]);
+  const columns = useMemo(() => columnsFor(instances ?? []), [instances]);
   return (
     <>
       <nav class="trail" aria-label="Where you are">
@@ -267,7 +287,7 @@ export function FleetHostView({ host }: { readonly host: string }) {
           <Section title={plural(instances.length, 'instance')}>
             <Table
               caption="Instances of the host"
-              columns={instances.some(({ image }) => image !== undefined) ? columnsWithImage : instanceColumns}
+              columns={columns}
               rows={shown}
               keyOf={keyOfInstance}
               details={instanceDetails}

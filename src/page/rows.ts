@@ -54,6 +54,12 @@ export function serviceRows(containers: Iterable<NamedContainer>): ServiceRow[] 
   return rows;
 }
 
+/** `by anna@desk-1: new disk (the whole host)`. */
+function decisionOf({ by, reason, of }: NonNullable<NonNullable<Container['traffic']>['maintenance']>): string {
+  const who = `by ${by ?? 'an unknown person'}${reason === null ? '' : `: ${reason}`}`;
+  return of === 'host' ? `${who} (the whole host)` : who;
+}
+
 /** The texts by which a filter finds a container. */
 export function textsOf({ name, image, compose }: ContainerNames): string[] {
   return [name ?? '', image ?? '', compose?.project ?? '', compose?.service ?? ''];
@@ -71,8 +77,9 @@ export function problemsOf(containers: Iterable<NamedContainer>): Problem[] {
   for (const names of containers) {
     const { id: container, state, refusals, outage, traffic } = names;
     if (traffic !== null) {
-      const { reason, remedy, since } = traffic;
-      add(reason, remedy, { container, names, entry: '', detail: `since ${since}` });
+      const { reason, remedy, since, maintenance } = traffic;
+      const decided = maintenance === undefined ? '' : `, ${decisionOf(maintenance)}`;
+      add(reason, remedy, { container, names, entry: '', detail: `since ${since}${decided}` });
     }
     if (outage !== null) add(state, outage.remedy, { container, names, entry: '', detail: outage.detail });
     for (const { code, entry, detail, remedy } of refusals) add(code, remedy, { container, names, entry, detail });

@@ -5,6 +5,7 @@
 
 import { Listeners } from '../actor/listeners.ts';
 import type { Refusal } from '../container/container.ts';
+import type { Mark } from '../container/maintenance.ts';
 import type { ReasonCode } from '../container/refusals.ts';
 
 /** Why a container that runs is not published now; or, with `isPublished`, what is odd about one that is. */
@@ -14,6 +15,8 @@ export interface TrafficReport {
   /** Since when, and until when at the latest, in milliseconds since the epoch. For people. */
   readonly since: number;
   readonly until: number | undefined;
+  /** Of the reason `maintenance`. */
+  readonly maintenance?: { readonly mark: Mark; readonly isOfHost: boolean } | undefined;
 }
 
 export interface Condition {
@@ -43,15 +46,19 @@ export class Conditions {
     const before = this.#conditions.get(shortId);
     // The usual way: each start and each end comes here, and few have anything to report.
     if (before === undefined && isEmpty(words)) return;
-    const condition = { ...before, ...words };
-    if (isEmpty(condition)) this.#conditions.delete(shortId);
-    else this.#conditions.set(shortId, condition);
-    this.touched.tell(shortId);
+    this.#set(shortId, { ...before, ...words });
   }
 
   /** A container that has gone keeps only the condition of its keys. */
   forget(shortId: string): void {
-    this.note(shortId, { refusals: undefined, traffic: undefined, failing: undefined });
+    const before = this.#conditions.get(shortId);
+    if (before !== undefined) this.#set(shortId, { quarantined: before.quarantined });
+  }
+
+  #set(shortId: string, condition: Condition): void {
+    if (isEmpty(condition)) this.#conditions.delete(shortId);
+    else this.#conditions.set(shortId, condition);
+    this.touched.tell(shortId);
   }
 }
 

@@ -94,6 +94,10 @@ export class Ledger {
     return this.#entries.keys();
   }
 
+  isUnsettled(shortId: string): boolean {
+    return this.#entries.get(shortId)?.unsettledAt !== undefined;
+  }
+
   /** The containers with anything to put or delete. */
   *unsettled(): Generator<string> {
     for (const shortId of this.#entries.keys()) if (this.changes(shortId).length > 0) yield shortId;

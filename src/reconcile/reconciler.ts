@@ -13,20 +13,23 @@
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
 import { type ContainerId, type Names, type Refusal, type Service, shortIdOf } from '../container/container.ts';
+import { type Maintenance, type Mark, markOf, noMaintenance } from '../container/maintenance.ts';
 import { type ReasonCode, withheld } from '../container/refusals.ts';
-import { keysOf, type Layout } from '../layout/keys.ts';
+import { keysOf, type Layout, stateKeysOf } from '../layout/keys.ts';
 import type { Crashes } from '../lifecycle/damping.ts';
-import type { PublishPolicy } from '../lifecycle/deserves.ts';
+import type { PublishPolicy, TakenOut } from '../lifecycle/deserves.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
 import type { Sequence } from '../lifecycle/sequence.ts';
-import { failingTries, isForgettable, type Running, type State } from '../lifecycle/state.ts';
+import { failingTries, isForgettable, type Running, type State, trafficStateOf } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { Alarms } from './alarms.ts';
 import type { Conditions } from './conditions.ts';
 import { CrashBook } from './crash-book.ts';
 import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
+import { MainProcesses, type ProcessTable } from './main-processes.ts';
 import { MissedEvents } from './missed-events.ts';
 import { NetworkShares } from './network-shares.ts';
 import { WriteBudget } from './write-budget.ts';
@@ -45,11 +48,17 @@ export interface ReconcilerParts {
   readonly conditions: Conditions;
   /** When a container deserves traffic; from the configuration. */
   readonly publish: PublishPolicy;
+  /** The meta of each instance tells its state, also of those that deserve no traffic. */
+  readonly tellsStates?: boolean;
+  /** The decisions of people at this moment; undefined: there are none. */
+  readonly maintenance?: () => Maintenance;
+  /** Whether the host is drained at this moment. */
+  readonly isDraining?: () => boolean;
   /** By the 12 digits of a container; emptied when the reconciler starts. Others only read it. */
   readonly states: Map<string, State>;
   readonly sequence: Sequence;
-  /** Whether the process of this number and start has ended. */
-  readonly hasEnded: (pid: number, startTicks: string) => boolean;
+  /** The table of processes of the engine's machine, where it is this one. */
+  readonly processes: ProcessTable | undefined;
   /** Asks for an inspection. */
   readonly inspect: (id: ContainerId) => void;
   readonly writer: Ref<string>;
@@ -61,14 +70,17 @@ export interface ReconcilerParts {
 
 export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
-  readonly #self: Self<ReconcilerMessage>;
   readonly #policy: Policy;
   readonly #crashes = new CrashBook();
   readonly #budget = new WriteBudget();
   /** Writes that wait for their budget, by container; the function cancels the wait. */
   readonly #deferred = new Map<string, () => void>();
   readonly #engineAway: EngineAway;
-  readonly #timers = { woke: new Map<string, () => void>(), due: new Map<string, () => void>() };
+  readonly #processes: MainProcesses;
+  readonly #alarms: Readonly<Record<'woke' | 'due', Alarms>>;
+  #maintenance: Maintenance;
+  /** The agent will end, and everything is withdrawn before. */
+  #isDraining: boolean;
   readonly #missed: MissedEvents;
   readonly #shares = new NetworkShares();
   /** Containers that only old readings can concern, in the order in which they came to rest. */
@@ -83,25 +95,28 @@ export class Reconciler implements Actor<ReconcilerMessage> {
 
   constructor(parts: ReconcilerParts, self: Self<ReconcilerMessage>, signal: AbortSignal) {
     this.#parts = parts;
-    this.#self = self;
     this.#policy = { ...retries, ...parts.publish };
+    this.#maintenance = parts.maintenance?.() ?? noMaintenance;
+    this.#isDraining = parts.isDraining?.() ?? false;
+    const { clock, processes: table, states } = parts;
+    const alarms = (kind: 'woke' | 'due') => new Alarms(clock, (shortId) => self.tell({ kind, shortId }));
+    this.#alarms = { woke: alarms('woke'), due: alarms('due') };
+    this.#processes = new MainProcesses({ clock, table, states });
     this.#engineAway = new EngineAway({
-      clock: parts.clock,
+      clock,
       limitMs: parts.publish.engineAwayMs,
       look: () => this.#lookForProcesses(),
       giveUp: () => this.#giveUpEngine(),
     });
-    this.#missed = new MissedEvents(parts.clock, () => parts.resync('silent'));
+    this.#missed = new MissedEvents(clock, () => parts.resync('silent'));
     // mutant: believe readings of an earlier incarnation
     this.#listBegan = parts.sequence.next();
     this.#listEnded = this.#listBegan;
-    parts.states.clear();
+    states.clear();
     parts.metrics.running = 0;
     signal.addEventListener('abort', () => {
-      for (const timers of Object.values(this.#timers)) {
-        for (const cancel of timers.values()) cancel();
-        timers.clear();
-      }
+      for (const alarms of Object.values(this.#alarms)) alarms.clear();
+      this.#processes.clear();
       this.#missed.clear();
       this.#engineAway.back();
       for (const cancel of this.#deferred.values()) cancel();
@@ -133,6 +148,13 @@ export class Reconciler implements Actor<ReconcilerMessage> {
         case 'woke':
         case 'due':
           this.#observe(message.shortId, { kind: message.kind });
+          break;
+        case 'maintenance':
+          this.#maintain(message.maintenance);
+          break;
+        case 'drain':
+          this.#isDraining = true;
+          this.#observeAll({ kind: 'taken-out' });
           break;
         case 'engine':
           if (message.isAway) this.#engineAway.away();
@@ -196,9 +218,9 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #observe(shortId: string, observation: Observation, at = 0): void {
     const { clock, metrics, sequence, states } = this.#parts;
     const before = states.get(shortId);
-    const replica = replicaOf(before, observation) ?? shortId;
     const context = {
-      crashes: this.#crashes.get(replica),
+      takenOut: this.#takenOut(shortId),
+      crashes: this.#crashes.size > 0 ? this.#crashes.get(replicaOf(before, observation) ?? shortId) : undefined,
       isGivenUp: this.#engineAway.hasGivenUp,
       now: clock.now(),
       wall: clock.wall(),
@@ -209,11 +231,11 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       policy: this.#policy,
     };
     const { state, desired, effects, crashes } = reduce(before, observation, context);
-    if (crashes !== undefined) this.#crashed(shortId, replica, crashes);
+    if (crashes !== undefined) this.#crashed(shortId, replicaOf(before, observation) ?? shortId, crashes);
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
-    if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state.names : undefined);
+    if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state : undefined);
     for (const effect of effects) this.#carryOut(effect);
     if (changesNetwork[observation.kind]) {
       for (const id of this.#shares.of(before?.id ?? state?.id)) this.#parts.inspect(id);
@@ -234,25 +256,54 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (isOver) this.#parts.inspect(id);
   }
 
-  /** Where the engine's processes are not to be seen from here, nothing was noted of them. */
+  #observeAll(observation: Observation): void {
+    for (const shortId of [...this.#parts.states.keys()]) this.#observe(shortId, observation);
+  }
+
+  #takenOut(shortId: string): TakenOut | undefined {
+    if (this.#maintenance !== noMaintenance && markOf(this.#maintenance, shortId) !== undefined) return 'maintenance';
+    return this.#isDraining ? 'host-drain' : undefined;
+  }
+
+  #maintain(maintenance: Maintenance): void {
+    const { log } = this.#parts;
+    const before = this.#maintenance;
+    this.#maintenance = maintenance;
+    const tell = (from: Mark | undefined, to: Mark | undefined, container?: string): void => {
+      const fields = { ...(container !== undefined && { container, ...this.#namesOf(container) }), ...(to ?? from) };
+      log.info(
+        fields,
+        `maintenance ${to === undefined ? 'off' : 'on'}: ${container === undefined ? 'host' : 'container'}`,
+      );
+    };
+    const isOfAll = !isSameMark(before.host, maintenance.host);
+    if (isOfAll) tell(before.host, maintenance.host);
+    for (const shortId of new Set([...before.containers.keys(), ...maintenance.containers.keys()])) {
+      const [from, to] = [before.containers.get(shortId), maintenance.containers.get(shortId)];
+      if (isSameMark(from, to)) continue;
+      tell(from, to, shortId);
+      // mutant: pass over the maintenance of a container
+      if (!isOfAll) this.#observe(shortId, { kind: 'taken-out' });
+    }
+    // mutant: pass over the maintenance of a host
+    if (isOfAll) this.#observeAll({ kind: 'taken-out' });
+  }
+
   #lookForProcesses(): void {
-    const { hasEnded, log, sequence, states } = this.#parts;
-    for (const [shortId, state] of [...states]) {
-      if (state.kind !== 'running') continue;
-      const { pid, startTicks } = state.traffic ?? {};
-      if (pid === undefined || startTicks === undefined || !hasEnded(pid, startTicks)) continue;
-      log.info({ container: shortId, pid }, 'ended while the engine is away');
+    const { log, sequence } = this.#parts;
+    for (const shortId of this.#processes.ended()) {
+      log.info({ container: shortId, ...this.#namesOf(shortId) }, 'ended while the engine is away');
       this.#observe(shortId, { kind: 'ended', heard: sequence.next() });
     }
   }
 
   #giveUpEngine(): void {
-    const { log, publish, states } = this.#parts;
+    const { log, publish } = this.#parts;
     log.warn(
       { seconds: publish.engineAwayMs / 1000 },
       'engine is away for long: everything is withdrawn until it is back',
     );
-    for (const shortId of [...states.keys()]) this.#observe(shortId, { kind: 'given-up' });
+    this.#observeAll({ kind: 'given-up' });
   }
 
   #crashed(shortId: string, replica: string, crashes: Crashes): void {
@@ -275,29 +326,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const shares = state?.kind === 'running' ? state.sharesWith : undefined;
     if (before?.id !== undefined && shared !== undefined) this.#shares.note(before.id);
     if (state?.id !== undefined && shares !== undefined) this.#shares.note(state.id, shares);
-    if (state?.wakeAt !== before?.wakeAt) this.#wake('woke', shortId, state?.wakeAt);
-    if (state?.dueAt !== before?.dueAt) this.#wake('due', shortId, state?.dueAt);
+    if (state?.wakeAt !== before?.wakeAt) this.#alarms.woke.set(shortId, state?.wakeAt);
+    if (state?.dueAt !== before?.dueAt) this.#alarms.due.set(shortId, state?.dueAt);
+    if (state?.kind === 'running' && before?.kind !== 'running') this.#processes.started();
     this.#resting.delete(shortId);
     if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
     this.#report(shortId, before, state);
-  }
-
-  #wake(kind: 'woke' | 'due', shortId: string, wakeAt: number | undefined): void {
-    const { clock } = this.#parts;
-    const timers = this.#timers[kind];
-    timers.get(shortId)?.();
-    timers.delete(shortId);
-    if (wakeAt === undefined) return;
-    const arm = (): void => {
-      timers.set(shortId, clock.after(wakeAt - clock.now(), wake));
-    };
-    const wake = () => {
-      // A timer of Node may be a moment early, and what is judged too early is never judged again.
-      if (clock.now() < wakeAt) return arm();
-      timers.delete(shortId);
-      this.#self.tell({ kind, shortId });
-    };
-    arm();
   }
 
   #carryOut(effect: Effect): void {
@@ -310,18 +344,20 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     }
   }
 
-  #desire(shortId: string, services: readonly Service[], at: number, names: Names | undefined): void {
-    const { clock, layout } = this.#parts;
-    const keys = services.length > 0 ? keysOf(layout, shortId, services, names) : noKeys;
+  #desire(shortId: string, services: readonly Service[], at: number, state: Running | undefined): void {
+    const { clock } = this.#parts;
+    const keys = this.#keysOf(shortId, services, state);
+    const names = state?.names;
     this.#deferred.get(shortId)?.();
     this.#deferred.delete(shortId);
-    const waitMs = keys.size > 0 && this.#isNews(shortId, keys) ? this.#budget.waitMs(shortId, clock.now()) : 0;
+    const waitMs = this.#isNews(shortId, keys) ? this.#waitMs(shortId, keys) : 0;
     if (waitMs === 0) {
       this.#settle(shortId, keys, at, names);
       return;
     }
     const cancel = clock.after(waitMs, () => {
       this.#deferred.delete(shortId);
+      this.#budget.spend(shortId, clock.now());
       this.#settle(shortId, keys, 0, names);
     });
     this.#deferred.set(shortId, cancel);
@@ -329,11 +365,27 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (!this.#isStillTrue(shortId, keys)) this.#settle(shortId, noKeys, at, names);
   }
 
+  /** A removal is counted and never waits. */
+  #waitMs(shortId: string, keys: Keys): number {
+    const now = this.#parts.clock.now();
+    if (keys.size > 0) return this.#budget.take(shortId, now);
+    this.#budget.spend(shortId, now);
+    return 0;
+  }
+
+  #keysOf(shortId: string, services: readonly Service[], state: Running | undefined): Keys {
+    const { layout, tellsStates } = this.#parts;
+    if (services.length > 0) return keysOf(layout, shortId, services, state?.names, tellsStates ? 'ready' : undefined);
+    // mutant: tell no state of what is in maintenance
+    if (!tellsStates || state === undefined || state.offers.length === 0) return noKeys;
+    return stateKeysOf(layout, shortId, state.offers, trafficStateOf(state.verdict));
+  }
+
   /** Whether etcd would have to be written. */
   #isNews(shortId: string, keys: Keys): boolean {
     const { ledger } = this.#parts;
     const desired = ledger.desired(shortId);
-    if (desired === undefined) return true;
+    if (desired === undefined) return keys.size > 0;
     if (desired.size !== keys.size) return true;
     for (const [key, value] of keys) if (desired.get(key) !== value) return true;
     return false;
@@ -349,13 +401,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   }
 
   #settle(shortId: string, keys: Keys, at: number, names: Names | undefined): void {
-    const { clock, ledger, writer } = this.#parts;
+    const { ledger, writer } = this.#parts;
     ledger.desire(shortId, keys, at, names);
+    const isUnsettled = ledger.isUnsettled(shortId);
+    if (!isUnsettled) ledger.answered(shortId);
     // mutant: tell the writer nothing
-    if (ledger.changes(shortId).length > 0) {
-      this.#budget.spend(shortId, clock.now());
-      writer.tell(shortId);
-    } else ledger.answered(shortId);
+    if (isUnsettled) writer.tell(shortId);
   }
 
   /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */
@@ -409,27 +460,35 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #reportTraffic(shortId: string, before: State | undefined, state: Running): void {
     const reason = reasonOf(state);
     const { until, isPublished } = state.verdict;
-    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
-    if (isSame || (reason === undefined && before?.kind !== 'running')) return;
+    const maintenance = reason === 'maintenance' ? this.#reportOf(shortId) : undefined;
     const { clock, conditions, log } = this.#parts;
+    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
+    if (isSame && maintenance === undefined) return;
+    if (reason === undefined && before?.kind !== 'running') return;
     const last = conditions.get(shortId)?.traffic;
     const since = last?.reason === reason ? last?.since : undefined;
     const leftMs = until === undefined ? undefined : until - clock.now();
     const wall = clock.wall();
+    const began = beganOf(reason, state, maintenance?.mark, clock.now(), wall) ?? since ?? wall;
     conditions.note(shortId, {
-      traffic: reason && { reason, isPublished, since: since ?? wall, until: leftMs && wall + leftMs },
+      traffic: reason && { reason, isPublished, since: began, until: leftMs && wall + leftMs, maintenance },
     });
-    // Of crashes the log tells when they are counted, and of a stop when its keys are gone: there are as many as starts.
-    const isToldElsewhere = reason === 'draining' || reason === 'flapping' || reason === 'engine-away';
-    if (reason === undefined || since !== undefined || isToldElsewhere) return;
+    if (reason === undefined || since !== undefined || toldElsewhere.has(reason)) return;
     const fields = {
       container: shortId,
       ...this.#namesOf(shortId),
       reason,
       ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }),
+      ...(reason === 'still-starting' && { seconds: Math.round((wall - began) / 1000) }),
     };
-    if (isPublished) log.warn(fields, withheld[reason].title);
+    if (isPublished || reason === 'still-starting') log.warn(fields, withheld[reason].title);
     else log.info(fields, 'withheld');
+  }
+
+  /** The decision that the container is in maintenance for. */
+  #reportOf(shortId: string): { readonly mark: Mark; readonly isOfHost: boolean } | undefined {
+    const mark = markOf(this.#maintenance, shortId);
+    return mark && { mark, isOfHost: this.#maintenance.host !== undefined };
   }
 
   #countRefusals(refusals: readonly Refusal[]): void {
@@ -457,6 +516,33 @@ const changesNetwork: Partial<Record<Observation['kind'], true>> = {
 
 const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
   offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;
+
+/**
+ * Of crashes the log tells when they are counted, of maintenance when it is decided, and of a stop when its keys are gone:
+ * there are as many as starts.
+ */
+const toldElsewhere: ReadonlySet<ReasonCode> = new Set([
+  'draining',
+  'flapping',
+  'engine-away',
+  'maintenance',
+  'host-drain',
+] as const);
+
+/** Where more is known of it than when it was seen first: the age of a health check, the time of a decision. */
+function beganOf(
+  reason: ReasonCode | undefined,
+  { runsSince }: Running,
+  mark: Mark | undefined,
+  now: number,
+  wall: number,
+): number | undefined {
+  if (mark?.since !== undefined) return Date.parse(mark.since);
+  return reason === 'not-healthy' || reason === 'still-starting' ? wall - (now - runsSince) : undefined;
+}
+
+const isSameMark = (one: Mark | undefined, other: Mark | undefined): boolean =>
+  one === other || JSON.stringify(one) === JSON.stringify(other);
 
 /** What a container has in common with one that takes its place, if an inspection has told. */
 function replicaOf(state: State | undefined, observation: Observation): string | undefined {

@@ -2,47 +2,54 @@
  * The write budget: how often the keys of one container may be written. A container that changes all the time would
  * otherwise fill the history of etcd, which keeps every revision until it is compacted.
  *
- * A bucket of tokens for each container: a commit takes one, two come back each second. A removal takes one as well and
- * never waits. Memory is bounded by the containers that changed in the last seconds.
+ * Five commits are free, and two come back each second. A removal is counted as well and never waits. All that is kept
+ * of a container is the time at which its budget is whole again. Memory is bounded by the containers that changed in the
+ * last seconds.
  */
 
-const perSecond = 2;
+const commitMs = 500;
 const burst = 5;
 
-interface Bucket {
-  /** At `at`, in milliseconds. */
-  readonly tokens: number;
-  readonly at: number;
-}
-
 export class WriteBudget {
-  /** Full ones are left out. */
-  readonly #buckets = new Map<string, Bucket>();
-  #tidyAt = 0;
+  /** When each budget is whole again, in milliseconds; of those that were spent from since `#turnedAt`, and before. */
+  #young = new Map<string, number>();
+  #old = new Map<string, number>();
+  #turnedAt = 0;
 
   get size(): number {
-    return this.#buckets.size;
+    return this.#young.size + this.#old.size;
   }
 
-  /** Takes a token, also where there is none. */
+  /** Takes one commit, also where there is none. */
   spend(shortId: string, now: number): void {
-    this.#buckets.set(shortId, { tokens: this.#tokens(shortId, now) - 1, at: now });
-    this.#tidy(now);
+    this.#spendFrom(shortId, this.#wholeAt(shortId, now), now);
   }
 
-  /** For how many milliseconds a write has to wait; 0 if it need not. */
-  waitMs(shortId: string, now: number): number {
-    return Math.max(0, ((1 - this.#tokens(shortId, now)) / perSecond) * 1000);
+  /** Takes one commit if there is one, and else says for how many milliseconds the write has to wait; 0 if it need not. */
+  take(shortId: string, now: number): number {
+    const wholeAt = this.#wholeAt(shortId, now);
+    const waitMs = Math.max(0, wholeAt - now - (burst - 1) * commitMs);
+    if (waitMs === 0) this.#spendFrom(shortId, wholeAt, now);
+    return waitMs;
   }
 
-  #tokens(shortId: string, now: number): number {
-    const bucket = this.#buckets.get(shortId);
-    return bucket === undefined ? burst : Math.min(burst, bucket.tokens + ((now - bucket.at) / 1000) * perSecond);
+  #spendFrom(shortId: string, wholeAt: number, now: number): void {
+    this.#turn(now);
+    this.#young.set(shortId, wholeAt + commitMs);
   }
 
-  #tidy(now: number): void {
-    if (now < this.#tidyAt) return;
-    this.#tidyAt = now + 10_000;
-    for (const shortId of this.#buckets.keys()) if (this.#tokens(shortId, now) >= burst) this.#buckets.delete(shortId);
+  #wholeAt(shortId: string, now: number): number {
+    return Math.max(now, this.#young.get(shortId) ?? this.#old.get(shortId) ?? 0);
+  }
+
+  /** What was not spent from for the time of a whole budget is whole, unless more was taken than there is. */
+  #turn(now: number): void {
+    if (now - this.#turnedAt < burst * commitMs) return;
+    for (const [shortId, wholeAt] of this.#old) {
+      if (wholeAt > now && !this.#young.has(shortId)) this.#young.set(shortId, wholeAt);
+    }
+    this.#old = this.#young;
+    this.#young = new Map();
+    this.#turnedAt = now;
   }
 }

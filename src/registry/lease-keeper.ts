@@ -41,7 +41,9 @@ const releaseTimeoutMs = 2_500;
 export interface LeaseKeeperParts extends ClaimParts, AuditParts {
   readonly current: CurrentOwnership;
   /** Whether the keys stay or go; asked when the lease keeper stops. */
-  readonly onExit: () => 'keep' | 'remove';
+  readonly onExit: () => 'keep' | 'remove' | 'drain';
+  /** Resolves once it is known what people have taken out of traffic: before that nothing is written. */
+  readonly whenKnown?: (signal: AbortSignal) => Promise<void>;
   /** The host is owned and the ledger loaded: writing may begin. About `uncertain` another process may know more. */
   readonly onOwned: (uncertain: readonly string[]) => void;
   readonly onFatal: (error: DiscoverError) => void;
@@ -97,7 +99,7 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
     current.ownership = undefined;
     if (ownership === undefined) return;
     const leave = async (): Promise<void> => {
-      if (onExit() === 'remove') return registry.revoke(ownership.lease);
+      if (onExit() !== 'keep') return registry.revoke(ownership.lease);
       await registry.keepAlive(ownership.lease);
       await registry.claim(
         layout.ownerKey,
@@ -163,8 +165,10 @@ export class LeaseKeeper implements Actor<LeaseKeeperMessage> {
 
   /** Loads the ledger with the keys of this host in etcd. False: etcd refused; the next try takes another lease. */
   async #read(ownership: Ownership): Promise<boolean> {
-    const { layout, ledger, registry } = this.#parts;
+    const { layout, ledger, registry, whenKnown } = this.#parts;
     try {
+      // mutant: write before maintenance is known
+      await whenKnown?.(this.#signal);
       const reading = await readHost(registry, layout, ownership, this.#claim.predecessorKeys);
       // mutant: take what was known before for newer than what another has written
       // mutant: claim and read nothing

@@ -10,6 +10,7 @@ import { isRecord } from '../container/address/published.ts';
 import { type Inspection, urlOf } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { mismatchOf } from '../container/filter.ts';
+import { type Mark, wordsOf } from '../container/maintenance.ts';
 import { namesOf } from '../container/names.ts';
 import { type ReasonCode, type RefusalCode, refusals, withheld } from '../container/refusals.ts';
 import { textOf } from '../container/sources/advertisement.ts';
@@ -17,6 +18,7 @@ import { readDeclaration, type Source } from '../container/sources/declaration.t
 import { readLabels } from '../container/sources/label.ts';
 import { variableTexts } from '../container/sources/variable.ts';
 import type { FoundKey } from '../etcd/registry.ts';
+import { parseMeta } from '../layout/meta.ts';
 import { deservesBy, type PublishPolicy } from '../lifecycle/deserves.ts';
 
 /** Why something is not published, or why this is unknown. */
@@ -80,7 +82,8 @@ const reasons: Record<Reason, { readonly remedy: string }> = {
     remedy: 'No process writes for this host: start discover, or check host.id, which may name another host',
   },
   'not-written': {
-    remedy: 'It may be under way: ask again. Else the log of discover says why, and discover doctor what is broken',
+    remedy:
+      'It may be under way, or withheld because it was asked to stop or crashes again and again, of which only discover knows: its log says why, and discover doctor what is broken',
   },
   differs: {
     remedy: 'It may be under way: ask again. Else another program writes here, or the log of discover says why',
@@ -94,7 +97,11 @@ export function failed(about: string, reason: Reason, detail: string): Step {
 /** The decisions that follow from the container's own document; `inspection` is what was read of it. */
 export function explainContainer(
   document: unknown,
-  options: InspectionOptions & { readonly publish?: PublishPolicy },
+  options: InspectionOptions & {
+    readonly publish?: PublishPolicy;
+    /** What a person has decided about it. */
+    readonly maintenance?: { readonly mark: Mark; readonly isOfHost: boolean } | undefined;
+  },
   inspection: Inspection = readInspection(document, options),
 ): { steps: Step[]; isRunning: boolean; isWithheld: boolean } {
   const state = field(document, 'State');
@@ -132,10 +139,17 @@ export function explainContainer(
       ),
     );
   }
-  const { publish } = options;
-  const verdict = publish && inspection.services.length > 0 ? deservesBy(inspection, Date.now(), publish) : undefined;
+  const { publish, maintenance } = options;
+  const hasOffers = publish !== undefined && inspection.services.length > 0;
+  const verdict = hasOffers ? deservesBy(inspection, Date.now(), publish, maintenance !== undefined) : undefined;
   const isWithheld = verdict?.isPublished === false;
-  if (isWithheld) steps.push(failed('traffic', verdict.reason, withheld[verdict.reason].title));
+  if (isWithheld) {
+    const { reason } = verdict;
+    const decided =
+      maintenance &&
+      `since ${maintenance.mark.since ?? 'an unknown time'} ${wordsOf(maintenance.mark, maintenance.isOfHost)}`;
+    steps.push(failed('traffic', reason, decided === undefined ? withheld[reason].title : `in maintenance ${decided}`));
+  }
   return { steps, isRunning: true, isWithheld };
 }
 
@@ -149,6 +163,10 @@ export function explainKeys(
   if (owner === undefined) return [failed('etcd', 'no-owner', 'there is no owner key of this host')];
   const steps: Step[] = [{ about: 'etcd', detail: owner.detail }];
   const held = new Map(found.map((entry) => [entry.key, entry]));
+  const told = stateTold(wanted, found);
+  if (told !== undefined) {
+    return [...steps, failed('traffic', told === 'draining' ? 'draining' : 'flapping', `its state in etcd is ${told}`)];
+  }
   for (const [key, value] of wanted) {
     const entry = held.get(key);
     if (entry === undefined) steps.push(failed(key, 'not-written', 'is not in etcd'));
@@ -157,6 +175,14 @@ export function explainKeys(
     else steps.push({ about: key, detail: value });
   }
   return steps;
+}
+
+/** Why the agent withholds it, where the metas of its instances are all that etcd has, and say so. */
+function stateTold(wanted: ReadonlyMap<string, string>, found: readonly FoundKey[]): string | undefined {
+  const values = found.flatMap(({ key, value }) => (wanted.has(key) ? [value] : []));
+  const states = values.map((value) => parseMeta(value).state);
+  const [state] = states;
+  return states.every((one) => one === state) && (state === 'draining' || state === 'held') ? state : undefined;
 }
 
 /** What people call the container, behind what is said of it: `, name web-1, image nginx:1.27, compose shop/web`. */

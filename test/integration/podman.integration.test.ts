@@ -87,6 +87,53 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     },
   );
 
+  testInFull(
+    'a container is withdrawn while its health check fails, and while it is paused where asked for; a signal that does not end it changes nothing, and a stop withdraws it (real Podman, real etcd)',
+    async () => {
+      await using host = await start([...noResync, '--publish:paused', 'withdraw']);
+      // The test runs the check itself: by itself Podman needs systemd for that.
+      const check = [
+        '--health-cmd',
+        '/bin/busybox test -e /ok',
+        '--health-interval',
+        'disable',
+        '--health-retries',
+        '1',
+      ];
+      const shell =
+        'ln -sf /bin/busybox /bin/sh; touch /ok; trap : HUP; trap "sleep 1; exit 0" TERM; while :; do sleep 1; done';
+      const id = await podman.podman(
+        ...['run', '--detach', ...check, '--publish', '80', '--env', 'DISCOVER=web:80', '--stop-signal', 'TERM'],
+        ...[await podman.image(), 'sh', '-c', shell],
+      );
+      const has = (keys: number, after: string) =>
+        eventually(async () => assert.equal(await keysOf(host, id), keys, after));
+      // Podman 4 tells what the health was before a check, so its result is heard of with the next one.
+      const checked = async (): Promise<void> => {
+        for (const _ of [1, 2]) await podman.podman('healthcheck', 'run', id).catch(() => 'unhealthy');
+      };
+      await has(2, 'its start');
+      await podman.podman('exec', id, '/bin/busybox', 'rm', '/ok');
+      await checked();
+      await has(0, 'a check that fails');
+      await podman.podman('exec', id, '/bin/busybox', 'touch', '/ok');
+      await checked();
+      await has(2, 'a check that succeeds');
+      await podman.docker('pause', id);
+      await has(0, 'a pause');
+      await podman.docker('unpause', id);
+      await has(2, 'its end');
+      const revision = await host.etcd.revision();
+      await podman.docker('kill', '--signal', 'HUP', id);
+      await podman.docker('exec', id, '/bin/busybox', 'true');
+      assert.equal(await host.etcd.revision(), revision);
+      await podman.docker('stop', id);
+      await has(0, 'a stop');
+      await podman.docker('start', id);
+      await has(2, 'another start');
+    },
+  );
+
   test('a container loses its keys with its network and has them again with it (real Podman, real etcd)', async () => {
     await using host = await start();
     await podman.docker('network', 'create', 'inner');

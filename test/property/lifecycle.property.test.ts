@@ -10,6 +10,7 @@
  * - Keys of unknown origin stay until a reading judges them.
  * - A container that is ill, or was asked to stop, is not published once that is known; in the end every container is
  *   published that is well, also if it has ignored its stop signal.
+ * - Nothing is published of a container while people keep it out, whatever is seen or found; then it is published again.
  * - A failed inspection is repeated, after a wait that grows up to a cap.
  * - When all is calm, the machine remembers nothing of the dead.
  *
@@ -65,6 +66,8 @@ type Step =
   | { readonly kind: 'inspect' }
   /** A list: how long until the engine is read, and until the answer is there. */
   | { readonly kind: 'list'; readonly reads: number; readonly lasts: number; readonly full: boolean }
+  /** A person takes it out of traffic, or lets it in again. */
+  | { readonly kind: 'maintenance' }
   /** The machine does not read its mailbox for some ticks. */
   | { readonly kind: 'stall'; readonly ticks: number }
   | { readonly kind: 'found' | 'fenced' | 'woke' | 'crash' };
@@ -128,6 +131,10 @@ const trafficStep: fc.Arbitrary<Step> = fc.oneof(
       timed: fc.constant(true),
     }),
   },
+);
+const maintenanceStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 3, arbitrary: trafficStep },
+  { weight: 1, arbitrary: fc.constant<Step>({ kind: 'maintenance' }) },
 );
 const answer: fc.Arbitrary<Answer> = fc.record({
   waits: fc.nat({ max: 2 }),
@@ -198,6 +205,10 @@ const trafficLives: fc.Arbitrary<Life> = fc.record({
   steps: fc.array(fc.tuple(trafficStep, fc.nat({ max: 3 })), { maxLength: 30, size: 'max' }),
   answers: fc.array(answer, { maxLength: 15, size: 'max' }),
 });
+const maintenanceLives: fc.Arbitrary<Life> = fc.record({
+  steps: fc.array(fc.tuple(maintenanceStep, fc.nat({ max: 3 })), { maxLength: 30, size: 'max' }),
+  answers: fc.array(answer, { maxLength: 15, size: 'max' }),
+});
 const lives: fc.Arbitrary<Life> = fc.record({
   steps: fc.array(fc.tuple(step, fc.nat({ max: 3 })), { maxLength: 30, size: 'max' }),
   answers: fc.array(answer, { maxLength: 15, size: 'max' }),
@@ -240,6 +251,7 @@ class World {
   readonly sequence = new Sequence();
   readonly versions: Version[] = [down];
   state: State | undefined;
+  isInMaintenance = false;
   /** As the ledger keeps it over restarts of the machine; undefined is no opinion. */
   desired: readonly Service[] | undefined;
   listBegan = 0;
@@ -332,6 +344,12 @@ class World {
         break;
       case 'list':
         this.list(step.reads, step.lasts, step.full);
+        break;
+      case 'maintenance':
+        this.#mailbox.push(() => {
+          this.isInMaintenance = !this.isInMaintenance;
+          this.#observe({ kind: 'taken-out' });
+        });
         break;
       case 'stall':
         this.#stalledUntil = this.#now + step.ticks;
@@ -566,6 +584,7 @@ class World {
       wall: 0,
       crashes: undefined,
       isGivenUp: false,
+      takenOut: this.isInMaintenance ? 'maintenance' : undefined,
       moment,
       listBegan,
       listEnded,
@@ -592,6 +611,7 @@ class World {
     this.#assertThrifty(before, observation, transition);
     if (desired !== undefined) this.#desire(desired);
     this.#assertDrained();
+    this.#assertKeptOut();
     if (this.#isOrdered && observation.kind === 'inspected' && desired !== undefined && desired.length > 0) {
       assert.ok(this.#shown > this.#absent, 'It publishes nothing older than a list that did not show it');
     }
@@ -616,6 +636,14 @@ class World {
     }
   }
 
+  #assertKeptOut(): void {
+    const { state } = this;
+    if (!this.isInMaintenance) return;
+    const isDecided = state?.kind === 'running' || (state?.kind === 'unknown' && state.foundAt > 0);
+    assert.ok((this.desired ?? []).length === 0, 'It is in maintenance');
+    assert.ok(!isDecided || this.desired !== undefined, 'What was found of it goes in maintenance');
+  }
+
   #desire(desired: readonly Service[]): void {
     this.desired = desired;
     if (!this.#isOrdered) return;
@@ -627,7 +655,9 @@ class World {
   /** Keys of unknown origin stay until a reading judges them. */
   #assertJudged(before: State | undefined, observation: Observation, desired: readonly Service[] | undefined): void {
     if (desired === undefined || this.#unjudgedSince === 0) return;
+    const isKeptOut = this.isInMaintenance && desired.length === 0;
     const isJudged =
+      isKeptOut ||
       observation.kind === 'inspected' ||
       (observation.kind === 'unlisted' && observation.began > this.#unjudgedSince) ||
       (observation.kind === 'found' && before?.kind === 'running');
@@ -733,6 +763,22 @@ test('the life-cycle machine ends with what a full list and the inspections afte
       world.assertTrue();
     }),
     { numRuns: 10_000 },
+  );
+});
+
+test('the life-cycle machine publishes nothing in maintenance, and afterwards what a list and the inspections say', () => {
+  fc.assert(
+    fc.property(maintenanceLives, (life) => {
+      const world = new World();
+      world.live(life);
+      world.settle(true);
+      if (!world.isInMaintenance) return world.assertTrue();
+      assert.deepEqual(world.desired ?? [], []);
+      world.take({ kind: 'maintenance' });
+      world.settle(false);
+      world.assertTrue();
+    }),
+    { numRuns: 5_000 },
   );
 });
 
@@ -867,6 +913,7 @@ function contextOf({ sequence, listBegan, listEnded }: World): Context {
     wall: 0,
     crashes: undefined,
     isGivenUp: false,
+    takenOut: undefined,
     moment: sequence.next(),
     listBegan,
     listEnded,

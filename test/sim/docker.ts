@@ -18,7 +18,7 @@ import type { Docker, EngineInfo, EventStream } from '../../src/docker/docker.ts
 import { DiscoverError } from '../../src/errors.ts';
 import { type Report, readList } from '../../src/inspect/batch.ts';
 import type { InspectionPool } from '../../src/inspect/pool.ts';
-import { keysOf, type Layout } from '../../src/layout/keys.ts';
+import { keysOf, type Layout, stateKeysOf } from '../../src/layout/keys.ts';
 
 export type EngineCall = 'negotiate' | 'list' | 'events' | 'task' | 'inspect';
 
@@ -91,7 +91,7 @@ export class FakeEngine {
   route: (action: string, id: ContainerId) => readonly number[] = () => [0];
   /** Called whenever a container has got or given back ports. */
   onPorts: () => void = () => {};
-  /** Its processes are those that `hasEnded` knows. */
+  /** Its processes are those that the agent's machine shows. */
   sharesProcesses = false;
   /** That of the host at present. */
   hostIp = '10.0.0.1';
@@ -100,6 +100,10 @@ export class FakeEngine {
   /** Every second container is reached at an address of its own, and one in the network of another one. */
   hasOwnAddresses = false;
   rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
+  /** What people keep out of traffic: containers, all of the host, or the host while its agent drains it. */
+  readonly out = { containers: new Set<ContainerId>(), host: false, drained: false };
+  /** Each instance has a meta. */
+  hasMeta = false;
   readonly docker: Docker;
   readonly pool: InspectionPool;
   readonly #clock: Clock;
@@ -204,6 +208,11 @@ export class FakeEngine {
     return isNew;
   }
 
+  startOf(pid: number): string | undefined {
+    const container = this.sharesProcesses ? this.containers.get(idOf(pid)) : undefined;
+    return container?.running ? String(container.startedAt) : undefined;
+  }
+
   /** Whether a process has ended, as the table of processes shows it, also to one that the engine does not answer. */
   hasEnded(pid: number, startTicks: string): boolean {
     const container = this.containers.get(idOf(pid));
@@ -217,7 +226,8 @@ export class FakeEngine {
     const isYoung = this.rules.afterMs > 0 && this.#clock.wall() < startedAt / 1e6 + this.rules.afterMs - 1;
     const isDraining = [...asked.values()].some((at) => this.#clock.now() < at + drainMs);
     const isSick = health === 'unhealthy' || (health === 'starting' && this.rules.health === 'require-healthy');
-    const isEarly = when === 'now' && (isYoung || isDraining);
+    const isOut = this.out.host || this.out.drained || this.out.containers.has(id);
+    const isEarly = when === 'now' && (isYoung || isDraining || isOut);
     return running && !isEarly && !isSick && (!isPaused || this.rules.isPausedKept);
   }
 
@@ -259,6 +269,12 @@ export class FakeEngine {
 
   /** What it offers now, for a process that takes the host's address for `hostIp`. */
   #servicesOf(container: Container, hostIp: string): Service[] {
+    const services = this.#reachedOf(container, hostIp);
+    if (!this.hasMeta) return services;
+    return services.map((one) => ({ ...one, meta: JSON.stringify({ privatePort: one.privatePort }) }));
+  }
+
+  #reachedOf(container: Container, hostIp: string): Service[] {
     const { offers, ports, address } = container;
     const owner = this.#ownerOf(container);
     if (owner === undefined && address === '') {
@@ -302,10 +318,35 @@ export class FakeEngine {
     const keys = new Map<string, string>();
     for (const container of this.containers.values()) {
       if (!this.deserves(container.id, when)) continue;
-      const services = this.#servicesOf(container, hostIp);
+      const services = this.#reachedOf(container, hostIp);
       for (const [key, value] of keysOf(layout, container.id.slice(0, 12), services)) keys.set(key, value);
     }
     return keys;
+  }
+
+  /** The metas that tell states, as etcd should hold them once time alone is over. */
+  metas(layout: Layout): Map<string, string> {
+    const metas = new Map<string, string>();
+    if (!this.hasMeta) return metas;
+    for (const container of this.containers.values()) {
+      if (!container.running) continue;
+      const shortId = container.id.slice(0, 12);
+      const services = this.#servicesOf(container, this.hostIp);
+      const state = this.#stateOf(container);
+      const keys =
+        state === 'ready'
+          ? keysOf(layout, shortId, services, {}, state)
+          : stateKeysOf(layout, shortId, services, state);
+      for (const [key, value] of keys) if (isMeta(key)) metas.set(key, value);
+    }
+    return metas;
+  }
+
+  #stateOf({ id, health, isPaused }: Container): string {
+    if (this.out.host || this.out.containers.has(id)) return 'maintenance';
+    if (isPaused && !this.rules.isPausedKept) return 'paused';
+    if (health === 'unhealthy') return 'unhealthy';
+    return health === 'starting' && this.rules.health === 'require-healthy' ? 'starting' : 'ready';
   }
 
   /** One after the other, as dockerd gives them, and from the first again after the last. */
@@ -416,7 +457,7 @@ export class FakeEngine {
             startedAt: container.startedAt,
             services: this.#servicesOf(container, hostIp),
             refusals: [],
-            ...trafficOf(container, this.sharesProcesses),
+            ...trafficOf(container),
             ...(owner !== undefined && container.offers.length > 0 && { sharesWith: [owner] }),
           }
         : { kind: 'down' };
@@ -483,14 +524,12 @@ export class FakeEngine {
   }
 }
 
-function trafficOf(
-  { id, startedAt, health, isPaused, stopSignal }: Container,
-  sharesProcesses: boolean,
-): { traffic: Traffic } {
+export const isMeta = (key: string): boolean => key.startsWith('/discover/meta/');
+
+function trafficOf({ id, health, isPaused, stopSignal }: Container): { traffic: Traffic } {
   const rest = { ...(health && { health }), ...(isPaused && { isPaused: true as const }) };
   const pid = Number.parseInt(id.slice(0, 12), 16);
-  const process = sharesProcesses ? { pid, startTicks: String(startedAt) } : {};
-  return { traffic: { stopSignal, stopSeconds, ...process, ...rest } };
+  return { traffic: { stopSignal, stopSeconds, pid, ...rest } };
 }
 
 function containersOf(body: Uint8Array): readonly Listed[] {

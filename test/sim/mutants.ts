@@ -74,7 +74,7 @@ const mutants: Record<string, string> = {
   'take every death for old news': "const isOldNews = known.kind === 'running';",
   'believe a death older than what a predecessor published': 'const isForeign = false;',
   'drop a death that is old news': 'if (isOldNews || isForeign) return { state: { ...known, death }, effects: [] };',
-  'end a retry at a death': 'return gone(settled({ ...known, death }), id, context);',
+  'end a retry at a death': 'return gone(settled(known), id, context, death);',
   'pass over a move': "if (known.kind === 'running') return { state: known, effects: [] };",
   'forget a move before a start': 'return { state: known, effects: [] };',
   'inspect the unknown alone': "const isNews = known.kind !== 'running';",
@@ -124,9 +124,9 @@ const mutants: Record<string, string> = {
   'end a retry where keys are found': 'const next = settled(unknownOf(state, state?.id, moment));',
   'fence and forget': 'return { state: unknownOf(state, state.id, 0), effects };',
   'forget the death of the dead':
-    "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, since: moment };",
+    "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, ...rest };",
   'forget a move at a death':
-    "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, since: moment };",
+    "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, ...rest };",
   'let a death overtake what began after it': 'if (death === undefined || at > death.at) return false;',
   'forget keys that were found under the short id': 'const foundAt = 0;',
   'inherit from another one with the same short id': 'return unknownOf(state, id, foundAt);',
@@ -155,6 +155,11 @@ const mutants: Record<string, string> = {
   'keep a verdict for ever': "if (state.kind === 'running') return unchanged(state);",
   'remember signals of the dead for ever': 'return unchanged(state);',
   'forget at once that a start was asked to stop': '',
+  'publish what is in maintenance': '',
+  'forget the maintenance at an inspection': 'takenOut: undefined,',
+  'pass over maintenance': "if (state?.kind === 'running') return unchanged(state);",
+  'keep what a predecessor left in maintenance': 'return unchanged(state);',
+  'keep what is found of a host in maintenance': 'return { state, effects };',
   'count no reading as under way': '',
   'end no reading': '',
   'take the newest reading for the oldest': 'for (const began of [...this.#underWay].reverse()) return began;',
@@ -166,6 +171,22 @@ const mutants: Record<string, string> = {
   'believe readings of an earlier incarnation': 'this.#listBegan = 0;',
   'forget what was published before a crash': '',
   'forget what was not yet received': 'this.#settledBefore = Number.POSITIVE_INFINITY;',
+
+  'pass over the maintenance of a host': '',
+  'pass over the maintenance of a container': '',
+  'tell no state of what is in maintenance':
+    "if (!tellsStates || state === undefined || shortId !== '') return noKeys;",
+
+  // The layout
+  'tell every instance ready in maintenance': 'const said = `"state":"ready"`;',
+
+  // The watch for maintenance
+  'forget the maintenance that a reading shows': '',
+  'pass over the end of maintenance': 'if (value !== undefined) keys.set(key, value);',
+  'watch maintenance from now on':
+    'await reader.watchBoth(key, await reader.readBoth(key, () => {}), changed, signal);',
+  'follow maintenance once': 'return;',
+  'write before maintenance is known': '',
 
   // The ledger
   'delete nothing': '',
@@ -242,6 +263,7 @@ return undefined;`,
     'const ownership = await registry.claim(layout.ownerKey, record, lease, (await registry.owner(layout.ownerKey))?.revision ?? absent);',
 
   // The agent
+  'drain no host before the end': '',
   'write nothing once the host is owned': '',
   'do not tell of a reading': '',
 

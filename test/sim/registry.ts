@@ -7,8 +7,9 @@
  * changes nothing leaves the revision where it is. `MemoryRegistry` is one client's connection to it,
  * and the place where calls go wrong; several may share a store.
  *
- * Not here: watches and compaction (discover reads nothing of the past), users, and any delay that no
- * fault asked for.
+ * A watch tells what has changed since its revision, until it is cut or the revision was compacted.
+ *
+ * Not here: users, and any delay that no fault asked for.
  */
 
 import { type Clock, sleep } from '../../src/actor/clock.ts';
@@ -16,6 +17,7 @@ import { DiscoverError } from '../../src/errors.ts';
 import {
   absent,
   type FoundKey,
+  type KeyReader,
   type LeaseId,
   type LeaseState,
   leaseIdOf,
@@ -63,6 +65,10 @@ export class MemoryStore {
   outOfSpace = false;
   /** Whose transaction was applied last, by the name of its connection. */
   writer = '';
+  /** What was before is not to be had. */
+  compactedAt = 0;
+  /** The watches, and how each is cut. */
+  readonly watches = new Map<(changes: readonly Applied[]) => void, (error: Error) => void>();
   /** A lease is ending: what goes now goes with it. */
   isRevoking = false;
   readonly #clock: Clock;
@@ -152,6 +158,17 @@ export class MemoryStore {
     });
     this.history.push(...applied);
     this.onChange(applied);
+    for (const tell of [...this.watches.keys()]) tell(applied);
+  }
+
+  /** Every watch ends. */
+  cutWatches(): void {
+    for (const cut of [...this.watches.values()])
+      cut(new DiscoverError('ETCD_UNAVAILABLE', 'etcd watch: stream ended'));
+  }
+
+  compact(): void {
+    this.compactedAt = this.revision;
   }
 
   /** What stands from one key up to another, in order. */
@@ -162,7 +179,7 @@ export class MemoryStore {
   }
 }
 
-export type RegistryCall = Exclude<keyof Registry, 'close'>;
+export type RegistryCall = Exclude<keyof Registry | keyof KeyReader, 'close'>;
 
 /**
  * What goes wrong with a call. Its caller gets an error: at once where it is `unavailable`, `refused`,
@@ -174,7 +191,7 @@ export type RegistryFault =
   | { readonly kind: 'late'; readonly ms: number }
   | { readonly kind: 'slow'; readonly requestMs: number; readonly replyMs: number };
 
-export class MemoryRegistry implements Registry {
+export class MemoryRegistry implements Registry, KeyReader {
   readonly store: MemoryStore;
   /** Asked at each call. */
   fault: (call: RegistryCall) => RegistryFault | undefined = () => undefined;
@@ -219,6 +236,43 @@ export class MemoryRegistry implements Registry {
   commit = (ownerKey: string, ownership: Ownership, changes: readonly Change[]) =>
     this.#call('commit', (store) => store.transact(ownerKey, ownership.revision, changes, ownership.lease));
   revoke = (lease: LeaseId) => this.#call('revoke', (store) => store.revoke(lease));
+  readBoth = (key: string, take: (found: Change) => void) =>
+    this.#call('readBoth', (store) => {
+      for (const found of [...store.range(key, `${key}\0`), ...store.range(`${key}/`, `${key}0`)]) take(found);
+      return revisionOf(String(store.revision));
+    });
+  async watchBoth(
+    key: string,
+    revision: Revision,
+    changed: (changes: readonly Change[]) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { store } = this;
+    const fault = this.fault('watchBoth');
+    if (fault !== undefined && fault.kind !== 'slow')
+      throw new DiscoverError('ETCD_UNAVAILABLE', 'etcd watch: no answer');
+    if (fault?.kind === 'slow') await sleep(this.#clock, fault.requestMs);
+    if (Number(revision) < store.compactedAt) throw new DiscoverError('ETCD_UNAVAILABLE', 'etcd watch: compacted');
+    const isOwn = (change: Change) => change.key === key || change.key.startsWith(`${key}/`);
+    await new Promise<void>((resolve, reject) => {
+      const end = (error?: Error): void => {
+        store.watches.delete(tell);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const tell = (applied: readonly Applied[]): void => {
+        const own = applied.filter(isOwn);
+        if (own.length === 0) return;
+        const hand = () => store.watches.has(tell) && changed(own);
+        if (fault?.kind === 'slow') this.#clock.after(fault.replyMs, hand);
+        else hand();
+      };
+      store.watches.set(tell, end);
+      signal.addEventListener('abort', () => end());
+      const missed = store.history.filter((one) => one.revision > Number(revision));
+      if (missed.length > 0) tell(missed);
+    });
+  }
   close(): void {}
 
   async #call<Result>(call: RegistryCall, apply: (store: MemoryStore) => Result): Promise<Result> {

@@ -13,7 +13,9 @@
  * nothing is taken away that is still true, S12 only the owner writes. At each revision and each change of
  * a port: S3 no key leads to another container for longer than a bound. After each step: T1 where no event is lost, a container
  * that deserves no traffic has no keys a moment later. At each put: T2 no container is put that crashes again and again and has
- * not run for long. Where a process says that it has
+ * not run for long. M1: no container is put that people
+ * have taken out, by a process that has started since or knows of it for long; while an agent drains its host nothing of it
+ * stays. M2: the metas of a container tell one state, and `ready` where it has keys. Where a process says that it has
  * started: S17 it has listed and claimed. In the end: strangers' keys are untouched, etcd holds what runs
  * within a bound (L3), stays there without a write (S7), no drift was repaired that nobody made (L8), and
  * what a dead process leaves is gone with its lease (L4).
@@ -26,7 +28,7 @@ import type { Config } from '../../src/config/options.ts';
 import type { ContainerId } from '../../src/container/container.ts';
 import type { Docker } from '../../src/docker/docker.ts';
 import type { DiscoverError } from '../../src/errors.ts';
-import type { Registry } from '../../src/etcd/registry.ts';
+import type { KeyReader, Registry } from '../../src/etcd/registry.ts';
 import type { Report } from '../../src/inspect/batch.ts';
 import type { InspectionPool } from '../../src/inspect/pool.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
@@ -35,7 +37,7 @@ import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
 import { VirtualClock } from './clock.ts';
 import { defaultConfig } from './config.ts';
-import { drainMs, type EngineFault, FakeEngine, idOf } from './docker.ts';
+import { drainMs, type EngineFault, FakeEngine, idOf, isMeta } from './docker.ts';
 import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from './registry.ts';
 
 /**
@@ -43,13 +45,16 @@ import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from '.
  * processes; all of these; the engine's answers, with no event lost; events lost, and nothing else; the order of
  * events, with few ports for many containers; etcd's leader; a process that ends just after a container was
  * restarted; one container that can never be read and one that etcd never takes, for ever; containers that fall ill, are
- * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again;
+ * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again; people
+ * who take containers and the host out of traffic, with nothing wrong but the watch for that, with processes that stop, drain
+ * and are killed, and with all of it;
  * addresses of the host and of containers that change, with events out of order, and with all that goes wrong.
  */
 export const faultClasses = [
   ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
   // Added later: a seed means the class by its place.
   ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck', 'traffic', 'trouble', 'crashes'] as const),
+  ...(['maintenance', 'rollout', 'turmoil'] as const),
   ...(['addresses', 'astray'] as const),
 ] as const;
 export type FaultClass = (typeof faultClasses)[number];
@@ -106,6 +111,9 @@ const flapDeaths = 3;
 const heldMaxMs = 300_000 + 5_000;
 /** Events, inspections and commits of the class `traffic` take some hundred milliseconds together. */
 const undeservedMaxMs = 1_000;
+const maintenanceKey = '/discover/maintenance/host-1';
+const isMaintenance = (key: string): boolean => key.startsWith(maintenanceKey);
+const drainSeconds = 2;
 
 /** Keys that look like ours and are not. */
 const strangers = [
@@ -147,6 +155,14 @@ class World {
   readonly #resyncSeconds: number;
   readonly #isBlind: boolean;
   #faults = true;
+  /** Its processes drain the host when they stop. */
+  readonly #isDrained: boolean = false;
+  /** Since when people keep a container out, or '' for the host. */
+  readonly #outSince = new Map<string, number>();
+  /** What is applied is written by a person. */
+  #isByHand = false;
+  /** The watches for what people write were cut last. */
+  #cutAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ScheduleOptions) {
     this.#options = options;
@@ -168,6 +184,10 @@ class World {
       // Where the clocks of a process are set, the age of a container that ran before is anybody's guess.
       const afterMs = options.faultClass === 'traffic' && this.#clock.random() < 0.5 ? youngMs : 0;
       this.#engine.rules = { health, isPausedKept, afterMs, flapDeaths: 0 };
+    }
+    if (this.#hasMaintenance) {
+      this.#engine.hasMeta = this.#clock.random() < 0.5;
+      this.#isDrained = this.#clock.random() < 0.5;
     }
     if (faultClass === 'crashes') this.#engine.rules = { ...this.#engine.rules, flapDeaths };
   }
@@ -209,6 +229,12 @@ class World {
     // A move of the host leads to a look at everything, and hides what was missed before.
     const isMobile = Math.floor(this.#options.seed / faultClasses.length) % 2 === 1;
     const hostMoves = isMobile ? [...Array<string>(4).fill('host moves'), 'host away'] : [];
+    const marks = [
+      ...Array<string>(30).fill('maintenance'),
+      ...Array<string>(6).fill('host maintenance'),
+      ...Array<string>(6).fill('watch cut'),
+      ...Array<string>(3).fill('compact'),
+    ];
     const actions: Record<FaultClass, string[]> = {
       calm: lives,
       order: lives,
@@ -242,6 +268,12 @@ class World {
           'pause',
           'clock set',
         ],
+      ],
+      maintenance: [...lives, ...Array<string>(15).fill('traffic'), ...marks],
+      rollout: [...lives, ...marks, 'stop', 'stop', 'stop', 'stop', 'kill', 'kill', 'kill'],
+      turmoil: [
+        ...[...lives, ...Array<string>(40).fill('traffic'), ...marks],
+        ...['cut', 'forget', 'nonsense', 'engine away', 'lease lost', 'etcd away', 'stop', 'kill', 'kill', 'pause'],
       ],
       rivals: [...lives, 'rival', 'rival', 'stop', 'kill', 'pause', 'pause'],
       everything: [
@@ -320,9 +352,21 @@ class World {
       case 'lease lost':
         for (const lease of [...this.#store.leases.keys()]) this.#store.revoke(lease);
         return 'all leases are revoked';
+      case 'maintenance':
+        return this.#maintain(idOf(1 + Math.floor(first * containersMax)), second < 0.6);
+      case 'host maintenance':
+        return this.#maintain(undefined, second < 0.4);
+      case 'watch cut':
+        this.#store.cutWatches();
+        this.#cutAt = this.#clock.now();
+        return 'the watches of etcd end';
+      case 'compact':
+        this.#store.compact();
+        this.#store.cutWatches();
+        this.#cutAt = this.#clock.now();
+        return 'etcd is compacted, and its watches end';
       case 'stop':
-        process?.stop();
-        if (process !== undefined) await this.#clock.until(() => !process.isAlive, 30_000);
+        if (process !== undefined) await this.#stop(process);
         this.#replace();
         return `process ${process?.number} is stopped and another started`;
       case 'kill':
@@ -340,6 +384,74 @@ class World {
         process?.setClock((first - 0.5) * 7_200_000);
         return `the clock of process ${process?.number} is set`;
     }
+  }
+
+  async #stop(process: Process): Promise<void> {
+    const isDraining = this.#isDrained && process.publishes;
+    if (isDraining) this.#noteAll(() => Object.assign(this.#engine.out, { drained: true }));
+    process.stop();
+    if (isDraining && this.#options.faultClass === 'rollout') {
+      await this.#clock.advance(1_000);
+      const left = [...this.#store.keys.keys()].filter(
+        (key) => layout.nameOf(key) !== undefined && !strangers.includes(key),
+      );
+      if (left.length > 0) this.#violate(`M1 ${left.join()} is there while the host is drained`);
+      if (!process.isAlive) this.#violate('M1 a process that drains its host has ended at once');
+    }
+    await this.#clock.until(() => !process.isAlive, 30_000);
+    if (isDraining) this.#noteAll(() => Object.assign(this.#engine.out, { drained: false }));
+  }
+
+  /** A change that concerns all containers. */
+  #noteAll(act: () => void): void {
+    const [engine, now] = [this.#engine, this.#clock.now()];
+    for (const id of engine.containers.keys()) this.#history.noteEnd(id, engine, now);
+    act();
+    for (const id of engine.containers.keys()) {
+      this.#history.note(id, engine, now);
+      this.#history.noteEnd(id, engine, now);
+    }
+  }
+
+  /** A person takes a container out, or lets it in again; without an id the host. */
+  #maintain(id: ContainerId | undefined, isOn: boolean): string {
+    const key = id === undefined ? maintenanceKey : `${maintenanceKey}/${id.slice(0, 12)}`;
+    const { out } = this.#engine;
+    this.#noteAll(() => {
+      if (id === undefined) out.host = isOn;
+      else if (isOn) out.containers.add(id);
+      else out.containers.delete(id);
+    });
+    const name = id?.slice(0, 12) ?? '';
+    if (!isOn) this.#outSince.delete(name);
+    else if (!this.#outSince.has(name)) this.#outSince.set(name, this.#clock.now());
+    this.#isByHand = true;
+    this.#store.apply([{ key, value: isOn ? '{"by":"anna"}' : undefined }]);
+    this.#isByHand = false;
+    return `maintenance of ${id === undefined ? 'the host' : `container ${id.slice(8, 12)}`} is ${isOn ? 'on' : 'off'}`;
+  }
+
+  /** A service key was put of what people keep out. */
+  #keptOut(shortId: string): void {
+    for (const name of [shortId, '']) {
+      const since = this.#outSince.get(name);
+      if (since === undefined) continue;
+      const writer = this.#processes.find((one) => one.name === this.#store.writer);
+      const now = this.#clock.now();
+      const isPrompt = this.#options.faultClass !== 'turmoil' && now - Math.max(since, this.#cutAt) > 2_000;
+      if (isPrompt || (writer?.bootedAt ?? now) > since) this.#violate(`M1 ${shortId} is put, and is in maintenance`);
+    }
+  }
+
+  /** What the metas of a container tell. */
+  #statesOf(shortId: string): void {
+    const own = [...this.#store.keys].filter(([key]) => layout.containerOf(key) === shortId);
+    const states = new Set(
+      own.flatMap(([key, { value }]) => (isMeta(key) ? [(JSON.parse(value) as { state?: string }).state] : [])),
+    );
+    const hasKeys = own.some(([key]) => layout.nameOf(key) !== undefined);
+    const isFine = !this.#engine.hasMeta ? states.size === 0 : states.size <= 1 && states.has('ready') === hasKeys;
+    if (!isFine) this.#violate(`M2 ${shortId} ${hasKeys ? 'has' : 'has no'} keys, and tells ${[...states].join()}`);
   }
 
   #life(id: ContainerId, what: number, how: number): string {
@@ -432,7 +544,11 @@ class World {
   }
 
   get #hasTraffic(): boolean {
-    return ['traffic', 'trouble'].includes(this.#options.faultClass);
+    return ['traffic', 'trouble', 'turmoil'].includes(this.#options.faultClass);
+  }
+
+  get #hasMaintenance(): boolean {
+    return ['maintenance', 'rollout', 'turmoil'].includes(this.#options.faultClass);
   }
 
   /** Something that decides whether a container deserves traffic. */
@@ -472,13 +588,15 @@ class World {
 
   /** Where every event arrives soon, keys of a container that deserves no traffic are soon gone. */
   #undeserved(): void {
-    if (this.#options.faultClass !== 'traffic') return;
+    const { faultClass } = this.#options;
+    if (faultClass !== 'traffic' && faultClass !== 'maintenance') return;
     const now = this.#clock.now();
+    if (now - this.#cutAt < undeservedMaxMs) return;
     for (const { id } of this.#engine.containers.values()) {
       const shortId = id.slice(0, 12);
       const since = this.#history.endedAt(shortId);
       if (since === undefined || now - since < undeservedMaxMs) continue;
-      const isShown = [...this.#store.keys.keys()].some((key) => layout.containerOf(key) === shortId);
+      const isShown = [...this.#store.keys.keys()].some((key) => layout.containerOf(key) === shortId && !isMeta(key));
       if (isShown) this.#violate(`T1 ${shortId} has deserved no traffic for ${Math.round(now - since)} ms`);
     }
   }
@@ -507,6 +625,7 @@ class World {
       store: this.#store,
       resyncSeconds: this.#resyncSeconds,
       hasViews: this.#hasViews(this.#processes.length + 1),
+      drains: this.#isDrained,
       registryFault: () => this.#registryFault(),
       findAddress: this.#hasAddresses ? async () => this.#address() : undefined,
       isAlive: (number) => (this.#isBlind ? undefined : this.#processes[number - 1]?.isAlive === true),
@@ -536,7 +655,8 @@ class World {
     if (this.#options.faultClass === 'stuck' && call === 'inspect' && id === idOf(1)) return { kind: 'hangs' };
     const draw = this.#clock.random();
     const isFaulty =
-      this.#faults && ['engine', 'everything', 'answers', 'trouble', 'astray'].includes(this.#options.faultClass);
+      this.#faults &&
+      ['engine', 'everything', 'answers', 'trouble', 'turmoil', 'astray'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.05) return { kind: 'fails' };
       if (draw < 0.06) return { kind: 'hangs' };
@@ -561,7 +681,7 @@ class World {
     if (faultClass === 'loss') return draw < 0.1 ? [] : [first * 2];
     if (['order', 'ports', 'stuck', 'traffic', 'addresses'].includes(faultClass))
       return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
-    if (['engine', 'everything', 'trouble', 'astray'].includes(faultClass)) {
+    if (['engine', 'everything', 'trouble', 'turmoil', 'astray'].includes(faultClass)) {
       if (draw < 0.05) return [];
       return draw < 0.15 ? [first * 50, second * 500] : [first * 50];
     }
@@ -573,7 +693,8 @@ class World {
     const draw = this.#clock.random();
     const [first, second] = [this.#clock.random(), this.#clock.random()];
     const isFaulty =
-      this.#faults && ['etcd', 'everything', 'rivals', 'trouble', 'astray'].includes(this.#options.faultClass);
+      this.#faults &&
+      ['etcd', 'everything', 'rivals', 'trouble', 'turmoil', 'astray'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.04) return { kind: 'ambiguous' };
       if (draw < 0.07) return { kind: 'late', ms: first * 4_000 };
@@ -591,24 +712,31 @@ class World {
   // ---- invariants ----
 
   #losesEvents(): boolean {
-    return ['engine', 'everything', 'loss', 'trouble', 'astray'].includes(this.#options.faultClass);
+    return ['engine', 'everything', 'loss', 'trouble', 'turmoil', 'astray'].includes(this.#options.faultClass);
   }
 
-  #changed(changes: readonly Applied[]): void {
+  #changed(all: readonly Applied[]): void {
     const store = this.#store;
+    const changes = all.filter(({ key }) => !isMaintenance(key));
+    if (changes.length < all.length && !this.#isByHand) this.#violate('S1 a key of people was touched');
+    if (changes.length === 0) return;
     const touched = new Set<string>();
+    const told = new Set<string>();
     for (const { key, value, lease } of changes) {
       this.#say(`${value === undefined ? 'delete' : 'put'} ${key} ${value ?? ''} on ${lease} by ${store.writer}`);
       if (key === layout.ownerKey) continue;
       const shortId = layout.containerOf(key);
       if (shortId === undefined || strangers.includes(key)) this.#violate(`S1 ${key} is not ours`);
       else {
-        touched.add(shortId);
-        if (value !== undefined) this.#heldBack(shortId);
+        if (!isMeta(key)) touched.add(shortId);
+        told.add(shortId);
+        if (value !== undefined && !isMeta(key)) this.#heldBack(shortId);
+        if (value !== undefined && !isMeta(key)) this.#keptOut(shortId);
       }
       if (value !== undefined && lease === '0') this.#violate(`S6 ${key} is on no lease`);
     }
     for (const shortId of touched) this.#visible(shortId);
+    if (this.#hasMaintenance) for (const shortId of told) this.#statesOf(shortId);
     this.#misdirected();
     if (store.isRevoking) return;
     const owner = store.keys.get(layout.ownerKey)?.value;
@@ -618,10 +746,12 @@ class World {
 
   /** What etcd shows of a container now is all of one generation, or nothing. */
   #visible(shortId: string): void {
-    const keys = [...this.#store.keys].filter(([key]) => layout.containerOf(key) === shortId);
+    const keys = [...this.#store.keys].filter(([key]) => layout.containerOf(key) === shortId && !isMeta(key));
     const shown = textOf(keys.map(([key, { value }]) => [key, value]));
     const { isRevoking } = this.#store;
-    const verdict = this.#history.show(shortId, shown, isRevoking, this.#clock.now());
+    const { containers, drained, host } = this.#engine.out;
+    const isOut = host || drained || [...containers].some((id) => id.startsWith(shortId));
+    const verdict = this.#history.show(shortId, shown, isRevoking, this.#clock.now(), isOut);
     const writer = this.#processes.find(({ name }) => name === this.#store.writer);
     const wasWritten = verdict.kind !== 'same' && shown !== nothing && !isRevoking;
     if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${shortId} was written, but never read: ${shown}`);
@@ -637,7 +767,9 @@ class World {
     for (const process of this.#processes) process.resume();
     // What was begun with a delay comes to its end.
     await clock.advance(this.#boundMs() === promptMs ? 500 : 26_000);
-    if (this.#hasTraffic) await clock.advance(2 * drainMs);
+    if (this.#hasTraffic || this.#options.faultClass === 'maintenance') await clock.advance(2 * drainMs);
+    // One more start has to be written.
+    if (this.#engine.out.host) this.#maintain(undefined, false);
     if (this.#options.faultClass === 'crashes') await clock.advance(heldMaxMs);
     this.#replace();
     this.#engineAway = false;
@@ -661,7 +793,7 @@ class World {
     }
     for (const process of this.#processes) process.kill();
     await clock.advance(ttlSeconds * 1000 + 2_000);
-    const left = [...this.#store.keys.keys()].filter((key) => !strangers.includes(key));
+    const left = [...this.#store.keys.keys()].filter((key) => !strangers.includes(key) && !isMaintenance(key));
     if (left.length > 0) this.#violate(`L4 ${left.join()} outlived the process`);
   }
 
@@ -675,6 +807,7 @@ class World {
       case 'stuck':
       case 'traffic':
       case 'crashes':
+      case 'maintenance':
         return promptMs;
       default:
         return repairMs;
@@ -703,12 +836,14 @@ class World {
   }
 
   #difference(): string {
-    const held = [...this.#store.keys].filter(([key]) => key !== layout.ownerKey && !strangers.includes(key));
+    const isOurs = (key: string) => key !== layout.ownerKey && !strangers.includes(key) && !isMaintenance(key);
+    const held = [...this.#store.keys].filter(([key]) => isOurs(key));
     const shown = textOf(held.map(([key, { value }]) => [key, value]));
     const last = this.#processes.at(-1);
     const isStuck = (key: string) => [1, 2].some((n) => layout.containerOf(key) === idOf(n).slice(0, 12));
     const isWanted = (key: string) => this.#options.faultClass !== 'stuck' || !isStuck(key);
-    const wanted = textOf([...this.#engine.keys(last?.hasViews ? layout : plain)].filter(([key]) => isWanted(key)));
+    const all = [...this.#engine.keys(last?.hasViews ? layout : plain), ...this.#engine.metas(plain)];
+    const wanted = textOf(all.filter(([key]) => isWanted(key)));
     return shown === wanted ? '' : `${shown} instead of ${wanted}`;
   }
 
@@ -738,6 +873,7 @@ class World {
       'traffic',
       'crashes',
       'addresses',
+      'maintenance',
     ].includes(this.#options.faultClass);
   }
 }
@@ -847,7 +983,8 @@ class History {
     return this.#generations.get(shortId)?.at(-1)?.endedAt;
   }
 
-  show(shortId: string, shown: string, isRevoking: boolean, now: number): Verdict {
+  /** `isOut`: people have taken it out, and may let it in again before a process hears of an earlier change. */
+  show(shortId: string, shown: string, isRevoking: boolean, now: number, isOut: boolean): Verdict {
     const all = this.#generations.get(shortId) ?? [];
     const { keys: before, since } = this.#shown.get(shortId) ?? { keys: nothing, since: now };
     if (shown !== before) this.#shown.set(shortId, { keys: shown, since: now });
@@ -861,7 +998,7 @@ class History {
       const over = gone.filter(({ endedAt }) => endedAt !== undefined && endedAt <= now);
       if (over.length === 0) return { kind: 'taken' };
       // One that was given the same ports later was not shown yet: a look under way may still have seen it.
-      for (const generation of over) if (generation.beganAt <= since) generation.isTaken = true;
+      for (const generation of over) if (generation.beganAt <= since && !isOut) generation.isTaken = true;
     }
     return { kind: generations.length > 0 && generations.every(({ isTaken }) => isTaken) ? 'back' : 'fine' };
   }
@@ -873,6 +1010,8 @@ interface ProcessParts {
   readonly store: MemoryStore;
   readonly resyncSeconds: number;
   readonly hasViews: boolean;
+  /** It drains its host when it stops. */
+  readonly drains: boolean;
   readonly registryFault: () => RegistryFault | undefined;
   readonly findAddress: Parts['findAddress'] | undefined;
   /** Undefined: it cannot be seen from here. */
@@ -887,6 +1026,7 @@ class Process {
   readonly number: number;
   readonly name: string;
   readonly hasViews: boolean;
+  readonly bootedAt: number;
   /** What its looks have found, as it would stand in etcd. */
   readonly reads = new Set<string>();
   readonly #agent: Agent;
@@ -902,10 +1042,11 @@ class Process {
     const name = `process-${number}`;
     this.name = name;
     this.hasViews = parts.hasViews;
+    this.bootedAt = clock.now();
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
     const { findAddress } = parts;
-    this.#agent = new Agent(configOf(parts.resyncSeconds, parts.hasViews, engine, findAddress !== undefined), {
+    this.#agent = new Agent(configOf(parts, engine), {
       ...(findAddress && { findAddress: () => this.#across(findAddress) }),
       clock: {
         now: () => clock.now(),
@@ -916,8 +1057,9 @@ class Process {
       log: logTo((line) => parts.say(`${name} ${line}`)),
       docker: this.#dockerOf(engine),
       pool: this.#looksOf(engine.newLooks()),
-      hasEnded: (pid, startTicks) => engine.hasEnded(pid, startTicks),
+      processes: engine,
       registry: this.#registryOf(registry),
+      reader: this.#readerOf(registry),
       process: {
         self: identityOf(number),
         livenessOf: (other) => {
@@ -934,6 +1076,10 @@ class Process {
       parts.say(`${name} ends ${cause?.code ?? ''}`);
       parts.onEnd(cause);
     });
+  }
+
+  get publishes(): boolean {
+    return this.#agent.drainMs > 0;
   }
 
   get isAlive(): boolean {
@@ -1023,7 +1169,18 @@ class Process {
 
   #read({ id, inspection }: Report): void {
     if (inspection.kind !== 'running') return;
-    for (const each of [plain, layout]) this.reads.add(textOf([...keysOf(each, id.slice(0, 12), inspection.services)]));
+    for (const each of [plain, layout]) {
+      const keys = [...keysOf(each, id.slice(0, 12), inspection.services)];
+      this.reads.add(textOf(keys.filter(([key]) => !isMeta(key))));
+    }
+  }
+
+  #readerOf(registry: MemoryRegistry): KeyReader {
+    return {
+      readBoth: (key, take) => this.#across(() => registry.readBoth(key, take)),
+      watchBoth: (key, revision, changed, signal) =>
+        this.#across(() => registry.watchBoth(key, revision, (changes) => this.#when(() => changed(changes)), signal)),
+    };
   }
 
   #registryOf(registry: MemoryRegistry): Registry {
@@ -1057,14 +1214,20 @@ function logTo(say: (line: string) => void): Log {
   return log;
 }
 
-function configOf(resync: number, hasViews: boolean, engine: FakeEngine, isWatched: boolean): Config {
+function configOf({ resyncSeconds: resync, hasViews, drains, findAddress }: ProcessParts, engine: FakeEngine): Config {
+  const { hasMeta } = engine;
   const { isPausedKept, ...publish } = engine.rules;
   return {
     ...defaultConfig,
+    ...(hasMeta && { meta: 'always' as const }),
     publish: { ...defaultConfig.publish, ...publish, paused: isPausedKept ? 'keep' : 'withdraw' },
     resyncSeconds: resync,
     views: hasViews ? rules : [],
     etcd: { ...defaultConfig.etcd, ttlSeconds },
-    host: { ...defaultConfig.host, ip: engine.hostIp, ...(isWatched && { wanted: {} }) },
+    host: {
+      ...{ ...defaultConfig.host, ip: engine.hostIp },
+      ...(findAddress && { wanted: {} }),
+      ...(drains && { onExit: 'drain' as const, drainSeconds }),
+    },
   };
 }

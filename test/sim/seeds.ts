@@ -23,5 +23,4 @@ export const seeds: Readonly<Record<string, Pick<ScheduleOptions, 'seed' | 'faul
     faultClass: 'everything',
     seed: 1_038_576,
   },
-  'a container had the address of one that ended while it was inspected': { faultClass: 'addresses', seed: 1_902 },
 };

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Agent, type Parts, type Publication } from '../../src/agent.ts';
-import type { DiscoverError } from '../../src/errors.ts';
+import { DiscoverError } from '../../src/errors.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
+import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
+import { amount } from '../helpers/share.ts';
 import { BaseStage } from '../helpers/stage.ts';
 import { defaultConfig } from '../sim/config.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';
@@ -23,7 +25,11 @@ interface Running {
 
 interface Wanted {
   readonly liveness?: Liveness;
-  readonly onExit?: 'keep' | 'remove';
+  readonly onExit?: 'keep' | 'remove' | 'drain';
+  readonly drainSeconds?: number;
+  readonly meta?: 'always';
+  readonly publish?: Partial<PublishPolicy>;
+  readonly fault?: (call: RegistryCall) => RegistryFault | undefined;
   readonly parts?: Partial<Parts>;
 }
 
@@ -38,13 +44,27 @@ class Stage extends BaseStage {
     this.store = new MemoryStore(this.clock);
   }
 
-  start({ liveness = 'unknown', onExit = 'keep', parts = {} }: Wanted = {}): Running {
+  start({
+    liveness = 'unknown',
+    onExit = 'keep',
+    drainSeconds = 10,
+    meta,
+    publish,
+    fault,
+    parts = {},
+  }: Wanted = {}): Running {
     const { clock, engine, log, store } = this;
     const registry = new MemoryRegistry(clock, store);
+    if (fault !== undefined) registry.fault = fault;
     const agent = new Agent(
-      { ...defaultConfig, host: { ...defaultConfig.host, onExit } },
       {
-        ...{ clock, log, registry, docker: engine.docker, pool: engine.pool },
+        ...defaultConfig,
+        publish: { ...defaultConfig.publish, ...publish },
+        ...(meta && { meta }),
+        host: { ...defaultConfig.host, onExit, drainSeconds },
+      },
+      {
+        ...{ clock, log, registry, reader: registry, docker: engine.docker, pool: engine.pool },
         process: { self: undefined, livenessOf: () => liveness },
         instance: `instance ${++this.#instances}`,
         ...parts,
@@ -68,7 +88,8 @@ class Stage extends BaseStage {
   /** The keys of containers in etcd. */
   held(): Map<string, string> {
     const { keys } = this.store;
-    return new Map([...keys].filter(([key]) => key !== layout.ownerKey).map(([key, { value }]) => [key, value]));
+    const isOurs = (key: string) => key !== layout.ownerKey && !key.startsWith('/discover/maintenance/');
+    return new Map([...keys].filter(([key]) => isOurs(key)).map(([key, { value }]) => [key, value]));
   }
 
   assertExact(): void {
@@ -842,5 +863,159 @@ describe('Agent stops and', () => {
     stage.engine.die(c1);
     await stage.clock.advance(9_000);
     assert.equal(stage.store.history.length, before);
+  });
+});
+
+describe('Agent in maintenance', () => {
+  const [hostKey, ofFirst] = ['/discover/maintenance/host-1', `/discover/maintenance/host-1/${c1.slice(0, 12)}`];
+  const idsIn = (stage: Stage) => [...new Set([...stage.held().keys()].map((key) => layout.containerOf(key)))].sort();
+  const mark = (stage: Stage, key: string, value: string | undefined = '{}') => stage.store.apply([{ key, value }]);
+
+  test('takes out what a person names, and publishes it again', async () => {
+    const stage = new Stage();
+    const { agent } = await publishing(stage, [c1, c2]);
+    mark(stage, ofFirst);
+    await stage.clock.settle();
+    assert.deepEqual(idsIn(stage), [c2.slice(0, 12)]);
+    assert.equal(agent.maintenance.containers.size, 1);
+    mark(stage, hostKey);
+    await stage.clock.settle();
+    assert.deepEqual(idsIn(stage), []);
+    for (const key of [ofFirst, hostKey]) stage.store.apply([{ key, value: undefined }]);
+    await stage.clock.settle();
+    stage.assertExact();
+  });
+
+  test('has published nothing of it after a restart, also where etcd is slow to tell', async () => {
+    const stage = new Stage();
+    const { agent } = await publishing(stage, [c1, c2]);
+    mark(stage, ofFirst);
+    await stage.clock.settle();
+    await agent.stop();
+    const before = stage.store.history.length;
+    stage.start({
+      fault: (call) => (call === 'readBoth' ? { kind: 'slow', requestMs: 300, replyMs: 300 } : undefined),
+    });
+    await stage.clock.advance(5_000);
+    assert.deepEqual(idsIn(stage), [c2.slice(0, 12)]);
+    assert.deepEqual(stage.touched(before), []);
+  });
+
+  test('writes nothing before it knows what people have decided', async () => {
+    const stage = new Stage();
+    mark(stage, hostKey);
+    stage.engine.run(c1, 'web');
+    let isAway = true;
+    stage.start({ fault: (call) => (call === 'readBoth' && isAway ? { kind: 'unavailable' } : undefined) });
+    await stage.clock.advance(10_000);
+    assert.deepEqual(idsIn(stage), []);
+    isAway = false;
+    await stage.clock.advance(3_000);
+    assert.deepEqual(idsIn(stage), []);
+    stage.store.apply([{ key: hostKey, value: undefined }]);
+    await stage.clock.settle();
+    stage.assertExact();
+  });
+
+  test('is not held up where the role may not read the keys', async () => {
+    const stage = new Stage();
+    stage.store.unreadable = (key) => key.startsWith('/discover/maintenance/');
+    mark(stage, hostKey);
+    stage.engine.run(c1, 'web');
+    stage.start();
+    await stage.clock.settle();
+    stage.assertExact();
+  });
+});
+
+describe('Agent that drains its host', () => {
+  test('takes its keys away, waits, and ends', async () => {
+    const stage = new Stage();
+    const { agent, ended } = await publishing(stage, [c1, c2], { onExit: 'drain', drainSeconds: 20 });
+    void agent.stop();
+    await stage.clock.advance(100);
+    assert.equal(stage.held().size, 0);
+    stage.engine.run(c3, 'web');
+    await stage.clock.advance(19_000);
+    assert.deepEqual([stage.held().size, ended], [0, []]);
+    await stage.clock.advance(2_000);
+    assert.deepEqual([stage.store.keys.size, ended], [0, [undefined]]);
+  });
+
+  test('ends in time where etcd is away, and takes its keys away if it returns meanwhile', async () => {
+    for (const returns of [false, true]) {
+      const stage = new Stage();
+      const { agent, registry, ended } = await publishing(stage, [c1], { onExit: 'drain', drainSeconds: 9 });
+      registry.fault = () => ({ kind: 'hang' });
+      void agent.stop();
+      await stage.clock.advance(4_000);
+      if (returns) registry.fault = () => undefined;
+      await stage.clock.advance(3_000);
+      assert.deepEqual([stage.held().size === 0, ended], [returns, []]);
+      await stage.clock.advance(18_000);
+      assert.deepEqual(ended, [undefined]);
+    }
+  });
+
+  test('does not wait where nothing is published, nor for a fatal cause, nor at a hand-over', async () => {
+    for (const how of ['nothing', 'fatal', 'leave'] as const) {
+      const stage = new Stage();
+      const { agent } = await publishing(stage, how === 'nothing' ? [] : [c1], { onExit: 'drain' });
+      if (how === 'leave') await agent.leave();
+      const before = stage.clock.now();
+      await agent.stop(how === 'fatal' ? new DiscoverError('HOST_ID_TAKEN', 'another') : undefined);
+      assert.ok(stage.clock.now() - before < 1_000, how);
+    }
+  });
+});
+
+describe('Agent among containers that crash again and again', () => {
+  const minutes = 3;
+  const everyMs = 2_000;
+  /** Each lives for a while and crashes, and the engine starts it again at once. */
+  async function crash(stage: Stage, ids: readonly (typeof c1)[], rounds: number): Promise<void> {
+    for (let n = 0; n < rounds; n++) {
+      for (const id of ids) stage.engine.die(id);
+      await stage.clock.advance(20);
+      for (const id of ids) stage.engine.start(id);
+      await stage.clock.advance(everyMs - 20);
+    }
+  }
+  const ofThose = (stage: Stage, ids: readonly (typeof c1)[], before: number) => {
+    const shortIds = new Set<string | undefined>(ids.map((id) => id.slice(0, 12)));
+    return stage.touched(before).filter((changes) => changes.some(({ key }) => shortIds.has(layout.containerOf(key))));
+  };
+
+  test('writes and says a bounded number of things of each, and leaves the others alone', async (context) => {
+    const [bad, good] = [amount(40, 200), amount(20, 100)];
+    const all = Array.from({ length: bad + good }, (_, n) => idOf(n + 1));
+    const [loops, others] = [all.slice(0, bad), all.slice(bad)];
+    const stage = new Stage();
+    await publishing(stage, all, { publish: { flapDeaths: 5, flapMs: 60_000 } });
+    const [before, lines] = [stage.store.history.length, stage.log.entries.length];
+    const perMinute: string[] = [];
+    for (let minute = 0; minute < minutes; minute++) {
+      const [changes, said] = [stage.store.history.length, stage.log.entries.length];
+      await crash(stage, loops, 60_000 / everyMs);
+      perMinute.push(`${stage.store.history.length - changes} writes and ${stage.log.entries.length - said} lines`);
+    }
+    context.diagnostic(`${bad} that crash beside ${good}, minute by minute: ${perMinute.join('; ')}`);
+    const changes = stage.store.history.slice(before).filter(({ key }) => layout.nameOf(key) !== undefined);
+    assert.ok(changes.length <= 10 * bad, `${changes.length} writes of service keys`);
+    // A line for each write, and one for each doubling up to 300 s.
+    const said = stage.log.entries.slice(lines).filter(({ level }) => level !== 'debug');
+    assert.ok(said.length <= 16 * bad, `${said.length} lines`);
+    assert.deepEqual(ofThose(stage, others, before), []);
+    const keys = [...stage.held().keys()];
+    for (const id of others) assert.ok(keys.some((key) => layout.containerOf(key) === id.slice(0, 12)));
+  });
+
+  test('writes each life where flapDeaths is 0', async () => {
+    const stage = new Stage();
+    await publishing(stage, [c1], { publish: { flapDeaths: 0 } });
+    const before = stage.store.history.length;
+    await crash(stage, [c1], 20);
+    assert.equal(stage.touched(before).length, 40);
+    stage.assertExact();
   });
 });

@@ -138,7 +138,7 @@ describe('mistakes', () => {
     [['--foo'], /^--foo is not an option$/],
     [['-x'], /^-x is not an option$/],
     [['--no-foo'], /^--foo is not an option$/],
-    [['--host', 'x'], /^--host is not an option, did you mean --docker:host\?$/],
+    [['--host', 'x'], /^--host belongs to discover maintenance, did you mean --docker:host\?$/],
     [['--__proto__', 'x'], /^--_*proto_* is not an option$/],
     [['--no-debug=1'], /^--no-debug is not an option/],
     [['-c'], /^--config must be the path of a file$/],

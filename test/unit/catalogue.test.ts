@@ -22,6 +22,55 @@ function read(
 }
 const [a, b] = ['web/prod/h1/aaaaaaaaaaaa', 'web/prod/h1/bbbbbbbbbbbb'];
 
+const said = (state: string, url?: string) => JSON.stringify({ privatePort: 80, state, url });
+const withheldUrl = 'tcp://10.0.0.5:81';
+
+test('select with states has what is withheld, and without them only what has a key', () => {
+  const catalogue = new Catalogue('/discover');
+  const all = (selector = {}) => catalogue.select('web', { ...selector, states: true });
+  read(catalogue, [meta(a, said('ready')), meta(b, said('draining', withheldUrl)), put(a)]);
+  const [ready] = catalogue.select('web', {});
+  assert.deepEqual([ready?.state, catalogue.select('web', {}).length], ['ready', 1]);
+  const [first, second] = all();
+  assert.equal(first, ready);
+  assert.deepEqual([second?.state, second?.url, second?.key], ['draining', withheldUrl, key(b)]);
+  assert.equal(all(), all(), 'the same array until something changes');
+  assert.equal(all({ realm: 'other' }).length, 0);
+  assert.deepEqual([...catalogue.counts({ states: true })], [['web', 2]]);
+  assert.deepEqual([...catalogue.counts({})], [['web', 1]]);
+});
+
+test('select with states follows a container from starting to its end', () => {
+  const catalogue = new Catalogue('/discover');
+  const states = () => catalogue.select('web', { states: true }).map(({ state }) => state);
+  read(catalogue, []);
+  assert.deepEqual(states(), []);
+  catalogue.apply([meta(a, said('starting', withheldUrl))]);
+  assert.deepEqual(states(), ['starting']);
+  catalogue.apply([put(a, withheldUrl), meta(a, said('ready'))]);
+  assert.deepEqual(states(), ['ready']);
+  // The watch of the service keys is ahead of that of the metas: its last state is not its state now.
+  catalogue.apply([gone(a)]);
+  assert.deepEqual(states(), []);
+  catalogue.apply([meta(a, said('draining', withheldUrl))]);
+  assert.deepEqual(states(), ['draining']);
+  const [before] = catalogue.select('web', { states: true });
+  read(catalogue, [meta(a, said('draining', withheldUrl))]);
+  assert.equal(catalogue.select('web', { states: true })[0], before, 'the same object after another reading');
+  catalogue.apply([meta(a, undefined)]);
+  assert.deepEqual(states(), []);
+});
+
+test('a meta without a key is no instance unless it tells a state and an address', () => {
+  const catalogue = new Catalogue('/discover');
+  const odd = ['{}', 'no json', said('draining'), said('draining', 'nowhere'), said('ready', withheldUrl), 'null'];
+  read(
+    catalogue,
+    odd.map((value, index) => meta(`web/prod/h1/00000000000${index}`, value)),
+  );
+  assert.deepEqual(catalogue.select('web', { states: true }), []);
+});
+
 test('parseInstance takes apart every key that the agent makes, and no record', () => {
   const offers: Service[] = [
     { name: 'web', privatePort: 80, protocol: 'tcp', address: '10.0.0.5', port: 32_768 },

@@ -45,10 +45,11 @@ describe('A command line may end in', () => {
         '--host:attributes',
         '--host:realms',
         '--host:onExit',
+        '--host:drainSeconds',
       ],
     ],
     ['discover --etcd:password', ['--etcd:passwordFile']],
-    ['discover --host:onExit ', ['keep', 'remove']],
+    ['discover --host:onExit ', ['keep', 'remove', 'drain']],
     ['discover --host.onExit k', ['keep']],
     ['discover --host:onExit=k', ['--host:onExit=keep']],
     ['discover --workers ', []],
@@ -59,6 +60,9 @@ describe('A command line may end in', () => {
     ['discover ls -o j', ['json']],
     ['discover -', ['--config', '--help', '--version']],
     ['discover why ', []],
+    ['discover maintenance ', ['on', 'off', 'list']],
+    ['discover maintenance o', ['on', 'off']],
+    ['discover maintenance list --rea', ['--reason']],
     ['discover offer we', ['web', 'web-api']],
     ['discover offer web ', []],
     ['discover offer --host:realm ', []],
@@ -109,7 +113,7 @@ describe('The script of', () => {
     assert.deepEqual(completed('discover --host:r', ' \t\n"\'><;|&('), ['--host:realm', '--host:realms']);
     if (!isFull) return;
     assert.deepEqual(completed('discover --docker:tls:c', ' \t\n:'), ['ca', 'cert']);
-    assert.deepEqual(completed('discover --host:onExit=', ' \t\n"\'><=;|&(:'), ['keep', 'remove']);
+    assert.deepEqual(completed('discover --host:onExit=', ' \t\n"\'><=;|&(:'), ['keep', 'remove', 'drain']);
     assert.deepEqual(completed('discover --host.r', ' \t\n:'), ['--host.realm', '--host.realms']);
   });
 

@@ -208,7 +208,7 @@ describe('the JSON Schema', () => {
       { type: 'null' },
     ]);
     const choices = at(schema, 'properties', 'host', 'properties', 'onExit', 'anyOf', '0', 'enum');
-    assert.deepEqual(choices, ['keep', 'remove']);
+    assert.deepEqual(choices, ['keep', 'remove', 'drain']);
     assert.equal(at(schema, 'additionalProperties'), false);
     assert.equal(at(schema, 'properties', 'docker', 'properties', 'tls', 'additionalProperties'), false);
     assert.equal(at(schema, 'required'), undefined);
@@ -782,7 +782,7 @@ describe('mistakes', () => {
     [
       'an unknown onExit',
       { argv: { host: { onExit: 'drop' } } },
-      /^host\.onExit .*must be keep or remove, got "drop"$/,
+      /^host\.onExit .*must be keep or remove or drain, got "drop"$/,
     ],
     ['a prefix of nothing', { argv: { etcd: { prefix: '' } } }, /^etcd\.prefix .*at least one segment.*got ""$/],
     ['a prefix of one slash', { argv: { etcd: { prefix: '/' } } }, /^etcd\.prefix .*got "\/"$/],

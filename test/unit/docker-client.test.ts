@@ -144,3 +144,44 @@ test("Podman's version is in a header of each answer, and nothing waits for /ver
     server.close();
   }
 });
+
+test("Podman's names of events are asked of every engine that does not say that it is Docker", async () => {
+  const docker = { Components: [{ Name: 'Engine' }] };
+  const cases: [headers: Record<string, string>, version: object | undefined, isPodmanAsked: boolean][] = [
+    [{ server: 'Docker/20.10.24 (linux)' }, undefined, false],
+    [{}, docker, false],
+    [{}, {}, true],
+    [{ server: 'nginx' }, undefined, true],
+    [{ 'libpod-api-version': '4.3.1' }, undefined, true],
+    [{ server: 'Docker/20.10.24 (linux)' }, { Components: [{ Name: 'Podman Engine' }] }, true],
+  ];
+  for (const [headers, version, isPodmanAsked] of cases) {
+    let asked: string[] = [];
+    const server = http.createServer((request, response) => {
+      const url = new URL(request.url ?? '', 'http://engine');
+      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+      if (url.pathname.endsWith('/events')) {
+        asked = (JSON.parse(url.searchParams.get('filters') ?? '{}') as { event: string[] }).event;
+        response.writeHead(200).flushHeaders();
+      } else if (url.pathname.endsWith('/_ping')) response.end('OK');
+      else response.writeHead(version ? 200 : 403).end(JSON.stringify(version ?? {}));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const client = new DockerClient({ kind: 'tcp', host: '127.0.0.1', port }, undefined, systemClock);
+      const stream = await client.events(await client.negotiate(), 0, () => {});
+      stream.close();
+      const names = ['died', 'remove', 'stop', 'restore'];
+      assert.deepEqual(
+        [names.every((name) => asked.includes(name)), names.some((name) => asked.includes(name))],
+        [isPodmanAsked, isPodmanAsked],
+        JSON.stringify([headers, version]),
+      );
+      assert.ok(['start', 'kill', 'die', 'destroy'].every((name) => asked.includes(name)));
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+});

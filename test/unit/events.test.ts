@@ -85,6 +85,14 @@ describe('ObjectSplitter', () => {
     }
   });
 
+  test('finds the same objects where lines are not objects', () => {
+    const odd = ['{"a":{}\n,"b":{}}', '{"a":"} {"}', '{"a":"}{"}', '{"a":"{"}', '{"a":"}"}'];
+    const pretty = objects.map((object) => JSON.stringify(JSON.parse(object), undefined, 2));
+    const all = [...odd, ...pretty, ...objects];
+    assert.deepEqual(split([Buffer.from(all.join('\n'))]).objects, all);
+    assert.deepEqual(split([Buffer.from(`${all.join('')}\n`)]).objects, all);
+  });
+
   test('hands out nothing of an object that is not finished', () => {
     assert.deepEqual(split([lines.subarray(0, -2)]).objects, objects.slice(0, -1));
   });

@@ -52,7 +52,7 @@ const mayImport: Record<string, readonly string[]> = {
   inspect: [...ground, 'host-address.ts', 'processes.ts', 'docker', 'container', 'lifecycle'],
   reconcile: [...ground, 'container', 'lifecycle', 'layout'],
   etcd: [...ground, 'net', 'layout'],
-  registry: [...ground, 'processes.ts', 'etcd', 'layout', 'reconcile'],
+  registry: [...ground, 'processes.ts', 'container', 'etcd', 'layout', 'reconcile'],
   // For other programs: it must not bring the agent along.
   client: ['errors.ts', 'etcd', 'layout'],
   config: [

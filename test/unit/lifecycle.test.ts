@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Service } from '../../src/container/container.ts';
 import type { Health, Traffic } from '../../src/container/traffic.ts';
 import type { Crashes } from '../../src/lifecycle/damping.ts';
-import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
+import type { PublishPolicy, TakenOut } from '../../src/lifecycle/deserves.ts';
 import { isNeedless, merged, type Observation } from '../../src/lifecycle/observation.ts';
 import { type Context, reduce, type Transition } from '../../src/lifecycle/reduce.ts';
 import { Sequence } from '../../src/lifecycle/sequence.ts';
@@ -30,6 +30,7 @@ class Walk {
   now = 0;
   policy: Partial<PublishPolicy> = {};
   crashes: Crashes | undefined;
+  out: TakenOut | undefined;
   listBegan = 0;
   listEnded = 0;
 
@@ -41,6 +42,7 @@ class Walk {
       const context: Context = {
         crashes: this.crashes,
         isGivenUp: false,
+        takenOut: this.out,
         now,
         wall: 1_000_000,
         moment,
@@ -79,6 +81,12 @@ class Walk {
     return this;
   }
 
+  /** Maintenance, or a drain of the host, begins or ends. */
+  takenOut(why: TakenOut | undefined): this {
+    this.out = why;
+    return this.take({ kind: 'taken-out' });
+  }
+
   due(): this {
     return this.take({ kind: 'due' });
   }
@@ -111,6 +119,7 @@ const well = (traffic: Traffic = { health: 'healthy' }, policy: Partial<PublishP
   new Walk().under(policy).seen(withTraffic(traffic), 10, 120);
 const started = () => new Walk().seen(running(), 10);
 const found = () => new Walk().take({ kind: 'found' });
+const inMaintenance = () => new Walk().takenOut('maintenance');
 
 const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: string])[] = [
   ['nothing -> ready: an inspection sees it run', () => new Walk().seen(running()), 'ready web'],
@@ -145,6 +154,49 @@ const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: 
     'starting -> forgotten: no list shows what moved and never started',
     () => new Walk().take({ kind: 'moved', id, heard: 1 }).unlisted(),
     'forgotten -',
+  ],
+  ['ready -> maintenance: a person takes it out', () => started().takenOut('maintenance'), 'maintenance nothing'],
+  [
+    'maintenance -> maintenance: an inspection sees it run',
+    () => started().takenOut('maintenance').seen(running(), 20),
+    'maintenance nothing',
+  ],
+  [
+    'maintenance -> ready: a person lets it in',
+    () => started().takenOut('maintenance').takenOut(undefined),
+    'ready web',
+  ],
+  [
+    'maintenance -> draining: it was asked to stop meanwhile',
+    () => started().takenOut('maintenance').sent().takenOut(undefined),
+    'draining nothing',
+  ],
+  [
+    'nothing -> maintenance: it starts on a host in maintenance',
+    () => inMaintenance().seen(running()),
+    'maintenance nothing',
+  ],
+  ['nothing -> forgotten: maintenance of what is not known', () => inMaintenance(), 'forgotten -'],
+  [
+    'starting -> starting: what a predecessor left goes in maintenance',
+    () => found().takenOut('maintenance'),
+    'starting nothing',
+  ],
+  [
+    'starting -> starting: what a predecessor left stays where maintenance ends',
+    () => found().takenOut(undefined),
+    'starting -',
+  ],
+  [
+    'nothing -> starting: keys are found of what is in maintenance',
+    () => inMaintenance().take({ kind: 'found' }),
+    'starting nothing list',
+  ],
+  ['ready -> draining: its host is drained', () => started().takenOut('host-drain'), 'draining nothing'],
+  [
+    'starting -> starting: its health check has not ended for long',
+    () => well({ health: 'starting' }, { health: 'require-healthy' }).after(300_000).due(),
+    'starting nothing',
   ],
   ['ready -> ready: an inspection sees the same', () => started().seen(running(), 20), 'ready web'],
   ['ready -> ready: a failed inspection changes nothing', () => started().seen(failed, 20), 'ready -'],
@@ -448,6 +500,17 @@ describe('the life-cycle machine', () => {
     assert.equal(noteOf(), undefined);
   });
 
+  test('tells of a health check that has not succeeded for five minutes, and of its age before that', () => {
+    const walk = well({ health: 'starting' }, { health: 'require-healthy' });
+    const reasonOf = () =>
+      walk.state?.kind === 'running' && !walk.state.verdict.isPublished && walk.state.verdict.reason;
+    assert.deepEqual([reasonOf(), walk.state?.dueAt], ['not-healthy', 300_000]);
+    assert.equal(walk.after(299_999).due() && reasonOf(), 'not-healthy');
+    assert.equal(walk.after(1).due() && reasonOf(), 'still-starting');
+    assert.equal(walk.state?.dueAt, undefined);
+    assert.equal(walk.seen(withTraffic({ health: 'healthy' }), 200).outcome, 'ready web');
+  });
+
   test('forgets signals of the dead, and those of what never comes', () => {
     const forgettable = ({ state }: Walk) => state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY);
     assert.equal(forgettable(started().sent(15, 150).died(160)), true);
@@ -488,7 +551,9 @@ describe('the life-cycle machine', () => {
   });
 
   test('has a name for each state', () => {
-    assert.deepEqual(stateNames, ['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'failing', 'gone']);
+    assert.deepEqual(stateNames, [
+      ...['starting', 'ready', 'draining', 'paused', 'unhealthy', 'held', 'maintenance', 'failing', 'gone'],
+    ]);
   });
 });
 

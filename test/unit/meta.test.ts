@@ -28,7 +28,14 @@ test('parseMeta leaves out what does not have its form, and keeps the rest', () 
     ...[-1, 65_536, 1.5, '3', null, [3], 1e99].flatMap((number) => [{ weight: number }, { priority: number }]),
     ...[{ privatePort: 0 }, { privatePort: 65_536 }, { tags: 'a' }, { tags: [] }, { tags: [1, '', 'a\n'] }],
     ...[{ container: '' }, { container: 3 }, { image: 'a\u202eb' }, { image: 'a\u0000' }, { container: '\ud800' }],
-    ...[{ compose: 'x' }, { compose: [] }, { compose: { project: 3 } }, { state: 'ready' }, { url: 'tcp://1.2.3.4:5' }],
+    ...[
+      { compose: 'x' },
+      { compose: [] },
+      { compose: { project: 3 } },
+      { state: 'READY' },
+      { state: 3 },
+      { url: 'tcp://1.2.3.4:5' },
+    ],
   ];
   for (const one of bad) assert.deepEqual(parseMeta(JSON.stringify({ ...good, ...one })), good, JSON.stringify(one));
   const names = ['', 'A', '1a', 'a b', 'a.b', `a${'b'.repeat(64)}`, '__proto__', 'a\n'];

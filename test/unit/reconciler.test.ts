@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ContainerId, Inspection, Refusal } from '../../src/container/container.ts';
+import type { Mark } from '../../src/container/maintenance.ts';
+import type { Traffic } from '../../src/container/traffic.ts';
 import { type Held, ours } from '../../src/layout/held.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
 import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
@@ -11,7 +13,7 @@ import type { State } from '../../src/lifecycle/state.ts';
 import { total } from '../../src/metrics.ts';
 import { Conditions } from '../../src/reconcile/conditions.ts';
 import { Ledger } from '../../src/reconcile/ledger.ts';
-import { Reconciler } from '../../src/reconcile/reconciler.ts';
+import { Reconciler, type ReconcilerParts } from '../../src/reconcile/reconciler.ts';
 import { BaseStage } from '../helpers/stage.ts';
 import { defaultConfig } from '../sim/config.ts';
 import { idOf } from '../sim/docker.ts';
@@ -28,6 +30,9 @@ const offeringNothing: Inspection = { kind: 'running', startedAt: 5, services: [
 const failed: Inspection = { kind: 'failed', detail: 'timeout' };
 const down: Inspection = { kind: 'down' };
 
+/** A process that is not to be seen from here. */
+const stranger = 9;
+
 class Stage extends BaseStage {
   readonly ledger = new Ledger();
   readonly conditions = new Conditions();
@@ -43,7 +48,7 @@ class Stage extends BaseStage {
   readonly sequence = new Sequence();
   readonly states = new Map<string, State>();
 
-  constructor(publish: PublishPolicy = defaultConfig.publish) {
+  constructor(publish: PublishPolicy = defaultConfig.publish, more: Partial<ReconcilerParts> = {}) {
     super();
     const { clock, ledger, log, metrics, conditions, looks, told } = this;
     this.reconciler = new Reconciler(
@@ -51,10 +56,14 @@ class Stage extends BaseStage {
         ...{ clock, log, metrics, ledger, conditions, layout, publish },
         ...{ sequence: this.sequence, states: this.states },
         inspect: (id) => void looks.push(id),
-        hasEnded: (pid) => this.ended.has(pid),
+        processes: {
+          startOf: (pid) => (pid === stranger ? undefined : '70'),
+          hasEnded: (pid) => this.ended.has(pid),
+        },
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
         onListed: () => void this.lists++,
+        ...more,
       },
       {
         name: 'reconciler',
@@ -628,9 +637,8 @@ describe('Reconciler retries and', () => {
       stage.looked(c1, failed);
       end(stage);
       stage.looks.length = 0;
-      assert.equal(stage.clock.pending, 0);
       await stage.clock.advance(60_000);
-      assert.deepEqual(stage.looks, []);
+      assert.deepEqual([stage.looks, stage.clock.pending], [[], 0]);
     });
   }
 
@@ -644,7 +652,8 @@ describe('Reconciler retries and', () => {
     await stage.clock.advance(100);
     assert.deepEqual(stage.looks, [c1]);
     stage.looked(c1, down);
-    assert.equal(stage.clock.pending, 0);
+    await stage.clock.advance(60_000);
+    assert.deepEqual([stage.looks, stage.clock.pending], [[c1], 0]);
   });
 
   test('goes on while the list shows the container', async () => {
@@ -900,14 +909,14 @@ describe('Reconciler damps a container that crashes again and again:', () => {
 
 describe('Reconciler is left by the engine and', () => {
   const isAway = (stage: Stage, away: boolean) => stage.tell({ kind: 'engine', isAway: away });
-  const process = { pid: 7, startTicks: '70' };
 
   test('withdraws what has ended, where it shares the table of processes, and keeps the rest', async () => {
     const stage = new Stage();
-    stage.looked(c1, { ...running(100), traffic: process } as Inspection);
-    stage.looked(c2, running(100));
+    stage.looked(c1, { ...running(100), traffic: { pid: 7 } } as Inspection);
+    stage.looked(c2, { ...running(100), traffic: { pid: stranger } } as Inspection);
     stage.commit();
-    stage.ended.add(7);
+    await stage.clock.advance(2_000);
+    stage.ended.add(7).add(stranger);
     await stage.clock.advance(10_000);
     assert.equal(stage.desired(c1), '1000', 'the engine is there to tell');
     isAway(stage, true);
@@ -916,6 +925,7 @@ describe('Reconciler is left by the engine and', () => {
     isAway(stage, false);
     stage.looked(c1, running(200));
     assert.equal(stage.desired(c1), '1000');
+    await stage.clock.advance(60_000);
     assert.equal(stage.clock.pending, 0);
   });
 
@@ -971,6 +981,7 @@ describe('Reconciler has a budget of writes for each container and', () => {
     moved(stage, 7);
     await stage.clock.advance(1_000);
     assert.equal(stage.desired(c1), '7');
+    await stage.clock.advance(60_000);
     assert.equal(stage.clock.pending, 0);
   });
 
@@ -1055,5 +1066,156 @@ describe('Reconciler, of a container that uses the network of another one', () =
       stage.reconciler.receive([seen(c2, running(5), moment())]);
       assert.deepEqual(stage.looks, []);
     }
+  });
+});
+
+describe('Reconciler and maintenance:', () => {
+  const anna = { since: '2026-01-02T03:04:05.000Z', by: 'anna@desk', reason: 'new disk' };
+  const on = (host: Mark | undefined, containers: readonly (readonly [ContainerId, Mark])[] = []) =>
+    ({
+      kind: 'maintenance',
+      maintenance: { host, containers: new Map(containers.map(([id, mark]) => [id.slice(0, 12), mark])) },
+    }) as const;
+  const both = (): Stage => {
+    const stage = new Stage();
+    stage.listed([c1, c2]);
+    stage.looked(c1, running(100, 1));
+    stage.looked(c2, running(100, 2));
+    stage.commit();
+    return stage;
+  };
+
+  test('takes one container out, and lets it in again', () => {
+    const stage = both();
+    stage.tell(on(undefined, [[c1, anna]]));
+    stage.commit();
+    assert.deepEqual(stage.published(), [c2.slice(0, 12)]);
+    const { traffic } = stage.conditions.get(c1.slice(0, 12)) ?? {};
+    assert.deepEqual(traffic, {
+      ...{ reason: 'maintenance', isPublished: false, since: Date.parse(anna.since), until: undefined },
+      maintenance: { mark: anna, isOfHost: false },
+    });
+    stage.tell(on(undefined));
+    stage.commit();
+    assert.deepEqual(
+      stage.published().sort(),
+      [c1, c2].map((id) => id.slice(0, 12)),
+    );
+    assert.equal(stage.conditions.get(c1.slice(0, 12)), undefined);
+  });
+
+  test('takes the whole host out, and what starts on it', () => {
+    const stage = both();
+    stage.tell(on(anna, [[c1, anna]]));
+    stage.looked(c3, running(100, 3));
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+    stage.tell(on(undefined, [[c1, anna]]));
+    stage.commit();
+    assert.deepEqual(
+      stage.published().sort(),
+      [c2, c3].map((id) => id.slice(0, 12)),
+    );
+  });
+
+  test('tells of another reason while it lasts, and logs each decision once', () => {
+    const stage = both();
+    stage.tell(on(undefined, [[c1, anna]]));
+    stage.tell(on(undefined, [[c1, anna]]));
+    stage.tell(on(undefined, [[c1, { ...anna, reason: 'another' }]]));
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.maintenance?.mark.reason, 'another');
+    const said = stage.log.entries.filter(({ message }) => message.startsWith('maintenance'));
+    assert.deepEqual(
+      said.map(({ message, fields }) => [message, (fields as { reason?: string }).reason]),
+      [
+        ['maintenance on: container', 'new disk'],
+        ['maintenance on: container', 'another'],
+      ],
+    );
+  });
+
+  test('knows the decisions after its own restart', () => {
+    const stage = new Stage(undefined, { maintenance: () => on(anna).maintenance });
+    stage.looked(c1, running(100));
+    assert.equal(stage.desired(c1), undefined);
+  });
+
+  test('drains the host: everything goes, and nothing comes', () => {
+    const stage = both();
+    stage.tell({ kind: 'drain' });
+    stage.looked(c3, running(100, 3));
+    stage.commit();
+    assert.deepEqual(stage.published(), []);
+    assert.equal(stage.conditions.get(c1.slice(0, 12))?.traffic?.reason, 'host-drain');
+  });
+});
+
+describe('Reconciler with a state in each meta', () => {
+  const metaKey = layout.metaKey(layout.serviceKey('web', c1.slice(0, 12)));
+  const running = (traffic: Traffic = {}, startedAt = 100): Inspection => {
+    const service = { name: 'web', privatePort: 80, protocol: 'tcp' as const, address: '10.0.0.1', port: 1 };
+    return {
+      kind: 'running',
+      startedAt,
+      refusals: [],
+      traffic,
+      services: [{ ...service, meta: '{"privatePort":80}' }],
+    };
+  };
+  const stage = (publish: Partial<PublishPolicy> = {}) =>
+    new Stage({ ...defaultConfig.publish, ...publish }, { tellsStates: true });
+  const metaOf = (of: Stage) => of.ledger.desired(c1.slice(0, 12))?.get(metaKey);
+
+  test('tells the state of what is published, and of what is withheld together with its address', async () => {
+    const on = stage({ paused: 'withdraw' });
+    on.looked(c1, running());
+    assert.equal(metaOf(on), '{"privatePort":80,"state":"ready"}');
+    assert.equal(on.ledger.desired(c1.slice(0, 12))?.size, 3);
+    for (const [traffic, state] of [
+      [{ health: 'unhealthy' }, 'unhealthy'],
+      [{ isPaused: true }, 'paused'],
+    ] as const) {
+      await on.clock.advance(1_000);
+      on.looked(c1, running(traffic));
+      const said = `{"privatePort":80,"state":"${state}","url":"tcp://10.0.0.1:1"}`;
+      assert.deepEqual([...(on.ledger.desired(c1.slice(0, 12)) ?? [])], [[metaKey, said]]);
+    }
+    on.died(c1, 200);
+    assert.equal(on.ledger.desired(c1.slice(0, 12)), undefined);
+  });
+
+  test('tells of a drain, maintenance and a crash loop', () => {
+    const on = stage({ flapDeaths: 1 });
+    const stateOf = () => (JSON.parse(metaOf(on) ?? '{}') as { state?: string }).state;
+    on.looked(c1, running());
+    on.tell({ kind: 'killed', id: c1, signal: 15, at: 0 });
+    assert.equal(stateOf(), 'draining');
+    on.tell({ kind: 'maintenance', maintenance: { host: {}, containers: new Map() } });
+    assert.equal(stateOf(), 'maintenance');
+    const crashed = stage({ flapDeaths: 1, flapMs: 60_000 });
+    crashed.looked(c1, running());
+    crashed.commit();
+    crashed.died(c1, 0);
+    crashed.looked(c1, running({}, 300));
+    assert.match(metaOf(crashed) ?? '', /"state":"held"/);
+  });
+
+  test('withdraws at once, and may tell the state later, where the container was written often', async () => {
+    const on = stage();
+    for (let n = 0; n < 8; n++) {
+      on.looked(c1, running({ health: n % 2 === 0 ? 'healthy' : 'unhealthy' }));
+      const isThere = on.ledger.desired(c1.slice(0, 12))?.has(layout.serviceKey('web', c1.slice(0, 12)));
+      if (n % 2 === 1) assert.notEqual(isThere, true);
+    }
+    await on.clock.advance(5_000);
+    assert.match(metaOf(on) ?? '', /"state":"unhealthy"/);
+  });
+
+  test('tells nothing by default', () => {
+    const off = new Stage();
+    off.looked(c1, running({ health: 'unhealthy' }));
+    assert.equal(off.ledger.size, 0);
+    off.looked(c1, running());
+    assert.equal(off.ledger.desired(c1.slice(0, 12))?.get(metaKey), '{"privatePort":80}');
   });
 });

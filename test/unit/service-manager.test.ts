@@ -9,6 +9,8 @@ class Stage extends BaseStage {
   ttlSeconds = 30;
   isRefusing = false;
 
+  manager: ServiceManager | undefined;
+
   start(watchdogMs: number | undefined): this {
     const { clock, log } = this;
     const send = async (message: readonly string[]): Promise<void> => {
@@ -16,7 +18,7 @@ class Stage extends BaseStage {
       this.messages.push(...message);
     };
     const read = () => ({ isAlive: true, status: 'well', ttlSeconds: this.ttlSeconds });
-    new ServiceManager({ clock, log, read, watchdogMs, send, close: async () => {} });
+    this.manager = new ServiceManager({ clock, log, read, watchdogMs, send, close: async () => {} });
     return this;
   }
 
@@ -57,4 +59,18 @@ test('a watchdog that is short enough stays as the unit has it, and one that is 
   await none.clock.advance(20_000);
   assert.deepEqual([await short.periods(), await none.periods()], [[], []]);
   assert.ok(!none.messages.includes('WATCHDOG=1'), none.messages.join());
+});
+
+test('a stop that drains asks for its time, and another stop for none', async () => {
+  for (const [drainMs, expected] of [
+    [0, ['STOPPING=1', 'STATUS=Stopping']],
+    [35_000, ['STOPPING=1', 'STATUS=Draining', 'EXTEND_TIMEOUT_USEC=50000000']],
+  ] as const) {
+    const stage = new Stage().start(undefined);
+    await stage.clock.settle();
+    stage.messages.length = 0;
+    stage.manager?.stopping(drainMs);
+    await stage.clock.settle();
+    assert.deepEqual(stage.messages, expected);
+  }
 });
