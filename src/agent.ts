@@ -27,6 +27,8 @@ import { EtcdRegistry } from './etcd/cluster.ts';
 import { metered } from './etcd/metered.ts';
 import type { CurrentOwnership, KeyReader, LeaseId, Registry } from './etcd/registry.ts';
 import { type Health, healthOf } from './health.ts';
+import { findAddress } from './host-address.ts';
+import { type HostAddresses, HostWatch, type HostWatchParts } from './inspect/host-watch.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
 import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
 import { ourValue } from './layout/held.ts';
@@ -96,6 +98,8 @@ export interface Parts {
     readonly self: ProcessIdentity | undefined;
     livenessOf(other: ProcessIdentity | undefined): Liveness;
   };
+  /** Finds out the addresses of this host, where they are not configured. */
+  readonly findAddress?: HostWatchParts['find'];
   /** The table of processes of the engine's machine, where it may be this one. */
   readonly processes?: ProcessTable | undefined;
   /** Names this process in the owner key. */
@@ -135,6 +139,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   /** Where containers wait for their inspection. */
   readonly #requests = new KeyedMailbox<InspectionRequest>((request) => request.id, merged);
   readonly #sequence = new Sequence();
+  /** Undefined: the addresses are configured. */
+  readonly #hostWatch: HostWatch | undefined;
   readonly #onFatal = (error: DiscoverError): void => void this.stop(error);
   #versionPrefix = '';
   readonly #parts: Parts;
@@ -175,6 +181,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#reconciler = this.#supervisor.declare(this.#reconcilerSpec());
     this.#inspector = this.#supervisor.declare(this.#inspectorSpec());
     this.#watcher = this.#supervisor.declare(this.#watcherSpec());
+    this.#hostWatch = this.#watchHost();
     const { reader } = parts;
     this.#maintenanceWatch =
       reader &&
@@ -192,10 +199,39 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.#supervisor.start();
   }
 
+  #watchHost(): HostWatch | undefined {
+    const { etcd, host } = this.config;
+    const { clock, log, findAddress: find } = this.#parts;
+    const { wanted } = host;
+    if (wanted === undefined) return undefined;
+    return new HostWatch({
+      ...{ clock, log, metrics: this.metrics, first: host, keepMs: etcd.ttlSeconds * 1000 },
+      isCertain: host.isGuessed !== true,
+      find: find ?? (() => findAddress(wanted)),
+      onChange: (addresses) => {
+        // mutant: keep the address of the host
+        this.#parts.pool.hostIs(addresses);
+        // The claim writes the owner key, which has the address; the list leads to an inspection of everything.
+        const { ownership } = this.#current;
+        if (ownership !== undefined)
+          this.#keeper.tell({ kind: 'verify', ownership, reason: 'the host has another address' });
+        // mutant: inspect nothing where the host has another address
+        this.#watcher.tell('full');
+      },
+    });
+  }
+
+  /** The addresses of this host at present. */
+  get host(): HostAddresses & { readonly missingSince: number | undefined } {
+    const { ip, ip6 } = this.#hostWatch?.addresses ?? this.config.host;
+    return { ip, ip6, missingSince: this.#hostWatch?.missingSince };
+  }
+
   #keeperSpec(): ChildSpec<LeaseKeeperMessage> {
     const { config, layout, ledger, metrics, registry } = this;
     const { clock, instance, predecessor, process } = this.#parts;
-    const { id, ip, realm } = config.host;
+    const { id, realm } = config.host;
+    const addressOfHost = () => this.host.ip;
     const parts = {
       ...this.#common('lease keeper'),
       ...{ registry, layout, ledger, metrics, current: this.#current, onFatal: this.#onFatal },
@@ -207,7 +243,13 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         instance: predecessor.instance,
         leave: async () => this.#started.listed && predecessor.leave(),
       },
-      owner: { instance, started: new Date(clock.wall()).toISOString(), version, ip, realm, process: process.self },
+      owner: {
+        ...{ instance, started: new Date(clock.wall()).toISOString(), version, realm, process: process.self },
+        // Read whenever the owner key is written.
+        get ip() {
+          return addressOfHost();
+        },
+      },
       livenessOf: process.livenessOf,
       keyMatcher: (templates: readonly string[]) => keyMatcher(templates, id),
       onOwned: (uncertain: readonly string[]) => this.#owned(uncertain),
@@ -256,6 +298,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       resync: (kind: Resync) => this.#watcher.tell(kind),
       onListed: () => {
         this.#reached('listed');
+        this.#hostWatch?.listed();
         this.#keeper.tell({ kind: 'audit' });
       },
     };
@@ -358,6 +401,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
         ttlSeconds: config.etcd.ttlSeconds,
         cause: metrics.leaseFailure,
       },
+      host: this.host,
     });
   }
 
@@ -425,6 +469,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   #halt(): Promise<void> {
     // Not before: what is written to the end is written with the knowledge of what people have taken out.
+    this.#hostWatch?.stop();
     this.#idle ??= this.#supervisor.stop().then(() => this.#over.abort());
     return this.#idle;
   }
@@ -544,5 +589,6 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
     predecessor: parts.predecessor,
+    ...(parts.findAddress && { findAddress: parts.findAddress }),
   });
 }

@@ -66,6 +66,8 @@ export interface Health {
   readonly docker: PartHealth;
   readonly etcd: PartHealth;
   readonly lease: PartHealth;
+  /** Only while the address of this host is not found. */
+  readonly host?: PartHealth;
 }
 
 export interface Observed {
@@ -86,17 +88,40 @@ export interface Observed {
     /** The last error of a call that concerns the lease. */
     readonly cause: string | undefined;
   };
+  /** Undefined: the address is configured. */
+  readonly host?: { readonly ip: string; readonly missingSince: number | undefined };
 }
 
 /** A lease is renewed five times in its time to live: below this share, at least two renewals have failed. */
 const healthyShare = 0.55;
 
 export function healthOf(observed: Observed): Health {
-  return { docker: dockerOf(observed), etcd: etcdOf(observed), lease: leaseOf(observed) };
+  const health = { docker: dockerOf(observed), etcd: etcdOf(observed), lease: leaseOf(observed) };
+  const { host } = observed;
+  return host?.missingSince === undefined ? health : { ...health, host: hostOf(host.ip, host.missingSince) };
+}
+
+function hostOf(ip: string, missingSince: number): PartHealth {
+  return {
+    state: ip === '' ? 'unknown' : 'stale',
+    since: timeOf(missingSince),
+    summary: ip === '' ? 'this host has no address' : `the address ${ip} is not found, and kept for a while`,
+    cause: 'no interface has the address, or the default route leads to none',
+    consequence:
+      ip === ''
+        ? 'Ports that are published at the address of the host are withdrawn'
+        : 'Readers are sent to an address that may not be there',
+    remedy: 'Check the network of this host, or set host.ip: discover doctor',
+  };
 }
 
 /** The name of a part in sentences. */
-export const partNames: Readonly<Record<keyof Health, string>> = { docker: 'Docker', etcd: 'etcd', lease: 'Lease' };
+export const partNames: Readonly<Record<keyof Health, string>> = {
+  docker: 'Docker',
+  etcd: 'etcd',
+  lease: 'Lease',
+  host: 'Host address',
+};
 
 function dockerOf({ docker, engine, isListed, running }: Observed): PartHealth {
   if (isListed && docker.isUp) {

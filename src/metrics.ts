@@ -99,6 +99,8 @@ export interface Metrics {
   drift: Counts<'lease' | 'owner' | 'keys'>;
   /** Containers whose changes etcd refuses. */
   quarantined: number;
+  /** Changes of the addresses of this host. */
+  hostAddressChanges: number;
 }
 
 const callBounds = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
@@ -146,6 +148,7 @@ export function createMetrics(): Metrics {
     leasesLost: 0,
     drift: { lease: 0, owner: 0, keys: 0 },
     quarantined: 0,
+    hostAddressChanges: 0,
   };
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Resolved } from '../config/resolve.ts';
 import { messageOf, problemText } from '../errors.ts';
-import { interfaceOf, leadsToContainers } from '../host.ts';
+import { interfaceOf, leadsToContainers } from '../host-address.ts';
 
 export interface Check {
   readonly name: string;
@@ -34,19 +34,20 @@ export function configurationChecks(resolved: Resolved): Check[] {
   ];
 }
 
-function addressCheck({ config, origins, warnings }: Resolved): Check {
+function addressCheck({ config, origins, warnings, addressReason }: Resolved): Check {
   const name = 'host.ip';
   const remedy = 'Set host.ip, or host.interface, to the address at which other machines reach this one';
   const warned = warnings.find(({ path }) => path === name);
   if (warned !== undefined) return warning(name, problemText(warned), remedy);
-  const { ip } = config.host;
-  const text = `${ip} (${origins.get(name)})`;
+  const { ip, ip6 } = config.host;
+  const second = ip6 === undefined ? '' : ` and ${ip6} (${origins.get('host.ip6')})`;
+  const text = `${ip} (${origins.get(name)})${second}`;
   const found = interfaceOf(ip);
   if (found === undefined) {
     return warning(name, `${text} is on no interface here`, `Right behind an address translation; else: ${remedy}`);
   }
   if (leadsToContainers.test(found)) return warning(name, `${text} is on ${found}, which leads to containers`, remedy);
-  return ok(name, `${text} is on ${found}`);
+  return ok(name, `${text} is on ${found}${addressReason === '' ? '' : `: ${addressReason}`}`);
 }
 
 function idCheck({ config, origins, warnings }: Resolved): Check {

@@ -46,6 +46,8 @@ export interface Comparison {
   readonly keys: number;
   readonly differences: readonly Difference[];
   readonly unknown: readonly { readonly container: string; readonly detail: string }[];
+  /** The keys on the owner's lease, with their values. */
+  readonly published: ReadonlyMap<string, string>;
 }
 
 export interface Sides {
@@ -106,7 +108,23 @@ export async function compare(sides: Sides): Promise<Comparison> {
     const found = ourValue(held);
     differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
   }
-  return { containers: ids.length, keys: wanted.size, differences, unknown };
+  return { containers: ids.length, keys: wanted.size, differences, unknown, published: publishedOf(standing) };
+}
+
+/** What this host has in etcd: keys on the owner's lease, and their values. Docker is not asked. */
+export async function publishedKeys(
+  sides: Pick<Sides, 'config' | 'registry' | 'layout'>,
+): Promise<ReadonlyMap<string, string>> {
+  return publishedOf((await readStanding(sides, [])).standing);
+}
+
+function publishedOf(standing: Standing['standing']): Map<string, string> {
+  const published = new Map<string, string>();
+  for (const [key, { held }] of standing) {
+    const value = ourValue(held);
+    if (value !== undefined) published.set(key, value);
+  }
+  return published;
 }
 
 type RunningInspection = Extract<Inspection, { kind: 'running' }>;
@@ -186,7 +204,10 @@ interface Standing {
   readonly owner: 'writes' | 'released' | 'none';
 }
 
-async function readStanding({ config, registry, layout }: Sides, wanted: readonly string[]): Promise<Standing> {
+async function readStanding(
+  { config, registry, layout }: Pick<Sides, 'config' | 'registry' | 'layout'>,
+  wanted: readonly string[],
+): Promise<Standing> {
   const owner = await registry.owner(layout.ownerKey);
   const record = parseOwner(owner?.value ?? '');
   // Views that are off in this configuration may be on for the process that writes.

@@ -1,7 +1,7 @@
 /**
  * `discover doctor`: checks one after the other whether discover could do its work here, with remedies.
  *
- * It starts nothing, writes nothing, and needs no running agent. Exit codes: 0 no check has failed, though there may be
+ * `--dial` connects to the published addresses as well. It starts nothing, writes nothing, and needs no running agent. Exit codes: 0 no check has failed, though there may be
  * warnings; 1 a check has failed; 78 the configuration cannot be used, so nothing else could be checked.
  */
 import { type Resolved, resolveConfig } from '../config/resolve.ts';
@@ -10,13 +10,15 @@ import { codeOf, detailsOf, messageOf, problemText } from '../errors.ts';
 import { exitCodes, exitNegative } from '../exit-codes.ts';
 import { type Check, configurationChecks, failed } from './checks.ts';
 import { command, dockerAndEtcd, shellOutput, tellingOfWait } from './command.ts';
+import { dialOption } from './dial.ts';
+import { dialChecks } from './dial-check.ts';
 import { dnsChecks } from './dns-checks.ts';
 import { dockerChecks } from './docker-checks.ts';
 import { etcdChecks } from './etcd-checks.ts';
 import { assignments, coloured, json, printable } from './print.ts';
 
 export const doctor = command({
-  options: { output: shellOutput },
+  options: { output: shellOutput, dial: dialOption },
   aliases: { '-o': '--output' },
   async run({ flags, sources }, io) {
     const as = flags.output ?? 'table';
@@ -31,7 +33,13 @@ export const doctor = command({
       io.write(printed([check], as, io.isTerminal));
       return exitCodes.CONFIG_INVALID;
     }
-    const found = [dockerChecks(resolved.config), etcdChecks(resolved.config), dnsChecks(resolved.config)];
+    const { config } = resolved;
+    const found = [
+      dockerChecks(config),
+      etcdChecks(config),
+      dnsChecks(config),
+      ...(flags.dial ? [dialChecks(config)] : []),
+    ];
     const answered = await tellingOfWait(dockerAndEtcd, io, Promise.all(found));
     const checks = [...configurationChecks(resolved), ...answered.flat()];
     io.write(printed(checks, as, io.isTerminal));

@@ -15,7 +15,7 @@ import { readInspection } from '../container/document.ts';
 import { markOf, noMaintenance } from '../container/maintenance.ts';
 import { namesOf } from '../container/names.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
-import { containerAddresses } from '../host.ts';
+import { viewOfMachine } from '../host-address.ts';
 import { keysOf, layoutOf } from '../layout/keys.ts';
 import { viewsOf } from '../layout/views.ts';
 import { explainContainer, explainKeys, failed, type Step } from '../why/explain.ts';
@@ -63,6 +63,7 @@ async function explain(name: string, config: Config, io: Io): Promise<Explained>
   const { DockerClient } = await import('../docker/docker.ts');
   const { askList } = await import('../docker/call.ts');
   const { InspectClient } = await import('../docker/inspect-client.ts');
+  const { findNetworkOwner } = await import('../inspect/batch.ts');
   const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
   const engine = await docker.negotiate();
   const all = containersIn(await askList(config.docker.endpoint, systemClock, engine.versionPrefix, 'all'));
@@ -81,11 +82,20 @@ async function explain(name: string, config: Config, io: Io): Promise<Explained>
     if (answer.kind === 'failed') return { id: one.id, steps: [failed('container', 'failing', answer.detail)] };
     const { document } = answer;
     const { docker: of, host } = config;
-    const options = { ...config, filter: of.filter, hostIp: host.ip, hostOnly: containerAddresses() };
-    const inspection = readInspection(document, options);
+    const machine = viewOfMachine();
+    const options = {
+      ...{ ...config, filter: of.filter, hostIp: host.ip, hostIp6: host.ip6 },
+      ...{ hostOnly: machine.containerAddresses, hostNetworks: machine.networksOf(host.ip, host.ip6) },
+    };
+    const first = readInspection(document, options);
+    const isShared = first.kind === 'running' && first.sharesWith !== undefined;
+    const owner = isShared ? await findNetworkOwner(client, engine.versionPrefix, document) : undefined;
+    if (owner !== undefined && 'kind' in owner)
+      return { id: one.id, steps: [failed('container', 'failing', owner.detail)] };
+    const inspection = readInspection(document, options, owner);
     const offers = inspection.kind === 'running' ? inspection.services : [];
     const maintenance = offers.length > 0 ? await decisionOn(one.id, config) : undefined;
-    const { steps, isRunning, isWithheld } = explainContainer(document, { ...options, maintenance });
+    const { steps, isRunning, isWithheld } = explainContainer(document, { ...options, maintenance }, inspection);
     const services = isRunning && !isWithheld ? offers : [];
     const names = namesOf(document);
     return { id: one.id, names, steps: [...steps, ...(await keySteps(one.id, services, names, config, io))] };

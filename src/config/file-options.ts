@@ -35,6 +35,14 @@ export interface Options {
         readonly engineAway?: Maybe<number>;
       }
     | undefined;
+  readonly address?:
+    | {
+        readonly from?: Maybe<'published' | 'container' | 'either'>;
+        readonly networks?: Maybe<string[]>;
+        readonly families?: Maybe<'one' | 'both'>;
+        readonly allowLabel?: Maybe<string[]>;
+      }
+    | undefined;
   readonly docker?:
     | {
         readonly socketPath?: Maybe<string | false>;
@@ -71,7 +79,9 @@ export interface Options {
   readonly host?:
     | {
         readonly ip?: Maybe<string>;
+        readonly ip6?: Maybe<string>;
         readonly interface?: Maybe<string>;
+        readonly cidr?: Maybe<string[]>;
         readonly id?: Maybe<string>;
         readonly realm?: Maybe<string>;
         readonly zone?: Maybe<string>;

@@ -7,12 +7,15 @@
  */
 import { isIP } from 'node:net';
 import * as z from 'zod/mini';
+import { isCidr } from '../container/address/ip.ts';
+import { type AddressPolicy, addressSources, networksOf } from '../container/address/wishes.ts';
 import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
 import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import { healthPolicies } from '../container/traffic.ts';
 import type { DockerEndpoint } from '../docker/docker.ts';
 import { type EtcdAccess, endpointsAllowed, isEndpoint } from '../etcd/access.ts';
+import type { WantedAddress } from '../host-address.ts';
 import type { Rule as ViewRule } from '../layout/views.ts';
 import type { PublishPolicy } from '../lifecycle/deserves.ts';
 
@@ -30,6 +33,8 @@ export interface Config extends DeclarationOptions, MetaOptions {
   };
   /** When a container deserves traffic. */
   readonly publish: PublishPolicy;
+  /** Which address of a container is published. */
+  readonly address?: AddressPolicy;
   /** Beside the native keys: see `layout/views.ts`. */
   readonly views: readonly ViewRule[];
   /** The keys of an instance without its meta; 1 unless there are views. */
@@ -46,6 +51,12 @@ export interface Config extends DeclarationOptions, MetaOptions {
     readonly id: string;
     readonly realm: string;
     readonly ip: string;
+    /** A second address, IPv6, where `ip` is IPv4. */
+    readonly ip6?: string | undefined;
+    /** How the addresses are found out, where they may change; undefined: they are configured. */
+    readonly wanted?: WantedAddress | undefined;
+    /** Neither the configuration nor the default route has led to the address. */
+    readonly isGuessed?: boolean;
     readonly onExit: 'keep' | 'remove' | 'drain';
     /** With `drain`: between the removal of the keys and the end; 10 unless configured. */
     readonly drainSeconds?: number;
@@ -124,10 +135,27 @@ const filters = rule(
   'a list of label=<name>[=<value>], name=<pattern> or network=<name>',
   z.array(z.string()),
 );
+const isGlob = (text: string): boolean => networksOf(text)?.length === 1;
+const globs = rule(
+  'list',
+  'a list of networks or globs of networks, such as "front-*"',
+  z.array(z.string().check(z.refine(isGlob))),
+);
+const networks = rule(
+  'list',
+  'a list of CIDRs, such as 10.0.0.0/8, and of networks of the engine',
+  z.array(z.string().check(z.refine((text) => (text.includes('/') ? isCidr(text) : isGlob(text))))),
+);
 const variable = string('the name of an environment variable', /^[^=\0]+$/);
 const version = string('an API version such as "1.41"', /^v?\d+\.\d+$/);
 const hostName = string('a host name or address without scheme and port', /^[\w.:[\]-]{1,253}$/, isHost);
 const ip = string('an IPv4 or IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/i, (value) => isIP(value) !== 0);
+const ip6 = string('an IPv6 address of this host', /^[^%]*[1-9a-f][^%]*$/i, (value) => isIP(value) === 6);
+const cidrs = rule(
+  'list',
+  'a list of CIDRs, such as 10.0.0.0/8',
+  z.array(z.string().check(z.refine(isCidr))).check(z.minLength(1)),
+);
 const segmentAllowed = '1 to 255 bytes without slash, white space or control characters, not "." or ".."';
 const segment = string(segmentAllowed, /^(?!\.\.?$)[^/\s\p{Cc}\p{Cs}]+$/u, isShort);
 const segments = rule('list', `a list of realms, each ${segmentAllowed}`, z.array(segment.schema));
@@ -255,6 +283,23 @@ export const schema = z.strictObject({
       'Seconds after which everything is withdrawn if the engine is away; 0 for never',
     ),
   }),
+  address: group({
+    from: option(
+      oneOf(...addressSources),
+      'published',
+      'The address of an instance: where the engine publishes its port, that of the container itself, or either: its own where the port is not published',
+    ),
+    networks: maybe(
+      globs,
+      "The engine's networks on which containers are reached at their own address, in order of preference (the only one that a container is on)",
+    ),
+    families: option(
+      oneOf('one', 'both'),
+      'one',
+      'Whether a container that is reached by IPv4 and IPv6 has one instance, or one for each',
+    ),
+    allowLabel: maybe(networks, 'Networks in which an address may lie that the label discover.address names (none)'),
+  }),
   docker: group({
     socketPath: maybe(socket, 'Socket of the engine, false to use host and port (/var/run/docker.sock)'),
     host: maybe(hostName, 'Host of the engine (localhost if only the port is set)'),
@@ -291,7 +336,12 @@ export const schema = z.strictObject({
   }),
   host: group({
     ip: maybe(ip, 'Address to publish (that of the default route, else of eth0)'),
+    ip6: maybe(
+      ip6,
+      'A second address, IPv6, for ports and containers that are reached by IPv6 (that of the default route where address.families is both)',
+    ),
     interface: maybe(name, 'Network interface whose address is published'),
+    cidr: maybe(cidrs, 'Networks, the preferred one first: the address of this host in one of them is published'),
     id: maybe(segment, 'Name of this host in the keys, unique among hosts (EC2 instance id, else host name)'),
     realm: option(segment, 'default', 'Realm: the group of hosts that this one belongs to'),
     zone: maybe(

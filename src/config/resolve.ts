@@ -11,7 +11,8 @@ import { attributesOf } from '../container/sources/attributes.ts';
 import { configError, messageOf, type Problem } from '../errors.ts';
 import { etcdAccess } from '../etcd/access.ts';
 import { operationsMax } from '../etcd/registry.ts';
-import { detectHost, type HostFacts, type Machine, realMachine } from '../host.ts';
+import { detectHost } from '../host.ts';
+import { type Machine, realMachine, type WantedAddress } from '../host-address.ts';
 import { keysPerInstance } from '../layout/views.ts';
 import { Choice, type Settled } from './choice.ts';
 import { type Config, listenParts, optionRows, type schema, shown, withoutBrackets } from './options.ts';
@@ -28,6 +29,8 @@ export interface Resolved {
   readonly warnings: readonly Problem[];
   /** Settings that are in effect as requested, but may have an unexpected result. */
   readonly notes: readonly string[];
+  /** Why `host.ip` is the address that it is; empty where it is configured. */
+  readonly addressReason: string;
   /** The effective value of each option, in the shape of a file. Not redacted. */
   readonly effective: object;
 }
@@ -40,11 +43,13 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
   const etcd = etcdOf(choice);
   const views = viewRulesOf(choice, etcd.prefix);
   // Where every instance has a meta, it takes its part of a transaction from the entries.
-  const keys = 1 + keysPerInstance(views) + (isMetaOfAll(values) ? 1 : 0);
+  const native = values.address.families === 'both' ? 2 : 1;
+  const keys = native + keysPerInstance(views) + (isMetaOfAll(values) ? native : 0);
   const meta = metaOf(choice);
-  const host = await hostOf(choice, machine);
+  const wanted = wantedOf(choice);
+  const host = await detectHost({ ...wanted, id: choice.values.host.id }, machine);
   // If such an option is refused, a failed detection in its place is no problem of its own.
-  const isRefused = choice.problems.some(({ path }) => ['host.ip', 'host.interface', 'host.id'].includes(path));
+  const isRefused = choice.problems.some(({ path }) => hostOptions.includes(path));
   refuseAny([...choice.problems, ...(isRefused ? [] : host.problems)]);
   const isDebug = values.debug || values.verbose;
   const config: Config = {
@@ -55,15 +60,18 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     ...meta,
     ...(keys > 1 && { entriesMax: Math.floor((operationsMax - 1) / keys) }),
     views,
-    ...(views.length > 0 && {
-      keysPerInstance: 1 + keysPerInstance(views),
+    ...((views.length > 0 || native > 1) && {
+      keysPerInstance: native + keysPerInstance(views),
       keysPerWeight: keysPerInstance(views, 'weight'),
     }),
     publish: publishOf(values),
+    address: values.address,
     docker,
     etcd,
     host: {
       ...{ id: host.id, ip: host.ip, realm: values.host.realm, onExit: values.host.onExit },
+      ...(host.ip6 !== undefined && { ip6: host.ip6 }),
+      ...(isFoundOut(wanted) && { wanted, ...(host.isGuessed && { isGuessed: true }) }),
       ...(values.host.onExit === 'drain' && { drainSeconds: values.host.drainSeconds }),
     },
     ...httpOf(values.http),
@@ -81,14 +89,22 @@ export async function resolveConfig(layers: Layers, machine: Machine = realMachi
     host: { ...values.host, ...config.host },
     ...(values.views.custom && { views: { ...values.views, custom: customLines(choice) } }),
   };
-  const found: Record<string, string> = { 'host.ip': host.origins.ip, 'host.id': host.origins.id };
+  const { ip, id, ip6 } = host.origins;
+  const found: Record<string, string> = { 'host.ip': ip, 'host.id': id, ...(ip6 !== undefined && { 'host.ip6': ip6 }) };
   if (!choice.chosen.has('etcd.endpoints')) {
     const single = ['etcd.host', 'etcd.port'].find((path) => choice.chosen.has(path));
     if (single !== undefined) found['etcd.endpoints'] = choice.origin(single);
   }
   const origins = new Map([...optionRows.keys()].map((path) => [path, choice.origin(path, found[path])]));
   const notes = notesOf(workers, machine.cores);
-  return { config, origins, warnings: [...choice.warnings, ...host.warnings], notes, effective };
+  return {
+    config,
+    origins,
+    warnings: [...choice.warnings, ...host.warnings],
+    notes,
+    effective,
+    addressReason: host.reason,
+  };
 }
 
 /** Measured: `npm run bench -- workers`. */
@@ -213,7 +229,16 @@ function dnsOf({ listen, zone, ttl, rate }: Values['dns']): Pick<Config, 'dns'> 
   return { dns: { listen: { host: parts.host, port: parts.port }, zone: zone.toLowerCase(), ttlSeconds: ttl, rate } };
 }
 
-function hostOf(choice: Choice, machine: Machine): Promise<HostFacts> {
-  const { ip, id, interface: name } = choice.values.host;
-  return detectHost(choice.prefers('host.ip', 'host.interface') ? { ip, id } : { interface: name, id }, machine);
+const hostOptions = ['host.ip', 'host.ip6', 'host.interface', 'host.cidr', 'host.id'];
+
+function wantedOf(choice: Choice): WantedAddress {
+  const { ip, ip6, interface: name, cidr } = choice.values.host;
+  const wantsBoth = choice.values.address.families === 'both';
+  const common = { ...(ip6 !== undefined && { ip6 }), ...(wantsBoth && { wantsBoth }) };
+  if (choice.prefers('host.ip', 'host.interface', 'host.cidr')) return { ...common, ...(ip !== undefined && { ip }) };
+  return { ...common, ...(name !== undefined && { interface: name }), ...(cidr !== undefined && { cidr }) };
 }
+
+/** Whether the machine is asked for an address, so that it may have another one later. */
+const isFoundOut = ({ ip, ip6, wantsBoth }: WantedAddress): boolean =>
+  ip === undefined || (wantsBoth === true && ip6 === undefined && !ip.includes(':'));

@@ -36,14 +36,22 @@ export interface Attributes {
   readonly others?: Readonly<Record<string, string>>;
 }
 
-/** One advertised service, with the address at which other machines reach it. */
-export interface Service {
-  readonly name: string;
-  readonly privatePort: number;
-  readonly protocol: Protocol;
+/** Where an instance is reached. */
+export interface At {
   /** An IPv4 or IPv6 address, or a name; without brackets. */
   readonly address: string;
   readonly port: number;
+}
+
+/** One advertised service, with the address at which other machines reach it. */
+export interface Service extends At {
+  readonly name: string;
+  readonly privatePort: number;
+  readonly protocol: Protocol;
+  /** Where it is reached by the other family, if that is a second instance. */
+  readonly other?: At;
+  /** The IPv6 address beside `address`, at the same port, if it is no second instance: views can show it. */
+  readonly ip6?: string;
   /** The realm that its container names; undefined: that of the host. */
   readonly realm?: string;
   readonly attributes?: Attributes;
@@ -85,6 +93,8 @@ export type Inspection =
       readonly names?: Names;
       /** What concerns traffic; undefined if everything is as usual. */
       readonly traffic?: Traffic | undefined;
+      /** The containers whose network it uses: what happens to them happens to its addresses. */
+      readonly sharesWith?: readonly ContainerId[] | undefined;
     }
   | { readonly kind: 'down' }
   /** `status`: the HTTP status of the answer, if that is the failure. */

@@ -8,8 +8,19 @@
  * `StartedAt` is compared with event times: `Date` alone would lose all below a millisecond.
  */
 
-import { hostNetworkOf, isRecord, publicAddress } from './address/published.ts';
-import type { Attributes, Inspection, Names, Refusal, Service } from './container.ts';
+import { addressOf } from './address/address.ts';
+import { type Address, type HostView, hostNetworkOf, isRecord } from './address/published.ts';
+import type { AddressPolicy } from './address/wishes.ts';
+import {
+  type At,
+  type Attributes,
+  type ContainerId,
+  type Inspection,
+  isContainerId,
+  type Names,
+  type Refusal,
+  type Service,
+} from './container.ts';
 import { type Filter, mismatchOf } from './filter.ts';
 import { attributesWith, hasMeta, type MetaOptions, metaOf } from './meta.ts';
 import { namesOf } from './names.ts';
@@ -17,11 +28,9 @@ import { type Entry, refusal, textOf } from './sources/advertisement.ts';
 import { type DeclarationOptions, readDeclaration } from './sources/declaration.ts';
 import { readTraffic } from './traffic.ts';
 
-export interface InspectionOptions extends DeclarationOptions, MetaOptions {
-  /** The address at which other machines reach this host, IPv4 or IPv6 without brackets. */
-  readonly hostIp: string;
-  /** Addresses of this host that lead to containers only, beside the gateways that a document names. */
-  readonly hostOnly?: readonly string[] | undefined;
+export interface InspectionOptions extends DeclarationOptions, MetaOptions, HostView {
+  /** Which address is published; the one where the engine publishes the port, unless configured. */
+  readonly address?: AddressPolicy | undefined;
   /** The keys of an instance without its meta; 1 without views. */
   readonly keysPerInstance?: number | undefined;
   /** The keys that a weight adds. */
@@ -33,8 +42,26 @@ export interface InspectionOptions extends DeclarationOptions, MetaOptions {
 // An etcd takes 128 in a transaction, and the guard of the owner is one.
 const OPERATIONS_MAX = 127;
 
-/** Whether the container runs and, if so, its services with their addresses. */
-export function readInspection(document: unknown, options: InspectionOptions): Inspection {
+/** The container whose network another one uses. */
+export interface NetworkOwner {
+  /** Its id, behind those of containers that are between the two. */
+  readonly ids: readonly ContainerId[];
+  /** Its document; undefined if it has ended. */
+  readonly document: unknown;
+}
+
+/** The container whose network this one uses; undefined if it has one of its own. */
+export function networkOwnerOf(document: unknown): ContainerId | undefined {
+  const mode = field(field(document, 'HostConfig'), 'NetworkMode');
+  const id = isString(mode) && mode.startsWith('container:') ? mode.slice('container:'.length) : undefined;
+  return isContainerId(id) ? id : undefined;
+}
+
+/**
+ * Whether the container runs and, if so, its services with their addresses. If it uses the network of another one and
+ * has entries, the inspection has `sharesWith` and should be read again with the `owner`.
+ */
+export function readInspection(document: unknown, options: InspectionOptions, owner?: NetworkOwner): Inspection {
   const state = field(document, 'State');
   const running = field(state, 'Running');
   if (typeof running !== 'boolean') {
@@ -49,7 +76,8 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   const { keysPerInstance = 1 } = options;
   // The record takes one operation, and each entry its own.
   let room = OPERATIONS_MAX - 1 - declaration.entries.length * keysPerInstance;
-  const network = hostNetworkOf(document, options.hostIp, options.hostOnly);
+  const isEnded = owner !== undefined && !isStillOwner(document, owner);
+  const network = hostNetworkOf(owner === undefined ? document : owner.document, options);
   const services: Service[] = [];
   // Most containers advertise nothing, and nothing asks for their names.
   const isSilent = declaration.entries.length + declaration.refusals.length === 0;
@@ -57,11 +85,13 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   const refusals: Refusal[] = [...declaration.refusals];
   const unfit: string[] = [];
   for (const entry of declaration.entries) {
-    const way = publicAddress(entry, network);
-    if (way.kind === 'refused') refusals.push(way.refusal);
+    const way = isEnded ? ended(entry) : addressOf(entry, network, options.address, declaration.address);
+    if (way.kind === 'refused') refusals.push(owner === undefined ? way.refusal : ofOwner(way.refusal));
     else {
       const { name, privatePort, protocol } = entry;
-      const service = { name, privatePort, protocol, address: way.address, port: way.port };
+      const { address, port, other } = way;
+      const one = { name, privatePort, protocol, address, port };
+      const service = other === undefined ? one : { ...one, ...besideAddress(port, other, options) };
       const beside = besideOf(
         names,
         entry,
@@ -84,7 +114,55 @@ export function readInspection(document: unknown, options: InspectionOptions): I
   }
   const startedAt = nanosecondsOf(field(state, 'StartedAt'));
   const traffic = readTraffic(document, declaration.wishes);
-  return { kind: 'running', startedAt, services, refusals, ...(names && { names }), ...(traffic && { traffic }) };
+  const sharesWith = owner?.ids ?? (declaration.entries.length > 0 ? sharedBy(document) : undefined);
+  return {
+    kind: 'running',
+    startedAt,
+    services,
+    refusals,
+    ...(names && { names }),
+    ...(traffic && { traffic }),
+    ...(sharesWith && { sharesWith }),
+  };
+}
+
+/** A second instance, or the address alone for views that show it. */
+function besideAddress(port: number, other: At, { address }: InspectionOptions): Pick<Service, 'other' | 'ip6'> {
+  if (address?.families === 'both') return { other };
+  return other.port === port && other.address.includes(':') ? { ip6: other.address } : {};
+}
+
+/** The container that decides about the entries. Podman shows the ports and the networks of that one as those of this one. */
+function sharedBy(document: unknown): readonly ContainerId[] | undefined {
+  const id = networkOwnerOf(document);
+  return id && [id];
+}
+
+/** Whether the owner runs, and has since this one joined its network: a network ends with its container, and a new start has a new one. */
+function isStillOwner(document: unknown, { document: of }: NetworkOwner): boolean {
+  const state = field(of, 'State');
+  if (field(state, 'Running') !== true || field(state, 'Restarting') === true || field(state, 'Dead') === true)
+    return false;
+  const [joined, started] = [field(document, 'State'), state].map((one) => nanosecondsOf(field(one, 'StartedAt')));
+  return !joined || !started || started <= joined;
+}
+
+/** What the document of a container still shows of a network that has ended says nothing. */
+function ended(entry: Entry): Extract<Address, { kind: 'refused' }> {
+  const detail = 'The container whose network this one uses has ended, or was started again since';
+  return { kind: 'refused', refusal: refusal('network-ended', textOf(entry), detail) };
+}
+
+/** The ports are the owner's, and so is what can be done about them. */
+function ofOwner(refused: Refusal): Refusal {
+  const { code, detail } = refused;
+  if (code !== 'not-published' && code !== 'not-bound') return refused;
+  const fact = detail.replace(/;.*/s, '');
+  return {
+    ...refused,
+    code: 'shared-network',
+    detail: `${fact}: the ports are those of the container whose network it uses`,
+  };
 }
 
 const RFC_3339 = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
@@ -109,7 +187,8 @@ function besideOf(
   const isMeta = hasMeta(attributes, options);
   if (attributes === undefined && !isMeta) return undefined;
   const meta = isMeta ? metaOf(names, privatePort, attributes ?? {}, options) : undefined;
-  const keys = (isMeta ? 1 : 0) + (attributes?.weight === undefined ? 0 : (options.keysPerWeight ?? 0));
+  const metas = options.address?.families === 'both' ? 2 : 1;
+  const keys = (isMeta ? metas : 0) + (attributes?.weight === undefined ? 0 : (options.keysPerWeight ?? 0));
   return { members: present({ attributes, meta }), keys };
 }
 

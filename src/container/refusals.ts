@@ -48,9 +48,38 @@ export const refusals = {
     title: 'The container has no network',
     remedy: 'It has no network (--network none): give it one and publish the port',
   },
+  'rootless-network': {
+    title: 'The networks of a rootless engine are not reached from outside',
+    remedy: 'Publish the port (docker run -p), and leave address.from and the label discover.address at published',
+  },
   'shared-network': {
-    title: 'Its ports belong to another container',
-    remedy: 'Its ports belong to the container whose network it uses: advertise them there',
+    title: 'It uses the network of a container that does not publish the port',
+    remedy: 'Publish the port at the container whose network it uses: docker run -p there',
+  },
+  'network-ended': {
+    title: 'The container whose network it uses has ended, or was started again',
+    remedy: 'Start that container, then restart this one: it is still in the network that has ended',
+  },
+  'no-address': {
+    title: 'The container has no address of its own',
+    remedy: 'Connect it to a network that gives it an address (docker network connect), or publish the port',
+  },
+  'network-ambiguous': {
+    title: 'The container is on several networks, and none of them is named',
+    remedy: 'Name the network in the label discover.network, or in address.networks',
+  },
+  'network-missing': {
+    title: 'The container is not on the network that its label names',
+    remedy: 'Connect it to that network (docker network connect), or correct the label discover.network',
+  },
+  'address-not-allowed': {
+    title: 'The host does not allow the address that the label names',
+    remedy:
+      'Add the network of the address to address.allowLabel, or take the address out of the label discover.address',
+  },
+  'no-host-address': {
+    title: 'The host has no address',
+    remedy: 'Give the host an address again, or set host.ip; it is published as soon as there is one',
   },
   'swarm-ingress': {
     title: 'The swarm publishes the port, not this host',

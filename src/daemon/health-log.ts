@@ -15,12 +15,12 @@ const parts = ['docker', 'etcd', 'lease'] as const satisfies readonly (keyof Hea
 
 /** Logs until the returned function is called. */
 export function logHealth(read: () => Health, log: () => Log): () => void {
-  const last: Record<keyof Health, Health['docker']['state']> = {
+  const last: Record<(typeof parts)[number], Health['docker']['state']> = {
     docker: 'unknown',
     etcd: 'unknown',
     lease: 'unknown',
   };
-  const warned = new Set<keyof Health>();
+  const warned = new Set<string>();
   let ageMs = 0;
   const look = (): void => {
     ageMs += everyMs;

@@ -57,6 +57,7 @@ export function exposition(agent: Agent, surroundings: Surroundings): Exposition
   containerFamilies(families, agent);
   etcdFamilies(families, agent);
   leaseFamilies(families, agent);
+  hostFamilies(families, agent);
   poolFamilies(families, agent);
   processFamilies(families, loopSeconds, surroundings);
 
@@ -213,6 +214,17 @@ function leaseFamilies(families: Families, agent: Agent): void {
     'claims_total',
     'Claims of the owner key: one at the start, one after each verification of the ownership',
     () => metrics.claims,
+  );
+}
+
+function hostFamilies(families: Families, agent: Agent): void {
+  families.counter(
+    'host_address_changes_total',
+    'Changes of the addresses of this host since the start',
+    () => agent.metrics.hostAddressChanges,
+  );
+  families.gauge('host_address_missing', 'Whether the address of this host is not found', () =>
+    Number(agent.host.missingSince !== undefined),
   );
 }
 

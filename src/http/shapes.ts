@@ -24,7 +24,13 @@ export interface Summary {
   /** RFC 3339, as `now` is. */
   readonly startedAt: string;
   readonly now: string;
-  readonly host: { readonly id: string; readonly realm: string; readonly ip: string };
+  readonly host: {
+    readonly id: string;
+    readonly realm: string;
+    /** At present; empty while the host has none. */
+    readonly ip: string;
+    readonly ip6: string | null;
+  };
   readonly prefix: string;
   readonly ready: boolean;
   readonly checks: readonly Check[];

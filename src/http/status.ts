@@ -60,7 +60,7 @@ export function summaryOf(agent: Agent): Summary {
     version,
     startedAt: new Date(agent.startedAt).toISOString(),
     now: new Date().toISOString(),
-    host: { id: config.host.id, realm: config.host.realm, ip: config.host.ip },
+    host: { id: config.host.id, realm: config.host.realm, ip: agent.host.ip, ip6: agent.host.ip6 ?? null },
     prefix: config.etcd.prefix,
     ready: checks.every(({ ok }) => ok),
     checks,

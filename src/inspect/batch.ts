@@ -8,17 +8,19 @@
  */
 
 import { systemClock } from '../actor/clock.ts';
+import { type HostView, isRecord, recordOf } from '../container/address/published.ts';
 import { type ContainerId, type Inspection, isContainerId, type Listed } from '../container/container.ts';
-import { type InspectionOptions, readInspection } from '../container/document.ts';
+import { type InspectionOptions, type NetworkOwner, networkOwnerOf, readInspection } from '../container/document.ts';
 import { healthInList } from '../container/traffic.ts';
 import { askList } from '../docker/call.ts';
 import { InspectClient } from '../docker/inspect-client.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { detailsOf, type ErrorDetails, messageOf } from '../errors.ts';
-import { containerAddresses } from '../host.ts';
+import { type MachineView, viewOfMachine } from '../host-address.ts';
+import type { HostAddresses } from './host-watch.ts';
 
 /** The options that a thread gets once, at its start. */
-export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly'> {
+export interface BatchInspectorOptions extends Omit<InspectionOptions, 'hostOnly' | 'hostNetworks'> {
   readonly endpoint: DockerEndpoint;
 }
 
@@ -30,6 +32,8 @@ export type Task =
       readonly number: number;
       readonly versionPrefix: string;
       readonly ids: readonly ContainerId[];
+      /** The addresses of the host, where they have changed since the start of the thread. */
+      readonly host?: HostAddresses;
     }
   | { readonly kind: 'list'; readonly versionPrefix: string };
 
@@ -59,11 +63,16 @@ export function createBatchInspector(
 ): BatchInspector {
   const waiting: (() => void)[] = [];
   let fresh = 0;
-  let current: InspectionOptions = { ...options, hostOnly: hostOnly() };
+  let machine = machineNow();
+  let current: InspectionOptions = { ...options, ...viewOf(machine, options) };
 
-  function documentOptions(): InspectionOptions {
-    const addresses = hostOnly();
-    if (current.hostOnly !== addresses) current = { ...options, hostOnly: addresses };
+  /** Made anew only where the machine or the host's address has changed. */
+  function documentOptions(host: HostView): InspectionOptions {
+    const now = machineNow();
+    if (now !== machine || host.hostIp !== current.hostIp || host.hostIp6 !== current.hostIp6) {
+      machine = now;
+      current = { ...options, ...viewOf(machine, host) };
+    }
     return current;
   }
 
@@ -74,7 +83,12 @@ export function createBatchInspector(
   };
 
   /** `straggles` is called if there is no answer `lingerMs` after the request. */
-  async function inspect(versionPrefix: string, id: ContainerId, straggles: () => void): Promise<Inspection> {
+  async function inspect(
+    versionPrefix: string,
+    id: ContainerId,
+    host: HostView,
+    straggles: () => void,
+  ): Promise<Inspection> {
     if (fresh < freshMax) fresh++;
     else await new Promise<void>((resolve) => waiting.push(resolve));
     let isFresh = true;
@@ -88,16 +102,26 @@ export function createBatchInspector(
     if (isFresh) release();
     if (answer.kind === 'absent') return { kind: 'down' };
     if (answer.kind === 'failed') return answer;
-    return readInspection(answer.document, documentOptions());
+    const of = documentOptions(host);
+    const inspection = readInspection(answer.document, of);
+    if (inspection.kind !== 'running' || inspection.sharesWith === undefined) return inspection;
+    const owner = await findNetworkOwner(client, versionPrefix, answer.document);
+    return 'kind' in owner ? owner : readInspection(answer.document, of, owner);
   }
 
-  async function inspectBatch(task: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<TaskResult> {
+  async function inspectBatch(
+    task: number,
+    versionPrefix: string,
+    ids: readonly ContainerId[],
+    addresses?: HostAddresses,
+  ): Promise<TaskResult> {
+    const host = addresses === undefined ? options : { hostIp: addresses.ip, hostIp6: addresses.ip6 };
     const reports: Report[] = [];
     let handedBack = false;
     const answeredOrLate = ids.map(
       (id) =>
         new Promise<void>((settle) => {
-          void inspect(versionPrefix, id, settle).then((inspection) => {
+          void inspect(versionPrefix, id, host, settle).then((inspection) => {
             if (handedBack) late(task, { id, inspection });
             else reports.push({ id, inspection });
             settle();
@@ -119,24 +143,52 @@ export function createBatchInspector(
 
   return {
     run: (task) =>
-      task.kind === 'inspect' ? inspectBatch(task.number, task.versionPrefix, task.ids) : list(task.versionPrefix),
+      task.kind === 'inspect'
+        ? inspectBatch(task.number, task.versionPrefix, task.ids, task.host)
+        : list(task.versionPrefix),
     close: () => client.close(),
   };
 }
 
-/** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
-const hostOnlyMs = 10_000;
-let hostOnlyAt = Number.NEGATIVE_INFINITY;
-let hostOnlyAddresses: readonly string[] = [];
+/** A network can be that of a container which uses the network of another one. */
+const ownersMax = 8;
 
-/** Addresses of this host that lead to containers. A list of a thousand interfaces takes milliseconds. */
-function hostOnly(): readonly string[] {
-  const now = systemClock.now();
-  if (now - hostOnlyAt >= hostOnlyMs) {
-    hostOnlyAt = now;
-    hostOnlyAddresses = containerAddresses();
+/** The container whose network another one uses; or the failure to inspect it, which says nothing of either. */
+export async function findNetworkOwner(
+  client: Pick<InspectClient, 'inspect'>,
+  versionPrefix: string,
+  document: unknown,
+): Promise<NetworkOwner | Extract<Inspection, { kind: 'failed' }>> {
+  const ids: ContainerId[] = [];
+  let at = document;
+  for (let id = networkOwnerOf(at); id !== undefined; id = networkOwnerOf(at)) {
+    // No engine makes a circle, and an endless one would ask for ever.
+    if (ids.includes(id) || ids.length === ownersMax) return { ids: [], document: undefined };
+    ids.push(id);
+    const answer = await client.inspect(versionPrefix, id);
+    if (answer.kind === 'failed') return answer;
+    at = answer.kind === 'absent' ? undefined : answer.document;
   }
-  return hostOnlyAddresses;
+  return { ids, document: at };
+}
+
+/** A new network gets its bridge before its first container runs. New networks are rare enough for this interval. */
+const machineMs = 10_000;
+let machineAt = Number.NEGATIVE_INFINITY;
+let lastMachine: MachineView | undefined;
+
+/** The interfaces as they were a moment ago. A list of a thousand interfaces takes milliseconds. */
+function machineNow(): MachineView {
+  const now = systemClock.now();
+  if (lastMachine === undefined || now - machineAt >= machineMs) {
+    machineAt = now;
+    lastMachine = viewOfMachine();
+  }
+  return lastMachine;
+}
+
+function viewOf({ containerAddresses: hostOnly, networksOf }: MachineView, { hostIp, hostIp6 }: HostView): HostView {
+  return { hostIp, hostIp6, hostOnly, hostNetworks: networksOf(hostIp, hostIp6) };
 }
 
 interface RawListed {
@@ -158,10 +210,23 @@ export function readList(body: Uint8Array): TaskResult {
       if (!isContainerId(item?.Id))
         return { kind: 'failed', detail: 'Docker Engine: list has an element without a full id' };
       const ports = Array.isArray(item.Ports) ? item.Ports.map((port) => JSON.stringify(port)).sort() : [];
-      containers.push({ id: item.Id, fingerprint: `${String(item.State)} ${healthInList(item)} ${ports.join()}` });
+      const networks = addressesInList(item.NetworkSettings?.Networks);
+      const fingerprint = `${String(item.State)} ${healthInList(item)} ${ports.join()}${networks}`;
+      containers.push({ id: item.Id, fingerprint });
     }
   } catch {
     return { kind: 'failed', detail: 'Docker Engine: list is not JSON' };
   }
   return { kind: 'listed', containers };
+}
+
+/** The networks of a container and its addresses there. An engine writes them in the order of their names. */
+function addressesInList(networks: unknown): string {
+  let text = '';
+  if (!isRecord(networks)) return text;
+  for (const name in networks) {
+    const { IPAddress, GlobalIPv6Address } = recordOf(networks[name]);
+    text += ` ${name} ${String(IPAddress ?? '')} ${String(GlobalIPv6Address ?? '')}`;
+  }
+  return text;
 }

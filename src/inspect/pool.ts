@@ -14,6 +14,7 @@ import type { Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { type Clock, deadline, systemClock } from '../actor/clock.ts';
 import { Listeners } from '../actor/listeners.ts';
+import type { AddressPolicy } from '../container/address/wishes.ts';
 import type { ContainerId, Listed } from '../container/container.ts';
 import type { Filter } from '../container/filter.ts';
 import type { MetaOptions } from '../container/meta.ts';
@@ -21,6 +22,7 @@ import type { DeclarationOptions } from '../container/sources/declaration.ts';
 import type { DockerEndpoint } from '../docker/modem.ts';
 import { DiscoverError } from '../errors.ts';
 import type { BatchInspector, BatchInspectorOptions, Report, Task, TaskResult } from './batch.ts';
+import type { HostAddresses } from './host-watch.ts';
 
 export interface PoolUsage {
   /** The threads that run now, and their largest number. */
@@ -40,6 +42,8 @@ export interface InspectionPool {
   inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]>;
   /** Asks for a complete list of the running containers. Rejects with `DOCKER_UNAVAILABLE` if there is none. */
   list(versionPrefix: string): Promise<readonly Listed[]>;
+  /** The host has other addresses, for the inspections from now on. */
+  hostIs(addresses: HostAddresses): void;
   readonly usage: PoolUsage;
   /** Its listeners get each container that was too late for its batch, with the number of the task. */
   readonly late: Listeners<[task: number, report: Report]>;
@@ -66,7 +70,8 @@ export interface InspectionPoolConfig extends DeclarationOptions, MetaOptions {
   /** Threads at the most; 0 to inspect from this one. */
   readonly workers: number;
   readonly docker: { readonly endpoint: DockerEndpoint; readonly filter?: readonly Filter[] | undefined };
-  readonly host: { readonly ip: string };
+  readonly host: { readonly ip: string; readonly ip6?: string | undefined };
+  readonly address?: AddressPolicy | undefined;
 }
 
 export function createInspectionPool(config: InspectionPoolConfig, clock = systemClock): InspectionPool {
@@ -76,6 +81,8 @@ export function createInspectionPool(config: InspectionPoolConfig, clock = syste
   const options: BatchInspectorOptions = {
     endpoint: docker.endpoint,
     hostIp: host.ip,
+    hostIp6: host.ip6,
+    address: config.address,
     filter: docker.filter,
     ...{ serviceVariable, namePolicy, entriesMax, sources, explicit, label, realms, allow },
     ...{ meta, zone, hostAttributes, keysPerInstance, keysPerWeight },
@@ -92,6 +99,8 @@ class ThreadedInspectionPool implements InspectionPool {
   readonly #clock: Clock;
   #pool: Piscina<Task, TaskResult>;
   #closed = false;
+  /** Where it is not as the threads were told at their start. */
+  #host: HostAddresses | undefined;
   /** The load of each thread at the last measurement, whose time and result follow. */
   readonly #loads = new WeakMap<Worker, EventLoopUtilization>();
   #usageAt = Number.NEGATIVE_INFINITY;
@@ -106,7 +115,13 @@ class ThreadedInspectionPool implements InspectionPool {
   }
 
   async inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    return reportsOf(await this.#run({ kind: 'inspect', number, versionPrefix, ids }));
+    const host = this.#host;
+    const task = { kind: 'inspect', number, versionPrefix, ids } as const;
+    return reportsOf(await this.#run(host === undefined ? task : { ...task, host }));
+  }
+
+  hostIs(addresses: HostAddresses): void {
+    this.#host = addresses;
   }
 
   async list(versionPrefix: string): Promise<readonly Listed[]> {
@@ -182,6 +197,8 @@ class LocalInspectionPool implements InspectionPool {
   /** Loaded only here: with threads, this one has no use for an HTTP client. */
   readonly #inspector: Promise<BatchInspector>;
 
+  #host: HostAddresses | undefined;
+
   constructor(options: BatchInspectorOptions) {
     this.#inspector = import('./batch.ts').then((inspect) =>
       inspect.createBatchInspector(options, (task, report) => this.late.tell(task, report)),
@@ -189,7 +206,13 @@ class LocalInspectionPool implements InspectionPool {
   }
 
   async inspect(number: number, versionPrefix: string, ids: readonly ContainerId[]): Promise<readonly Report[]> {
-    return reportsOf(await (await this.#inspector).run({ kind: 'inspect', number, versionPrefix, ids }));
+    const host = this.#host;
+    const task = { kind: 'inspect', number, versionPrefix, ids } as const;
+    return reportsOf(await (await this.#inspector).run(host === undefined ? task : { ...task, host }));
+  }
+
+  hostIs(addresses: HostAddresses): void {
+    this.#host = addresses;
   }
 
   async list(versionPrefix: string): Promise<readonly Listed[]> {

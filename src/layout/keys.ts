@@ -3,6 +3,7 @@
  *
  *     P/service/<name>/<realm>/<host>/<id12>                      <protocol>://<ip>:<port>
  *     P/service/<name>/<realm>/<host>/<id12>:<private-port>[:udp]  the same, for further ports of one name
+ *     P/service/…:ip6                                              the same instance by IPv6, beside one of the keys above
  *     P/meta/<as in P/service/>                                   JSON about the same instance, if there is some
  *     P/host/<host>/<id12>                                        {"<name>": "<its plain key>"}
  *     P/owner/<host>                                              the process that may write for this host
@@ -15,7 +16,7 @@
  * stays below its own host and id, whatever the container advertises.
  */
 
-import { type Names, type Service, urlOf } from '../container/container.ts';
+import { type At, type Names, type Service, urlOf } from '../container/container.ts';
 
 /** One put or, where `value` is undefined, one delete. */
 export interface Change {
@@ -54,7 +55,7 @@ export interface Layout {
   serviceKey(name: string, shortId: string, realm?: string): string;
   /** The key of the meta of the instance that a service key names. */
   metaKey(serviceKey: string): string;
-  /** A service key without the suffix for further ports of a name; undefined for other keys. */
+  /** A service key without what is behind the short id; undefined for other keys. */
   plainKeyOf(key: string): string | undefined;
   /** The service that a key of `serviceKey` names; undefined for a record or a key of a view. */
   nameOf(key: string): string | undefined;
@@ -127,11 +128,19 @@ export function keysOf(
     const key = instanceKey(plain, service, isFirst);
     keys.set(key, url);
     if (service.meta !== undefined) keys.set(layout.metaKey(key), withState(service.meta, state));
+    if (service.other !== undefined) {
+      const second = key + familySuffix(service.other);
+      keys.set(second, urlOf({ ...service.other, protocol: service.protocol }));
+      if (service.meta !== undefined) keys.set(layout.metaKey(second), withState(service.meta, state));
+    }
   }
   // `fromEntries` defines own properties, so a service called __proto__ is one more name.
   if (plains.size > 0) keys.set(layout.recordKey(shortId), JSON.stringify(Object.fromEntries(plains)));
   return keys;
 }
+
+/** No protocol and no port is written like this. A host with an IPv6 address has IPv4 as its second family. */
+const familySuffix = ({ address }: At): string => (address.includes(':') ? ':ip6' : ':ip4');
 
 /** What etcd should hold for a container that deserves no traffic, where its state is told: its metas alone. */
 export function stateKeysOf(
@@ -143,10 +152,13 @@ export function stateKeysOf(
   const keys = new Map<string, string>();
   const names = new Set<string>();
   for (const service of services) {
-    const { name, realm, meta } = service;
+    const { name, realm, meta, other, protocol } = service;
     const key = instanceKey(layout.serviceKey(name, shortId, realm), service, !names.has(name));
     names.add(name);
-    if (meta !== undefined) keys.set(layout.metaKey(key), withState(meta, state, urlOf(service)));
+    if (meta === undefined) continue;
+    keys.set(layout.metaKey(key), withState(meta, state, urlOf(service)));
+    if (other === undefined) continue;
+    keys.set(layout.metaKey(key + familySuffix(other)), withState(meta, state, urlOf({ ...other, protocol })));
   }
   return keys;
 }
@@ -173,7 +185,7 @@ export interface ServiceKey {
   readonly realm: string;
   readonly host: string;
   readonly shortId: string;
-  /** The key of the first port of this name, which has no port behind the short id. */
+  /** The key of the first port of this name, which has neither a port nor a family behind the short id. */
   readonly plainKey: string;
 }
 /** The parts of a meta key are those of the service key of its instance. */
@@ -201,7 +213,7 @@ export const servicePrefixOf = (prefix: string): string => `${prefix}/service/`;
 /** The meta keys of all hosts begin with this. */
 export const metaPrefixOf = (prefix: string): string => `${prefix}/meta/`;
 
-const servicePattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})(:[1-9]\d{0,4}(?::[a-z]+)?)?$/;
+const servicePattern = /^([^/]+)\/([^/]+)\/([^/]+)\/([0-9a-f]{12})((?::[1-9]\d{0,4}(?::[a-z]+)?)?(?::ip[46])?)$/;
 const shortIdPattern = /^[0-9a-f]{12}$/;
 
 /** `below` is a `servicePrefixOf`. Undefined: the key is no service key. */

@@ -21,6 +21,8 @@ export interface Instance {
   /** The 12 digits of the container. */
   readonly id: string;
   readonly ip: string;
+  /** The IPv6 address at the same port, if there is one. */
+  readonly ip6?: string | undefined;
   readonly port: number;
   readonly privatePort: number;
   readonly protocol: string;
@@ -58,6 +60,8 @@ const variables: Record<string, Variable> = {
   privatePort: { of: ({ privatePort }) => String(privatePort), inKeys: true },
   protocol: { of: ({ protocol }) => protocol, inKeys: true },
   ip: { of: ({ ip }) => ip, inKeys: false },
+  // Empty where the instance is not reached by IPv6.
+  ip6: { of: ({ ip, ip6 }) => (ip.includes(':') ? ip : (ip6 ?? '')), inKeys: false },
   port: { of: ({ port }) => String(port), inKeys: false },
   address: { of: ({ url }) => url.slice(url.indexOf('://') + 3), inKeys: false },
   url: { of: ({ url }) => url, inKeys: false },

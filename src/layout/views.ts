@@ -147,7 +147,9 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string, zon
         if (rule.attribute !== undefined && service.attributes?.[rule.attribute] === undefined) return undefined;
         if (rule.traffic !== undefined && rule.traffic !== trafficOf(service)) return undefined;
         const { address: ip, name, port, privatePort, protocol, realm: named = realm } = service;
-        const { attributes, meta } = service;
+        const { attributes, meta, other } = service;
+        // Another port would be wrong beside `{{port}}`.
+        const ip6 = other?.port === port && other.address.includes(':') ? other.address : service.ip6;
         const instance: Instance = {
           ...{
             name,
@@ -155,6 +157,7 @@ export function viewsOf(rules: readonly Rule[], realm: string, host: string, zon
             host,
             id,
             ip,
+            ip6,
             port,
             privatePort,
             protocol,

@@ -146,7 +146,7 @@ function inspected(state: State | undefined, seen: Inspected, context: Context):
 function ran(
   known: State,
   { id, began, at }: Inspected,
-  { startedAt, services, refusals, names, traffic }: Extract<Inspection, { kind: 'running' }>,
+  { startedAt, services, refusals, names, traffic, sharesWith }: Extract<Inspection, { kind: 'running' }>,
   context: Context,
 ): Transition {
   const isSameLife = known.kind === 'running' && known.startedAt === startedAt;
@@ -179,6 +179,7 @@ function ran(
     offers: services,
     refusals,
     names,
+    sharesWith,
     traffic,
     signals,
     runsSince,

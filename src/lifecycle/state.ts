@@ -67,6 +67,8 @@ export interface Running extends Known, Facts {
   readonly offers: readonly Service[];
   readonly refusals: readonly Refusal[];
   readonly names: Names | undefined;
+  /** The containers whose network it uses. */
+  readonly sharesWith: readonly ContainerId[] | undefined;
   /** Whether its offers are published now. */
   readonly verdict: Verdict;
 }

@@ -112,7 +112,8 @@ function Header({
             <span>
               realm <Foreign>{summary.host.realm}</Foreign>
             </span>
-            <span>{summary.host.ip}</span>
+            <span>{summary.host.ip || 'no address'}</span>
+            {summary.host.ip6 && <span>{summary.host.ip6}</span>}
             <span>version {summary.version}</span>
             <span>up {duration(Date.parse(summary.now) - Date.parse(summary.startedAt))}</span>
           </p>

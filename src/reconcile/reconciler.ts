@@ -31,6 +31,7 @@ import { EngineAway } from './engine-away.ts';
 import type { Keys, Ledger } from './ledger.ts';
 import { MainProcesses, type ProcessTable } from './main-processes.ts';
 import { MissedEvents } from './missed-events.ts';
+import { NetworkShares } from './network-shares.ts';
 import { WriteBudget } from './write-budget.ts';
 
 const noKeys: Keys = new Map();
@@ -81,6 +82,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   /** The agent will end, and everything is withdrawn before. */
   #isDraining: boolean;
   readonly #missed: MissedEvents;
+  readonly #shares = new NetworkShares();
   /** Containers that only old readings can concern, in the order in which they came to rest. */
   readonly #resting = new Set<string>();
   /** The beginning of the newest complete list, or of this incarnation: older readings belong to an earlier one. */
@@ -235,6 +237,23 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state?.kind === 'running') metrics.running++;
     if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state : undefined);
     for (const effect of effects) this.#carryOut(effect);
+    if (changesNetwork[observation.kind]) {
+      for (const id of this.#shares.of(before?.id ?? state?.id)) this.#parts.inspect(id);
+    }
+    if (observation.kind === 'inspected') this.#checkOwners(observation);
+  }
+
+  /** What happened to the owner of a network during the inspection came too early for `#shares`. */
+  #checkOwners({ id, began, inspection }: Extract<Observation, { kind: 'inspected' }>): void {
+    if (inspection.kind !== 'running' || inspection.sharesWith === undefined) return;
+    const isOver = inspection.sharesWith.some((owner) => {
+      const state = this.#parts.states.get(shortIdOf(owner));
+      if (state === undefined) return false;
+      const since = state.kind === 'running' ? state.ended : state.kind === 'gone' ? state.since : state.movedAt;
+      return Math.max(since, state.death?.heard ?? 0) > began;
+    });
+    // mutant: believe what was read before the owner of the network changed
+    if (isOver) this.#parts.inspect(id);
   }
 
   #observeAll(observation: Observation): void {
@@ -303,6 +322,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { states } = this.#parts;
     if (state === undefined) states.delete(shortId);
     else states.set(shortId, state);
+    const shared = before?.kind === 'running' ? before.sharesWith : undefined;
+    const shares = state?.kind === 'running' ? state.sharesWith : undefined;
+    if (before?.id !== undefined && shared !== undefined) this.#shares.note(before.id);
+    if (state?.id !== undefined && shares !== undefined) this.#shares.note(state.id, shares);
     if (state?.wakeAt !== before?.wakeAt) this.#alarms.woke.set(shortId, state?.wakeAt);
     if (state?.dueAt !== before?.dueAt) this.#alarms.due.set(shortId, state?.dueAt);
     if (state?.kind === 'running' && before?.kind !== 'running') this.#processes.started();
@@ -404,7 +427,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { conditions, log } = this.#parts;
     if (state?.kind === 'running') {
       const { names, refusals, startedAt } = state;
-      if (before?.kind !== 'running' || before.startedAt !== startedAt) {
+      // A network that was joined or left can change them.
+      const isNew =
+        before?.kind !== 'running' || before.startedAt !== startedAt || !isSameAs(refusals, before.refusals);
+      if (isNew) {
         this.#countRefusals(refusals);
         if (state.requiredMs === 0) this.#logRefusals(shortId, refusals, names);
       }
@@ -478,6 +504,15 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (unsaid > 0) log.warn({ container: shortId, ...names, refusals: unsaid }, 'further advertisements refused');
   }
 }
+
+function isSameAs(some: readonly Refusal[], others: readonly Refusal[]): boolean {
+  return some.every(({ code, entry }, index) => code === others[index]?.code && entry === others[index]?.entry);
+}
+
+/** What may end the network of a container, or give it other addresses. A move leads to an inspection. */
+const changesNetwork: Partial<Record<Observation['kind'], true>> = {
+  ...{ inspected: true, died: true, unlisted: true, ended: true },
+};
 
 const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
   offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;

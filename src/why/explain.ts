@@ -7,7 +7,7 @@
  */
 
 import { isRecord } from '../container/address/published.ts';
-import { urlOf } from '../container/container.ts';
+import { type Inspection, urlOf } from '../container/container.ts';
 import { type InspectionOptions, readInspection } from '../container/document.ts';
 import { mismatchOf } from '../container/filter.ts';
 import { type Mark, wordsOf } from '../container/maintenance.ts';
@@ -94,7 +94,7 @@ export function failed(about: string, reason: Reason, detail: string): Step {
   return { about, detail, reason, remedy: reasons[reason].remedy };
 }
 
-/** The decisions that follow from the container's own document. */
+/** The decisions that follow from the container's own document; `inspection` is what was read of it. */
 export function explainContainer(
   document: unknown,
   options: InspectionOptions & {
@@ -102,9 +102,9 @@ export function explainContainer(
     /** What a person has decided about it. */
     readonly maintenance?: { readonly mark: Mark; readonly isOfHost: boolean } | undefined;
   },
+  inspection: Inspection = readInspection(document, options),
 ): { steps: Step[]; isRunning: boolean; isWithheld: boolean } {
   const state = field(document, 'State');
-  const inspection = readInspection(document, options);
   if (inspection.kind === 'failed') {
     return { steps: [failed('container', 'failing', inspection.detail)], isRunning: false, isWithheld: false };
   }

@@ -77,12 +77,15 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
     });
   }
 
-  test('says created, shared-network and absent', async () => {
+  test('says created, shared-network, network-ended and absent', async () => {
     const image = await dockerd.image();
     await dockerd.docker('create', '--name', 'is-created', '--env', 'DISCOVER=web:80', image, 'sleep', '60');
     assert.deepEqual(await reasonsFor('is-created'), ['created']);
-    await dockerd.run({ name: 'is-shared', env: { DISCOVER: 'web:80' }, network: 'container:is-no-owner' });
-    assert.deepEqual(await reasonsFor('is-shared'), ['shared-network']);
+    await dockerd.run({ name: 'is-open', ports: [80] });
+    await dockerd.run({ name: 'is-shared', env: { DISCOVER: 'web:80,api:81' }, network: 'container:is-open' });
+    assert.deepEqual(await reasonsFor('is-shared'), ['shared-network', 'no-owner']);
+    await dockerd.docker('kill', 'is-open');
+    assert.deepEqual(await reasonsFor('is-shared'), ['network-ended']);
     assert.deepEqual(await reasonsFor('is-nowhere'), ['absent']);
   });
 

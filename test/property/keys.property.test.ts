@@ -56,6 +56,19 @@ test('a value is a URL with the protocol, the address and the port that it was m
   );
 });
 
+test('no key of a second address is that of another instance', () => {
+  fc.assert(
+    fc.property(entries, (offered) => {
+      const other = { address: '2001:db8::5', port: 1 };
+      const services = servicesOf(offered, '10.0.0.1').map((service) => ({ ...service, other, meta: '{}' }));
+      const keys = [...keysOf(layout, shortId, services).keys()];
+      assert.equal(keys.length, services.length * 4 + (services.length > 0 ? 1 : 0));
+      assert.equal(keys.filter((key) => key.endsWith(':ip6')).length, services.length * 2);
+    }),
+    { numRuns: 100 },
+  );
+});
+
 test('what was published can be told from its keys, each of which has one service', () => {
   fc.assert(
     fc.property(entries, (offered) => {

@@ -36,6 +36,8 @@ interface Container {
   running: boolean;
   startedAt: number;
   ports: readonly number[];
+  /** On a network of its own rather than at ports of the host; empty for others. */
+  address: string;
   /** How often it was given ports. */
   bindings: number;
   health: Health | undefined;
@@ -58,7 +60,11 @@ interface Subscriber {
   readonly end: () => void;
 }
 
-const hostIp = '10.0.0.1';
+/** With addresses of their own: few, so that one is soon that of another container. */
+const ownBase = '10.88.0.';
+const ownMax = 8;
+/** The container whose network another one uses, and the one that does. */
+const [sharedNumber, memberNumber] = [2, 6];
 const portBase = 32_768;
 const eventsRemembered = 256;
 const callTimeoutMs = 5_000;
@@ -87,6 +93,12 @@ export class FakeEngine {
   onPorts: () => void = () => {};
   /** Its processes are those that the agent's machine shows. */
   sharesProcesses = false;
+  /** That of the host at present. */
+  hostIp = '10.0.0.1';
+  /** All that the host ever had. */
+  readonly hostIps = new Set(['10.0.0.1']);
+  /** Every second container is reached at an address of its own, and one in the network of another one. */
+  hasOwnAddresses = false;
   rules: TrafficRules = { health: 'exclude-unhealthy', isPausedKept: true, afterMs: 0, flapDeaths: 0 };
   /** What people keep out of traffic: containers, all of the host, or the host while its agent drains it. */
   readonly out = { containers: new Set<ContainerId>(), host: false, drained: false };
@@ -100,6 +112,7 @@ export class FakeEngine {
   #newest = 0;
   readonly #portsMax: number;
   #port = 0;
+  #own = 0;
 
   constructor(clock: Clock, portsMax = Number.POSITIVE_INFINITY) {
     this.#clock = clock;
@@ -113,12 +126,16 @@ export class FakeEngine {
 
   /** Looks of one more agent beside others: what comes late comes to the one that asked. */
   newLooks(): InspectionPool {
+    let { hostIp } = this;
     const pool: InspectionPool = {
       slots: 4,
       usage: { threads: 0, threadsMax: 0, utilization: 0 },
       late: new Listeners(),
-      inspect: (number, _versionPrefix, ids) => this.#inspectBatch(pool, number, ids),
+      inspect: (number, _versionPrefix, ids) => this.#inspectBatch(pool, number, ids, hostIp),
       list: async () => containersOf(await this.#list()),
+      hostIs: ({ ip }) => {
+        hostIp = ip;
+      },
       close: async () => {},
     };
     return pool;
@@ -127,7 +144,15 @@ export class FakeEngine {
   /** Runs a new container that advertises these services, each at a private port of its own from 80 on. */
   run(id: ContainerId, ...names: string[]): ContainerId {
     const offers = names.map((name, index) => ({ name, privatePort: 80 + index, protocol: 'tcp' as const }));
-    const fresh = { running: false, startedAt: 0, ports: [], bindings: 0, health: undefined, isPaused: false };
+    const fresh = {
+      running: false,
+      startedAt: 0,
+      ports: [],
+      address: '',
+      bindings: 0,
+      health: undefined,
+      isPaused: false,
+    };
     // Some end by another signal than the usual one.
     const stopSignal = Number.parseInt(id.slice(0, 12), 16) % 3 === 2 ? QUIT : TERM;
     this.containers.set(id, { id, offers, ...fresh, stopSignal, asked: new Map() });
@@ -214,10 +239,57 @@ export class FakeEngine {
     this.#networkEvent('connect', id);
   }
 
-  /** Which container is reached at each port that is taken. */
-  holders(): Map<number, ContainerId> {
+  /** The host has another address, of which no event tells. */
+  moveHost(ip: string): void {
+    this.hostIp = ip;
+    this.hostIps.add(ip);
+    this.onPorts();
+  }
+
+  /** The containers that are reached at an address and a port; none: nothing is there. */
+  reachedAt(address: string, port: number): readonly ContainerId[] {
     const running = [...this.containers.values()].filter((container) => container.running);
-    return new Map(running.flatMap(({ id, ports }) => ports.map((port) => [port, id] as const)));
+    if (!address.startsWith(ownBase)) {
+      return address === this.hostIp ? running.flatMap(({ id, ports }) => (ports.includes(port) ? [id] : [])) : [];
+    }
+    const there = running.filter((container) => container.address === address);
+    return there.flatMap(({ id }) => [id, ...this.membersOf(id)]);
+  }
+
+  /** The containers that use the network of this one. */
+  membersOf(id: ContainerId): readonly ContainerId[] {
+    const member = this.containers.get(idOf(memberNumber));
+    return this.hasOwnAddresses && id === idOf(sharedNumber) && member !== undefined ? [member.id] : [];
+  }
+
+  /** The container whose network this one uses. */
+  #ownerOf({ id }: Container): ContainerId | undefined {
+    return this.hasOwnAddresses && id === idOf(memberNumber) ? idOf(sharedNumber) : undefined;
+  }
+
+  /** What it offers now, for a process that takes the host's address for `hostIp`. */
+  #servicesOf(container: Container, hostIp: string): Service[] {
+    const services = this.#reachedOf(container, hostIp);
+    if (!this.hasMeta) return services;
+    return services.map((one) => ({ ...one, meta: JSON.stringify({ privatePort: one.privatePort }) }));
+  }
+
+  #reachedOf(container: Container, hostIp: string): Service[] {
+    const { offers, ports, address } = container;
+    const owner = this.#ownerOf(container);
+    if (owner === undefined && address === '') {
+      if (hostIp === '') return [];
+      return offers.map((offer, index) => ({ ...offer, address: hostIp, port: Number(ports[index]) }));
+    }
+    const of = owner === undefined ? container : this.containers.get(owner);
+    // A network ends with its container, and a new start has a new one.
+    if (!of?.running || (owner !== undefined && of.startedAt > container.startedAt)) return [];
+    return offers.map((offer) => ({ ...offer, address: of.address, port: offer.privatePort }));
+  }
+
+  /** The ports that are taken. */
+  #taken(): Set<number> {
+    return new Set([...this.containers.values()].flatMap(({ running, ports }) => (running ? ports : [])));
   }
 
   remove(id: ContainerId): void {
@@ -242,11 +314,12 @@ export class FakeEngine {
   }
 
   /** What etcd should hold now. */
-  keys(layout: Layout, when: 'now' | 'in time' = 'now'): Map<string, string> {
+  keys(layout: Layout, when: 'now' | 'in time' = 'now', hostIp = this.hostIp): Map<string, string> {
     const keys = new Map<string, string>();
     for (const container of this.containers.values()) {
       if (!this.deserves(container.id, when)) continue;
-      for (const [key, value] of keysOf(layout, container.id.slice(0, 12), servicesOf(container))) keys.set(key, value);
+      const services = this.#reachedOf(container, hostIp);
+      for (const [key, value] of keysOf(layout, container.id.slice(0, 12), services)) keys.set(key, value);
     }
     return keys;
   }
@@ -258,7 +331,7 @@ export class FakeEngine {
     for (const container of this.containers.values()) {
       if (!container.running) continue;
       const shortId = container.id.slice(0, 12);
-      const services = servicesOf(container, true);
+      const services = this.#servicesOf(container, this.hostIp);
       const state = this.#stateOf(container);
       const keys =
         state === 'ready'
@@ -280,11 +353,21 @@ export class FakeEngine {
   #bind(container: Container): void {
     container.ports = [];
     container.bindings++;
-    const taken = this.holders();
+    if (this.#ownerOf(container) !== undefined) return;
+    if (this.hasOwnAddresses && Number.parseInt(container.id.slice(0, 12), 16) % 2 === 0) {
+      container.address = '';
+      const used = new Set([...this.containers.values()].map(({ running, address }) => (running ? address : '')));
+      do this.#own = (this.#own + 1) % ownMax;
+      while (used.has(ownBase + (this.#own + 2)));
+      container.address = ownBase + (this.#own + 2);
+      this.onPorts();
+      return;
+    }
+    const taken = this.#taken();
     container.ports = container.offers.map(() => {
       do this.#port = (this.#port % this.#portsMax) + 1;
       while (taken.has(this.#port + portBase));
-      taken.set(this.#port + portBase, container.id);
+      taken.add(this.#port + portBase);
       return this.#port + portBase;
     });
     this.onPorts();
@@ -299,16 +382,17 @@ export class FakeEngine {
   async #list(): Promise<Uint8Array<ArrayBuffer>> {
     const { replyMs, isCut } = await this.#ask('list', listTimeoutMs);
     const running = [...this.containers.values()].filter((container) => container.running);
-    const list = running.map(({ id, offers, ports, health, isPaused }) => ({
+    const list = running.map(({ id, offers, ports, address, health, isPaused }) => ({
       Id: id,
       State: isPaused ? 'paused' : 'running',
       Status: `Up 1 second${health === undefined ? '' : ` (${health === 'starting' ? 'health: starting' : health})`}`,
-      Ports: offers.map(({ privatePort, protocol }, index) => ({
+      Ports: ports.map((port, index) => ({
         IP: '0.0.0.0',
-        PrivatePort: privatePort,
-        PublicPort: ports[index],
-        Type: protocol,
+        PrivatePort: offers[index]?.privatePort,
+        PublicPort: port,
+        Type: offers[index]?.protocol,
       })),
+      NetworkSettings: { Networks: { app: { IPAddress: address } } },
     }));
     const body = new Uint8Array(Buffer.from(JSON.stringify(list)));
     await this.#wait(replyMs);
@@ -336,12 +420,17 @@ export class FakeEngine {
     return { ended, close: subscriber.end };
   }
 
-  async #inspectBatch(asked: InspectionPool, number: number, ids: readonly ContainerId[]): Promise<readonly Report[]> {
+  async #inspectBatch(
+    asked: InspectionPool,
+    number: number,
+    ids: readonly ContainerId[],
+    hostIp: string,
+  ): Promise<readonly Report[]> {
     const { replyMs } = await this.#ask('task', callTimeoutMs);
     const reports: Report[] = [];
     let isHandedBack = false;
     const inspections = ids.map(async (id) => {
-      const report = { id, inspection: await this.#inspect(id) };
+      const report = { id, inspection: await this.#inspect(id, hostIp) };
       if (isHandedBack) asked.late.tell(number, report);
       else reports.push(report);
     });
@@ -354,21 +443,26 @@ export class FakeEngine {
     return reports;
   }
 
-  async #inspect(id: ContainerId): Promise<Inspection> {
+  async #inspect(id: ContainerId, hostIp: string): Promise<Inspection> {
     try {
       const { replyMs, isCut } = await this.#ask('inspect', callTimeoutMs, id);
-      const container = this.containers.get(id);
+      const seen = this.containers.get(id);
+      // As it was then: what follows may take its time.
+      const container = seen && { ...seen };
+      const owner = container?.running ? this.#ownerOf(container) : undefined;
+      const ofOwner = owner === undefined ? undefined : await this.#ask('inspect', callTimeoutMs, owner);
       const inspection: Inspection = container?.running
         ? {
             kind: 'running',
             startedAt: container.startedAt,
-            services: servicesOf(container, this.hasMeta),
+            services: this.#servicesOf(container, hostIp),
             refusals: [],
             ...trafficOf(container),
+            ...(owner !== undefined && container.offers.length > 0 && { sharesWith: [owner] }),
           }
         : { kind: 'down' };
-      await this.#wait(replyMs);
-      return isCut ? { kind: 'failed', detail: 'answer was cut short' } : inspection;
+      await this.#wait(replyMs + (ofOwner?.replyMs ?? 0));
+      return isCut || ofOwner?.isCut ? { kind: 'failed', detail: 'answer was cut short' } : inspection;
     } catch (error) {
       return { kind: 'failed', detail: String(error) };
     }
@@ -431,13 +525,6 @@ export class FakeEngine {
 }
 
 export const isMeta = (key: string): boolean => key.startsWith('/discover/meta/');
-
-function servicesOf({ offers, ports }: Container, hasMeta = false): Service[] {
-  return offers.map((offer, index) => ({
-    ...{ ...offer, address: hostIp, port: Number(ports[index]) },
-    ...(hasMeta && { meta: JSON.stringify({ privatePort: offer.privatePort }) }),
-  }));
-}
 
 function trafficOf({ id, health, isPaused, stopSignal }: Container): { traffic: Traffic } {
   const rest = { ...(health && { health }), ...(isPaused && { isPaused: true as const }) };

@@ -28,6 +28,14 @@ const mutants: Record<string, string> = {
   'withdraw every message that waits': 'if (turn?.waiting === undefined) return;',
   'lose a turn that waits': 'if (batch.length < 2) batch.push(turn.waiting);',
 
+  // Addresses
+  "follow no other container's network": 'return [];',
+  'believe what was read before the owner of the network changed': '',
+  'keep the address of the host': '',
+  'inspect nothing where the host has another address': '',
+  'believe any guess': 'const isBetter = true;',
+  'keep no address that goes': 'return { address: otherwise, missingSince: undefined };',
+
   // The inspector
   'forget a task that was lost': '',
   'take a lost task for absence': `for (const request of waiting.values())

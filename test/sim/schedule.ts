@@ -23,7 +23,7 @@
 
 import { createHash } from 'node:crypto';
 import { Listeners } from '../../src/actor/listeners.ts';
-import { Agent } from '../../src/agent.ts';
+import { Agent, type Parts } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import type { ContainerId } from '../../src/container/container.ts';
 import type { Docker } from '../../src/docker/docker.ts';
@@ -47,13 +47,15 @@ import { type Applied, MemoryRegistry, MemoryStore, type RegistryFault } from '.
  * restarted; one container that can never be read and one that etcd never takes, for ever; containers that fall ill, are
  * paused and are sent signals, with nothing wrong around them, and with all of it; containers that crash again and again; people
  * who take containers and the host out of traffic, with nothing wrong but the watch for that, with processes that stop, drain
- * and are killed, and with all of it.
+ * and are killed, and with all of it;
+ * addresses of the host and of containers that change, with events out of order, and with all that goes wrong.
  */
 export const faultClasses = [
   ...(['calm', 'order', 'engine', 'etcd', 'restart', 'rivals', 'everything'] as const),
   // Added later: a seed means the class by its place.
   ...(['answers', 'loss', 'ports', 'leader', 'handover', 'stuck', 'traffic', 'trouble', 'crashes'] as const),
   ...(['maintenance', 'rollout', 'turmoil'] as const),
+  ...(['addresses', 'astray'] as const),
 ] as const;
 export type FaultClass = (typeof faultClasses)[number];
 
@@ -169,6 +171,7 @@ class World {
     const hasFewPorts = ['ports', 'leader', 'handover', 'stuck'].includes(faultClass);
     this.#engine = new FakeEngine(this.#clock, hasFewPorts ? portsMax : Number.POSITIVE_INFINITY);
     this.#engine.sharesProcesses = true;
+    this.#engine.hasOwnAddresses = this.#hasAddresses;
     this.#store = new MemoryStore(this.#clock);
     if (faultClass === 'stuck') this.#store.denied = (key) => layout.containerOf(key) === idOf(2).slice(0, 12);
     this.#misdirection = new Misdirection(this.#engine, this.#store, this.#misdirectedMaxMs());
@@ -223,6 +226,9 @@ class World {
   #draw(): Step[] {
     const clock = this.#clock;
     const lives = Array<string>(40).fill('life');
+    // A move of the host leads to a look at everything, and hides what was missed before.
+    const isMobile = Math.floor(this.#options.seed / faultClasses.length) % 2 === 1;
+    const hostMoves = isMobile ? [...Array<string>(4).fill('host moves'), 'host away'] : [];
     const marks = [
       ...Array<string>(30).fill('maintenance'),
       ...Array<string>(6).fill('host maintenance'),
@@ -243,6 +249,11 @@ class World {
       stuck: lives,
       traffic: [...lives, ...Array<string>(60).fill('traffic')],
       crashes: [...Array<string>(20).fill('life'), ...Array<string>(20).fill('crash loop')],
+      addresses: [...lives, ...hostMoves],
+      astray: [
+        ...[...lives, ...hostMoves],
+        ...['cut', 'forget', 'nonsense', 'engine away', 'lease lost', 'etcd away', 'stop', 'kill', 'pause'],
+      ],
       trouble: [
         ...[...lives, ...Array<string>(60).fill('traffic')],
         ...[
@@ -287,6 +298,15 @@ class World {
         return this.#life(idOf(1 + Math.floor(first * containersMax)), second, third);
       case 'crash loop':
         return this.#crashLoop(idOf(1 + Math.floor(first * containersMax)), 1 + Math.floor(second * 8));
+      case 'host moves':
+        return this.#moveHost(`10.0.0.${1 + Math.floor(second * 3)}`);
+      case 'host away':
+        // One gap after the other, each shorter than an address is kept, and each end long enough to be noticed.
+        if (this.#clock.now() < this.#hostAwayUntil + 5_000) return 'the host is left alone';
+        this.#hostAwayUntil = this.#clock.now() + first * 7_000;
+        return this.#during(first * 7_000, 'the host has no address', (isAway) => {
+          this.#hostAway = isAway;
+        });
       case 'traffic':
         return this.#traffic(idOf(1 + Math.floor(first * containersMax)), second, third);
       case 'cut':
@@ -441,7 +461,7 @@ class World {
     const act = (verb: string, action: () => void): string => {
       this.#history.noteEnd(id, engine, this.#clock.now());
       action();
-      this.#history.note(id, engine, this.#clock.now());
+      for (const each of [id, ...engine.membersOf(id)]) this.#history.note(each, engine, this.#clock.now());
       this.#history.noteEnd(id, engine, this.#clock.now());
       this.#noteLater(id, engine.rules.afterMs);
       return `container ${number} ${verb}`;
@@ -459,6 +479,25 @@ class World {
     if (what < 0.75) return act('moves', () => engine.move(id));
     if (what < 0.85) return act('is removed', () => engine.remove(id));
     return `container ${number} is left alone`;
+  }
+
+  get #hasAddresses(): boolean {
+    return ['addresses', 'astray'].includes(this.#options.faultClass);
+  }
+
+  #hostAway = false;
+  #hostAwayUntil = Number.NEGATIVE_INFINITY;
+
+  #moveHost(ip: string): string {
+    this.#engine.moveHost(ip);
+    for (const id of this.#engine.containers.keys()) this.#history.note(id, this.#engine, this.#clock.now());
+    return `the host moves to ${ip}`;
+  }
+
+  /** What the machine says of its address. While it has none, another interface may have one that leads nowhere. */
+  #address(): { readonly ip: string; readonly isCertain: boolean } {
+    if (!this.#hostAway) return { ip: this.#engine.hostIp, isCertain: true };
+    return { ip: this.#clock.random() < 0.5 ? '' : '192.168.0.9', isCertain: false };
   }
 
   /** What time alone changes. */
@@ -588,6 +627,7 @@ class World {
       hasViews: this.#hasViews(this.#processes.length + 1),
       drains: this.#isDrained,
       registryFault: () => this.#registryFault(),
+      findAddress: this.#hasAddresses ? async () => this.#address() : undefined,
       isAlive: (number) => (this.#isBlind ? undefined : this.#processes[number - 1]?.isAlive === true),
       say: (line) => this.#say(line),
       onStart: (wasReady) => {
@@ -615,7 +655,8 @@ class World {
     if (this.#options.faultClass === 'stuck' && call === 'inspect' && id === idOf(1)) return { kind: 'hangs' };
     const draw = this.#clock.random();
     const isFaulty =
-      this.#faults && ['engine', 'everything', 'answers', 'trouble', 'turmoil'].includes(this.#options.faultClass);
+      this.#faults &&
+      ['engine', 'everything', 'answers', 'trouble', 'turmoil', 'astray'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.05) return { kind: 'fails' };
       if (draw < 0.06) return { kind: 'hangs' };
@@ -638,9 +679,9 @@ class World {
     const [draw, first, second] = [this.#clock.random(), this.#clock.random(), this.#clock.random()];
     if (!this.#faults) return [first * 2];
     if (faultClass === 'loss') return draw < 0.1 ? [] : [first * 2];
-    if (['order', 'ports', 'stuck', 'traffic'].includes(faultClass))
+    if (['order', 'ports', 'stuck', 'traffic', 'addresses'].includes(faultClass))
       return draw < 0.2 ? [first * 50, second * 300] : [first * 30];
-    if (['engine', 'everything', 'trouble', 'turmoil'].includes(faultClass)) {
+    if (['engine', 'everything', 'trouble', 'turmoil', 'astray'].includes(faultClass)) {
       if (draw < 0.05) return [];
       return draw < 0.15 ? [first * 50, second * 500] : [first * 50];
     }
@@ -652,7 +693,8 @@ class World {
     const draw = this.#clock.random();
     const [first, second] = [this.#clock.random(), this.#clock.random()];
     const isFaulty =
-      this.#faults && ['etcd', 'everything', 'rivals', 'trouble', 'turmoil'].includes(this.#options.faultClass);
+      this.#faults &&
+      ['etcd', 'everything', 'rivals', 'trouble', 'turmoil', 'astray'].includes(this.#options.faultClass);
     if (isFaulty) {
       if (draw < 0.04) return { kind: 'ambiguous' };
       if (draw < 0.07) return { kind: 'late', ms: first * 4_000 };
@@ -670,7 +712,7 @@ class World {
   // ---- invariants ----
 
   #losesEvents(): boolean {
-    return ['engine', 'everything', 'loss', 'trouble', 'turmoil'].includes(this.#options.faultClass);
+    return ['engine', 'everything', 'loss', 'trouble', 'turmoil', 'astray'].includes(this.#options.faultClass);
   }
 
   #changed(all: readonly Applied[]): void {
@@ -732,6 +774,7 @@ class World {
     this.#replace();
     this.#engineAway = false;
     this.#etcdAway = false;
+    this.#hostAway = false;
     this.#store.outOfSpace = false;
     const boundMs = this.#losesEvents() ? renewalMs : this.#boundMs();
     const began = clock.now();
@@ -829,6 +872,7 @@ class World {
       'stuck',
       'traffic',
       'crashes',
+      'addresses',
       'maintenance',
     ].includes(this.#options.faultClass);
   }
@@ -856,13 +900,14 @@ class Misdirection {
 
   /** To be called at each change of etcd and of the engine's ports. What has lasted too long by now is told once. */
   check(now: number): string[] {
-    const holders = this.#engine.holders();
     const since = new Map<string, number>();
     for (const [key, { value }] of this.#store.keys) {
       const id = layout.nameOf(key) === undefined ? undefined : layout.containerOf(key);
-      const holder = holders.get(Number(/:(\d+)$/.exec(value)?.[1]));
-      if (id === undefined || holder === undefined || holder.startsWith(id)) continue;
-      const name = `${key} ${value} leads to ${holder.slice(0, 12)}`;
+      if (id === undefined) continue;
+      const [, address = '', port] = /\/\/(.*):(\d+)$/.exec(value) ?? [];
+      const holders = this.#engine.reachedAt(address, Number(port));
+      if (holders.length === 0 || holders.some((holder) => holder.startsWith(id))) continue;
+      const name = `${key} ${value} leads to ${holders[0]?.slice(0, 12)}`;
       since.set(name, this.#since.get(name) ?? now);
     }
     const late = [...this.#since].filter(([, at]) => now - at > this.#maxMs);
@@ -901,6 +946,12 @@ class History {
     const bindings = engine.containers.get(id)?.bindings ?? 0;
     if (last?.keys === keys && last.bindings === bindings && last.endedAt === undefined) return;
     if (last !== undefined) last.endedAt ??= now;
+    // A process that has not heard of the host's new address yet takes the container for one at an old address.
+    for (const hostIp of engine.hostIps) {
+      const old = hostIp === engine.hostIp ? undefined : this.#keysOf(shortId, engine, 'now', hostIp);
+      if (old === undefined || old.keys === nothing || old.keys === keys) continue;
+      all.push({ ...old, bindings, beganAt: now, endedAt: now, isTaken: false });
+    }
     if (keys !== nothing) all.push({ keys, viewed, bindings, beganAt: now, endedAt: undefined, isTaken: false });
     this.#generations.set(shortId, all);
   }
@@ -920,9 +971,9 @@ class History {
   }
 
   /** A process with views and one without may follow each other. */
-  #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time') {
+  #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time', hostIp?: string) {
     const [keys = '', viewed = ''] = [plain, layout].map((each) =>
-      textOf([...engine.keys(each, when)].filter(([key]) => layout.containerOf(key) === shortId)),
+      textOf([...engine.keys(each, when, hostIp)].filter(([key]) => layout.containerOf(key) === shortId)),
     );
     return { keys, viewed };
   }
@@ -962,6 +1013,7 @@ interface ProcessParts {
   /** It drains its host when it stops. */
   readonly drains: boolean;
   readonly registryFault: () => RegistryFault | undefined;
+  readonly findAddress: Parts['findAddress'] | undefined;
   /** Undefined: it cannot be seen from here. */
   readonly isAlive: (number: number) => boolean | undefined;
   readonly say: (line: string) => void;
@@ -993,7 +1045,9 @@ class Process {
     this.bootedAt = clock.now();
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
+    const { findAddress } = parts;
     this.#agent = new Agent(configOf(parts, engine), {
+      ...(findAddress && { findAddress: () => this.#across(findAddress) }),
       clock: {
         now: () => clock.now(),
         wall: () => clock.wall() + this.#clockMs,
@@ -1101,6 +1155,7 @@ class Process {
         this.#hasListed = true;
         return containers;
       },
+      hostIs: (addresses) => pool.hostIs(addresses),
       close: async () => {},
     };
     pool.late.add((task, report) =>
@@ -1159,17 +1214,20 @@ function logTo(say: (line: string) => void): Log {
   return log;
 }
 
-function configOf(
-  { resyncSeconds: resync, hasViews, drains }: ProcessParts,
-  { rules: { isPausedKept, ...publish }, hasMeta }: FakeEngine,
-): Config {
+function configOf({ resyncSeconds: resync, hasViews, drains, findAddress }: ProcessParts, engine: FakeEngine): Config {
+  const { hasMeta } = engine;
+  const { isPausedKept, ...publish } = engine.rules;
   return {
     ...defaultConfig,
     ...(hasMeta && { meta: 'always' as const }),
-    host: { ...defaultConfig.host, ...(drains && { onExit: 'drain' as const, drainSeconds }) },
     publish: { ...defaultConfig.publish, ...publish, paused: isPausedKept ? 'keep' : 'withdraw' },
     resyncSeconds: resync,
     views: hasViews ? rules : [],
     etcd: { ...defaultConfig.etcd, ttlSeconds },
+    host: {
+      ...{ ...defaultConfig.host, ip: engine.hostIp },
+      ...(findAddress && { wanted: {} }),
+      ...(drains && { onExit: 'drain' as const, drainSeconds }),
+    },
   };
 }

@@ -14,7 +14,7 @@ function networkOf(Ports: unknown, hostIp = '10.1.2.3', settings = {}, config = 
     HostConfig: { NetworkMode: 'bridge', ...config },
     NetworkSettings: { Ports, ...settings },
   };
-  return hostNetworkOf(document, hostIp);
+  return hostNetworkOf(document, { hostIp });
 }
 
 function publish(bindings: unknown, hostIp?: string, entry = WEB) {
@@ -178,10 +178,10 @@ describe('publicAddress refuses with one reason', () => {
     ]) {
       assert.equal(codeOf(networkOf({ '80/tcp': [on(address, 80)] }, '10.1.2.3', bridge)), 'host-only', address);
     }
-    const other = hostNetworkOf({ NetworkSettings: { Ports: { '80/tcp': [on('172.18.0.1', 80)] } } }, '10.1.2.3', [
-      '172.18.0.1',
-      'fd00::1',
-    ]);
+    const other = hostNetworkOf(
+      { NetworkSettings: { Ports: { '80/tcp': [on('172.18.0.1', 80)] } } },
+      { hostIp: '10.1.2.3', hostOnly: ['172.18.0.1', 'fd00::1'] },
+    );
     assert.equal(codeOf(other), 'host-only');
   });
 
@@ -241,7 +241,7 @@ describe('publicAddress refuses with one reason', () => {
       { NetworkSettings: null },
       { NetworkSettings: { Networks: { a: 1, b: null } } },
     ]) {
-      assert.equal(codeOf(hostNetworkOf(odd, '10.1.2.3')), 'not-published');
+      assert.equal(codeOf(hostNetworkOf(odd, { hostIp: '10.1.2.3' })), 'not-published');
     }
   });
 });

@@ -242,3 +242,12 @@ test('a line of the log has at most ten services of a container, and their numbe
   void agent.stop();
   await clock.advance(10_000);
 });
+
+test('the address of the host is a part of the health only while it is not found', () => {
+  const at = { ip: '10.0.0.5', missingSince: undefined };
+  assert.equal('host' in healthOf({ ...well, host: at }), false);
+  const kept = healthOf({ ...well, host: { ...at, missingSince: Date.UTC(2026, 0, 1) } }).host;
+  assert.deepEqual([kept?.state, kept?.since], ['stale', '2026-01-01T00:00:00.000Z']);
+  assert.match(kept?.summary ?? '', /10\.0\.0\.5 is not found/);
+  assert.equal(healthOf({ ...well, host: { ip: '', missingSince: 0 } }).host?.state, 'unknown');
+});

@@ -36,7 +36,9 @@ describe('A command line may end in', () => {
       'discover --host:',
       [
         '--host:ip',
+        '--host:ip6',
         '--host:interface',
+        '--host:cidr',
         '--host:id',
         '--host:realm',
         '--host:zone',

@@ -14,7 +14,7 @@ import { type Config, jsonSchema, optionTable, type SchemaInput } from '../../sr
 import { type Resolved, resolveConfig, resolveEtcd } from '../../src/config/resolve.ts';
 import { environmentNames, readSources } from '../../src/config/sources.ts';
 import { codeOf, detailsOf, problemText } from '../../src/errors.ts';
-import type { Machine } from '../../src/host.ts';
+import type { Machine } from '../../src/host-address.ts';
 import { nearest } from '../../src/nearest.ts';
 import { createAuthority } from '../helpers/certificates.ts';
 import { typescript } from '../helpers/run.ts';
@@ -123,9 +123,10 @@ describe('without any configuration', () => {
         engineAwayMs: 0,
         stopGraceMs: 5_000,
       },
+      address: { from: 'published', families: 'one' },
       docker: { endpoint: { kind: 'socket', path: '/var/run/docker.sock' }, apiVersion: undefined },
       etcd: { endpoints: ['http://localhost:2379'], prefix: '/discover', ttlSeconds: 30 },
-      host: { id: 'host-1', ip: '10.0.0.5', realm: 'default', onExit: 'keep' },
+      host: { id: 'host-1', ip: '10.0.0.5', realm: 'default', onExit: 'keep', wanted: {}, isGuessed: true },
       log: { level: 'info' },
     });
     assert.deepEqual(warnings, []);
@@ -437,6 +438,7 @@ describe('the environment', () => {
         engineAwayMs: 0,
         stopGraceMs: 5_000,
       },
+      address: { from: 'published', families: 'one' },
       docker: { endpoint: { kind: 'tcp', host: 'engine', port: 2375 }, apiVersion: '1.41' },
       etcd: { endpoints: ['http://etcd:4001'], prefix: '/old', ttlSeconds: 30 },
       host: { id: 'h', ip: '10.1.1.1', realm: 'r', onExit: 'keep' },

@@ -1,6 +1,7 @@
 /** What a container declares by its labels beside, or instead of, its environment. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { matchesGlob } from '../../src/container/glob.ts';
 import { type DeclarationOptions, readDeclaration } from '../../src/container/sources/declaration.ts';
 
 const defaults: DeclarationOptions = { serviceVariable: 'DISCOVER', namePolicy: 'compat' };
@@ -240,4 +241,60 @@ describe('An attribute', () => {
     const found = offering({ 'discover.caf\u00e9.weight': '3' }, 'caf\u00e9:80', { namePolicy: 'encode' });
     assert.deepEqual(found.attributes, { 'caf%C3%A9': { weight: 3 } });
   });
+});
+
+describe('The labels of addresses', () => {
+  const addressOf = (Labels: object) => {
+    const { address, refusals } = readDeclaration({ Config: { Labels, Env: ['DISCOVER=web:80'] } }, defaults);
+    return [address, refusals.map(({ code, entry }) => `${code} ${entry}`)];
+  };
+
+  test('name a source, an address, or networks', () => {
+    assert.deepEqual(addressOf({ 'discover.address': ' Container ' }), [{ from: 'container' }, []]);
+    assert.deepEqual(addressOf({ 'Discover.Address': '10.9.0.7' }), [{ host: '10.9.0.7' }, []]);
+    assert.deepEqual(addressOf({ 'discover.address': '2001:DB8::7' }), [{ host: '[2001:db8::7]' }, []]);
+    const both = { 'discover.address': 'either', 'discover.network': 'front-*, back' };
+    assert.deepEqual(addressOf(both), [{ from: 'either', networks: ['front-*', 'back'] }, []]);
+    assert.deepEqual(addressOf({ 'discover.address': 'published', 'discover.realm': '' })[0], undefined);
+  });
+
+  test('with a value that is not allowed leave the policy of the host, and say so', () => {
+    for (const value of ['', 'host', '10.0.0', '10.0.0.7/8', '127.0.0.1', 'fe80::1', '::', 'web']) {
+      assert.deepEqual(addressOf({ 'discover.address': value }), [
+        undefined,
+        [`label-invalid discover.address=${value}`],
+      ]);
+    }
+    for (const value of ['', 'a,,b', 'a b', 'x'.repeat(129), Array(33).fill('a').join()]) {
+      const [wishes, codes] = addressOf({ 'discover.network': value });
+      assert.equal(wishes, undefined);
+      assert.match(String(codes), /^label-invalid discover.network=/);
+    }
+  });
+});
+
+test('globs match as they are read, and many stars cost no more than their length', () => {
+  const matching: [glob: string, text: string][] = [
+    ...([
+      ['*', ''],
+      ['a*', 'a'],
+      ['*b', 'ab'],
+      ['a?c', 'abc'],
+      ['a*b*c', 'a-b-b-c'],
+      ['**', 'x'],
+      ['a.c', 'a.c'],
+    ] as const),
+  ].map(([glob, text]) => [glob, text]);
+  for (const [glob, text] of matching) assert.equal(matchesGlob(glob, text), true, glob);
+  for (const [glob, text] of [
+    ['', 'a'],
+    ['a', ''],
+    ['a?', 'a'],
+    ['a*b', 'abc'],
+    ['a.c', 'abc'],
+    ['*a', 'ab'],
+  ] as const) {
+    assert.equal(matchesGlob(glob, text), false, glob);
+  }
+  assert.equal(matchesGlob(`${'*a'.repeat(64)}b`, 'a'.repeat(4_096)), false);
 });

@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import type { Service } from '../../src/container/container.ts';
 import { type InspectionOptions, readInspection } from '../../src/container/document.ts';
 import { leaseIdOf, revisionOf } from '../../src/etcd/registry.ts';
 import { encodeTxn } from '../../src/etcd/txn-message.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
+import { viewsOf } from '../../src/layout/views.ts';
 
 const OPTIONS = { hostIp: '10.1.2.3', serviceVariable: 'DISCOVER', namePolicy: 'compat' } as const;
 
@@ -349,6 +351,57 @@ describe('the names', () => {
   test('are not carried of a container that says nothing', () => {
     assert.equal('names' in running({ ...document(), Name: '/db', Config: { Image: 'postgres' } }), false);
     assert.equal(running({ ...document(), Name: '/db', Config: { Labels: { 'discover.x': '' } } }).names?.name, 'db');
+  });
+});
+
+describe('of two families', () => {
+  const both = [
+    { HostIp: '0.0.0.0', HostPort: '32768' },
+    { HostIp: '::', HostPort: '32767' },
+  ];
+  const servicesOf = (ports: unknown, options: Partial<InspectionOptions>) => {
+    const inspection = readInspection(document({ ports: { '80/tcp': ports } }), { ...OPTIONS, ...options });
+    return inspection.kind === 'running' ? inspection.services : inspection;
+  };
+
+  test('a second instance is made where it is asked for, at the port of its own family', () => {
+    const options = { hostIp6: '2001:db8::1', address: { from: 'published', families: 'both' } } as const;
+    assert.deepEqual(servicesOf(both, options), [{ ...WEB, other: { address: '2001:db8::1', port: 32_767 } }]);
+    assert.deepEqual(servicesOf(both, { ...options, hostIp6: undefined }), [WEB]);
+    assert.deepEqual(servicesOf(both.slice(0, 1), options), [WEB]);
+    const own = servicesOf(null, { ...options, address: { from: 'container', families: 'both' } });
+    assert.deepEqual(own, [{ ...WEB, address: '172.17.0.2', port: 80 }]);
+  });
+
+  test('else the address is there for views, where it has the same port', () => {
+    const options = { hostIp6: '2001:db8::1' };
+    assert.deepEqual(servicesOf(both, options), [WEB]);
+    const same = both.map((binding) => ({ ...binding, HostPort: '32768' }));
+    const [service] = servicesOf(same, options) as readonly Service[];
+    assert.deepEqual(service, { ...WEB, ip6: '2001:db8::1' });
+    const [view] = viewsOf([{ key: '/b/{{name}}/{{index}}', value: '{{ip}} {{ip6}}:{{port}}' }], 'r', 'h');
+    const shown = (one: Service) => view?.entryOf(one, '', '0123456789ab', 0)?.[1];
+    assert.equal(shown(service as Service), '10.1.2.3 2001:db8::1:32768');
+    assert.equal(
+      shown({ ...WEB, other: { address: '2001:db8::1', port: 32_768 } } as Service),
+      '10.1.2.3 2001:db8::1:32768',
+    );
+    assert.equal(shown({ ...WEB, other: { address: '2001:db8::1', port: 1 } } as Service), '10.1.2.3 :32768');
+    assert.equal(shown({ ...WEB, address: '2001:db8::9' } as Service), '2001:db8::9 2001:db8::9:32768');
+  });
+
+  test('both keys of each entry, and the meta of both, fit into one transaction', () => {
+    const Env = [`DISCOVER=${Array.from({ length: 100 }, (_, index) => `web:${80 + index}`).join()}`];
+    const Ports = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`${80 + index}/tcp`, both]));
+    const whole = { ...document(), Config: { Env }, NetworkSettings: { Ports } };
+    const inspection = readInspection(whole, {
+      ...{ ...OPTIONS, hostIp6: '2001:db8::1', address: { from: 'published', families: 'both' }, meta: 'always' },
+      ...{ entriesMax: Math.floor(126 / 4), keysPerInstance: 2 },
+    });
+    const services = inspection.kind === 'running' ? inspection.services : [];
+    assert.equal(services.length, 31);
+    const keys = keysOf(layoutOf('/discover', 'default', 'host-1'), '0123456789ab', services);
+    assert.equal(keys.size, 31 * 4 + 1);
   });
 });
 

@@ -4,14 +4,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, isIP } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { problemText } from '../../src/errors.ts';
-import {
-  containerAddresses,
-  detectHost,
-  type HostFacts,
-  type Machine,
-  realMachine,
-  type WantedHost,
-} from '../../src/host.ts';
+import { detectHost, type HostFacts, type WantedHost } from '../../src/host.ts';
+import { containerAddresses, type Machine, realMachine } from '../../src/host-address.ts';
 
 interface Given {
   /** By interface, its addresses. */
@@ -19,8 +13,8 @@ interface Given {
   readonly files?: Readonly<Record<string, string>>;
   readonly hostname?: string;
   readonly metadataUrl?: string;
-  /** From where the kernel would send along the default route. */
-  readonly source?: string | undefined;
+  /** From where the kernel would send along the default route: by IPv4, by IPv6, or by both. */
+  readonly source?: string | readonly string[] | undefined;
 }
 
 function machineOf({
@@ -32,7 +26,9 @@ function machineOf({
 }: Given): Machine {
   const described = (name: string, address: string) => {
     const family = address.includes(':') ? { family: 'IPv6' as const, scopeid: 0 } : { family: 'IPv4' as const };
-    return { address, internal: name === 'lo', netmask: '', mac: '', cidr: null, ...family };
+    const [bare = '', length] = address.split('/');
+    const cidr = length === undefined ? null : address;
+    return { address: bare, internal: name === 'lo', netmask: '', mac: '', cidr, ...family };
   };
   return {
     cores: 2,
@@ -43,7 +39,7 @@ function machineOf({
       Object.fromEntries(
         Object.entries(interfaces).map(([name, list]) => [name, list.map((address) => described(name, address))]),
       ),
-    sourceAddress: async (family) => (source?.includes(':') === (family === 'IPv6') ? source : undefined),
+    sourceAddress: async (family) => [source ?? []].flat().find((one) => one.includes(':') === (family === 'IPv6')),
     read: (path) => files[path],
   };
 }
@@ -314,6 +310,89 @@ describe('the address', () => {
       /^host\.ip 10\.0\.0\.5 may be the address of a container/,
     );
     assert.deepEqual((await detect(inContainer, { id: 'host-1', ip: '10.0.0.5' })).warnings, []);
+  });
+});
+
+/** /proc/net/if_inet6 with these addresses, each in full and with its flags. */
+function inet6(...rows: [address: string, flags: string][]): Record<string, string> {
+  const text = rows.map(([address, flags]) => `${address.replaceAll(':', '')} 02 40 00 ${flags}     eth0`);
+  return { '/proc/net/if_inet6': text.join('\n') };
+}
+
+describe('of several addresses of one interface', () => {
+  const full = (last: string) => `2001:0db8:0000:0000:0000:0000:0000:000${last}`;
+
+  test('one that moves between hosts comes last, and one that is not to be used does not count', async () => {
+    const vip = { interfaces: { eth0: ['10.0.0.200/32', '10.0.0.5/24'] } };
+    assert.equal((await detect(vip)).ip, '10.0.0.5');
+    assert.equal((await detect(vip, { interface: 'eth0' })).ip, '10.0.0.5');
+    assert.equal((await detect({ interfaces: { eth0: ['10.0.0.200/32'] } })).ip, '10.0.0.200');
+    const interfaces = { eth0: ['2001:db8::1/64', '2001:db8::2/64', '2001:db8::3/64', '2001:db8::4/64'] };
+    const files = inet6([full('1'), 'a0'], [full('2'), '40'], [full('3'), '08'], [full('4'), '80']);
+    assert.equal((await detect({ interfaces, files }, { interface: 'eth0' })).ip, '2001:db8::4');
+  });
+
+  test('the one that stays counts before a temporary one, even if the kernel would speak from that', async () => {
+    const interfaces = { eth0: ['2001:db8::1/64', '2001:db8::2/64'] };
+    const files = inet6([full('1'), '01'], [full('2'), '80']);
+    assert.equal((await detect({ interfaces, files, source: '2001:db8::1' })).ip, '2001:db8::2');
+    // No other one is in its network.
+    const apart = { eth0: ['2001:db8::1/64', '2001:db8:1::2/64'] };
+    assert.equal((await detect({ interfaces: apart, files, source: '2001:db8::1' })).ip, '2001:db8::1');
+  });
+});
+
+describe('host.cidr', () => {
+  const interfaces = {
+    eth0: ['192.168.7.5/24'],
+    ens5: ['10.0.0.7/24', '10.1.0.7/24', '2001:db8::7/64'],
+    docker0: ['172.17.0.1/16'],
+  };
+  const chosen = async (cidr: string[], more: WantedHost = {}, source?: string) => {
+    return (await detect({ interfaces, source }, { ...more, cidr })).ip;
+  };
+
+  test('chooses by network, the first in the list that this host is in', async () => {
+    assert.equal(await chosen(['10.0.0.0/8']), '10.0.0.7');
+    assert.equal(await chosen(['10.0.0.0/8'], {}, '10.1.0.7'), '10.1.0.7');
+    assert.equal(await chosen(['172.31.0.0/16', '2001:db8::/32', '10.0.0.0/8']), '2001:db8::7');
+    assert.equal(await chosen(['0.0.0.0/0'], { interface: 'ens5' }), '10.0.0.7');
+  });
+
+  test('warns of a network of containers, and refuses one that this host is not in', async () => {
+    const { ip, warnings } = await detect({ interfaces }, { cidr: ['172.16.0.0/12'] });
+    assert.equal(ip, '172.17.0.1');
+    assert.match(warnings.map(problemText).join(), /^host\.cidr 172\.17\.0\.1 is the address of docker0/);
+    assert.match(
+      await refusal({ interfaces }, { cidr: ['172.31.0.0/16', '10.9.0.0/16'] }),
+      /^host\.cidr must be a network with an address, got "172\.31\.0\.0\/16,10\.9\.0\.0\/16"; there is: eth0 192\.168\.7\.5, /,
+    );
+  });
+});
+
+describe('the second address', () => {
+  const interfaces = { eth0: ['192.168.7.5', '2001:db8:7::5'], ens5: ['10.0.0.7', '2001:db8::7', 'fe80::7'] };
+  const both = async (wanted: WantedHost, source?: readonly string[]) => {
+    const { ip, ip6, problems } = await detect({ interfaces, source }, wanted);
+    return problems.length > 0 ? problems.map(problemText).join() : [ip, ip6];
+  };
+
+  test('is that of the default route by IPv6, only where both are wanted', async () => {
+    const source = ['10.0.0.7', '2001:db8:7::5'];
+    assert.deepEqual(await both({}, source), ['10.0.0.7', undefined]);
+    assert.deepEqual(await both({ wantsBoth: true }, source), ['10.0.0.7', '2001:db8:7::5']);
+    assert.deepEqual(await both({ wantsBoth: true }, ['10.0.0.7']), ['10.0.0.7', '2001:db8::7']);
+    assert.deepEqual(await both({ wantsBoth: true, interface: 'ens5' }, source), ['10.0.0.7', '2001:db8::7']);
+    assert.deepEqual(await both({ wantsBoth: true, ip: '10.9.9.9' }, source), ['10.9.9.9', '2001:db8:7::5']);
+  });
+
+  test('is as configured, and no second one beside IPv6', async () => {
+    assert.deepEqual(await both({ ip6: '2001:db8::99' }, ['10.0.0.7']), ['10.0.0.7', '2001:db8::99']);
+    assert.deepEqual(await both({ wantsBoth: true, ip: '2001:db8::1' }), ['2001:db8::1', undefined]);
+    assert.match(
+      String(await both({ ip: '2001:db8::1', ip6: '2001:db8::2' })),
+      /^host\.ip6 must be left out where host\.ip is/,
+    );
   });
 });
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { Protocol, Service } from '../../src/container/container.ts';
+import { parseInstance } from '../../src/layout/instance.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 
 const shortId = '0123456789ab';
@@ -113,6 +114,37 @@ describe('keysOf', () => {
     );
   });
 
+  test('gives the second address of an instance a key of its own beside the first, with the same meta', () => {
+    const other = { address: '2001:db8::5', port: 9 };
+    const services = [
+      { ...service('dns', 53, 'tcp', 2), other },
+      { ...service('dns', 53, 'udp', 1), other, meta: '{}' },
+      { ...service('web', 80, 'tcp', 4), address: '2001:db8::1', other: { address: '10.0.0.1', port: 4 } },
+    ];
+    const dns = `dns/default/host-1/${shortId}`;
+    const web = `/discover/service/web/default/host-1/${shortId}`;
+    const expected = [
+      [`/discover/service/${dns}`, 'tcp://10.0.0.1:2'],
+      [`/discover/service/${dns}:ip6`, 'tcp://[2001:db8::5]:9'],
+      [`/discover/service/${dns}:53:udp`, 'udp://10.0.0.1:1'],
+      [`/discover/meta/${dns}:53:udp`, '{}'],
+      [`/discover/service/${dns}:53:udp:ip6`, 'udp://[2001:db8::5]:9'],
+      [`/discover/meta/${dns}:53:udp:ip6`, '{}'],
+      [web, 'tcp://[2001:db8::1]:4'],
+      [`${web}:ip4`, 'tcp://10.0.0.1:4'],
+    ];
+    const keys = keysOf(layout, shortId, services);
+    assert.deepEqual([...keys].slice(0, -1), expected);
+    for (const key of keys.keys()) assert.equal(layout.containerOf(key), shortId, key);
+    for (const [key = '', url = ''] of expected.filter(([one]) => !one?.includes('/meta/'))) {
+      assert.equal(layout.plainKeyOf(key)?.endsWith(shortId), true, key);
+      assert.equal(parseInstance('/discover/service/', key, url)?.containerId, shortId, key);
+    }
+    for (const odd of [':ip6:80', ':ip5', ':ip', ':80:ip', ':ip6:ip4', 'ip6']) {
+      assert.equal(layout.plainKeyOf(`${web}${odd}`) === web, odd === ':80:ip', odd);
+    }
+  });
+
   test('takes __proto__ and its like for names like any other', () => {
     for (const name of Object.getOwnPropertyNames(Object.prototype)) {
       const keys = keysOf(layout, shortId, [service(name), service('web')]);
@@ -130,6 +162,7 @@ describe('keysOf', () => {
     protocol: fc.constantFrom<Protocol>('tcp', 'udp', 'sctp'),
     address: fc.constant('10.0.0.1'),
     port: fc.constant(1),
+    other: fc.constant({ address: '2001:db8::5', port: 1 }),
   });
 
   test('never leaves its own container, whatever is advertised', () => {

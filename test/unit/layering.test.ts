@@ -38,7 +38,8 @@ const mayImport: Record<string, readonly string[]> = {
   'health.ts': [],
   'metrics.ts': ['container', 'health.ts'],
   'log.ts': ['errors.ts'],
-  'host.ts': ['errors.ts'],
+  'host-address.ts': ['errors.ts', 'container'],
+  'host.ts': ['errors.ts', 'host-address.ts'],
   'processes.ts': [],
   actor: ['errors.ts', 'log.ts'],
   // Protocols: they know neither Docker nor etcd.
@@ -48,19 +49,30 @@ const mayImport: Record<string, readonly string[]> = {
   lifecycle: ['container'],
   layout: ['errors.ts', 'container'],
   docker: [...ground, 'net', 'container', 'lifecycle'],
-  inspect: [...ground, 'host.ts', 'processes.ts', 'docker', 'container', 'lifecycle'],
+  inspect: [...ground, 'host-address.ts', 'processes.ts', 'docker', 'container', 'lifecycle'],
   reconcile: [...ground, 'container', 'lifecycle', 'layout'],
   etcd: [...ground, 'net', 'layout'],
   registry: [...ground, 'processes.ts', 'container', 'etcd', 'layout', 'reconcile'],
   // For other programs: it must not bring the agent along.
   client: ['errors.ts', 'etcd', 'layout'],
-  config: ['errors.ts', 'nearest.ts', 'host.ts', 'net', 'etcd', 'docker', 'container', 'lifecycle', 'layout'],
+  config: [
+    'errors.ts',
+    'nearest.ts',
+    'host.ts',
+    'host-address.ts',
+    'net',
+    'etcd',
+    'docker',
+    'container',
+    'lifecycle',
+    'layout',
+  ],
   // One file per command; what they need of the rooms they import as they run.
   commands: [
     ...ground,
     ...[
       'nearest.ts',
-      'host.ts',
+      'host-address.ts',
       'config',
       'docker',
       'container',
@@ -98,6 +110,7 @@ const mayImport: Record<string, readonly string[]> = {
   'agent.ts': [
     ...ground,
     ...[
+      'host-address.ts',
       'processes.ts',
       'config',
       'container',

@@ -1009,6 +1009,66 @@ describe('Reconciler has a budget of writes for each container and', () => {
   });
 });
 
+describe('Reconciler, of a container that uses the network of another one', () => {
+  const sharing = (...sharesWith: ContainerId[]): Inspection => ({ ...offeringNothing, sharesWith });
+  const seen = (id: ContainerId, inspection: Inspection, began: number): ReconcilerMessage => {
+    return { kind: 'inspected', id, at: 0, began, inspection };
+  };
+
+  test('inspects it when that one dies, is seen, or is not listed any more', () => {
+    const stage = new Stage();
+    const moment = () => stage.sequence.next();
+    const looks = (...messages: ReconcilerMessage[]) => {
+      stage.looks.length = 0;
+      stage.reconciler.receive(messages);
+      return stage.looks.filter((id) => id === c1);
+    };
+    looks({ kind: 'list', began: moment(), containers: [], full: true, isPeriodic: false });
+    assert.deepEqual(looks(seen(c1, sharing(c2, c3), moment()), seen(c2, running(5), moment())), [c1]);
+    assert.deepEqual(looks({ kind: 'died', id: c2, at: 0, heard: moment() }), [c1]);
+    assert.deepEqual(looks(seen(c2, running(9), moment())), [c1]);
+    assert.deepEqual(looks(seen(c3, running(9), moment())), [c1]);
+    const containers = [{ id: c1, fingerprint: '' }];
+    assert.deepEqual(looks({ kind: 'list', began: moment(), containers, full: false, isPeriodic: false }), [
+      c1,
+      c1,
+      c1,
+    ]);
+  });
+
+  test('inspects it again when that one changed while it was inspected', () => {
+    const stage = new Stage();
+    const moment = () => stage.sequence.next();
+    stage.reconciler.receive([
+      { kind: 'list', began: moment(), containers: [], full: true, isPeriodic: false },
+      seen(c2, running(5), moment()),
+    ]);
+    const began = moment();
+    stage.reconciler.receive([{ kind: 'died', id: c2, at: 0, heard: moment() }]);
+    stage.looks.length = 0;
+    stage.reconciler.receive([seen(c1, sharing(c2), began)]);
+    assert.deepEqual(stage.looks, [c1]);
+    stage.looks.length = 0;
+    stage.reconciler.receive([seen(c1, sharing(c2), moment())]);
+    assert.deepEqual(stage.looks, []);
+  });
+
+  test('and not once it has a network of its own, or has ended', () => {
+    for (const last of [offeringNothing, down]) {
+      const stage = new Stage();
+      const moment = () => stage.sequence.next();
+      stage.reconciler.receive([
+        { kind: 'list', began: moment(), containers: [], full: true, isPeriodic: false },
+        seen(c1, sharing(c2), moment()),
+        seen(c1, last, moment()),
+      ]);
+      stage.looks.length = 0;
+      stage.reconciler.receive([seen(c2, running(5), moment())]);
+      assert.deepEqual(stage.looks, []);
+    }
+  });
+});
+
 describe('Reconciler and maintenance:', () => {
   const anna = { since: '2026-01-02T03:04:05.000Z', by: 'anna@desk', reason: 'new disk' };
   const on = (host: Mark | undefined, containers: readonly (readonly [ContainerId, Mark])[] = []) =>

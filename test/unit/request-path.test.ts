@@ -149,9 +149,10 @@ describe('the clients of an engine', () => {
     assert.deepEqual(holding(/\bopenSocket\(/).sort(), ['net/http1/client.ts', 'net/http2/client.ts', 'net/socket.ts']);
     assert.deepEqual(holding(/new Http1Client\(/), ['docker/inspect-client.ts']);
     assert.deepEqual(holding(/new Http2Client\(/), ['etcd/commit-call.ts']);
-    // The endpoint and DNS listen, and commands such as `discover health` ask the endpoint. A UDP socket of host.ts asks the kernel for a route.
-    const ownEnd = ['commands/agent.ts', 'dns/server.ts', 'host.ts', 'http/server.ts'];
-    const network = /^import (?!type |{ isIP }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
+    // The endpoint and DNS listen, commands such as `discover health` ask the endpoint, and `--dial` asks what is published. A UDP socket of
+    // host-address.ts asks the kernel for a route.
+    const ownEnd = ['commands/agent.ts', 'commands/dial.ts', 'dns/server.ts', 'host-address.ts', 'http/server.ts'];
+    const network = /^import (?!type |{ (?:BlockList, )?isIP(?:v6)? }).*'node:(?:http|https|http2|net|tls|dgram)'/m;
     assert.deepEqual(holding(network).sort(), [...ownEnd, 'docker/modem.ts', 'net/socket.ts'].sort());
     // The metadata service of EC2, on EC2 only; and `discoverFetch`, for programs.
     assert.deepEqual(holding(/\bfetch\(/).sort(), ['client/http.ts', 'host.ts']);

@@ -1,17 +1,16 @@
 /**
  * The address at which other machines reach an entry, by the published ports of the engine, or why there is none.
  *
- * A wildcard binding is reached at the host's address, if that is of the same family; a binding to one address is
- * reached at that address. A binding to an address that only this host knows (loopback, the gateway of a bridge,
- * link-local) is not reached: a refusal is better than an address that other machines cannot open, or that belongs to
- * another machine.
+ * A wildcard binding is reached at the host's address of the same family; a binding to one address is reached at that
+ * address. A binding to an address that only this host knows (loopback, the gateway of a bridge, link-local) is not
+ * reached: a refusal is better than an address that other machines cannot open, or that belongs to another machine.
  *
  * The document is foreign JSON: a part without the known shape counts as not published. The outcome does not depend on
  * the order in which the engine lists bindings.
  */
-import { isIP } from 'node:net';
-import type { Refusal, RefusalCode } from '../container.ts';
+import type { At, Refusal, RefusalCode } from '../container.ts';
 import { type Entry, parsePort, refusal, textOf } from '../sources/advertisement.ts';
+import { type Family, familyOf, isIn, isLinkLocal, isLoopback, urlHost, withoutBrackets } from './ip.ts';
 
 /** One way in. */
 export interface Binding {
@@ -23,9 +22,24 @@ export interface Binding {
 /** `<port>/<protocol>` to its bindings; only ports that have any. */
 export type PublishedPorts = ReadonlyMap<string, readonly Binding[]>;
 
+/** The facts of the host about itself. */
+export interface HostView {
+  /** The address at which other machines reach this host, IPv4 or IPv6 without brackets; empty while it has none. */
+  readonly hostIp: string;
+  /** A second one, if the first is not IPv6. */
+  readonly hostIp6?: string | undefined;
+  /** Addresses that lead to containers of this host only, beside the gateways of its networks. */
+  readonly hostOnly?: readonly string[] | undefined;
+  /** The networks that the host's addresses are in, as CIDRs. */
+  readonly hostNetworks?: readonly string[] | undefined;
+}
+
 /** The facts of an inspect document about the network, and the facts of the host about itself. */
 export interface HostNetwork {
+  /** As in a URL. */
   readonly hostIp: string;
+  readonly hostIp6: string | undefined;
+  readonly hostNetworks: readonly string[];
   /** `HostConfig.NetworkMode` of the document. */
   readonly networkMode: unknown;
   readonly published: PublishedPorts;
@@ -43,24 +57,22 @@ export interface HostNetwork {
 
 export type Address =
   /** As in a `Service`. */
-  | { readonly kind: 'reached'; readonly address: string; readonly port: number }
-  | { readonly kind: 'refused'; readonly refusal: Refusal };
+  ({ readonly kind: 'reached'; readonly other?: At } & At) | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-const LOOPBACK = /^(?:127\.|\[::1\]$)/;
-const LINK_LOCAL = /^(?:169\.254\.|\[fe[89ab].:)/;
-/** An IPv4 address in the form of IPv6: the socket is one of IPv4. */
-const MAPPED = /^\[::ffff:([\da-f]{1,4}):([\da-f]{1,4})\]$/;
 /** Below the run-time directory of a user: where dockerd is started by dockerd-rootless.sh. */
 const ROOTLESS_SANDBOX = /^(?:\/var)?\/run\/user\/\d+\/|\/\.docker\/run\//;
 // Enough to show the slip, short enough for a log line.
 const PORTS_NAMED = 5;
 
-/** Reads the network facts of an inspect document. `hostOnly`: further addresses that only this host can open. */
-export function hostNetworkOf(document: unknown, hostIp: string, hostOnly: readonly string[] = []): HostNetwork {
+/** Reads the network facts of an inspect document. */
+export function hostNetworkOf(document: unknown, host: HostView): HostNetwork {
+  const { hostIp, hostIp6, hostOnly = [], hostNetworks = [] } = host;
   const settings = recordOf(recordOf(document).NetworkSettings);
   const config = recordOf(recordOf(document).HostConfig);
   return {
-    hostIp,
+    hostIp: urlHost(hostIp) ?? hostIp,
+    hostIp6: hostIp6 === undefined ? undefined : urlHost(hostIp6),
+    hostNetworks,
     networkMode: config.NetworkMode,
     published: hasLeftNetworks(config.NetworkMode, settings.Networks) ? new Map() : bindingsOf(settings.Ports),
     requested: recordOf(config.PortBindings),
@@ -91,27 +103,26 @@ export function bindingsOf(ports: unknown): PublishedPorts {
   return published;
 }
 
-/** The address of an entry, or why other machines could not reach it. */
-export function publicAddress(entry: Entry, network: HostNetwork): Address {
-  const hostIp = urlHost(network.hostIp) ?? network.hostIp;
+/** The address of an entry, or why other machines could not reach it. `isBoth`: and one of the other family. */
+export function publicAddress(entry: Entry, network: HostNetwork, isBoth = false): Address {
+  const { hostIp, hostIp6 } = network;
   const port = `${entry.privatePort}/${entry.protocol}`;
-  const reached = (host: string, at: number): Address => ({
-    kind: 'reached',
-    address: withoutBrackets(host),
-    port: at,
-  });
   const refused = (code: RefusalCode, detail: string): Address => ({
     kind: 'refused',
     refusal: refusal(code, textOf(entry), detail),
   });
+  const gone = () => refused('no-host-address', `${port} is published, and the host has no address at present`);
 
   if (network.networkMode === 'host') {
-    if (!network.isRootless) return reached(hostIp, entry.privatePort);
-    return refused('rootless-host-network', `${port} is open in the network of a rootless engine, not of the host`);
+    if (network.isRootless) {
+      return refused('rootless-host-network', `${port} is open in the network of a rootless engine, not of the host`);
+    }
+    const [first, second] = [hostIp, hostIp6].filter((host) => host);
+    return first === undefined ? gone() : reached(first, entry.privatePort, isBoth ? second : undefined);
   }
   let best: Ranked | undefined;
   for (const { host, port: at } of network.published.get(port) ?? []) {
-    const ranked = { host, port: at, rank: rankOf(host, hostIp, network) };
+    const ranked = { host, port: at, rank: rankOf(host, network) };
     if (best === undefined || compareBindings(ranked, best) < 0) best = ranked;
   }
   if (best === undefined) return refused(...whyNotPublished(port, network));
@@ -122,28 +133,68 @@ export function publicAddress(entry: Entry, network: HostNetwork): Address {
       return refused('host-only', `${port} is bound to ${best.host} only, which other machines do not reach`);
     case RANK.otherFamily:
       return refused('other-family', `${port} is bound to ${best.host} only, and the host's address is ${hostIp}`);
-    default:
-      return reached(best.rank < RANK.hostIp ? hostIp : best.host, best.port);
+    case RANK.noHost:
+      return gone();
+    default: {
+      const host = hostOf(best, network);
+      const second = isBoth ? bestOf(familyOf(host) === 6 ? 4 : 6, port, network, best.port) : undefined;
+      return reached(host, best.port, second && hostOf(second, network), second?.port);
+    }
   }
 }
 
-/** Best first. Every rank below `hostIp` is a wildcard, reached at the host's address; from `otherFamily` on none is reached. */
+/** `other` is the address of the other family, at the same port unless another one is given. */
+export function reached(host: string, port: number, other?: string, otherPort = port): Address {
+  const at = { kind: 'reached', address: withoutBrackets(host), port } as const;
+  return other === undefined ? at : { ...at, other: { address: withoutBrackets(other), port: otherPort } };
+}
+
+/** Best first. From `noHost` on none is reached. */
 const RANK = {
-  ...{ ownWildcard: 0, unnamed: 1, hostIp: 2, otherAddress: 3 },
-  ...{ otherFamily: 4, hostOnly: 5, loopback: 6 },
+  // The wildcard of the host's address, no address, and the host's address itself.
+  ...{ ownWildcard: 0, unnamed: 1, hostIp: 2 },
+  // The same for the second address.
+  ...{ secondWildcard: 3, hostIp6: 4 },
+  ...{ hostNetwork: 5, otherAddress: 6 },
+  ...{ noHost: 7, otherFamily: 8, hostOnly: 9, loopback: 10 },
 } as const;
 type Rank = (typeof RANK)[keyof typeof RANK];
 type Ranked = Binding & { readonly rank: Rank };
 
-function rankOf(host: string, hostIp: string, network: HostNetwork): Rank {
-  if (host === '') return RANK.unnamed;
-  if (host === '0.0.0.0') return hostIp.startsWith('[') ? RANK.otherFamily : RANK.ownWildcard;
-  // A host that is configured by name may have addresses of both.
-  if (host === '[::]') return isIP(hostIp) === 4 ? RANK.otherFamily : RANK.ownWildcard;
-  if (LOOPBACK.test(host)) return RANK.loopback;
+function rankOf(host: string, network: HostNetwork): Rank {
+  const { hostIp, hostIp6, hostNetworks } = network;
+  if (host === '') return hostIp === '' ? RANK.noHost : RANK.unnamed;
+  if (host === '0.0.0.0') {
+    if (hostIp === '') return RANK.noHost;
+    return hostIp.startsWith('[') ? RANK.otherFamily : RANK.ownWildcard;
+  }
+  if (host === '[::]') {
+    // A host that is configured by name may have addresses of both.
+    if (hostIp !== '' && familyOf(hostIp) !== 4) return RANK.ownWildcard;
+    if (hostIp6 !== undefined) return RANK.secondWildcard;
+    return hostIp === '' ? RANK.noHost : RANK.otherFamily;
+  }
+  if (isLoopback(host)) return RANK.loopback;
   // First, because an operator who configures such an address as the host's means it.
   if (host === hostIp) return RANK.hostIp;
-  return isHostOnly(host, network) || LINK_LOCAL.test(host) ? RANK.hostOnly : RANK.otherAddress;
+  if (host === hostIp6) return RANK.hostIp6;
+  if (isHostOnly(host, network) || isLinkLocal(host)) return RANK.hostOnly;
+  return hostNetworks.some((cidr) => isIn(cidr, host)) ? RANK.hostNetwork : RANK.otherAddress;
+}
+
+/** Where a binding is reached. */
+function hostOf({ host, rank }: Ranked, { hostIp, hostIp6 }: HostNetwork): string {
+  if (rank < RANK.hostIp) return hostIp;
+  return rank === RANK.secondWildcard ? (hostIp6 ?? host) : host;
+}
+
+/** The best binding that is reached at an address of this family; of equal ones that with the port `like`. */
+function bestOf(family: Family, port: string, network: HostNetwork, like: number): Ranked | undefined {
+  const order = (one: Ranked) => (one.port === like ? 0 : 1);
+  return (network.published.get(port) ?? [])
+    .map((binding) => ({ ...binding, rank: rankOf(binding.host, network) }))
+    .filter((one) => one.rank < RANK.noHost && familyOf(hostOf(one, network)) === family)
+    .sort((a, b) => a.rank - b.rank || order(a) - order(b) || compareBindings(a, b))[0];
 }
 
 /** The gateways are read here and not before, because a binding to one address is rare. */
@@ -166,22 +217,6 @@ function readBinding(value: unknown): Binding | undefined {
   const host = typeof address === 'string' ? urlHost(address) : undefined;
   const port = typeof HostPort === 'string' ? parsePort(HostPort) : undefined;
   return host === undefined || port === undefined ? undefined : { host, port };
-}
-
-function urlHost(address: string): string | undefined {
-  // Docker publishes on both wildcards: the one that needs a parser is in most documents.
-  if (address === '::') return '[::]';
-  if (address === '' || isIP(address) === 4) return address;
-  // A zone (fe80::1%eth0) means something on this host only.
-  if (isIP(address) !== 6 || address.includes('%')) return undefined;
-  const host = new URL(`http://[${address}]`).hostname;
-  const [, high, low] = MAPPED.exec(host) ?? [];
-  if (high === undefined || low === undefined) return host;
-  return [high, low].flatMap((hex) => [Number.parseInt(hex, 16) >> 8, Number.parseInt(hex, 16) & 0xff]).join('.');
-}
-
-function withoutBrackets(host: string): string {
-  return host.startsWith('[') ? host.slice(1, -1) : host;
 }
 
 function whyNotPublished(port: string, network: HostNetwork): [code: RefusalCode, detail: string] {
@@ -209,6 +244,6 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+export function recordOf(value: unknown): Readonly<Record<string, unknown>> {
   return isRecord(value) ? value : {};
 }

@@ -5,7 +5,9 @@
  * published, or silenced, without a change of the image. What the host forbids is taken out at the end.
  */
 import { isRecord } from '../address/published.ts';
+import type { AddressWishes } from '../address/wishes.ts';
 import type { Attributes, Refusal } from '../container.ts';
+import { matchesGlob } from '../glob.ts';
 import type { TrafficWishes } from '../traffic.ts';
 import {
   type Advertisement,
@@ -48,6 +50,8 @@ export interface Declaration extends Advertisement {
   readonly realm: string | undefined;
   /** What its labels ask for in place of the host's policy of traffic. */
   readonly wishes?: TrafficWishes | undefined;
+  /** What its labels ask for in place of the host's policy of addresses. */
+  readonly address?: AddressWishes | undefined;
   /** By the name of a service as in an entry, or by the text of one entry. */
   readonly attributes: ReadonlyMap<string, Attributes>;
   /** By the text of an entry the rule of registrator's that made its name. */
@@ -77,7 +81,8 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   if (!isRegistrator && isPlain(says) && options.allow === undefined) {
     // The usual way, on which copies would cost more than the rest.
     const { entries, refusals } = advertised;
-    return { entries, refusals, attributes: noAttributes, rules: noRules, source, realm, wishes: says.wishes };
+    const { wishes, address } = says;
+    return { entries, refusals, attributes: noAttributes, rules: noRules, source, realm, wishes, address };
   }
   const registered = isRegistrator ? registeredOf(document, advertised, options) : undefined;
   const entries = registered?.entries ?? advertised.entries;
@@ -113,7 +118,7 @@ export function readDeclaration(document: unknown, options: DeclarationOptions):
   const attributes = new Map([...named.byService, ...ofEntries.byService]);
   return {
     ...{ entries: allowed, refusals: all, realm, attributes, rules: registered?.rules ?? noRules },
-    wishes: says.wishes,
+    ...{ wishes: says.wishes, address: says.address },
     source: source ?? (allowed.length > 0 ? 'registrator' : undefined),
   };
 }
@@ -160,23 +165,6 @@ function isAllowed({ name }: Entry, image: unknown, allow: readonly string[] | u
   if (allow === undefined) return true;
   return allow.some((line) => {
     const [names = '', images = ''] = line.trim().split(/\s+/);
-    return globOf(names).test(name) && globOf(images).test(typeof image === 'string' ? image : '');
+    return matchesGlob(names, name) && matchesGlob(images, typeof image === 'string' ? image : '');
   });
-}
-
-/** By their text; there are as many as the configuration has. */
-const globs = new Map<string, RegExp>();
-
-/** `*` is any text and `?` any character, also a slash. */
-function globOf(text: string): RegExp {
-  let pattern = globs.get(text);
-  if (pattern === undefined) {
-    const body = text
-      .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.');
-    pattern = new RegExp(`^${body}$`, 's');
-    globs.set(text, pattern);
-  }
-  return pattern;
 }

@@ -6,6 +6,8 @@
  *     discover.realm     the realm of what it offers, if the host allows it
  *     discover.health    one of `healthPolicies`, in place of `publish.health`
  *     discover.drain     `true` or `false`, in place of `publish.drain`
+ *     discover.address   one of `addressSources` in place of `address.from`, or an address that `address.allowLabel` allows
+ *     discover.network   globs of networks, in place of `address.networks`
  *     discover.<service>.<attribute>    see `attributes.ts`
  *
  * Labels are foreign. Their names count in any case; of two that differ in case only the first in sorted order counts.
@@ -13,6 +15,7 @@
 
 import { nearest } from '../../nearest.ts';
 import { isRecord } from '../address/published.ts';
+import { type AddressWishes, networksOf, readAddressWish } from '../address/wishes.ts';
 import type { Refusal } from '../container.ts';
 import { healthPolicies, type TrafficWishes } from '../traffic.ts';
 import { listed, refusal } from './advertisement.ts';
@@ -25,12 +28,14 @@ export interface LabelSays {
   readonly realm: string | undefined;
   /** Undefined if there are none. */
   readonly wishes?: TrafficWishes | undefined;
+  /** Undefined if there are none. */
+  readonly address?: AddressWishes | undefined;
   readonly attributes: readonly FoundAttribute[];
   readonly refusals: readonly Refusal[];
 }
 
 /** The names behind the prefix and its dot. */
-const names = ['enable', 'realm', 'health', 'drain'] as const;
+const names = ['enable', 'realm', 'health', 'drain', 'address', 'network'] as const;
 /** More labels than a person writes below one prefix; the rest is not read. */
 const LABELS_MAX = 256;
 
@@ -76,8 +81,9 @@ export function readLabels(labels: unknown, prefix: string): LabelSays {
     all.push(refusal('label-invalid', `${enable.name}=${enable.value}`, 'The label is true or false'));
   }
   const wishes = wishesOf(said.get('health'), said.get('drain'), all);
+  const address = addressOf(said.get('address'), said.get('network'), all);
   return {
-    ...{ text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim(), wishes },
+    ...{ text: said.get('')?.value, isEnabled, realm: said.get('realm')?.value.trim(), wishes, address },
     ...{ attributes, refusals: listed(all) },
   };
 }
@@ -100,6 +106,19 @@ function wishesOf(health: Said | undefined, drain: Said | undefined, all: Refusa
   const isDrained = one(drain, ['true', 'false']);
   if (policy === undefined && isDrained === undefined) return undefined;
   return { ...(policy && { health: policy }), ...(isDrained && { drain: isDrained === 'true' }) };
+}
+
+/** A value that is not allowed leaves the host's policy as it is. */
+function addressOf(address: Said | undefined, network: Said | undefined, all: Refusal[]): AddressWishes | undefined {
+  if (address === undefined && network === undefined) return undefined;
+  const invalid = ({ name, value }: Said, allowed: string): undefined => {
+    all.push(refusal('label-invalid', `${name}=${value}`, `The label is ${allowed}`));
+  };
+  const wish =
+    address && (readAddressWish(address.value) ?? invalid(address, 'published, container, either or an address'));
+  const networks =
+    network && (networksOf(network.value) ?? invalid(network, 'a list of networks or globs of networks, with commas'));
+  return wish === undefined && networks === undefined ? undefined : { ...wish, ...(networks && { networks }) };
 }
 
 function isBelow(name: string, prefix: string): boolean {
