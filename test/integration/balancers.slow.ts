@@ -31,8 +31,8 @@ import {
 const seconds = Number(process.env.SECONDS ?? 300);
 const perSecond = 100;
 const containers = 20;
-/** A container goes on serving for that long after it was asked to stop. */
-const stopSeconds = '3';
+/** Docker's own: a container goes on serving for that long after it was asked to stop. */
+const stopSeconds = '10';
 const examples = fileURLToPath(new URL('../../deploy/examples', import.meta.url));
 
 interface Load {
