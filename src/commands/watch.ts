@@ -54,7 +54,8 @@ export const watch = command({
     const wait = parseWait(flags.wait ?? '1s:5s');
     const timeoutMs = parseTime(flags.timeout ?? '30s');
     await using client = await connect(sources, io);
-    const batches = await batchesOf(client, names, queryOf(flags));
+    // Its `--all` means services, not states.
+    const batches = await batchesOf(client, names, queryOf({ ...flags, all: false }));
     const stop = tellOfOutages(client, io);
     try {
       const isList = names?.length !== 1;
