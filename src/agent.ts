@@ -40,7 +40,7 @@ import { Sequence } from './lifecycle/sequence.ts';
 import type { State } from './lifecycle/state.ts';
 import { type Log, silentLog } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { hasEnded, startOf } from './processes.ts';
+import { hasEnded, isFree, startOf } from './processes.ts';
 import { Conditions } from './reconcile/conditions.ts';
 import { Ledger } from './reconcile/ledger.ts';
 import type { ProcessTable } from './reconcile/main-processes.ts';
@@ -585,7 +585,8 @@ export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
     registry,
     reader,
     process: parts.process ?? { self: ownIdentity(), livenessOf },
-    processes: parts.processes ?? (config.docker.endpoint.kind === 'socket' ? { startOf, hasEnded } : undefined),
+    processes:
+      parts.processes ?? (config.docker.endpoint.kind === 'socket' ? { startOf, hasEnded, isFree } : undefined),
     instance: parts.instance ?? randomUUID(),
     operationsMax: parts.operationsMax,
     predecessor: parts.predecessor,

@@ -44,3 +44,6 @@ export function hasEnded(pid: number, startTicks: string): boolean {
     return code === 'ENOENT' || code === 'ESRCH';
   }
 }
+
+/** Whether no process has this number. */
+export const isFree = (pid: number): boolean => !existsSync(`/proc/${pid}`);

@@ -4,6 +4,9 @@
  * A process is noted while the engine is there, some seconds after its start, with the moment at which it began: later
  * another process may have its number. Short lives are never looked at, because a look at each start would be a fifth
  * of what its inspection costs. Where discover does not share the engine's table of processes nothing is noted.
+ *
+ * A container that was not noted yet has ended if there is no process with its number, in a table that is surely shared:
+ * more processes of containers were seen in it than were missed.
  */
 
 import type { Clock } from '../actor/clock.ts';
@@ -14,6 +17,8 @@ export interface ProcessTable {
   startOf(pid: number, startedAt: number): string | undefined;
   /** Whether the process of this number and start has ended. */
   hasEnded(pid: number, startTicks: string): boolean;
+  /** Whether no process has this number. */
+  isFree(pid: number): boolean;
 }
 
 export interface MainProcessesParts {
@@ -58,16 +63,32 @@ export class MainProcesses {
     this.#noted.clear();
   }
 
-  /** The containers that run, as far as is known, and whose main process has ended. */
+  /** The containers that run, as far as is known, and whose main process has ended. For while the engine is away. */
   ended(): readonly string[] {
     const { states, table } = this.#parts;
     const ended: string[] = [];
-    for (const [shortId, { startedAt, pid, startTicks }] of this.#noted) {
-      const state = states.get(shortId);
-      if (!isSame(state, startedAt) || startTicks === undefined) continue;
-      if (table?.hasEnded(pid, startTicks)) ended.push(shortId);
+    if (table === undefined) return ended;
+    const unseen: [shortId: string, pid: number][] = [];
+    for (const [shortId, state] of states) {
+      if (state.kind !== 'running' || this.#isNoted(shortId, state)) continue;
+      const { startedAt, traffic: { pid = 0 } = {} } = state;
+      const startTicks = pid > 0 ? table.startOf(pid, startedAt) : undefined;
+      if (startTicks !== undefined) this.#noted.set(shortId, { startedAt, pid, startTicks });
+      else if (pid > 0) unseen.push([shortId, pid]);
     }
+    let balance = 0;
+    for (const [shortId, { startedAt, pid, startTicks }] of this.#noted) {
+      balance += startTicks === undefined ? -1 : 1;
+      if (!isSame(states.get(shortId), startedAt) || startTicks === undefined) continue;
+      if (table.hasEnded(pid, startTicks)) ended.push(shortId);
+    }
+    const isShared = balance > 0;
+    for (const [shortId, pid] of unseen) if (isShared && table.isFree(pid)) ended.push(shortId);
     return ended;
+  }
+
+  #isNoted(shortId: string, { startedAt }: Running): boolean {
+    return this.#noted.get(shortId)?.startedAt === startedAt;
   }
 
   /** Notes what is new and forgets what has gone; whether there is more to note. */
@@ -79,7 +100,7 @@ export class MainProcesses {
     let looks = 0;
     let isMore = false;
     for (const [shortId, state] of states) {
-      if (state.kind !== 'running' || this.#noted.get(shortId)?.startedAt === state.startedAt) continue;
+      if (state.kind !== 'running' || this.#isNoted(shortId, state)) continue;
       const { startedAt, runsSince, traffic } = state;
       if (clock.now() - runsSince < sweepMs / 2 || looks >= looksMax) {
         isMore = true;

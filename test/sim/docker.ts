@@ -213,6 +213,10 @@ export class FakeEngine {
     return container?.running ? String(container.startedAt) : undefined;
   }
 
+  isFree(pid: number): boolean {
+    return this.sharesProcesses && !this.containers.get(idOf(pid))?.running;
+  }
+
   /** Whether a process has ended, as the table of processes shows it, also to one that the engine does not answer. */
   hasEnded(pid: number, startTicks: string): boolean {
     const container = this.containers.get(idOf(pid));

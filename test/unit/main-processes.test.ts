@@ -19,13 +19,14 @@ class Stage {
         return this.alive.get(pid);
       },
       hasEnded: (pid, startTicks) => this.alive.get(pid) !== startTicks,
+      isFree: (pid) => !this.alive.has(pid),
     },
   });
 
-  starts(shortId: string, pid: number, startedAt = 1): void {
+  starts(shortId: string, pid: number, startedAt = 1, isSeen = true): void {
     const state = { kind: 'running', startedAt, runsSince: this.clock.now(), traffic: { pid } };
     this.states.set(shortId, state as unknown as State);
-    this.alive.set(pid, `${startedAt}`);
+    if (isSeen) this.alive.set(pid, `${startedAt}`);
     this.processes.started();
   }
 }
@@ -60,7 +61,7 @@ test('a new life is noted anew', async () => {
   stage.starts('c1', 1);
   await stage.clock.advance(2_000);
   stage.starts('c1', 5, 2);
-  assert.deepEqual(stage.processes.ended(), [], 'nothing is noted of it yet');
+  assert.deepEqual(stage.processes.ended(), []);
   await stage.clock.advance(2_000);
   stage.alive.delete(5);
   assert.deepEqual(stage.processes.ended(), ['c1']);
@@ -73,4 +74,28 @@ test('thousands are noted in turns', async () => {
   assert.equal(stage.looks.length, 200);
   await stage.clock.advance(8_000);
   assert.equal(stage.looks.length, 1_000);
+});
+
+test('what was not noted yet has ended if there is no such process, in a table that is surely shared', async () => {
+  const stage = new Stage();
+  for (const pid of [1, 2, 3]) stage.starts(`c${pid}`, pid);
+  stage.alive.delete(1);
+  stage.alive.set(2, 'another');
+  assert.deepEqual(
+    stage.processes.ended(),
+    ['c1'],
+    'a number that is used again proves nothing of one that was not seen',
+  );
+  stage.alive.delete(3);
+  assert.deepEqual(stage.processes.ended(), ['c3', 'c1']);
+});
+
+test('nothing is guessed in a table of another machine', async () => {
+  const stage = new Stage();
+  for (const pid of [1, 2, 3]) stage.starts(`c${pid}`, pid, 1, false);
+  assert.deepEqual(stage.processes.ended(), [], 'no process of a container was ever seen');
+  await stage.clock.advance(2_000);
+  stage.starts('alike', 4);
+  stage.starts('new', 5, 1, false);
+  assert.deepEqual(stage.processes.ended(), [], 'more were missed than seen');
 });

@@ -59,6 +59,7 @@ class Stage extends BaseStage {
         processes: {
           startOf: (pid) => (pid === stranger ? undefined : '70'),
           hasEnded: (pid) => this.ended.has(pid),
+          isFree: (pid) => this.ended.has(pid),
         },
         writer: { name: 'writer', tell: (shortId) => void told.push(shortId) },
         resync: (kind) => void (kind === 'silent' ? this.silences++ : this.resyncs++),
