@@ -8,17 +8,20 @@
  * lease and in no record. Both sides are read one
  * after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
+import { type ReasonCode, type RefusalCode, withheld } from '../container/refusals.ts';
 import type { Docker } from '../docker/docker.ts';
 import { codeOf } from '../errors.ts';
 import { type Fleet, type KeyRevision, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
 import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
-import { keysOf, type Layout } from '../layout/keys.ts';
-import { parseOwner } from '../layout/owner.ts';
-import { keyMatcher } from '../layout/views.ts';
+import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
+import { type OwnerRecord, parseOwner } from '../layout/owner.ts';
+import { keyMatcher, viewsOf } from '../layout/views.ts';
 import { deservesBy } from '../lifecycle/deserves.ts';
 import { readHost } from '../registry/reading.ts';
 
@@ -41,6 +44,18 @@ export interface Comparison {
   readonly keys: number;
   readonly differences: readonly Difference[];
   readonly unknown: readonly { readonly container: string; readonly detail: string }[];
+  /** What running containers offer and should have no key. */
+  readonly unpublished: readonly Unpublished[];
+  /** The process that writes for this host, or has written and stopped. */
+  readonly owner: OwnerRecord | undefined;
+}
+
+export interface Unpublished {
+  readonly container: string;
+  /** The refused entry; absent if the whole container is withheld. */
+  readonly entry?: string;
+  readonly reason: RefusalCode | ReasonCode;
+  readonly detail: string;
 }
 
 export interface Sides {
@@ -51,6 +66,47 @@ export interface Sides {
   readonly layout: Layout;
 }
 
+/** Connects both sides for as long as `work` takes. */
+export async function withSides<Result>(config: Config, work: (sides: Sides) => Promise<Result>): Promise<Result> {
+  const { DockerClient } = await import('../docker/docker.ts');
+  const { createInspectionPool } = await import('../inspect/pool.ts');
+  const { EtcdRegistry } = await import('../etcd/cluster.ts');
+  const { id, realm } = config.host;
+  const pool = createInspectionPool({ ...config, workers: 0 });
+  const registry = new EtcdRegistry(config.etcd);
+  try {
+    const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
+    const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
+    return await work({ config, pool, registry, docker, layout });
+  } finally {
+    await pool.close();
+    registry.close();
+  }
+}
+
+const rounds = 3;
+const roundMs = 1_000;
+
+export const isExact = ({ differences, unknown }: Comparison): boolean => differences.length + unknown.length === 0;
+
+/** The differences of `first` that two more rounds find as well: a change under way is no difference. */
+export async function compareLasting(sides: Sides, first: Comparison): Promise<Comparison> {
+  const nameOf = ({ kind, key }: Difference) => `${kind} ${key}`;
+  let found = first;
+  for (let round = 2; round <= rounds && !isExact(found); round++) {
+    await sleep(roundMs);
+    const before = new Set(found.differences.map(nameOf));
+    const unknownBefore = new Set(found.unknown.map(({ container }) => container));
+    const now = await compare(sides);
+    found = {
+      ...now,
+      differences: now.differences.filter((one) => before.has(nameOf(one))),
+      unknown: now.unknown.filter(({ container }) => unknownBefore.has(container)),
+    };
+  }
+  return found;
+}
+
 export async function compare(sides: Sides): Promise<Comparison> {
   const { config, docker, pool, layout } = sides;
   const engine = await docker.negotiate();
@@ -59,19 +115,30 @@ export async function compare(sides: Sides): Promise<Comparison> {
   const wanted = new Map<string, string>();
   const owners = new Map<string, string>();
   const unknown: { container: string; detail: string }[] = [];
+  const unpublished: Unpublished[] = [];
   for (const [id, inspection] of await inspectAll(pool, engine.versionPrefix, ids)) {
     const container = shortIdOf(id);
     if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
-    if (inspection.kind !== 'running' || !deservesBy(inspection, Date.now(), config.publish).isPublished) continue;
+    if (inspection.kind !== 'running') continue;
+    for (const { code, entry, detail } of inspection.refusals) {
+      unpublished.push({ container, ...(entry !== '' && { entry }), reason: code, detail });
+    }
+    const verdict = deservesBy(inspection, Date.now(), config.publish);
+    if (!verdict.isPublished) {
+      const { reason } = verdict;
+      if (inspection.services.length > 0) unpublished.push({ container, reason, detail: withheld[reason].title });
+      continue;
+    }
     for (const [key, value] of keysOf(layout, container, inspection.services, inspection.names)) {
       wanted.set(key, value);
       owners.set(key, container);
     }
   }
-  const { standing, owner } = await readStanding(sides, [...wanted.keys()]);
+  const { standing, owner, isOwned } = await readStanding(sides, [...wanted.keys()]);
   const differences: Difference[] = [];
-  if (owner !== 'writes') {
-    differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(owner === 'released' && { found: owner }) });
+  const isReleased = owner?.released === true;
+  if (!isOwned || isReleased) {
+    differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(isReleased && { found: 'released' }) });
   }
   for (const [key, expected] of wanted) {
     const container = owners.get(key) as string;
@@ -87,7 +154,7 @@ export async function compare(sides: Sides): Promise<Comparison> {
     const found = ourValue(held);
     differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
   }
-  return { containers: ids.length, keys: wanted.size, differences, unknown };
+  return { containers: ids.length, keys: wanted.size, differences, unknown, unpublished, owner };
 }
 
 /** Inspects all containers, also those late for their batch. Ends, because each inspection has a time limit. */
@@ -119,7 +186,9 @@ export async function inspectAll(
 interface Standing {
   /** By key; `foreign` if the key is not on the owner's lease. */
   readonly standing: ReadonlyMap<string, { readonly container: string; readonly held: Held }>;
-  readonly owner: 'writes' | 'released' | 'none';
+  /** Undefined if there is no owner key, or if it is not legible. */
+  readonly owner: OwnerRecord | undefined;
+  readonly isOwned: boolean;
 }
 
 async function readStanding({ config, registry, layout }: Sides, wanted: readonly string[]): Promise<Standing> {
@@ -131,15 +200,17 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
   const { lease, revision } = owner ?? { lease: noLease, revision: noKey };
   const reading = await readHost(registry, layout, { lease, revision }, { leases: [], containerOf });
   const standing = new Map<string, { container: string; held: Held }>();
+  // Without an owner there is no lease on which a key should be, and a key without a lease must not pass for one on it.
+  const heldAs = (held: Held): Held => (owner === undefined ? foreign : held);
   for (const [container, keys] of reading) {
-    for (const [key, held] of keys) standing.set(key, { container, held });
+    for (const [key, held] of keys) standing.set(key, { container, held: heldAs(held) });
   }
   // Another writer may have written keys that are neither on the lease nor in a record.
   const absent = new Set(wanted.filter((key) => !standing.has(key)));
   for (const { key, value, lease: found } of await registry.readKeys([...absent])) {
     const container = containerOf(key);
     if (absent.has(key) && container !== undefined) {
-      standing.set(key, { container, held: found === lease ? ours(value) : foreign });
+      standing.set(key, { container, held: heldAs(found === lease ? ours(value) : foreign) });
     }
   }
   for (const prefix of layout.sharedPrefixes) {
@@ -148,7 +219,7 @@ async function readStanding({ config, registry, layout }: Sides, wanted: readonl
       if (container !== undefined && !standing.has(key)) standing.set(key, { container, held: foreign });
     }
   }
-  return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
+  return { standing, owner: record, isOwned: owner !== undefined };
 }
 
 /** A role need not be allowed to read the keys of all hosts. */

@@ -19,6 +19,10 @@ export const commandTable: CommandTable = {
     'Compare what etcd holds for this host with what Docker runs',
     async () => (await import('./verify.ts')).verify,
   ),
+  plan: row(
+    'Print what the agent would write for this host, and what it would not publish',
+    async () => (await import('./plan.ts')).plan,
+  ),
   health: row('Query the health of the running agent', async () => (await import('./health.ts')).health),
   config: row(
     'Print the effective configuration and the source of each value',
