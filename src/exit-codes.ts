@@ -4,7 +4,7 @@
  *
  *     0    stopped as asked, or the command has printed what it was asked for
  *     1    negative result: no such instance, something to delete, a difference, a failed check
- *     65   input rejected: a malformed list, or a deletion above --max-percent
+ *     65   input rejected: a malformed list or export, or a deletion above --max-percent
  *     69   etcd, Docker, EC2 or the agent did not answer a command or refused it (the agent itself waits); or the
  *          agent cannot listen at http.listen
  *     70   a part kept crashing, or something unexpected was thrown

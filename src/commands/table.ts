@@ -31,5 +31,6 @@ export const commandTable: CommandTable = {
   completion: row('Print a completion script for bash or zsh (the one that $SHELL names)', async () =>
     (await import('./completion.ts')).completionOf(commandTable),
   ),
+  migrate: row('Copy the keys of the original or of registrator', async () => (await import('./migrate.ts')).migrate),
   reap: row('Delete the keys of hosts that are gone', async () => (await import('./reap.ts')).reap),
 };

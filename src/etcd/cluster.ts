@@ -156,6 +156,18 @@ export class EtcdRegistry implements Registry, Fleet {
     return succeeded;
   }
 
+  async putIf(
+    unchangedKeys: readonly Pick<KeyRevision, 'key' | 'revision'>[],
+    changes: readonly Change[],
+    lease: LeaseId,
+  ): Promise<boolean> {
+    const { succeeded } = await this.#txn(
+      unchangedKeys.map(({ key, revision }) => unchanged(key, revision)),
+      changes.map(({ key, value = '' }) => put(key, value, lease)),
+    );
+    return succeeded;
+  }
+
   async revoke(lease: LeaseId): Promise<void> {
     await this.#tell('lease revoke', ({ leaseClient }) => leaseClient.leaseRevoke({ ID: lease }));
   }
