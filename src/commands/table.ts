@@ -7,6 +7,7 @@ import type { Command, CommandRow, CommandTable } from './command.ts';
 const row = (description: string, load: () => Promise<Command>): CommandRow => ({ description, load });
 
 export const commandTable: CommandTable = {
+  demo: row('Show the agent at its job, with a simulated engine', async () => (await import('./demo.ts')).demo),
   init: row('Write a first configuration file, and check it', async () => (await import('./init.ts')).init),
   ls: row('List the services, or the instances of one', async () => (await import('./ls.ts')).ls),
   get: row('Print the address of one instance of a service', async () => (await import('./get.ts')).get),
