@@ -1,8 +1,8 @@
 /**
- * The demo: discover at its job, for a person to see. `npm run demo [-- --seconds N]`
+ * The demo: discover at its job, for a person to see. `discover demo [--seconds N] [--docker]`; the command loads this file.
  *
  * Everything is real that can be real here: etcd where it is installed (else the tests' in-memory
- * registry), the machine's Docker Engine where one answers (else the simulated engine, with services
+ * registry), and with `--docker` the machine's Docker Engine (else the simulated engine, with services
  * of its own coming and going). Each line is a change that etcd has taken: `+ name  address  id` for
  * an address that appeared, `- name  address  id` for one that is gone.
  *
@@ -10,9 +10,10 @@
  * Docker discover only reads.
  */
 
-import { hostname } from 'node:os';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../src/actor/clock.ts';
 import { type Agent, createAgent, type Publication } from '../src/agent.ts';
 import type { Options } from '../src/config/file-options.ts';
@@ -25,30 +26,32 @@ import { openLog } from '../src/log.ts';
 import { startEtcd } from '../test/helpers/etcd.ts';
 import { findCommand } from '../test/helpers/run.ts';
 import { MemoryRegistry } from '../test/sim/registry.ts';
-import { forkEngine } from './engine/client.ts';
+import { Engine } from './engine/engine.ts';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string' } } });
-const seconds = values.seconds === undefined ? Number.POSITIVE_INFINITY : Number(values.seconds);
-if (!(seconds > 0)) {
-  console.error(`--seconds: must be a number above 0, got "${values.seconds}"`);
-  process.exit(64);
+export interface DemoOptions {
+  readonly seconds: number;
+  /** Whether to watch the machine's own engine. */
+  readonly isReal: boolean;
 }
 
 /** What there is to clean up, last first. */
 const cleanups: (() => unknown)[] = [];
 const stopped = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopped.abort());
 
-try {
-  await demo();
-} finally {
-  for (const cleanup of cleanups.reverse()) await cleanup();
+export async function runDemo(options: DemoOptions): Promise<void> {
+  const stop = (): void => stopped.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop);
+  try {
+    await demo(options);
+  } finally {
+    for (const cleanup of cleanups.reverse()) await cleanup();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, stop);
+  }
 }
-process.exit(0);
 
-async function demo(): Promise<void> {
+async function demo({ seconds, isReal }: DemoOptions): Promise<void> {
   const etcd = findCommand('etcd') && (await privateEtcd());
-  const docker = await findDocker();
+  const docker = isReal ? await findDocker() : await simulatedDocker('simulated, API 1.52');
   const options: Options = {
     docker: docker.options,
     etcd: { ...(etcd && { endpoints: [etcd] }), prefix: '/discover', ttl: 10 },
@@ -124,18 +127,26 @@ async function findDocker(): Promise<DemoDocker> {
       animate: aborted,
     };
   }
-  const simulated = await forkEngine({ api: '1.52' });
-  cleanups.push(() => simulated.close());
+  return simulatedDocker(`simulated, API 1.52 (no engine answers at ${addressOf(endpoint)})`);
+}
+
+async function simulatedDocker(what: string): Promise<DemoDocker> {
+  const directory = mkdtempSync(path.join(tmpdir(), 'discover-demo-'));
+  const socketPath = path.join(directory, 'docker.sock');
+  const engine = new Engine({ api: '1.52' });
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  await engine.listen({ socketPath });
+  cleanups.push(() => engine.close());
   return {
-    what: `simulated, API 1.52 (no engine answers at ${addressOf(endpoint)})`,
-    options: { socketPath: simulated.socketPath },
+    what,
+    options: { socketPath },
     ip: '10.0.0.5',
-    animate: (signal) => animate(simulated, signal),
+    animate: (signal) => animate(engine, signal),
   };
 }
 
 /** A small host's day in fast motion: containers start, live a while, restart, stop. */
-async function animate(engine: Awaited<ReturnType<typeof forkEngine>>, signal: AbortSignal): Promise<void> {
+async function animate(engine: Engine, signal: AbortSignal): Promise<void> {
   const advertisements = ['web:8080/tcp', 'api:3000/tcp, metrics:9100/tcp', 'dns:53/tcp, dns:53/udp', 'stats:8125/udp'];
   const running: string[] = [];
   for (let turn = 0; !signal.aborted; turn++) {
@@ -143,10 +154,10 @@ async function animate(engine: Awaited<ReturnType<typeof forkEngine>>, signal: A
     const ports = advertisement.split(',').map((entry) => entry.split(':')[1] ?? '');
     if (running.length < 6 || turn % 3 !== 2) {
       const container = { env: [`DISCOVER=${advertisement}`], ports: ports.map((port) => ({ container: port })) };
-      running.push(...(await engine.run([container])));
+      running.push(engine.run(container));
     }
-    if (turn % 4 === 3 && running[0]) await engine.apply('restart', [running[0]]);
-    if (running.length > 5) await engine.apply('stop', running.splice(0, 2));
+    if (turn % 4 === 3 && running[0]) engine.restart(running[0]);
+    if (running.length > 5) for (const id of running.splice(0, 2)) engine.stop(id);
     await sleep(1_000, undefined, { signal }).catch(() => {});
   }
 }

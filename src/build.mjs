@@ -83,6 +83,7 @@ const code = await build({
     cli: 'src/cli.ts',
     index: 'src/index.ts',
     worker: 'src/inspect/worker.ts',
+    demo: 'bench/demo.ts',
     'client/index': 'src/client/index.ts',
     'client/grpc': 'src/client/grpc.ts',
   },

@@ -12,8 +12,10 @@ export type ErrorCode =
   | 'CONFIG_INVALID'
   /** Another discover writes for this host id. */
   | 'HOST_ID_TAKEN'
-  /** The list of living hosts that a command was given cannot be used. */
+  /** The list of living hosts or the export of etcd that a command was given cannot be used. */
   | 'LIST_INVALID'
+  /** A file is there that must not be replaced, or cannot be written. */
+  | 'FILE_UNWRITABLE'
   /** EC2 gave no answer, or a refusal. */
   | 'EC2_UNAVAILABLE'
   /** The HTTP endpoint cannot listen at its address. */

@@ -4,10 +4,11 @@
  *
  *     0    stopped as asked, or the command has printed what it was asked for
  *     1    negative result: no such instance, something to delete, a difference, a failed check
- *     65   input rejected: a malformed list, or a deletion above --max-percent
+ *     65   input rejected: a malformed list or export, or a deletion above --max-percent
  *     69   etcd, Docker, EC2 or the agent did not answer a command or refused it (the agent itself waits); or the
  *          agent cannot listen at http.listen, http.relay or dns.listen
  *     70   a part kept crashing, or something unexpected was thrown
+ *     73   a configuration file is there already, or cannot be written
  *     75   another discover writes for this host id
  *     78   the configuration or the command line cannot be used
  *     130  a second SIGINT, 143 a second SIGTERM: ended at once
@@ -24,6 +25,7 @@ export const exitCodes = {
   NAME_INVALID: 78,
   HOST_ID_TAKEN: 75,
   LIST_INVALID: exitRejected,
+  FILE_UNWRITABLE: 73,
   EC2_UNAVAILABLE: 69,
   AGENT_UNAVAILABLE: 69,
   DOCKER_UNAVAILABLE: 69,

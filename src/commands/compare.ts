@@ -8,21 +8,24 @@
  * lease and in no record. Both sides are read one
  * after the other, so a difference may be a change under way; the caller decides how often it has to be seen.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../actor/clock.ts';
 import type { Config } from '../config/options.ts';
 import { type ContainerId, type Inspection, shortIdOf } from '../container/container.ts';
 import { markOf } from '../container/maintenance.ts';
+import { type ReasonCode, type RefusalCode, withheld } from '../container/refusals.ts';
 import type { Docker } from '../docker/docker.ts';
 import { codeOf } from '../errors.ts';
 import { type Fleet, type KeyRevision, absent as noKey, noLease, type Registry } from '../etcd/registry.ts';
 import { inspectBatchMax } from '../inspect/inspector.ts';
 import type { InspectionPool } from '../inspect/pool.ts';
 import { foreign, type Held, ours, ourValue } from '../layout/held.ts';
-import { keysOf, type Layout, metaPrefixOf, stateKeysOf } from '../layout/keys.ts';
+import { keysOf, type Layout, layoutOf, metaPrefixOf, stateKeysOf } from '../layout/keys.ts';
 import { parseMeta } from '../layout/meta.ts';
-import { parseOwner } from '../layout/owner.ts';
-import { keyMatcher } from '../layout/views.ts';
+import { type OwnerRecord, parseOwner } from '../layout/owner.ts';
+import { keyMatcher, viewsOf } from '../layout/views.ts';
 import { longestMs as heldMaxMs } from '../lifecycle/damping.ts';
-import { deservesBy } from '../lifecycle/deserves.ts';
+import { deservesBy, type Verdict } from '../lifecycle/deserves.ts';
 import { trafficStateOf } from '../lifecycle/state.ts';
 import { readMaintenance } from '../registry/maintenance.ts';
 import { readHost } from '../registry/reading.ts';
@@ -48,6 +51,18 @@ export interface Comparison {
   readonly unknown: readonly { readonly container: string; readonly detail: string }[];
   /** The keys on the owner's lease, with their values. */
   readonly published: ReadonlyMap<string, string>;
+  /** What running containers offer and should have no key. */
+  readonly unpublished: readonly Unpublished[];
+  /** The process that writes for this host, or has written and stopped. */
+  readonly owner: OwnerRecord | undefined;
+}
+
+export interface Unpublished {
+  readonly container: string;
+  /** The refused entry; absent if the whole container is withheld. */
+  readonly entry?: string;
+  readonly reason: RefusalCode | ReasonCode;
+  readonly detail: string;
 }
 
 export interface Sides {
@@ -56,6 +71,47 @@ export interface Sides {
   readonly pool: InspectionPool;
   readonly registry: Registry & Fleet;
   readonly layout: Layout;
+}
+
+/** Connects both sides for as long as `work` takes. */
+export async function withSides<Result>(config: Config, work: (sides: Sides) => Promise<Result>): Promise<Result> {
+  const { DockerClient } = await import('../docker/docker.ts');
+  const { createInspectionPool } = await import('../inspect/pool.ts');
+  const { EtcdRegistry } = await import('../etcd/cluster.ts');
+  const { id, realm } = config.host;
+  const pool = createInspectionPool({ ...config, workers: 0 });
+  const registry = new EtcdRegistry(config.etcd);
+  try {
+    const layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
+    const docker = new DockerClient(config.docker.endpoint, config.docker.apiVersion, systemClock);
+    return await work({ config, pool, registry, docker, layout });
+  } finally {
+    await pool.close();
+    registry.close();
+  }
+}
+
+const rounds = 3;
+const roundMs = 1_000;
+
+export const isExact = ({ differences, unknown }: Comparison): boolean => differences.length + unknown.length === 0;
+
+/** The differences of `first` that two more rounds find as well: a change under way is no difference. */
+export async function compareLasting(sides: Sides, first: Comparison): Promise<Comparison> {
+  const nameOf = ({ kind, key }: Difference) => `${kind} ${key}`;
+  let found = first;
+  for (let round = 2; round <= rounds && !isExact(found); round++) {
+    await sleep(roundMs);
+    const before = new Set(found.differences.map(nameOf));
+    const unknownBefore = new Set(found.unknown.map(({ container }) => container));
+    const now = await compare(sides);
+    found = {
+      ...now,
+      differences: now.differences.filter((one) => before.has(nameOf(one))),
+      unknown: now.unknown.filter(({ container }) => unknownBefore.has(container)),
+    };
+  }
+  return found;
 }
 
 export async function compare(sides: Sides): Promise<Comparison> {
@@ -68,19 +124,28 @@ export async function compare(sides: Sides): Promise<Comparison> {
   const unknown: { container: string; detail: string }[] = [];
   const running = new Map<string, RunningInspection>();
   const maintenance = await readMaintenance(sides.registry, config.etcd.prefix, config.host.id);
+  const unpublished: Unpublished[] = [];
   for (const [id, inspection] of await inspectAll(pool, engine.versionPrefix, ids)) {
     const container = shortIdOf(id);
     if (inspection.kind === 'failed') unknown.push({ container, detail: inspection.detail });
     if (inspection.kind !== 'running') continue;
     running.set(container, inspection);
+    for (const { code, entry, detail } of inspection.refusals) {
+      unpublished.push({ container, ...(entry !== '' && { entry }), reason: code, detail });
+    }
     const isOut = markOf(maintenance, container) !== undefined;
-    for (const [key, value] of wantedOf(sides, container, inspection, isOut)) {
+    const verdict = deservesBy(inspection, Date.now(), config.publish, isOut);
+    if (!verdict.isPublished && inspection.services.length > 0) {
+      unpublished.push({ container, reason: verdict.reason, detail: withheld[verdict.reason].title });
+    }
+    for (const [key, value] of wantedOf(sides, container, inspection, verdict)) {
       wanted.set(key, value);
       owners.set(key, container);
     }
   }
-  const { standing, owner } = await readStanding(sides, [...wanted.keys()]);
-  for (const [container, inspection] of owner === 'writes' ? running : []) {
+  const { standing, owner, isOwned } = await readStanding(sides, [...wanted.keys()]);
+  const isReleased = owner?.released === true;
+  for (const [container, inspection] of isOwned && !isReleased ? running : []) {
     const own = [...wanted.keys()].filter((key) => owners.get(key) === container);
     const detail = withheldDetail(sides, own, standing, inspection);
     if (detail === undefined) continue;
@@ -91,8 +156,8 @@ export async function compare(sides: Sides): Promise<Comparison> {
     if (detail !== '') unknown.push({ container, detail });
   }
   const differences: Difference[] = [];
-  if (owner !== 'writes') {
-    differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(owner === 'released' && { found: owner }) });
+  if (!isOwned || isReleased) {
+    differences.push({ kind: 'no-owner', key: layout.ownerKey, ...(isReleased && { found: 'released' }) });
   }
   for (const [key, expected] of wanted) {
     const container = owners.get(key) as string;
@@ -108,7 +173,8 @@ export async function compare(sides: Sides): Promise<Comparison> {
     const found = ourValue(held);
     differences.push({ kind: 'left-over', key, container, ...(found !== undefined && { found }) });
   }
-  return { containers: ids.length, keys: wanted.size, differences, unknown, published: publishedOf(standing) };
+  const published = publishedOf(standing);
+  return { containers: ids.length, keys: wanted.size, differences, unknown, published, unpublished, owner };
 }
 
 /** What this host has in etcd: keys on the owner's lease, and their values. Docker is not asked. */
@@ -129,15 +195,13 @@ function publishedOf(standing: Standing['standing']): Map<string, string> {
 
 type RunningInspection = Extract<Inspection, { kind: 'running' }>;
 
-/** The keys of a container as far as its inspection, and a decision of a person, tell. */
+/** The keys of a container, by the verdict of its inspection and of a person. */
 function wantedOf(
   { config, layout }: Sides,
   container: string,
-  inspection: RunningInspection,
-  isOut: boolean,
+  { services, names }: RunningInspection,
+  verdict: Verdict,
 ): ReadonlyMap<string, string> {
-  const { services, names } = inspection;
-  const verdict = deservesBy(inspection, Date.now(), config.publish, isOut);
   const tellsStates = config.meta === 'always';
   if (verdict.isPublished) return keysOf(layout, container, services, names, tellsStates ? 'ready' : undefined);
   return tellsStates ? stateKeysOf(layout, container, services, trafficStateOf(verdict)) : new Map();
@@ -201,7 +265,9 @@ export async function inspectAll(
 interface Standing {
   /** By key; `foreign` if the key is not on the owner's lease. */
   readonly standing: Map<string, { readonly container: string; readonly held: Held }>;
-  readonly owner: 'writes' | 'released' | 'none';
+  /** Undefined if there is no owner key, or if it is not legible. */
+  readonly owner: OwnerRecord | undefined;
+  readonly isOwned: boolean;
 }
 
 async function readStanding(
@@ -216,15 +282,17 @@ async function readStanding(
   const { lease, revision } = owner ?? { lease: noLease, revision: noKey };
   const reading = await readHost(registry, layout, { lease, revision }, { leases: [], containerOf });
   const standing = new Map<string, { container: string; held: Held }>();
+  // Without an owner there is no lease on which a key should be, and a key without a lease must not pass for one on it.
+  const heldAs = (held: Held): Held => (owner === undefined ? foreign : held);
   for (const [container, keys] of reading) {
-    for (const [key, held] of keys) standing.set(key, { container, held });
+    for (const [key, held] of keys) standing.set(key, { container, held: heldAs(held) });
   }
   // Another writer may have written keys that are neither on the lease nor in a record.
   const absent = new Set(wanted.filter((key) => !standing.has(key)));
   for (const { key, value, lease: found } of await registry.readKeys([...absent])) {
     const container = containerOf(key);
     if (absent.has(key) && container !== undefined) {
-      standing.set(key, { container, held: found === lease ? ours(value) : foreign });
+      standing.set(key, { container, held: heldAs(found === lease ? ours(value) : foreign) });
     }
   }
   for (const prefix of layout.sharedPrefixes) {
@@ -233,7 +301,7 @@ async function readStanding(
       if (container !== undefined && !standing.has(key)) standing.set(key, { container, held: foreign });
     }
   }
-  return { standing, owner: owner === undefined ? 'none' : record?.released === true ? 'released' : 'writes' };
+  return { standing, owner: record, isOwned: owner !== undefined };
 }
 
 /** A role need not be allowed to read the keys of all hosts. */

@@ -7,6 +7,8 @@ import type { Command, CommandRow, CommandTable } from './command.ts';
 const row = (description: string, load: () => Promise<Command>): CommandRow => ({ description, load });
 
 export const commandTable: CommandTable = {
+  demo: row('Show the agent at its job, with a simulated engine', async () => (await import('./demo.ts')).demo),
+  init: row('Write a first configuration file, and check it', async () => (await import('./init.ts')).init),
   ls: row('List the services, or the instances of one or of a host', async () => (await import('./ls.ts')).ls),
   get: row('Print the address of one instance of a service', async () => (await import('./get.ts')).get),
   watch: row(
@@ -28,6 +30,10 @@ export const commandTable: CommandTable = {
     'Compare what etcd holds for this host with what Docker runs',
     async () => (await import('./verify.ts')).verify,
   ),
+  plan: row(
+    'Print what the agent would write for this host, and what it would not publish',
+    async () => (await import('./plan.ts')).plan,
+  ),
   health: row('Query the health of the running agent', async () => (await import('./health.ts')).health),
   config: row(
     'Print the effective configuration and the source of each value',
@@ -36,5 +42,6 @@ export const commandTable: CommandTable = {
   completion: row('Print a completion script for bash or zsh (the one that $SHELL names)', async () =>
     (await import('./completion.ts')).completionOf(commandTable),
   ),
+  migrate: row('Copy the keys of the original or of registrator', async () => (await import('./migrate.ts')).migrate),
   reap: row('Delete the keys of hosts that are gone', async () => (await import('./reap.ts')).reap),
 };

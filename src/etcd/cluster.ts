@@ -185,6 +185,18 @@ export class EtcdRegistry implements Registry, Fleet, KeyReader {
     return this.#reader.watch(both(key), revision, { heard() {}, begun() {}, changed }, signal);
   }
 
+  async putIf(
+    unchangedKeys: readonly Pick<KeyRevision, 'key' | 'revision'>[],
+    changes: readonly Change[],
+    lease: LeaseId,
+  ): Promise<boolean> {
+    const { succeeded } = await this.#txn(
+      unchangedKeys.map(({ key, revision }) => unchanged(key, revision)),
+      changes.map(({ key, value = '' }) => put(key, value, lease)),
+    );
+    return succeeded;
+  }
+
   async revoke(lease: LeaseId): Promise<void> {
     await this.#tell('lease revoke', ({ leaseClient }) => leaseClient.leaseRevoke({ ID: lease }));
   }

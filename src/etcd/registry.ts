@@ -105,6 +105,12 @@ export interface Fleet {
   keyRevisions(prefix: string): Promise<KeyRevision[]>;
   /** Deletes the keys if all of `unchanged` are as they were (`absent`: not there). False: nothing was done. */
   removeIf(unchanged: readonly Pick<KeyRevision, 'key' | 'revision'>[], keys: readonly string[]): Promise<boolean>;
+  /** Writes the keys under the same condition. */
+  putIf(
+    unchanged: readonly Pick<KeyRevision, 'key' | 'revision'>[],
+    changes: readonly Change[],
+    lease: LeaseId,
+  ): Promise<boolean>;
 }
 
 /** etcd takes 128 operations a request unless told otherwise; one is left for programs that add to a transaction. */

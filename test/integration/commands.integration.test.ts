@@ -439,6 +439,7 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
   interface Verified {
     readonly exact: boolean;
     readonly containers: number;
+    readonly keys: number;
     readonly differences: { kind: string; key: string; expected?: string; found?: string }[];
     readonly unknown: { container: string }[];
   }
@@ -466,6 +467,15 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
 
     const exact = await verify();
     assert.deepEqual([exact.code, exact.exact, exact.containers, exact.differences], [0, true, 3, []]);
+    const planned = JSON.parse((await ask('plan')).out) as { exact: boolean; steps: object[] };
+    assert.deepEqual([planned.exact, planned.steps], [true, []]);
+    // In another realm it would be a new set of keys in the place of those.
+    const moved = await ask('plan', '--host:realm', 'blue');
+    const { steps } = JSON.parse(moved.out) as { steps: { action: string; key: string }[] };
+    const count = (action: string, realm: string): number =>
+      steps.filter((step) => step.action === action && step.key.includes(`/${realm}/h1/`)).length;
+    const keys = exact.keys - exact.containers;
+    assert.deepEqual([moved.code, count('put', 'blue'), count('delete', 'default')], [1, keys, keys], moved.out);
     const well = await doctor();
     assert.deepEqual([well.code, well.bad], [0, []], JSON.stringify(well.checks));
     assert.match(String(well.checks.find(({ name }) => name === 'owner')?.seen), /alive here as process \d+/);
@@ -483,8 +493,8 @@ describe('verify and doctor', { skip: needs('etcd', 'etcdctl') }, () => {
 
     // Nobody mends what is broken now.
     host.discover.signal('SIGSTOP');
-    const keys = [...(await host.held()).keys()].filter((key) => key.includes('/service/')).sort();
-    const [missing = '', wrong = '', elsewhere = ''] = keys;
+    const published = [...(await host.held()).keys()].filter((key) => key.includes('/service/')).sort();
+    const [missing = '', wrong = '', elsewhere = ''] = published;
     const leftOver = '/discover/host/h1/aaaaaaaaaaaa';
     // On no lease and in no record: readers find it all the same.
     const strays = ['service/web/default', 'service/web/blue', 'meta/web/default'].map(

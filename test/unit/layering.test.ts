@@ -83,9 +83,11 @@ const mayImport: Record<string, readonly string[]> = {
       'registry',
       'client',
       'reap',
+      'migrate',
       'why',
     ],
   ],
+  migrate: ['errors.ts', 'container', 'etcd', 'layout'],
   why: ['container', 'inspect', 'lifecycle', 'layout', 'etcd', 'registry'],
   reap: [...ground, 'config', 'etcd', 'layout', 'registry'],
   http: [

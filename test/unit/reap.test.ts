@@ -157,6 +157,7 @@ function fleetOf(keyRevisions: Map<string, KeyRevision>, before: (times: number)
   let times = 0;
   return {
     keyRevisions: async (prefix) => [...keyRevisions.values()].filter(({ key }) => key.startsWith(prefix)),
+    putIf: () => Promise.reject(new Error('It must not write')),
     removeIf: async (unchanged, keys) => {
       before(times++);
       if (unchanged.some(({ key, revision }) => (keyRevisions.get(key)?.revision ?? '0') !== revision)) return false;

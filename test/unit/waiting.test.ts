@@ -12,6 +12,7 @@ const waits = {
   watch: /^waiting for etcd at /,
   reap: /^waiting for etcd$/,
   verify: /^waiting for Docker and etcd$/,
+  plan: /^waiting for Docker and etcd$/,
   doctor: /^waiting for Docker and etcd$/,
   why: /^waiting for Docker and etcd$/,
 } as const;
