@@ -1,13 +1,14 @@
 /**
  * `node .github/check-release.mjs v1.2.3`: may this tag be published?
  *
- * Only where package.json has that version, and CHANGELOG.md tells of it and of nothing that waits; what it tells
+ * Only where package.json has that version and names its repository (npm makes `bugs` and `homepage` of that), and CHANGELOG.md tells of it and of nothing that waits; what it tells
  * is written to release-notes.md. Run by the release workflow before anything is installed, so it needs no package.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const [tag = ''] = process.argv.slice(2);
-const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+const { version, repository } = JSON.parse(readFileSync('package.json', 'utf8'));
+const address = typeof repository === 'string' ? repository : repository?.url;
 const [, ...sections] = readFileSync('CHANGELOG.md', 'utf8').split(/^## /m);
 const [newest = ''] = sections;
 const [heading] = newest.split('\n', 1);
@@ -15,6 +16,7 @@ const [heading] = newest.split('\n', 1);
 const faults = [
   ...(tag === `v${version}` ? [] : [`the tag is ${tag}, package.json has ${version}`]),
   ...(heading.startsWith(`${version} `) ? [] : [`the newest section of CHANGELOG.md is "${heading}"`]),
+  ...(address ? [] : ['package.json names no repository: npm pkg set repository=github:<owner>/<name>']),
   ...(sections.some((section) => section.startsWith('Pending')) ? ['CHANGELOG.md has a section that is pending'] : []),
 ];
 if (faults.length > 0) {

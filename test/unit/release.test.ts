@@ -111,10 +111,15 @@ test('CI runs the gate with the oldest Node that package.json allows, and with l
 });
 
 describe('A release', () => {
-  const check = (tag: string, version: string, changelog: string): { status: number | null; text: string } => {
+  const check = (
+    tag: string,
+    version: string,
+    changelog: string,
+    repository: string | undefined = 'github:owner/name',
+  ): { status: number | null; text: string } => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'dsc-release-'));
     try {
-      writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ version }));
+      writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ version, repository }));
       writeFileSync(path.join(folder, 'CHANGELOG.md'), changelog);
       const program = path.join(root, '.github', 'check-release.mjs');
       const { status, stderr } = spawnSync(process.execPath, [program, tag], { cwd: folder, encoding: 'utf8' });
@@ -129,6 +134,12 @@ describe('A release', () => {
 
   test('that tag, package and changelog agree on is let through, with the notes of its section', () => {
     assert.deepEqual(check('v1.2.0', '1.2.0', changelog), { status: 0, text: '- **feat** That.' });
+  });
+
+  test('whose package names no repository is refused', () => {
+    const { status, text } = check('v1.2.0', '1.2.0', changelog, '');
+    assert.equal(status, 1);
+    assert.match(text, /package\.json names no repository: npm pkg set repository=github:<owner>\/<name>/);
   });
 
   for (const [what, tag, version, text, said] of [
