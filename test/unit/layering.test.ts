@@ -72,6 +72,7 @@ const mayImport: Record<string, readonly string[]> = {
     ...ground,
     ...[
       'nearest.ts',
+      'host.ts',
       'host-address.ts',
       'config',
       'docker',
