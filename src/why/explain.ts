@@ -83,7 +83,7 @@ const reasons: Record<Reason, { readonly remedy: string }> = {
   },
   'not-written': {
     remedy:
-      'It may be under way, or withheld because it was asked to stop or crashes again and again, of which only discover knows: its log says why, and discover doctor what is broken',
+      'It may be under way, or withheld because it was asked to stop or crashes again and again. Only discover knows: its log says why, and discover doctor says what is broken',
   },
   differs: {
     remedy: 'It may be under way: ask again. Else another program writes here, or the log of discover says why',
