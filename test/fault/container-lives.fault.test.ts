@@ -194,21 +194,19 @@ describe('lives of containers', {
     assert.ok(changes.every(({ key, revision: at }) => key.endsWith(shortOf(other)) && at === revision + 1));
   });
 
-  test('a container in the network of another publishes nothing, and outlives it (real dockerd, real etcd)', async () => {
+  test('a container in the network of another has the ports of that one, as long as it lives (real dockerd, real etcd)', async () => {
     await using host = await start();
     const owner = await dockerd.run(web);
     const guest = await dockerd.run({ env: { DISCOVER: 'guest:80' }, network: `container:${owner}` });
-    await host.converged();
-    assert.equal((await host.held()).size, 2);
+    await eventually(async () => {
+      const urls = [...(await host.held())].filter(([key]) => key.includes('/service/'));
+      assert.deepEqual(urls.map(([key]) => key.split('/')[3]).sort(), ['guest', 'web']);
+      assert.equal(new Set(urls.map(([, url]) => url)).size, 1);
+    });
     await dockerd.docker('stop', owner);
-    await host.converged();
+    await eventually(async () => assert.equal((await host.held()).size, 0));
     assert.equal((await dockerd.inspect(guest)).State.Running, true);
-    assert.equal((await host.held()).size, 0);
-    const refused = host.discover.logs.filter((line) => line.msg === 'advertisement refused');
-    assert.deepEqual(
-      refused.map(({ container }) => container),
-      [shortOf(guest)],
-    );
+    await host.discover.waitForLog((line) => line.msg === 'advertisement refused' && line.container === shortOf(guest));
   });
 
   testInFull(
