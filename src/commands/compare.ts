@@ -221,7 +221,7 @@ function withheldDetail(
   if (own.length === 0 || own.some((key) => standing.has(key) && !metas.includes(key))) return undefined;
   const states = metas.map((key) => parseMeta(ourValue(standing.get(key)?.held) ?? '').state);
   if (states.some((state) => state === 'draining' || state === 'held')) return '';
-  // Nothing is to be published, and its state is another one than it should be, or is not there.
+  // It should publish nothing but its state, and etcd has no state of it or another one.
   if (!own.some((key) => layout.nameOf(key) !== undefined) || states.some((state) => state !== undefined))
     return undefined;
   const { drain, flapDeaths } = config.publish;

@@ -9,6 +9,7 @@
 import type { Agent, Publication } from '../agent.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
+import { namesOf } from '../reconcile/reports.ts';
 import type { HistoryEntry } from './shapes.ts';
 
 export const entriesMax = 5_000;
@@ -94,9 +95,9 @@ export class Recorder {
   }
 
   #add(change: HistoryEntry['change'], id: string, services: Services): void {
-    const { conditions, ledger, states } = this.#agent;
+    const { conditions, states } = this.#agent;
     const state = states.get(id);
-    const names = (state?.kind === 'running' ? state.names : undefined) ?? ledger.namesOf(id);
+    const names = namesOf(this.#agent, id);
     this.#ring.add({
       at: new Date().toISOString(),
       change,

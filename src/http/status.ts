@@ -1,12 +1,12 @@
 /** The state of the agent, for people: read from the agent at each request. The shapes are in `shapes.ts`. */
 
 import type { Agent } from '../agent.ts';
-import type { Names } from '../container/container.ts';
 import { outages, refusals as reasons, withheld } from '../container/refusals.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
 import { total } from '../metrics.ts';
 import type { TrafficReport } from '../reconcile/conditions.ts';
+import { namesOf } from '../reconcile/reports.ts';
 import { version } from '../version.ts';
 import type { Check, Container, ContainerState, LifecycleState, Summary } from './shapes.ts';
 
@@ -188,12 +188,6 @@ function maintenanceOf({ mark, isOfHost }: NonNullable<TrafficReport['maintenanc
 function lifecycleOf({ states }: Agent, shortId: string): LifecycleState {
   const state = states.get(shortId);
   return state === undefined ? 'gone' : nameOf(state);
-}
-
-/** One that runs has its own; of one that is gone, and not yet out of etcd, they are remembered. */
-function namesOf({ ledger, states }: Agent, shortId: string): Names | undefined {
-  const state = states.get(shortId);
-  return (state?.kind === 'running' ? state.names : undefined) ?? ledger.namesOf(shortId);
 }
 
 const isService = ({ layout }: Agent, key: string): boolean => layout.nameOf(key) !== undefined;

@@ -2,8 +2,8 @@
  * Reconciler: the shell of the life cycle. It turns its messages into observations of single containers, keeps the
  * state of each, and carries out the effects that the life cycle asks for.
  *
- * Nothing about a container is decided here: `lifecycle/reduce.ts` does that. A change of the desired keys goes to the
- * ledger and, if the ledger now differs from etcd, wakes the writer. States are kept by the short id, because a key in
+ * Nothing about a container is decided here: `lifecycle/reduce.ts` does that. A change of the desired keys goes through
+ * `writes.ts` to the ledger and, if the ledger now differs from etcd, wakes the writer. `reports.ts` tells people. States are kept by the short id, because a key in
  * etcd has no more of the id.
  *
  * Memory is bounded by containers, not by events: a container that has gone is remembered until every reading of the
@@ -12,32 +12,29 @@
 
 import type { Actor, Ref, Self } from '../actor/actor.ts';
 import type { Clock } from '../actor/clock.ts';
-import { type ContainerId, type Names, type Refusal, type Service, shortIdOf } from '../container/container.ts';
+import { type ContainerId, shortIdOf } from '../container/container.ts';
 import { type Maintenance, type Mark, markOf, noMaintenance } from '../container/maintenance.ts';
-import { type ReasonCode, withheld } from '../container/refusals.ts';
-import { keysOf, type Layout, stateKeysOf } from '../layout/keys.ts';
+import type { Layout } from '../layout/keys.ts';
 import type { Crashes } from '../lifecycle/damping.ts';
 import type { PublishPolicy, TakenOut } from '../lifecycle/deserves.ts';
 import type { Observation, ReconcilerMessage } from '../lifecycle/observation.ts';
 import { type Effect, type Policy, reduce } from '../lifecycle/reduce.ts';
 import type { Sequence } from '../lifecycle/sequence.ts';
-import { failingTries, isForgettable, type Running, type State, trafficStateOf } from '../lifecycle/state.ts';
+import { isForgettable, type State } from '../lifecycle/state.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { Alarms } from './alarms.ts';
 import type { Conditions } from './conditions.ts';
 import { CrashBook } from './crash-book.ts';
 import { EngineAway } from './engine-away.ts';
-import type { Keys, Ledger } from './ledger.ts';
+import type { Ledger } from './ledger.ts';
 import { MainProcesses, type ProcessTable } from './main-processes.ts';
 import { MissedEvents } from './missed-events.ts';
 import { NetworkShares } from './network-shares.ts';
-import { WriteBudget } from './write-budget.ts';
+import { Reports } from './reports.ts';
+import { Writes } from './writes.ts';
 
-const noKeys: Keys = new Map();
 const retries = { retryFirstMs: 100, retryCapMs: 30_000 };
-/** Warnings about one container are worth reading; thousands are not. */
-const refusalsLoggedMax = 10;
 
 export interface ReconcilerParts {
   readonly clock: Clock;
@@ -72,9 +69,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   readonly #parts: ReconcilerParts;
   readonly #policy: Policy;
   readonly #crashes = new CrashBook();
-  readonly #budget = new WriteBudget();
-  /** Writes that wait for their budget, by container; the function cancels the wait. */
-  readonly #deferred = new Map<string, () => void>();
+  readonly #writes: Writes;
+  readonly #reports: Reports;
   readonly #engineAway: EngineAway;
   readonly #processes: MainProcesses;
   readonly #alarms: Readonly<Record<'woke' | 'due', Alarms>>;
@@ -101,6 +97,8 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const { clock, processes: table, states } = parts;
     const alarms = (kind: 'woke' | 'due') => new Alarms(clock, (shortId) => self.tell({ kind, shortId }));
     this.#alarms = { woke: alarms('woke'), due: alarms('due') };
+    this.#writes = new Writes(parts);
+    this.#reports = new Reports(parts);
     this.#processes = new MainProcesses({ clock, table, states });
     this.#engineAway = new EngineAway({
       clock,
@@ -119,7 +117,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       this.#processes.clear();
       this.#missed.clear();
       this.#engineAway.back();
-      for (const cancel of this.#deferred.values()) cancel();
+      this.#writes.clear();
     });
     // A restarted reconciler has no states: the published keys may be wrong by now.
     // mutant: forget what was published before a crash
@@ -205,8 +203,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #read(uncertain: readonly string[]): void {
     const { ledger } = this.#parts;
     for (const shortId of uncertain) {
-      this.#deferred.get(shortId)?.();
-      this.#deferred.delete(shortId);
+      this.#writes.cancel(shortId);
       this.#observe(shortId, { kind: 'fenced' });
     }
     for (const shortId of [...ledger.published()]) {
@@ -235,7 +232,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state !== before) this.#keep(shortId, before, state);
     if (before?.kind === 'running') metrics.running--;
     if (state?.kind === 'running') metrics.running++;
-    if (desired !== undefined) this.#desire(shortId, desired, at, state?.kind === 'running' ? state : undefined);
+    if (desired !== undefined) this.#writes.desire(shortId, desired, at, state?.kind === 'running' ? state : undefined);
     for (const effect of effects) this.#carryOut(effect);
     if (changesNetwork[observation.kind]) {
       for (const id of this.#shares.of(before?.id ?? state?.id)) this.#parts.inspect(id);
@@ -270,7 +267,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     const before = this.#maintenance;
     this.#maintenance = maintenance;
     const tell = (from: Mark | undefined, to: Mark | undefined, container?: string): void => {
-      const fields = { ...(container !== undefined && { container, ...this.#namesOf(container) }), ...(to ?? from) };
+      const fields = {
+        ...(container !== undefined && { container, ...this.#reports.namesOf(container) }),
+        ...(to ?? from),
+      };
       log.info(
         fields,
         `maintenance ${to === undefined ? 'off' : 'on'}: ${container === undefined ? 'host' : 'container'}`,
@@ -292,7 +292,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   #lookForProcesses(): void {
     const { log, sequence } = this.#parts;
     for (const shortId of this.#processes.ended()) {
-      log.info({ container: shortId, ...this.#namesOf(shortId) }, 'ended while the engine is away');
+      log.info({ container: shortId, ...this.#reports.namesOf(shortId) }, 'ended while the engine is away');
       this.#observe(shortId, { kind: 'ended', heard: sequence.next() });
     }
   }
@@ -313,7 +313,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     // A line for each doubling, and none once it is held for the longest time.
     if (crashes.requiredMs <= before) return;
     log.warn(
-      { container: shortId, ...this.#namesOf(shortId), reason: 'flapping', seconds: crashes.requiredMs / 1000 },
+      { container: shortId, ...this.#reports.namesOf(shortId), reason: 'flapping', seconds: crashes.requiredMs / 1000 },
       'held: it crashes again and again',
     );
   }
@@ -331,7 +331,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state?.kind === 'running' && before?.kind !== 'running') this.#processes.started();
     this.#resting.delete(shortId);
     if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
-    this.#report(shortId, before, state);
+    this.#reports.report(shortId, before, state, this.#maintenance);
   }
 
   #carryOut(effect: Effect): void {
@@ -342,71 +342,6 @@ export class Reconciler implements Actor<ReconcilerMessage> {
       const fields = { container: effect.id, holder: effect.holder };
       log.error(fields, 'not published: another running container has the same short id');
     }
-  }
-
-  #desire(shortId: string, services: readonly Service[], at: number, state: Running | undefined): void {
-    const { clock } = this.#parts;
-    const keys = this.#keysOf(shortId, services, state);
-    const names = state?.names;
-    this.#deferred.get(shortId)?.();
-    this.#deferred.delete(shortId);
-    const waitMs = this.#isNews(shortId, keys) ? this.#waitMs(shortId, keys) : 0;
-    if (waitMs === 0) {
-      this.#settle(shortId, keys, at, names);
-      return;
-    }
-    const cancel = clock.after(waitMs, () => {
-      this.#deferred.delete(shortId);
-      this.#budget.spend(shortId, clock.now());
-      this.#settle(shortId, keys, 0, names);
-    });
-    this.#deferred.set(shortId, cancel);
-    // A removal never waits: what is no longer true goes at once.
-    if (!this.#isStillTrue(shortId, keys)) this.#settle(shortId, noKeys, at, names);
-  }
-
-  /** A removal is counted and never waits. */
-  #waitMs(shortId: string, keys: Keys): number {
-    const now = this.#parts.clock.now();
-    if (keys.size > 0) return this.#budget.take(shortId, now);
-    this.#budget.spend(shortId, now);
-    return 0;
-  }
-
-  #keysOf(shortId: string, services: readonly Service[], state: Running | undefined): Keys {
-    const { layout, tellsStates } = this.#parts;
-    if (services.length > 0) return keysOf(layout, shortId, services, state?.names, tellsStates ? 'ready' : undefined);
-    // mutant: tell no state of what is in maintenance
-    if (!tellsStates || state === undefined || state.offers.length === 0) return noKeys;
-    return stateKeysOf(layout, shortId, state.offers, trafficStateOf(state.verdict));
-  }
-
-  /** Whether etcd would have to be written. */
-  #isNews(shortId: string, keys: Keys): boolean {
-    const { ledger } = this.#parts;
-    const desired = ledger.desired(shortId);
-    if (desired === undefined) return keys.size > 0;
-    if (desired.size !== keys.size) return true;
-    for (const [key, value] of keys) if (desired.get(key) !== value) return true;
-    return false;
-  }
-
-  /** Whether the addresses in etcd are those of `keys`, whatever is beside them. */
-  #isStillTrue(shortId: string, keys: Keys): boolean {
-    const { layout, ledger } = this.#parts;
-    for (const key of new Set([...(ledger.desired(shortId)?.keys() ?? []), ...keys.keys()])) {
-      if (layout.nameOf(key) !== undefined && ledger.desired(shortId)?.get(key) !== keys.get(key)) return false;
-    }
-    return true;
-  }
-
-  #settle(shortId: string, keys: Keys, at: number, names: Names | undefined): void {
-    const { ledger, writer } = this.#parts;
-    ledger.desire(shortId, keys, at, names);
-    const isUnsettled = ledger.isUnsettled(shortId);
-    if (!isUnsettled) ledger.answered(shortId);
-    // mutant: tell the writer nothing
-    if (isUnsettled) writer.tell(shortId);
   }
 
   /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */
@@ -421,125 +356,12 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     // mutant: forget what was not yet received
     this.#settledBefore = sequence.oldest;
   }
-
-  /** Reports a container to people: in the log once, in its conditions as long as the report is true. */
-  #report(shortId: string, before: State | undefined, state: State | undefined): void {
-    const { conditions, log } = this.#parts;
-    if (state?.kind === 'running') {
-      const { names, refusals, startedAt } = state;
-      // A network that was joined or left can change them.
-      const isNew =
-        before?.kind !== 'running' || before.startedAt !== startedAt || !isSameAs(refusals, before.refusals);
-      if (isNew) {
-        this.#countRefusals(refusals);
-        if (state.requiredMs === 0) this.#logRefusals(shortId, refusals, names);
-      }
-      if (before?.kind !== 'running' || before.refusals !== refusals) {
-        conditions.note(shortId, { refusals: refusals.length > 0 ? refusals : undefined });
-      }
-      this.#reportTraffic(shortId, before, state);
-    } else if (before?.kind === 'running') conditions.forget(shortId);
-    const wasFailing = (before?.failing?.tries ?? 0) >= failingTries;
-    const { tries, detail } = state?.failing ?? { tries: 0, detail: undefined };
-    if (tries >= failingTries) conditions.note(shortId, { failing: detail });
-    else if (wasFailing) conditions.note(shortId, { failing: undefined });
-    if (tries >= failingTries && !wasFailing) {
-      log.warn(
-        { container: state?.id, ...this.#namesOf(shortId), error: detail },
-        'container cannot be inspected; retrying',
-      );
-    }
-  }
-
-  #namesOf(shortId: string): Names | undefined {
-    const state = this.#parts.states.get(shortId);
-    return (state?.kind === 'running' ? state.names : undefined) ?? this.#parts.ledger.namesOf(shortId);
-  }
-
-  /** A container that offers nothing has nothing to be withheld. */
-  #reportTraffic(shortId: string, before: State | undefined, state: Running): void {
-    const reason = reasonOf(state);
-    const { until, isPublished } = state.verdict;
-    const maintenance = reason === 'maintenance' ? this.#reportOf(shortId) : undefined;
-    const { clock, conditions, log } = this.#parts;
-    const isSame = before?.kind === 'running' && reasonOf(before) === reason && before.verdict.until === until;
-    if (isSame && maintenance === undefined) return;
-    if (reason === undefined && before?.kind !== 'running') return;
-    const last = conditions.get(shortId)?.traffic;
-    const since = last?.reason === reason ? last?.since : undefined;
-    const leftMs = until === undefined ? undefined : until - clock.now();
-    const wall = clock.wall();
-    const began = beganOf(reason, state, maintenance?.mark, clock.now(), wall) ?? since ?? wall;
-    conditions.note(shortId, {
-      traffic: reason && { reason, isPublished, since: began, until: leftMs && wall + leftMs, maintenance },
-    });
-    if (reason === undefined || since !== undefined || toldElsewhere.has(reason)) return;
-    const fields = {
-      container: shortId,
-      ...this.#namesOf(shortId),
-      reason,
-      ...(leftMs !== undefined && { seconds: Math.ceil(leftMs / 1000) }),
-      ...(reason === 'still-starting' && { seconds: Math.round((wall - began) / 1000) }),
-    };
-    if (isPublished || reason === 'still-starting') log.warn(fields, withheld[reason].title);
-    else log.info(fields, 'withheld');
-  }
-
-  /** The decision that the container is in maintenance for. */
-  #reportOf(shortId: string): { readonly mark: Mark; readonly isOfHost: boolean } | undefined {
-    const mark = markOf(this.#maintenance, shortId);
-    return mark && { mark, isOfHost: this.#maintenance.host !== undefined };
-  }
-
-  #countRefusals(refusals: readonly Refusal[]): void {
-    for (const { code } of refusals) this.#parts.metrics.refusals[code]++;
-  }
-
-  #logRefusals(shortId: string, refusals: readonly Refusal[], names: Names | undefined): void {
-    const { log } = this.#parts;
-    for (const { code, entry, detail } of refusals.slice(0, refusalsLoggedMax)) {
-      log.warn({ container: shortId, ...names, reason: code, entry, detail }, 'advertisement refused');
-    }
-    const unsaid = refusals.length - refusalsLoggedMax;
-    if (unsaid > 0) log.warn({ container: shortId, ...names, refusals: unsaid }, 'further advertisements refused');
-  }
-}
-
-function isSameAs(some: readonly Refusal[], others: readonly Refusal[]): boolean {
-  return some.every(({ code, entry }, index) => code === others[index]?.code && entry === others[index]?.entry);
 }
 
 /** What may end the network of a container, or give it other addresses. A move leads to an inspection. */
 const changesNetwork: Partial<Record<Observation['kind'], true>> = {
   ...{ inspected: true, died: true, unlisted: true, ended: true },
 };
-
-const reasonOf = ({ offers, verdict }: Running): ReasonCode | undefined =>
-  offers.length === 0 ? undefined : verdict.isPublished ? verdict.note : verdict.reason;
-
-/**
- * Of crashes the log tells when they are counted, of maintenance when it is decided, and of a stop when its keys are gone:
- * there are as many as starts.
- */
-const toldElsewhere: ReadonlySet<ReasonCode> = new Set([
-  'draining',
-  'flapping',
-  'engine-away',
-  'maintenance',
-  'host-drain',
-] as const);
-
-/** Where more is known of it than when it was seen first: the age of a health check, the time of a decision. */
-function beganOf(
-  reason: ReasonCode | undefined,
-  { runsSince }: Running,
-  mark: Mark | undefined,
-  now: number,
-  wall: number,
-): number | undefined {
-  if (mark?.since !== undefined) return Date.parse(mark.since);
-  return reason === 'not-healthy' || reason === 'still-starting' ? wall - (now - runsSince) : undefined;
-}
 
 const isSameMark = (one: Mark | undefined, other: Mark | undefined): boolean =>
   one === other || JSON.stringify(one) === JSON.stringify(other);

@@ -148,7 +148,7 @@ describe('maintenance', { skip: needs('etcd', 'etcdctl') }, () => {
       assert.match(outcome.err, said);
     }
     assert.equal((await host.etcd.get('/discover/maintenance/')).size, 0);
-    // Nobody publishes it now, so only its whole id can be taken.
+    // No agent publishes it now, so no name leads to it: its whole id does.
     const unknown = await maintenance(host, 'on', 'b'.repeat(64), '--host', 'h9');
     assert.equal(unknown.code, 0);
     assert.match(unknown.err, /no discover writes for host h9 now/);

@@ -243,7 +243,7 @@ export class FakeEngine {
     this.#networkEvent('connect', id);
   }
 
-  /** The host has another address, of which no event tells. */
+  /** The address of the host has changed. No event tells of it. */
   moveHost(ip: string): void {
     this.hostIp = ip;
     this.hostIps.add(ip);

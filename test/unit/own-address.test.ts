@@ -1,4 +1,4 @@
-/** Which address of a container is published where it is to be its own, and what is said where there is none. */
+/** The own address of a container: which one is published, and the reason where there is none. */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -72,7 +72,7 @@ describe('the address of a container itself', () => {
     assert.equal(of({ networks }, { from: 'container', networks: ['front'] }), '10.2.0.5 80');
     assert.equal(
       of({ networks }, own, { networks: ['front'] }),
-      'network-missing: 80/tcp is to be reached on front, and the container is on back (10.2.0.5)',
+      'network-missing: 80/tcp should be published on front, but the container is on back (10.2.0.5)',
     );
   });
 

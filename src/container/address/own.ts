@@ -59,7 +59,7 @@ export function ownAddress(
     const wanted = networks.slice(0, NETWORKS_SHOWN).join(', ');
     return refused(
       'network-missing',
-      `${port} is to be reached on ${wanted}, and the container is on ${listOf(candidates)}`,
+      `${port} should be published on ${wanted}, but the container is on ${listOf(candidates)}`,
     );
   }
   if (Object.hasOwn(network.networks, INGRESS)) {
