@@ -27,15 +27,46 @@ async function* ofNames(client: DiscoverClient, names: readonly string[], query:
   const followed = names.map((name) => [name, client.watch(name, query)] as const);
   const first = await Promise.all(followed.map(async ([name, updates]) => [name, await updates.next()] as const));
   yield new Map(first.flatMap(([name, { value }]) => (value ? [[name, value] as const] : [])));
-  const nextOf = async (name: string, updates: AsyncGenerator<Update, void>) =>
-    ({ name, updates, result: await updates.next() }) as const;
-  const pending = new Map(followed.map(([name, updates]) => [name, nextOf(name, updates)]));
-  while (pending.size > 0) {
-    const { name, updates, result } = await Promise.race(pending.values());
-    if (result.done) pending.delete(name);
+  yield* merged(followed);
+}
+
+/**
+ * The updates of each service as they come, one at a time. `Promise.race` would be shorter, and would keep a reaction for
+ * each change at every service that stays as it is: a process that watches for weeks has not the memory.
+ */
+export async function* merged(
+  followed: readonly (readonly [name: string, updates: AsyncIterable<Update>])[],
+): AsyncGenerator<Batch> {
+  const ready: { readonly batch: Batch; readonly taken: () => void }[] = [];
+  let left = followed.length;
+  let failure: { readonly error: unknown } | undefined;
+  let wake = (): void => {};
+  const follow = async (name: string, updates: AsyncIterable<Update>): Promise<void> => {
+    try {
+      for await (const update of updates) {
+        await new Promise<void>((taken) => {
+          ready.push({ batch: new Map([[name, update]]), taken });
+          wake();
+        });
+      }
+    } catch (error) {
+      failure ??= { error };
+    }
+    left--;
+    wake();
+  };
+  for (const [name, updates] of followed) void follow(name, updates);
+  for (;;) {
+    const next = ready.shift();
+    if (next !== undefined) {
+      yield next.batch;
+      next.taken();
+    } else if (failure !== undefined) throw failure.error;
+    else if (left === 0) return;
     else {
-      pending.set(name, nextOf(name, updates));
-      yield new Map([[name, result.value]]);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
     }
   }
 }
@@ -47,6 +78,7 @@ export class Sets {
   #seen = 0;
   #wake: () => void = () => {};
   #isOver = false;
+  #failure: { readonly error: unknown } | undefined;
 
   /** Resolves once the first batch is there. */
   static async of(batches: AsyncGenerator<Batch>): Promise<Sets> {
@@ -68,9 +100,12 @@ export class Sets {
     return [...this.#sets].sort(([one], [other]) => (one < other ? -1 : 1));
   }
 
-  /** Resolves with true once something has changed since `all` or `changed` was asked, or with false after this time. */
+  /**
+   * Resolves with true once something has changed since `all` or `changed` was asked, or with false after this time. Rejects if
+   * the services cannot be followed any more.
+   */
   async changed(withinMs?: number): Promise<boolean> {
-    if (this.#version === this.#seen && !this.#isOver) {
+    if (this.#version === this.#seen && !this.#isOver && this.#failure === undefined) {
       await new Promise<void>((resolve) => {
         const timer = withinMs === undefined ? undefined : setTimeout(resolve, withinMs);
         this.#wake = () => {
@@ -79,14 +114,19 @@ export class Sets {
         };
       });
     }
+    if (this.#failure !== undefined) throw this.#failure.error;
     const isNews = this.#version !== this.#seen || this.#isOver;
     this.#seen = this.#version;
     return isNews;
   }
 
   async #follow(batches: AsyncGenerator<Batch>): Promise<void> {
-    for await (const batch of batches) this.#take(batch);
-    this.#isOver = true;
+    try {
+      for await (const batch of batches) this.#take(batch);
+      this.#isOver = true;
+    } catch (error) {
+      this.#failure = { error };
+    }
     this.#wake();
   }
 
