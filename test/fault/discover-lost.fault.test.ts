@@ -39,7 +39,7 @@ describe('discover lost', { skip: needs('etcd', 'etcdctl'), concurrency: 3 }, ()
     // It reads nothing meanwhile, so nothing waits for it.
     await engine.churn({ rate: 50, seconds: 2 * ttl, lifetimeMs: 300, survivors: 0.1, unread: 'lose' });
     await eventually(() => host.assertGone());
-    const before = host.recorder.changes.length;
+    const before = await host.mark();
     host.discover.signal('SIGCONT');
     await host.converged();
     const held = await host.held();

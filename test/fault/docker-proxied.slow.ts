@@ -183,7 +183,7 @@ describe('docker behind a proxy', {
       assert.ok(!held.some((key) => key.endsWith(shortOf(monster))));
     });
     begun = 0;
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     front.answer = (asked) => (isList.test(asked) ? endless : undefined);
     await host.discover.waitForLog((line) => line.msg === 'docker unavailable');
     const deleted = (await host.changesSince(count)).filter(({ kind }) => kind === 'delete');

@@ -273,6 +273,8 @@ export interface Host extends AsyncDisposable {
   assertGone(): Promise<void>;
   /** Waits until etcd holds exactly what runs; then the history until here is checked as well. */
   converged(known?: Known, options?: { readonly timeoutMs?: number }): Promise<void>;
+  /** The number of changes until now, for `changesSince`: the recorder may be behind what a test has read of etcd. */
+  mark(): Promise<number>;
   /** Revision and kind of what has happened to service keys and records since the number of changes given. */
   changesSince(count: number): Promise<Change[]>;
 }
@@ -377,6 +379,10 @@ export async function startHost(options: HostOptions): Promise<Host> {
       if (recorder === undefined) return;
       await recorder.settled();
       assertHistory(recorder, names, known);
+    },
+    mark: async () => {
+      await host.recorder.settled();
+      return host.recorder.changes.length;
     },
     changesSince: async (count) => {
       await host.recorder.settled();

@@ -79,7 +79,7 @@ describe('signals', here, () => {
     await using host = await startHost({ source: fromEngine(engine), ttl: 5 });
     await host.converged();
     const before = await host.held();
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
     assert.deepEqual(await host.held(), before);
     assert.deepEqual(await host.changesSince(count), []);
@@ -94,7 +94,7 @@ describe('signals', here, () => {
     const args = ['--host:onExit', 'remove'];
     await using host = await startHost({ source: fromEngine(engine), args, ttl: 600 });
     await host.converged();
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     assert.deepEqual(await host.terminate(), { code: 0, signal: null });
     await host.assertGone();
     assert.equal(revisionsOf(await host.changesSince(count)).length, 1);

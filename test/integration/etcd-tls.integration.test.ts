@@ -67,7 +67,7 @@ describe('TLS to etcd', { skip: needs('etcd', 'etcdctl', 'openssl'), concurrency
       const updates = reader.watch('later');
       await updates.next();
       assert.equal((await reader.services()).size, 6); // a neighbour's as well
-      const count = host.recorder.changes.length;
+      const count = await host.mark();
       await host.etcd.kill();
       await host.etcd.restart();
       await host.converged();

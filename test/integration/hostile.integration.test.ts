@@ -52,7 +52,7 @@ describe('hostile containers', { skip: needs('etcd', 'etcdctl', 'dockerd', 'dock
       await dockerd.run({ env: { DISCOVER: 'web:80,admin:81' }, ports: [80, 81] }),
     ] as const;
     await host.converged();
-    const before = host.recorder.changes.length;
+    const before = await host.mark();
 
     const many = Array.from({ length: 300_000 }, (_, index) => `s${index}:80`)
       .join()

@@ -34,7 +34,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
 
   test('publish a container of an image that says nothing, at one revision, and take it away at one (real dockerd, real etcd)', async () => {
     await using host = await start(['--views:skydns', 'discover.local', '--views:registrator', '/services']);
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     const id = await dockerd.run({ labels: { discover: 'web:80, dns:53/udp' }, ports: [80, '53/udp'] });
     await wanted(host, [keyOf('web', id), keyOf('dns', id)]);
     await dockerd.docker('rm', '--force', id);
@@ -151,7 +151,7 @@ describe('labels', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybo
     const refused = await host.discover.waitForLog(({ msg }) => msg === 'advertisement refused');
     assert.deepEqual([refused.container, refused.reason], [red.slice(0, 12), 'realm-not-allowed']);
 
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     host.discover.signal('SIGKILL');
     await host.discover.exit;
     await host.launch();

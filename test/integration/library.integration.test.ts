@@ -92,7 +92,7 @@ test(
       await host.converged();
     }
     assert.equal(await ended, undefined);
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     await using next = await startAgent(options);
     await new Promise<void>((resolve) => next.once('start', resolve));
     await host.converged();

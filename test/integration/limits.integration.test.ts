@@ -52,7 +52,7 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
       await using host = await startHost({ source: fromEngine(engine), ttl: 30, args: ['--resync', '5'] });
       await host.converged();
       assert.equal((await host.held()).size, 2000);
-      const count = host.recorder.changes.length;
+      const count = await host.mark();
       host.discover.signal('SIGKILL');
       await ended(host.discover);
       await host.launch();
@@ -88,7 +88,7 @@ describe('limits', { skip: needs('etcd', 'etcdctl'), concurrency: 2 }, () => {
         ]);
         const exact = async (): Promise<void> => assert.deepEqual(await host.held(), wanted);
         await eventually(exact);
-        const count = host.recorder.changes.length;
+        const count = await host.mark();
         await host.terminate();
         await host.launch();
         await exact();

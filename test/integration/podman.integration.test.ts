@@ -199,7 +199,7 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
       await using host = await start();
       const [stays, ends] = [await podman.run(web), await podman.run(web)];
       await host.converged();
-      const count = host.recorder.changes.length;
+      const count = await host.mark();
       await podman.kill();
       await host.discover.waitForLog(({ msg }) => msg === 'docker unavailable');
       await podman.podman('kill', ends);

@@ -63,7 +63,7 @@ describe('a reload', here, () => {
     const args = [...file.args, '--host:onExit', 'remove'];
     await using host = await startHost({ source: fromEngine(engine), args });
     await host.converged();
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     const before = await engine.snapshot();
     const staying = new Set(before.map(({ id }) => id.slice(0, 12)));
     const churned = engine.churn({ rate: 100, seconds: amount(3, 6), lifetimeMs: 300 });
@@ -150,7 +150,7 @@ describe('a reload', here, () => {
       return Number(new RegExp(`^discover_${name} (\\S+)$`, 'm').exec(text)?.[1]);
     };
     await host.converged();
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     const at = await metric('config_last_reload_success_timestamp_seconds');
     assert.ok(Math.abs(Date.now() / 1000 - at) < 600, `${at}`);
     file.write({ resync: 'often', host: { realm: 'a/b' } });
@@ -311,7 +311,7 @@ describe('a reload', here, () => {
     const file = configFile('again');
     await using host = await startHost({ source: fromEngine(engine), args: file.args, ttl: 60 });
     await host.converged();
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     for (let resync = 100; resync < 120; resync++) {
       file.write({ resync });
       host.discover.signal('SIGHUP');

@@ -74,7 +74,7 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
     await using host = await start();
     const id = await dockerd.run({ ...web, args: term, command: server(3) });
     await published(host, id);
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     await dockerd.docker('kill', '--signal', 'HUP', id);
     await dockerd.docker('exec', id, '/bin/busybox', 'true');
     const stopped = dockerd.docker('stop', id);
@@ -87,7 +87,7 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
     // A restart is a withdrawal, and the new address as soon as there is one.
     await dockerd.docker('start', id);
     await published(host, id);
-    const before = host.recorder.changes.length;
+    const before = await host.mark();
     await dockerd.docker('restart', '--time', '1', id);
     await host.converged();
     const restart = (await host.changesSince(before)).filter(({ key }) => key === keyOf(id));
@@ -104,7 +104,7 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
       const image = await dockerd.image();
       const id = await dockerd.run({ ...web, image, args: [...term, '--stop-timeout', '1'] });
       await published(host, id);
-      const count = host.recorder.changes.length;
+      const count = await host.mark();
       const flood = async () => {
         for (let n = 0; n < 20; n++) await dockerd.ask('POST', `/containers/${id}/kill?signal=TERM`);
       };
@@ -170,7 +170,7 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
     for (let n = 0; n < amount(3, 200); n++) {
       const id = ids[n % 2] as string;
       const since = Date.now() / 1000;
-      const count = host.recorder.changes.length;
+      const count = await host.mark();
       await dockerd.docker('stop', id);
       const killedMs = await killOf(id, since);
       const gone = (await host.changesSince(count)).find(({ key, kind }) => key === keyOf(id) && kind === 'delete');

@@ -23,7 +23,7 @@ describe('an ordinary user', { skip: needs('etcd', 'etcdctl', 'root') }, () => {
       await host.converged();
       asRoot.signal('SIGKILL');
       await asRoot.exit;
-      const count = host.recorder.changes.length;
+      const count = await host.mark();
 
       const { pid } = await host.launch([], { user: nobody });
       const status = readFileSync(`/proc/${pid}/status`, 'utf8');

@@ -105,7 +105,7 @@ describe('walk', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox'
     assert.notDeepEqual([...(await host.held())], before);
 
     before = [...(await host.held())];
-    const count = host.recorder.changes.length;
+    const count = await host.mark();
     await dockerd.docker('rename', id, 'renamed');
     await dockerd.docker('pause', id);
     await dockerd.docker('unpause', id);
