@@ -164,8 +164,45 @@ interface RawEvent {
   readonly HealthStatus?: unknown;
 }
 
+/**
+ * How Docker begins and ends each event of a container, before and since API 1.52. Between the two are the labels, which
+ * can be most of an event, and of which nothing is read. No label can look like either: they are in strings, where a
+ * quote is escaped, and the end of the text is no label's.
+ */
+const usualHead =
+  /^\{(?:"status":"[a-z]+","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z]+)","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;
+const usualTail = /"\}\},"scope":"[a-z]+","time":\d+,"timeNano":(\d+)\}$/;
+const tailMax = 96;
+const usualSignal = /[{,]"signal":"(\d+)"/;
+
 /** The meaning of an event; undefined if the event concerns no container. */
 export function readEvent(text: string): ContainerEvent | undefined {
+  return readUsual(text) ?? readAny(text);
+}
+
+/** A start, a signal or an end in Docker's usual form. Undefined: the whole text has to be parsed. */
+function readUsual(text: string): ContainerEvent | undefined {
+  const [, action, id] = usualHead.exec(text) ?? [];
+  if (!isContainerId(id)) return undefined;
+  const tail = usualTail.exec(text.slice(-tailMax));
+  if (tail === null) return undefined;
+  const at = nanoseconds({ timeNano: Number(tail[1]) });
+  switch (action) {
+    case 'start':
+      return { kind: 'inspect', id, at };
+    case 'die':
+    case 'destroy':
+      return { kind: 'died', id, at };
+    case 'kill': {
+      const signal = signalOf(usualSignal.exec(text)?.[1]);
+      return signal === undefined ? undefined : { kind: 'killed', id, at, signal, isStart: false };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function readAny(text: string): ContainerEvent | undefined {
   let raw: RawEvent | null;
   try {
     raw = JSON.parse(text) as RawEvent | null;

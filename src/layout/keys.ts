@@ -76,7 +76,11 @@ export function layoutOf(prefix: string, realm: string, host: string, views: rea
     serviceKey: (name, shortId, named = realm) => `${servicePrefix}${name}/${named}/${host}/${shortId}`,
     metaKey: (serviceKey) => metaPrefix + serviceKey.slice(servicePrefix.length),
     plainKeyOf: (key) => parseServiceKey(servicePrefix, key)?.plainKey,
-    nameOf: (key) => (key.startsWith(servicePrefix) ? key.slice(servicePrefix.length).split('/', 1)[0] : undefined),
+    nameOf(key) {
+      if (!key.startsWith(servicePrefix)) return undefined;
+      const end = key.indexOf('/', servicePrefix.length);
+      return key.slice(servicePrefix.length, end < 0 ? key.length : end);
+    },
     containerOf(key) {
       const parsed = parseKey(prefix, key);
       if (parsed?.kind === 'service' || parsed?.kind === 'meta' || parsed?.kind === 'record') {

@@ -443,12 +443,23 @@ function gone(known: State, id: ContainerId, context: Context, death = known.dea
   const { movedAt, failing, wakeAt } = known;
   // Events may overtake each other: what was sent after the death is of a life that is not seen yet.
   const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > (death?.at ?? 0));
-  const rest = { ...unseen(signals, context), since: context.moment };
+  const { dueAt } = unseen(signals, context);
   // mutant: remember the dead as listed
   // mutant: forget the death of the dead
   // mutant: forget a move at a death
-  const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt, failing, wakeAt, ...rest };
-  return { state, desired: [], effects: [] };
+  const state: Gone = {
+    kind: 'gone',
+    id,
+    listing: undefined,
+    death,
+    movedAt,
+    failing,
+    wakeAt,
+    signals,
+    dueAt,
+    since: context.moment,
+  };
+  return { state, desired: nothing, effects: [] };
 }
 
 /** Whether the inspection may have seen the life that this death ended. */

@@ -71,6 +71,11 @@ export class Ledger {
     return at;
   }
 
+  /** Whether the container is, or should be, published. */
+  has(shortId: string): boolean {
+    return this.#entries.has(shortId);
+  }
+
   desired(shortId: string): Keys | undefined {
     return this.#entries.get(shortId)?.desired;
   }

@@ -35,6 +35,8 @@ export class MissedEvents {
 
   /** An event about the container came after all. */
   heard(id: ContainerId): void {
+    // The usual way: each event comes here.
+    if (this.#suspected.size === 0) return;
     this.#suspected.get(id)?.();
     this.#suspected.delete(id);
   }

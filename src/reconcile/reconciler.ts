@@ -329,7 +329,7 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     if (state?.wakeAt !== before?.wakeAt) this.#alarms.woke.set(shortId, state?.wakeAt);
     if (state?.dueAt !== before?.dueAt) this.#alarms.due.set(shortId, state?.dueAt);
     if (state?.kind === 'running' && before?.kind !== 'running') this.#processes.started();
-    this.#resting.delete(shortId);
+    if (before !== undefined && isForgettable(before, Number.POSITIVE_INFINITY)) this.#resting.delete(shortId);
     if (state !== undefined && isForgettable(state, Number.POSITIVE_INFINITY)) this.#resting.add(shortId);
     this.#reports.report(shortId, before, state, this.#maintenance);
   }
@@ -347,11 +347,13 @@ export class Reconciler implements Actor<ReconcilerMessage> {
   /** Forgets states that no reading can concern. A reading that has ended may still wait until the next batch. */
   #forget(): void {
     const { sequence, states } = this.#parts;
-    for (const shortId of this.#resting) {
-      const state = states.get(shortId);
-      if (state !== undefined && !isForgettable(state, this.#settledBefore)) break;
-      states.delete(shortId);
-      this.#resting.delete(shortId);
+    if (this.#resting.size > 0) {
+      for (const shortId of this.#resting) {
+        const state = states.get(shortId);
+        if (state !== undefined && !isForgettable(state, this.#settledBefore)) break;
+        states.delete(shortId);
+        this.#resting.delete(shortId);
+      }
     }
     // mutant: forget what was not yet received
     this.#settledBefore = sequence.oldest;

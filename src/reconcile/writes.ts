@@ -40,6 +40,8 @@ export class Writes {
     const keys = this.#keysOf(shortId, services, state);
     const names = state?.names;
     this.cancel(shortId);
+    // The usual way of an end: a stop has withdrawn it before. And of what offers nothing.
+    if (keys.size === 0 && !this.#parts.ledger.has(shortId)) return;
     const waitMs = this.#isNews(shortId, keys) ? this.#waitMs(shortId, keys) : 0;
     if (waitMs === 0) {
       this.#settle(shortId, keys, at, names);
@@ -56,6 +58,7 @@ export class Writes {
 
   /** Forgets the write of a container that waits. */
   cancel(shortId: string): void {
+    if (this.#deferred.size === 0) return;
     this.#deferred.get(shortId)?.();
     this.#deferred.delete(shortId);
   }

@@ -60,3 +60,54 @@ test('any cuts of any objects give the same objects, also within a character', (
     { numRuns: 300 },
   );
 });
+
+test('an event in its usual form means the same as when all of it is parsed, whatever the labels say', () => {
+  const id = 'e9'.repeat(32);
+  const other = 'b4'.repeat(32);
+  const told = fc.constantFrom(
+    `","Type":"container","Action":"die","Actor":{"ID":"${other}"`,
+    '"}},"scope":"local","time":1,"timeNano":1}',
+    '"signal":"9"',
+    'signal',
+    'timeNano',
+    'ID',
+    '\\',
+    '"',
+    '}}',
+  );
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    told,
+    fc.array(told, { maxLength: 4 }).map((parts) => parts.join('')),
+  );
+  const labels = fc.oneof(
+    fc.constantFrom({ timeNano: '1' }, { 'signal 9': '' }, { signals: '9' }, { ID: other, Action: 'die' }),
+    fc.dictionary(text, text, { maxKeys: 4 }),
+  );
+  const action = fc.constantFrom('start', 'die', 'destroy', 'kill', 'pause', 'create', 'health_status: healthy');
+  const at = fc.oneof(fc.integer({ min: -1, max: 3 }), fc.bigInt(0n, 2n ** 64n));
+  let usual = 0;
+  fc.assert(
+    fc.property(
+      action,
+      labels,
+      at,
+      fc.boolean(),
+      text,
+      fc.option(fc.nat(70)),
+      (name, said, time, isOld, from, signal) => {
+        const attributes = { ...said, ...(signal !== null && { signal: String(signal) }) };
+        const event = {
+          ...(isOld && { status: name, id, from }),
+          ...{ Type: 'container', Action: name, Actor: { ID: id, Attributes: attributes }, scope: 'local', time: 1 },
+        };
+        const written = `${JSON.stringify(event).slice(0, -1)},"timeNano":${time}}`;
+        const expected = readEvent(written.replace('{', '{ '));
+        assert.deepEqual(readEvent(written), expected);
+        if (expected?.kind === 'died') usual++;
+      },
+    ),
+    { numRuns: amount(3_000, 100_000) },
+  );
+  assert.ok(usual > 100);
+});
