@@ -544,28 +544,35 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   }
 
   #committed({ shortId, changes }: ChangeSet): void {
-    const services: Record<string, string> = Object.create(null);
+    const services = new Map<string, string>();
     const addresses = new Map<string, string>();
-    const held = this.ledger.observed(shortId);
-    const isOfService = (key: string): boolean => this.layout.nameOf(key) !== undefined;
-    const isGone = held.size === 0 || (this.#tellsStates && ![...held.keys()].some(isOfService));
-    // Another state of a container that is withheld.
-    if (isGone && this.#tellsStates && !changes.some(({ key }) => isOfService(key))) return;
-    for (const key of isGone ? changes.map((change) => change.key) : held.keys()) {
+    const note = (key: string): boolean => {
       const name = this.layout.nameOf(key);
-      if (name === undefined) continue;
-      services[name] ??= key;
-      const url = ourValue(held.get(key));
+      if (name !== undefined && !services.has(name)) services.set(name, key);
+      return name !== undefined;
+    };
+    for (const [key, value] of this.ledger.observed(shortId)) {
+      const url = note(key) ? ourValue(value) : undefined;
       if (url !== undefined) addresses.set(key, url);
     }
-    const named = isGone ? Object.keys(services) : [...addresses];
+    const isGone = services.size === 0;
+    if (isGone) for (const { key } of changes) note(key);
+    // Another state of a container that is withheld.
+    if (services.size === 0) return;
+    const named = isGone ? [...services.keys()] : [...addresses];
     const more = named.length - servicesLoggedMax;
     if (more > 0) named.length = servicesLoggedMax;
     const fields = { container: shortId, ...this.ledger.namesOf(shortId), services: named };
     this.#parts.log.info(more > 0 ? { ...fields, more } : fields, isGone ? 'unpublished' : 'published');
     this.metrics[isGone ? 'unpublished' : 'published']++;
-    this.emit(isGone ? 'unpublish' : 'publish', { id: shortId, services, addresses });
+    const event = isGone ? 'unpublish' : 'publish';
+    if (this.listenerCount(event) > 0) this.emit(event, { id: shortId, services: recordOf(services), addresses });
   }
+}
+
+/** A service may be called __proto__. */
+function recordOf(entries: ReadonlyMap<string, string>): Record<string, string> {
+  return Object.assign(Object.create(null) as Record<string, string>, Object.fromEntries(entries));
 }
 
 function dockerOf({ docker }: Config, clock: Clock): Docker {

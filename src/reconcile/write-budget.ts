@@ -2,9 +2,9 @@
  * The write budget: how often the keys of one container may be written. A container that changes all the time would
  * otherwise fill the history of etcd, which keeps every revision until it is compacted.
  *
- * Five commits are free, and two come back each second. A removal is counted as well and never waits. All that is kept
- * of a container is the time at which its budget is whole again. Memory is bounded by the containers that changed in the
- * last seconds.
+ * Five commits are free, and two come back each second. A publication takes two: the removal that ends it never waits, so
+ * it is paid for in advance. All that is kept of a container is the time at which its budget is whole again. Memory is
+ * bounded by the containers that changed in the last seconds.
  */
 
 const commitMs = 500;
@@ -20,22 +20,25 @@ export class WriteBudget {
     return this.#young.size + this.#old.size;
   }
 
-  /** Takes one commit, also where there is none. */
-  spend(shortId: string, now: number): void {
-    this.#spendFrom(shortId, this.#wholeAt(shortId, now), now);
+  /** Takes commits, also where there are none. */
+  spend(shortId: string, now: number, commits: number): void {
+    this.#spendFrom(shortId, this.#wholeAt(shortId, now), now, commits);
   }
 
-  /** Takes one commit if there is one, and else says for how many milliseconds the write has to wait; 0 if it need not. */
-  take(shortId: string, now: number): number {
+  /**
+   * Takes commits if there is one, and else says for how many milliseconds the write has to wait; 0 if it need not. The
+   * last of the five is enough for a publication, whose removal does not wait for its own.
+   */
+  take(shortId: string, now: number, commits: number): number {
     const wholeAt = this.#wholeAt(shortId, now);
     const waitMs = Math.max(0, wholeAt - now - (burst - 1) * commitMs);
-    if (waitMs === 0) this.#spendFrom(shortId, wholeAt, now);
+    if (waitMs === 0) this.#spendFrom(shortId, wholeAt, now, commits);
     return waitMs;
   }
 
-  #spendFrom(shortId: string, wholeAt: number, now: number): void {
+  #spendFrom(shortId: string, wholeAt: number, now: number, commits: number): void {
     this.#turn(now);
-    this.#young.set(shortId, wholeAt + commitMs);
+    this.#young.set(shortId, wholeAt + commits * commitMs);
   }
 
   #wholeAt(shortId: string, now: number): number {

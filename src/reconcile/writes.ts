@@ -1,8 +1,7 @@
 /**
  * From what a container should offer to the keys that it should have, and to the writer, within its budget of writes.
  *
- * A write that has to wait is replaced by the next one. A removal is counted and never waits: what is no longer true goes
- * at once.
+ * A write that has to wait is replaced by the next one. A removal never waits: what is no longer true goes at once.
  */
 
 import type { Ref } from '../actor/actor.ts';
@@ -42,14 +41,14 @@ export class Writes {
     this.cancel(shortId);
     // The usual way of an end: a stop has withdrawn it before. And of what offers nothing.
     if (keys.size === 0 && !this.#parts.ledger.has(shortId)) return;
-    const waitMs = this.#isNews(shortId, keys) ? this.#waitMs(shortId, keys) : 0;
+    const waitMs = keys.size > 0 && this.#isNews(shortId, keys) ? this.#waitMs(shortId) : 0;
     if (waitMs === 0) {
       this.#settle(shortId, keys, at, names);
       return;
     }
     const cancel = clock.after(waitMs, () => {
       this.#deferred.delete(shortId);
-      this.#budget.spend(shortId, clock.now());
+      this.#budget.spend(shortId, clock.now(), this.#commits(shortId));
       this.#settle(shortId, keys, 0, names);
     });
     this.#deferred.set(shortId, cancel);
@@ -68,11 +67,13 @@ export class Writes {
     this.#deferred.clear();
   }
 
-  #waitMs(shortId: string, keys: Keys): number {
-    const now = this.#parts.clock.now();
-    if (keys.size > 0) return this.#budget.take(shortId, now);
-    this.#budget.spend(shortId, now);
-    return 0;
+  #waitMs(shortId: string): number {
+    return this.#budget.take(shortId, this.#parts.clock.now(), this.#commits(shortId));
+  }
+
+  /** Of a write and of the removal that will end what it begins. */
+  #commits(shortId: string): number {
+    return (this.#parts.ledger.desired(shortId)?.size ?? 0) > 0 ? 1 : 2;
   }
 
   #keysOf(shortId: string, services: readonly Service[], state: Running | undefined): Keys {
@@ -87,7 +88,7 @@ export class Writes {
   #isNews(shortId: string, keys: Keys): boolean {
     const { ledger } = this.#parts;
     const desired = ledger.desired(shortId);
-    if (desired === undefined) return keys.size > 0;
+    if (desired === undefined) return true;
     if (desired.size !== keys.size) return true;
     for (const [key, value] of keys) if (desired.get(key) !== value) return true;
     return false;
