@@ -9,57 +9,43 @@
  * anything after its own listener has stopped.
  */
 
-import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { ChildSpec, Ref } from './actor/actor.ts';
-import { type Clock, sleep, systemClock } from './actor/clock.ts';
+import { type Clock, sleep } from './actor/clock.ts';
 import { deferred } from './actor/deferred.ts';
 import { FifoMailbox, KeyedMailbox } from './actor/mailbox.ts';
 import { Supervisor } from './actor/supervisor.ts';
 import type { Config } from './config/options.ts';
 import type { ContainerId } from './container/container.ts';
-import { canChange, eventLabels } from './container/filter.ts';
+import { canChange } from './container/filter.ts';
 import { type Maintenance, noMaintenance } from './container/maintenance.ts';
-import { type Docker, DockerClient, type EngineInfo } from './docker/docker.ts';
+import type { EngineInfo } from './docker/docker.ts';
 import { type Resync, Watcher } from './docker/watcher.ts';
 import type { DiscoverError } from './errors.ts';
-import { EtcdRegistry } from './etcd/cluster.ts';
 import { metered } from './etcd/metered.ts';
-import type { CurrentOwnership, KeyReader, LeaseId, Registry } from './etcd/registry.ts';
+import type { CurrentOwnership, LeaseId, Registry } from './etcd/registry.ts';
 import { type Health, healthOf } from './health.ts';
 import { findAddress } from './host-address.ts';
-import { type HostAddresses, HostWatch, type HostWatchParts } from './inspect/host-watch.ts';
+import { type HostAddresses, HostWatch } from './inspect/host-watch.ts';
 import { Inspector, inspectBatchMax } from './inspect/inspector.ts';
-import { createInspectionPool, type InspectionPool, type PoolUsage } from './inspect/pool.ts';
-import { ourValue } from './layout/held.ts';
+import type { PoolUsage } from './inspect/pool.ts';
 import { type Layout, layoutOf } from './layout/keys.ts';
-import type { ProcessIdentity } from './layout/owner.ts';
 import { keyMatcher, viewsOf } from './layout/views.ts';
 import { type InspectionRequest, isNeedless, merged, type ReconcilerMessage } from './lifecycle/observation.ts';
 import { Sequence } from './lifecycle/sequence.ts';
 import type { State } from './lifecycle/state.ts';
-import { type Log, silentLog } from './log.ts';
+import type { Log } from './log.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
-import { hasEnded, isFree, startOf } from './processes.ts';
+import { type Parts, realParts } from './parts.ts';
 import { Conditions } from './reconcile/conditions.ts';
 import { Ledger } from './reconcile/ledger.ts';
-import type { ProcessTable } from './reconcile/main-processes.ts';
+import { type PublicationEvents, Publications } from './reconcile/publications.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
-import { LeaseKeeper, type LeaseKeeperMessage, type Predecessor } from './registry/lease-keeper.ts';
+import { LeaseKeeper, type LeaseKeeperMessage } from './registry/lease-keeper.ts';
 import { MaintenanceWatch } from './registry/maintenance.ts';
-import { type Liveness, livenessOf, ownIdentity } from './registry/process-identity.ts';
+import { ObservedLease } from './registry/observed-lease.ts';
 import { type ChangeSet, Writer, writeBatchMax } from './registry/writer.ts';
 import { version } from './version.ts';
-
-/** A container whose keys have changed in etcd. */
-export interface Publication {
-  /** The 12 digits that end its keys. */
-  readonly id: string;
-  /** Service name to its key; for `unpublish`, the keys that are gone. */
-  readonly services: Readonly<Record<string, string>>;
-  /** Every key with its address; empty for `unpublish`. */
-  readonly addresses: ReadonlyMap<string, string>;
-}
 
 export interface AgentState {
   /** Its parts are kept running. */
@@ -74,40 +60,11 @@ export interface AgentState {
   readonly pool: PoolUsage;
 }
 
-export interface AgentEvents {
+export interface AgentEvents extends PublicationEvents {
   /** A Docker Engine answers; again after each time it was lost. */
   connect: [];
   /** The running containers have been listed, and this process writes for its host. */
   start: [];
-  /** The keys of a container have appeared or changed, in one transaction. */
-  publish: [Publication];
-  /** All keys of a container have gone, in one transaction. */
-  unpublish: [Publication];
-}
-
-/** The parts of the agent; every part can be replaced. */
-export interface Parts {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly docker: Docker;
-  readonly pool: InspectionPool;
-  readonly registry: Registry;
-  /** Follows keys in etcd; undefined: no decisions of people are read. */
-  readonly reader?: KeyReader | undefined;
-  readonly process: {
-    readonly self: ProcessIdentity | undefined;
-    livenessOf(other: ProcessIdentity | undefined): Liveness;
-  };
-  /** Finds out the addresses of this host, where they are not configured. */
-  readonly findAddress?: HostWatchParts['find'];
-  /** The table of processes of the engine's machine, where it may be this one. */
-  readonly processes?: ProcessTable | undefined;
-  /** Names this process in the owner key. */
-  readonly instance: string;
-  /** The limit of operations in one transaction, if it should be below the limit of etcd. */
-  readonly operationsMax?: number | undefined;
-  /** The agent in this process that this one replaces. */
-  readonly predecessor?: Predecessor | undefined;
 }
 
 const stopTimeoutMs = 3_000;
@@ -116,8 +73,6 @@ const settleMs = 10_000;
 const removeMaxMs = 5_000;
 const usualDrainSeconds = 10;
 const settleEveryMs = 50;
-/** Services that a line of the log names: an advertisement can have a hundred. */
-const servicesLoggedMax = 10;
 /** The limit of inspections in flight that were too late for their batch, beside the full batches of all slots. */
 const lateMax = 256;
 
@@ -158,8 +113,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
   readonly #over = new AbortController();
   readonly #maintenanceWatch: MaintenanceWatch | undefined;
   #lease: LeaseId | undefined;
-  /** The lease that the ledger was read under, since when, and when another one took its place. */
-  #observed: { readonly lease: LeaseId; readonly sinceMs: number; endedAt: number | undefined } | undefined;
+  readonly #observed: ObservedLease;
+  readonly #publications: Publications;
   #idle: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -174,6 +129,11 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     this.ledger = new Ledger(() => clock.now());
     this.registry = metered(parts.registry, this.metrics, clock);
     this.layout = layoutOf(config.etcd.prefix, realm, id, viewsOf(config.views, realm, id, config.zone));
+    this.#observed = new ObservedLease({ clock, metrics: this.metrics, current: this.#current });
+    this.#publications = new Publications({
+      ...{ log, metrics: this.metrics, layout: this.layout, ledger: this.ledger, listeners: this },
+      tellsStates: config.meta === 'always',
+    });
     this.#supervisor = new Supervisor(clock, log, this.#onFatal);
     // From the sink to the source.
     this.#keeper = this.#supervisor.declare(this.#keeperSpec());
@@ -271,7 +231,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       ...this.#common('writer'),
       ...{ conditions, layout, ledger, metrics, registry, current: this.#current, keeper: this.#keeper },
       operationsMax: this.#parts.operationsMax,
-      onCommitted: (changeSet: ChangeSet) => this.#committed(changeSet),
+      onCommitted: ({ shortId, changes }: ChangeSet) => this.#publications.committed(shortId, changes),
     };
     return {
       name: 'writer',
@@ -376,12 +336,9 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
     };
   }
 
-  /**
-   * Whether the ledger is still right about etcd: the lease under which it was read has not run out by our own clock.
-   * Once the lease has run out, the keys are gone, and etcd does not report that.
-   */
+  /** Whether the ledger is still right about etcd. */
   get isPublishedKnown(): boolean {
-    return (this.#remainingSeconds() ?? 0) > 0;
+    return this.#observed.isValid;
   }
 
   /** The knowledge of Docker, etcd and the lease. */
@@ -396,8 +353,8 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
       etcd: metrics.etcd,
       lease: {
         isOwner: this.#current.ownership !== undefined,
-        sinceMs: this.#observed?.sinceMs,
-        remainingSeconds: this.#remainingSeconds(),
+        sinceMs: this.#observed.sinceMs,
+        remainingSeconds: this.#observed.remainingSeconds,
         ttlSeconds: config.etcd.ttlSeconds,
         cause: metrics.leaseFailure,
       },
@@ -412,8 +369,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   /** Containers that are, or should be, published. */
   get published(): number {
-    if (this.#tellsStates) return [...this.ledger.containers()].filter((shortId) => this.#isWanted(shortId)).length;
-    return this.ledger.size;
+    return this.#publications.containers;
   }
 
   /** The lease of its keys, also after `leave`; undefined while this process does not write for its host. */
@@ -490,30 +446,7 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   /** Instances that readers of etcd find; 0 once the lease has run out by our own clock. */
   get publishedServices(): number {
-    let services = 0;
-    if (!this.isPublishedKnown) return services;
-    for (const shortId of this.ledger.published()) {
-      for (const key of this.ledger.observed(shortId).keys()) if (this.layout.nameOf(key) !== undefined) services++;
-    }
-    return services;
-  }
-
-  /** The ledger has been read under the present lease. */
-  #observeLease(): void {
-    const lease = this.#current.ownership?.lease;
-    if (lease === undefined || (lease === this.#observed?.lease && this.isPublishedKnown)) return;
-    this.#observed = { lease, sinceMs: this.#parts.clock.wall(), endedAt: undefined };
-  }
-
-  /** The rest of the lease under which the ledger was read; negative once the lease has run out. */
-  #remainingSeconds(): number | undefined {
-    if (this.#observed === undefined) return undefined;
-    const { leaseEndsAt, leaseRenewed } = this.metrics;
-    const now = this.#parts.clock.now();
-    // If another lease was granted and nothing has been read under it, the lease before has ended: now at the latest.
-    if (leaseRenewed === this.#observed.lease) this.#observed.endedAt = undefined;
-    else this.#observed.endedAt ??= now;
-    return ((this.#observed.endedAt ?? leaseEndsAt) - now) / 1000;
+    return this.isPublishedKnown ? this.#publications.services : 0;
   }
 
   /** The running containers have been listed, or this process writes for its host; `start` once both are true. */
@@ -525,78 +458,16 @@ export class Agent extends EventEmitter<AgentEvents> implements AsyncDisposable 
 
   /** This process writes for its host, and the ledger has been read. */
   #owned(uncertain: readonly string[]): void {
-    this.#observeLease();
+    this.#observed.read();
     // mutant: do not tell of a reading
     this.#reconciler.tell({ kind: 'read', uncertain });
     // mutant: write nothing once the host is owned
     for (const shortId of this.ledger.unsettled()) this.#writer.tell(shortId);
     this.#reached('owned');
   }
-
-  get #tellsStates(): boolean {
-    return this.config.meta === 'always';
-  }
-
-  /** Whether it is, or should be, found by readers: where states are told, a container may have a meta alone. */
-  #isWanted(shortId: string): boolean {
-    const keys = this.ledger.desired(shortId) ?? this.ledger.observed(shortId);
-    return [...keys.keys()].some((key) => this.layout.nameOf(key) !== undefined);
-  }
-
-  #committed({ shortId, changes }: ChangeSet): void {
-    const services = new Map<string, string>();
-    const addresses = new Map<string, string>();
-    const note = (key: string): boolean => {
-      const name = this.layout.nameOf(key);
-      if (name !== undefined && !services.has(name)) services.set(name, key);
-      return name !== undefined;
-    };
-    for (const [key, value] of this.ledger.observed(shortId)) {
-      const url = note(key) ? ourValue(value) : undefined;
-      if (url !== undefined) addresses.set(key, url);
-    }
-    const isGone = services.size === 0;
-    if (isGone) for (const { key } of changes) note(key);
-    // Another state of a container that is withheld.
-    if (services.size === 0) return;
-    const named = isGone ? [...services.keys()] : [...addresses];
-    const more = named.length - servicesLoggedMax;
-    if (more > 0) named.length = servicesLoggedMax;
-    const fields = { container: shortId, ...this.ledger.namesOf(shortId), services: named };
-    this.#parts.log.info(more > 0 ? { ...fields, more } : fields, isGone ? 'unpublished' : 'published');
-    this.metrics[isGone ? 'unpublished' : 'published']++;
-    const event = isGone ? 'unpublish' : 'publish';
-    if (this.listenerCount(event) > 0) this.emit(event, { id: shortId, services: recordOf(services), addresses });
-  }
-}
-
-/** A service may be called __proto__. */
-function recordOf(entries: ReadonlyMap<string, string>): Record<string, string> {
-  return Object.assign(Object.create(null) as Record<string, string>, Object.fromEntries(entries));
-}
-
-function dockerOf({ docker }: Config, clock: Clock): Docker {
-  return new DockerClient(docker.endpoint, docker.apiVersion, clock, eventLabels(docker.filter ?? []));
 }
 
 /** Builds an agent of real parts, except where `parts` brings its own. It is running when this returns. */
 export function createAgent(config: Config, parts: Partial<Parts> = {}): Agent {
-  const clock = parts.clock ?? systemClock;
-  const own = parts.registry === undefined ? new EtcdRegistry(config.etcd, config.host.id) : undefined;
-  const { registry = own as EtcdRegistry, reader = own } = parts;
-  return new Agent(config, {
-    clock,
-    log: parts.log ?? silentLog,
-    docker: parts.docker ?? dockerOf(config, clock),
-    pool: parts.pool ?? createInspectionPool(config, clock),
-    registry,
-    reader,
-    process: parts.process ?? { self: ownIdentity(), livenessOf },
-    processes:
-      parts.processes ?? (config.docker.endpoint.kind === 'socket' ? { startOf, hasEnded, isFree } : undefined),
-    instance: parts.instance ?? randomUUID(),
-    operationsMax: parts.operationsMax,
-    predecessor: parts.predecessor,
-    ...(parts.findAddress && { findAddress: parts.findAddress }),
-  });
+  return new Agent(config, realParts(config, parts));
 }

@@ -6,9 +6,10 @@
  * the oldest go first. The keys that a new process finds in etcd are entries too (`found`), because nothing was committed
  * for them.
  */
-import type { Agent, Publication } from '../agent.ts';
+import type { Agent } from '../agent.ts';
 import { ourValue } from '../layout/held.ts';
 import { nameOf } from '../lifecycle/state.ts';
+import type { Publication } from '../reconcile/publications.ts';
 import { namesOf } from '../reconcile/reports.ts';
 import type { HistoryEntry } from './shapes.ts';
 

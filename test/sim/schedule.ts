@@ -23,7 +23,7 @@
 
 import { createHash } from 'node:crypto';
 import { Listeners } from '../../src/actor/listeners.ts';
-import { Agent, type Parts } from '../../src/agent.ts';
+import { Agent } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import type { ContainerId } from '../../src/container/container.ts';
 import type { Docker } from '../../src/docker/docker.ts';
@@ -35,6 +35,7 @@ import { keysOf, layoutOf } from '../../src/layout/keys.ts';
 import type { ProcessIdentity } from '../../src/layout/owner.ts';
 import { presets, viewsOf } from '../../src/layout/views.ts';
 import type { Log } from '../../src/log.ts';
+import type { Parts } from '../../src/parts.ts';
 import { VirtualClock } from './clock.ts';
 import { defaultConfig } from './config.ts';
 import { drainMs, type EngineFault, FakeEngine, idOf, isMeta } from './docker.ts';

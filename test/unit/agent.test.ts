@@ -1,10 +1,12 @@
 /** The whole agent, over a simulated engine, a simulated etcd and a virtual clock: what etcd comes to hold, and when. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Agent, type Parts, type Publication } from '../../src/agent.ts';
+import { Agent } from '../../src/agent.ts';
 import { DiscoverError } from '../../src/errors.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
 import type { PublishPolicy } from '../../src/lifecycle/deserves.ts';
+import type { Parts } from '../../src/parts.ts';
+import type { Publication } from '../../src/reconcile/publications.ts';
 import type { Liveness } from '../../src/registry/process-identity.ts';
 import { amount } from '../helpers/share.ts';
 import { BaseStage } from '../helpers/stage.ts';

@@ -1,11 +1,12 @@
 /** One agent in another's place, over a simulated engine, a simulated etcd and a virtual clock: what readers see of it. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Agent, type Parts } from '../../src/agent.ts';
+import { Agent } from '../../src/agent.ts';
 import type { Config } from '../../src/config/options.ts';
 import { Replacement } from '../../src/daemon/hand-over.ts';
 import { layoutOf } from '../../src/layout/keys.ts';
 import { silentLog } from '../../src/log.ts';
+import type { Parts } from '../../src/parts.ts';
 import { BaseStage } from '../helpers/stage.ts';
 import { defaultConfig } from '../sim/config.ts';
 import { FakeEngine, idOf } from '../sim/docker.ts';

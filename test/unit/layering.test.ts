@@ -110,11 +110,15 @@ const mayImport: Record<string, readonly string[]> = {
   dns: ['errors.ts', 'client', 'config', 'layout'],
   daemon: [...ground, 'agent.ts', 'config', 'dns', 'http', 'inspect', 'registry'],
   // Composition: the agent, and the two ways in.
+  'parts.ts': [
+    ...ground,
+    ...['processes.ts', 'config', 'container', 'docker', 'inspect', 'layout', 'reconcile', 'etcd', 'registry'],
+  ],
   'agent.ts': [
     ...ground,
     ...[
       'host-address.ts',
-      'processes.ts',
+      'parts.ts',
       'config',
       'container',
       'docker',
