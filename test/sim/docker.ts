@@ -317,10 +317,11 @@ export class FakeEngine {
     for (const { onChunk } of [...this.#subscribers]) onChunk(Buffer.from(text));
   }
 
-  /** What etcd should hold now. */
-  keys(layout: Layout, when: 'now' | 'in time' = 'now', hostIp = this.hostIp): Map<string, string> {
+  /** What etcd should hold now, of all containers or of those with these 12 digits. */
+  keys(layout: Layout, when: 'now' | 'in time' = 'now', hostIp = this.hostIp, of?: string): Map<string, string> {
     const keys = new Map<string, string>();
     for (const container of this.containers.values()) {
+      if (of !== undefined && !container.id.startsWith(of)) continue;
       if (!this.deserves(container.id, when)) continue;
       const services = this.#reachedOf(container, hostIp);
       for (const [key, value] of keysOf(layout, container.id.slice(0, 12), services)) keys.set(key, value);

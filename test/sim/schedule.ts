@@ -973,10 +973,8 @@ class History {
 
   /** A process with views and one without may follow each other. */
   #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time', hostIp?: string) {
-    const [keys = '', viewed = ''] = [plain, layout].map((each) =>
-      textOf([...engine.keys(each, when, hostIp)].filter(([key]) => layout.containerOf(key) === shortId)),
-    );
-    return { keys, viewed };
+    const textIn = (each: typeof layout) => textOf([...engine.keys(each, when, hostIp, shortId)]);
+    return { keys: textIn(plain), viewed: textIn(layout) };
   }
 
   /** Since when it deserves no keys; undefined if it deserves some, or never did. */
