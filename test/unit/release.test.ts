@@ -95,7 +95,8 @@ for (const file of workflows) {
       else assert.ok(job.steps?.length, `${name} does nothing`);
       for (const { uses, run } of job.steps ?? []) {
         assert.notEqual(uses === undefined, run === undefined, `${name}: a step either uses or runs something`);
-        if (uses !== undefined) assert.match(uses, /^actions\/[a-z-]+@v\d+$/, 'Only what GitHub itself provides');
+        if (uses !== undefined)
+          assert.match(uses, /^actions\/[a-z-]+@[0-9a-f]{40}$/, 'Only what GitHub itself provides');
       }
     }
   });
@@ -167,4 +168,20 @@ describe('A release', () => {
       assert.match(outcome.text, said);
     });
   }
+});
+
+test('every action of the workflows is pinned to a commit, and says which version that is', () => {
+  for (const file of workflows) {
+    for (const [line, action = ''] of read(file).matchAll(/^ *(?:- )?uses: (\S+).*$/gm)) {
+      if (!action.startsWith('./')) assert.match(line, /@[0-9a-f]{40} # v\d+\.\d+\.\d+$/, file);
+    }
+  }
+});
+
+test('the range of @grpc/grpc-js begins behind its known advisories', () => {
+  const { peerDependencies } = JSON.parse(read('package.json')) as { peerDependencies: Record<string, string> };
+  // GHSA-m9gg-hp2v-232j and GHSA-f596-whhp-79r4 are fixed in 1.14.5.
+  const [, minor = 0, patch = 0] =
+    /^\^1\.(\d+)\.(\d+)$/.exec(peerDependencies['@grpc/grpc-js'] ?? '')?.map(Number) ?? [];
+  assert.ok(minor > 14 || (minor === 14 && patch >= 5));
 });
