@@ -8,25 +8,37 @@
  *
  * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or something
  * in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
+ * The versions and the number of files that have passed with them are noted in `test/tested-versions.json`.
  * `--record` writes the fixtures of the engines anew instead (`fixtures/record.ts`).
  *
  * Needs root on Debian or Ubuntu; elsewhere it says what it needs.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cacheDirectory } from './helpers/newer-etcd.ts';
 import { atExit, exitOf, findCommand } from './helpers/run.ts';
+import { noteTested, today } from './helpers/tested-versions.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const release = 'trixie';
 const guest = path.join(cacheDirectory, release);
 const sets = ['here', release] as const;
 type EngineSet = (typeof sets)[number];
+const systems: Readonly<Record<EngineSet, string>> = { here: 'Debian 12', trixie: 'Debian 13' };
 
 /** What the files below use. */
 const packages = [
@@ -210,6 +222,11 @@ async function runSet(set: EngineSet, waiting: readonly string[], isAgain: boole
       passed.set(file, { state, said });
       writeFileSync(passedFile, JSON.stringify(Object.fromEntries(passed), undefined, 1));
     }
+  }
+  const withThese = files.filter((file) => passed.get(file)?.state.endsWith(` ${versions}`));
+  if (withThese.length > 0) {
+    const count = `${withThese.length} of ${files.length} files`;
+    noteTested(systems[set], { versions, passed: count, date: today(statSync(passedFile).mtime) });
   }
 }
 

@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { parse } from 'yaml';
 import { atExit, exitOf, scratchDirectory } from './helpers/run.ts';
+import { noteTested, today } from './helpers/tested-versions.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -141,7 +142,10 @@ async function test(installed: Installed, patterns: readonly string[]): Promise<
   console.log(
     `  ${watch.seen.size} processes of node seen, ${others.length === 0 ? 'all this one' : `also ${others}`}`,
   );
-  return code === 0 && others.length === 0 && watch.seen.size > 0 && warnings.length === 0;
+  const isGood = code === 0 && others.length === 0 && watch.seen.size > 0 && warnings.length === 0;
+  const passed = `${/^ℹ pass (\d+)$/m.exec(text)?.[1]} tests${patterns === core ? ', a core' : ''}`;
+  if (isGood) noteTested(`Node ${version.split('.', 1)[0]}`, { versions: `Node ${version}`, passed, date: today() });
+  return isGood;
 }
 
 const { values, positionals } = parseArgs({ options: { all: { type: 'boolean' } }, allowPositionals: true });
