@@ -7,62 +7,46 @@
  * the key, the value and the allowed values. Exit codes are in `exit-codes.ts`.
  */
 
-export type ErrorCode =
-  /** The configuration or the command line cannot be used. */
-  | 'CONFIG_INVALID'
-  /** Another discover writes for this host id. */
-  | 'HOST_ID_TAKEN'
-  /** The list of living hosts or the export of etcd that a command was given cannot be used. */
-  | 'LIST_INVALID'
-  /** A file is there that must not be replaced, or cannot be written. */
-  | 'FILE_UNWRITABLE'
-  /** EC2 gave no answer, or a refusal. */
-  | 'EC2_UNAVAILABLE'
-  /** The HTTP endpoint cannot listen at its address. */
-  | 'LISTEN_FAILED'
-  /** A part kept crashing. */
-  | 'RESTARTS_EXCEEDED'
-  /** The Docker Engine gave no answer, or an unusable one. The agent retries. */
-  | 'DOCKER_UNAVAILABLE'
-  /** No agent answered a command that asks one. */
-  | 'AGENT_UNAVAILABLE'
-  /** etcd gave no answer in time; whether a write took effect is unknown. The agent retries. */
-  | 'ETCD_UNAVAILABLE'
-  /** etcd has refused the call. The agent bisects, then quarantines. */
-  | 'ETCD_REFUSED'
-  /** The lease is gone, or the owner key is no longer ours. The agent claims again. */
-  | 'LEASE_LOST'
-  /** The name of a service or realm that was asked for cannot exist. */
-  | 'NAME_INVALID'
-  /** A request by the name of a service found no instance. */
-  | 'NO_INSTANCE'
-  /** The client that was asked is closed. */
-  | 'CLIENT_CLOSED';
+/** Every code with its meaning. A test writes the table of the documents from here. */
+export const errorCodes = {
+  CONFIG_INVALID: 'The configuration or the command line cannot be used',
+  HOST_ID_TAKEN: 'Another discover writes for this host id',
+  LIST_INVALID: 'The list of living hosts or the export of etcd that a command was given cannot be used',
+  FILE_UNWRITABLE: 'A file is there that must not be replaced, or cannot be written',
+  EC2_UNAVAILABLE: 'EC2 gave no answer, or a refusal',
+  LISTEN_FAILED: 'The HTTP endpoint, the relay or the DNS server cannot listen at its address',
+  RESTARTS_EXCEEDED: 'A part of the agent kept crashing',
+  DOCKER_UNAVAILABLE: 'The engine gave no answer, or an unusable one. The agent retries',
+  AGENT_UNAVAILABLE: 'No agent answered a command that asks one',
+  ETCD_UNAVAILABLE: 'etcd gave no answer in time; whether a write took effect is unknown. The agent retries',
+  ETCD_REFUSED: 'etcd has refused the call. The agent finds the container whose keys are refused, and quarantines it',
+  LEASE_LOST: 'The lease is gone, or the owner key is no longer ours. The agent claims again',
+  NAME_INVALID: 'The name of a service or realm that was asked for cannot exist',
+  NO_INSTANCE: 'A request by the name of a service found no instance',
+  CLIENT_CLOSED: 'The client that was asked is closed',
+} as const satisfies Record<string, string>;
 
-/** The reason why a server could not be used, as far as its answer or the failed connection tells. */
-export type Failure =
-  /** Nothing listens there. */
-  | 'connection-refused'
-  /** The connection ended without an answer. */
-  | 'connection-closed'
-  | 'timeout'
-  /** The name of the server cannot be resolved. */
-  | 'name-unknown'
-  /** The Unix socket does not exist, or this user may not open it. */
-  | 'socket-missing'
-  | 'socket-denied'
-  /** One of the two certificates was not accepted. */
-  | 'certificate'
-  /** The server does not speak TLS. */
-  | 'tls-unspoken'
-  | 'authentication-off'
-  | 'authentication-missing'
-  | 'permission-denied'
-  /** A member of etcd that only follows: it serves no reads. */
-  | 'learner'
-  | 'out-of-space'
-  /** The answer is larger than this process takes. */
-  | 'answer-too-large';
+export type ErrorCode = keyof typeof errorCodes;
+
+/** The reasons why a server could not be used, as far as its answer or the failed connection tells. */
+export const failures = {
+  'connection-refused': 'Nothing listens there',
+  'connection-closed': 'The connection ended without an answer',
+  timeout: 'There was no answer in time',
+  'name-unknown': 'The name of the server cannot be resolved',
+  'socket-missing': 'The Unix socket does not exist',
+  'socket-denied': 'This user may not open the Unix socket',
+  certificate: 'One of the two certificates was not accepted',
+  'tls-unspoken': 'The server does not speak TLS',
+  'authentication-off': 'A user is configured, and etcd has no users',
+  'authentication-missing': 'etcd has users, and none is configured',
+  'permission-denied': 'The role of the user does not allow the call',
+  learner: 'A member of etcd that only follows: it serves no reads',
+  'out-of-space': 'etcd is out of space and takes no writes',
+  'answer-too-large': 'The answer is larger than this process takes',
+} as const satisfies Record<string, string>;
+
+export type Failure = keyof typeof failures;
 
 /** One thing that is wrong: with an option, a variable of the environment, a file or a word of the command line. */
 export interface Problem {

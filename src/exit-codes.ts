@@ -1,19 +1,21 @@
 /**
  * Exit codes: one table over all errors, and those that commands end with on their own. Numbers are those of
- * sysexits(3) where it has one.
- *
- *     0    stopped as asked, or the command has printed what it was asked for
- *     1    negative result: no such instance, something to delete, a difference, a failed check
- *     65   input rejected: a malformed list or export, or a deletion above --max-percent
- *     69   etcd, Docker, EC2 or the agent did not answer a command or refused it (the agent itself waits); or the
- *          agent cannot listen at http.listen, http.relay or dns.listen
- *     70   a part kept crashing, or something unexpected was thrown
- *     73   a configuration file is there already, or cannot be written
- *     75   another discover writes for this host id
- *     78   the configuration or the command line cannot be used
- *     130  a second SIGINT, 143 a second SIGTERM: ended at once
+ * sysexits(3) where it has one. A test writes the table of the documents from here.
  */
 import { codeOf, type ErrorCode } from './errors.ts';
+
+export const exitMeanings = {
+  0: 'Stopped as asked; a command has done its work',
+  1: 'The negative result of a command: no such instance, something to delete, a difference, a failed check',
+  65: 'Input is rejected: a malformed list or export, or a deletion above `--max-percent`',
+  69: 'etcd, Docker, EC2 or the agent did not answer a command or refused it (the agent itself waits for them); the agent cannot listen at `http.listen`, `http.relay` or `dns.listen`',
+  70: 'Something unexpected, or a part that kept crashing; restarting is right',
+  73: '`init`: the configuration file is there already, or cannot be written',
+  75: 'Another discover writes for this `host.id`',
+  78: 'The configuration or the command line cannot be used; restarting is no use',
+  130: 'Ended at once by a second SIGINT',
+  143: 'Ended at once by a second SIGTERM',
+} as const satisfies Record<number, string>;
 
 export const exitNegative = 1;
 export const exitRejected = 65;
@@ -36,7 +38,7 @@ export const exitCodes = {
   RESTARTS_EXCEEDED: exitUnexpected,
   NO_INSTANCE: exitNegative,
   CLIENT_CLOSED: exitUnexpected,
-} as const satisfies Record<ErrorCode, number>;
+} as const satisfies Record<ErrorCode, keyof typeof exitMeanings>;
 
 /** The exit code for anything that was thrown. */
 export function exitCodeOf(error: unknown): number {

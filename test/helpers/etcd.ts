@@ -285,7 +285,7 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
 }
 
 // Memory, where there is enough of it: etcd prepares 128 MB of log per node and syncs each write.
-function scratchParent(): string {
+export function scratchParent(): string {
   try {
     const { bavail, bsize } = statfsSync('/dev/shm');
     if (bavail * bsize > 2 ** 30) return '/dev/shm';

@@ -1,5 +1,5 @@
 /**
- * Configurations of proxies, with the lines that `deploy/README.md` gives for each: before Docker and before etcd, on a
+ * Configurations of proxies, with the lines that `deploy/proxies.md` gives for each: before Docker and before etcd, on a
  * port of loopback, with TLS on both sides of etcd's and on the side of discover of Docker's.
  *
  * The time limits are a few seconds here, so that what is idle is cut while a test waits.
@@ -16,7 +16,7 @@ const read = (file: string): string =>
 
 /** The lines that the documentation gives for a proxy. */
 function documented(proxy: string, before: 'Docker' | 'etcd'): string[] {
-  const rows = read('README.md').split('\n');
+  const rows = read('proxies.md').split('\n');
   const row = rows.find((line) => line.startsWith(`| ${proxy}`) && line.includes(` | ${before} | `)) ?? '';
   const lines = [...(row.split(' | ').at(-1) ?? '').matchAll(/`(.*?)`/g)].map(([, line = '']) => line);
   assert.ok(lines.length > 0, `No lines for ${proxy} in front of ${before}`);

@@ -2,7 +2,7 @@
  * The page, in a real browser: what it shows is what there is, from whomever it comes, and it can be used by
  * whoever has to.
  *
- * `SCREENSHOT=<directory>` has it take the pictures of deploy/README.md there, from the containers of the first test.
+ * `SCREENSHOT=<directory>` has it take the pictures of deploy/monitoring.md there, from the containers of the first test.
  */
 import assert from 'node:assert/strict';
 import path from 'node:path';

@@ -1,32 +1,19 @@
 /**
  * The documents: links lead somewhere, files that are named exist, every file of `src` and every state is described.
  *
- * `UPDATE=1 node --import ./test/loader.mjs --test test/unit/documents.test.ts` writes the missing rows of `src/README.md`.
+ * `UPDATE=1 node --import ./test/loader.mjs --test test/unit/documents.test.ts` writes the missing rows of `src/README.md`, and
+ * every table that is made from the source.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { stateNames } from '../../src/lifecycle/state.ts';
+import { runs } from '../helpers/code-blocks.ts';
+import { below, blocksOf, documents, generated, read, root, tableIn, withTable } from '../helpers/documents.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
-
-/** Files below a folder of the repository, as paths from it. */
-const below = (folder: string): string[] =>
-  readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.relative(path.join(root, folder), path.join(entry.parentPath, entry.name)));
-
-const documents = [
-  ...readdirSync(root).filter((name) => name.endsWith('.md')),
-  ...['.github', 'bench', 'deploy', 'src', 'test'].flatMap((folder) =>
-    below(folder)
-      .filter((name) => name.endsWith('.md'))
-      .map((name) => path.posix.join(folder, name)),
-  ),
-];
+const update = 'run: UPDATE=1 node --import ./test/loader.mjs --test test/unit/documents.test.ts';
+const isUpdating = process.env.UPDATE !== undefined;
 
 /** The anchors that GitHub makes of headings. */
 function anchorsOf(text: string): Set<string> {
@@ -75,14 +62,34 @@ test('src/README.md describes exactly the files of src', () => {
   const files = below('src')
     .filter((file) => !file.endsWith('.md'))
     .sort();
-  if (process.env.UPDATE) writeFileSync(path.join(root, 'src/README.md'), withRows(read('src/README.md'), files));
+  if (isUpdating) writeFileSync(path.join(root, 'src/README.md'), withRows(read('src/README.md'), files));
   const rows = [...read('src/README.md').matchAll(/^\| `([^`]+)` \| \S.*\. \|$/gm)].map(([, file]) => file);
-  assert.deepEqual(
-    rows.sort(),
-    files,
-    'run: UPDATE=1 node --import ./test/loader.mjs --test test/unit/documents.test.ts',
-  );
+  assert.deepEqual(rows.sort(), files, update);
 });
+
+for (const [name, { document, lines }] of Object.entries(generated))
+  test(`${document} has the table of the source: ${name}`, () => {
+    if (isUpdating) writeFileSync(path.join(root, document), withTable(read(document), name, lines));
+    assert.equal(tableIn(read(document), name), lines.join('\n'), update);
+  });
+
+for (const document of new Set([...documents, ...Object.keys(runs)])) {
+  test(`${document} has no block of code that no test runs and nothing is said of`, () => {
+    const known = runs[document] ?? [];
+    const starts = blocksOf(read(document)).map(({ lines: [first = ''] }) => first);
+    // By the longest beginning, so that a new block is shown as it is.
+    const found = starts.map((line, at) => (line.startsWith(known[at]?.[0] ?? '\0') ? known[at]?.[0] : line));
+    assert.deepEqual(
+      found,
+      known.map(([start]) => start),
+      'test/helpers/code-blocks.ts says who runs it',
+    );
+    for (const [start, by] of known) {
+      if (by.startsWith('test/')) assert.ok(existsSync(path.join(root, by)), `${start}: there is no ${by}`);
+      else assert.match(by, /^(?:shown|why not): .{4}/);
+    }
+  });
+}
 
 for (const document of documents) {
   test(`${document} links to what is there`, () => {

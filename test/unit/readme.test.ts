@@ -1,52 +1,11 @@
-/** The documents for users: the table of options is that of the program, and the program accepts their command lines. */
+/** The documents for users: the program takes their command lines, configurations and labels. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { parse } from 'yaml';
 import { parseArguments } from '../../src/commands/arguments.ts';
-import { type OptionRow, optionTable } from '../../src/config/options.ts';
-import { refusals, withheld } from '../../src/container/refusals.ts';
-import { exitCodes, exitNegative } from '../../src/exit-codes.ts';
-
-const documents = [
-  'README.md',
-  'deploy/README.md',
-  'src/config/README.md',
-  'src/client/README.md',
-  'src/layout/README.md',
-].concat('.github/MIGRATING.md');
-const read = (file: string): string => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
-const options = 'src/config/README.md';
-const operating = 'deploy/README.md';
-
-/** What holds where nothing is set ends the description, in brackets, if it is no plain value. */
-function line({ path, default: value, description, allowed }: OptionRow): string {
-  const [, text = description, otherwise = ''] = /^(.*) \((.*)\)$/.exec(description) ?? [];
-  const fallback = value === null ? otherwise : `\`${value}\``;
-  return `| \`${path}\` | ${fallback} | ${text}; ${allowed} |`;
-}
-
-test(`${options} has the options as they are`, () => {
-  const table = ['| option | default | what it is; what is allowed |', '|---|---|---|', ...optionTable.map(line)].join(
-    '\n',
-  );
-  const [, found] = /<!-- options:begin -->\n(.*)\n<!-- options:end -->/s.exec(read(options)) ?? [];
-  assert.equal(found, table, `${options} must have this between its two markers:\n\n${table}\n`);
-});
-
-for (const [name, reasons] of Object.entries({ refusals, withheld }))
-  test(`${operating} has the reasons as they are: ${name}`, () => {
-    const rows = Object.entries(reasons).map(([code, { title, remedy }]) => `| \`${code}\` | ${title} | ${remedy} |`);
-    const table = ['| reason | what it means | what to do |', '|---|---|---|', ...rows].join('\n');
-    const [, found] =
-      new RegExp(`<!-- ${name}:begin -->\\n(.*)\\n<!-- ${name}:end -->`, 's').exec(read(operating)) ?? [];
-    assert.equal(found, table, `${operating} must have this between its two markers:\n\n${table}\n`);
-  });
-
-test(`${operating} has every exit code`, () => {
-  const codes = new Set<number>([0, exitNegative, ...Object.values(exitCodes)]);
-  const rows = new Set([...read(operating).matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code)));
-  for (const code of codes) assert.ok(rows.has(code), `${code} is missing`);
-});
+import { readSources } from '../../src/config/sources.ts';
+import { readDeclaration } from '../../src/container/sources/declaration.ts';
+import { block, blocksOf, documents, read } from '../helpers/documents.ts';
 
 /** The arguments of each `discover` in a block of code, without what the shell keeps to itself. */
 function commandLines(document: string): string[][] {
@@ -64,4 +23,28 @@ test('every command line of discover in the documents is one that the program ta
   const lines = documents.flatMap(commandLines);
   assert.ok(lines.length >= 10, `Only ${lines.length} found`);
   for (const argv of lines) await assert.doesNotReject(parseArguments(argv), `discover ${argv.join(' ')}`);
+});
+
+test('every configuration in the documents is one that the program takes', () => {
+  const blocks = documents.flatMap((document) => blocksOf(read(document)));
+  const parts = blocks.flatMap(({ language, lines: [first = '', ...more] }) =>
+    language === 'json' ? [[first, ...more].join('\n')] : /^"\w+": \{/.test(first) ? [`{${first}}`] : [],
+  );
+  assert.ok(parts.length >= 4, `Only ${parts.length} found`);
+  for (const text of parts) {
+    const { problems, warnings } = readSources({ options: JSON.parse(text) });
+    assert.deepEqual([problems, warnings], [[], []], text);
+  }
+});
+
+test('the labels of the compose file in deploy/engines.md advertise what they say', () => {
+  const { services } = parse(block('deploy/engines.md', 'services:')) as {
+    readonly services: Readonly<Record<string, { readonly labels: object }>>;
+  };
+  const says = readDeclaration(
+    { Config: { Labels: services.web?.labels } },
+    { serviceVariable: 'DISCOVER', namePolicy: 'compat' },
+  );
+  assert.deepEqual(says.entries, [{ name: 'web', privatePort: 80, protocol: 'tcp' }]);
+  assert.deepEqual([says.attributes.get('web'), says.refusals], [{ weight: 10 }, []]);
 });

@@ -9,6 +9,15 @@
 import type { Attributes, Refusal } from '../container.ts';
 import { refusal } from './advertisement.ts';
 
+/** The attributes that have a meaning of their own. A test writes the table of the documents from here. */
+export const attributeMeanings = {
+  weight: 'an integer from 0 to 65535: the share of the traffic; 1 without one',
+  priority: 'an integer from 0 to 65535: the lowest one gets the traffic, as in SRV records; 10 without one',
+  tags: 'a list of texts, with commas',
+  scheme: '`https`, `h2c` or `tcp` for Traefik, `http` or `https` for Prometheus',
+  'metrics-path': 'the path at which Prometheus asks',
+} as const;
+
 /** One label of an attribute, as it was found. */
 export interface FoundAttribute {
   readonly label: string;

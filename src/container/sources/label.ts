@@ -1,14 +1,6 @@
 /**
- * The source `label`: what the labels of a container say below the configured prefix, `discover` unless changed.
- *
- *     discover           an advertisement, in the place of the variable's; an empty one offers nothing
- *     discover.enable    `false`: nothing of the container is published
- *     discover.realm     the realm of what it offers, if the host allows it
- *     discover.health    one of `healthPolicies`, in place of `publish.health`
- *     discover.drain     `true` or `false`, in place of `publish.drain`
- *     discover.address   one of `addressSources` in place of `address.from`, or an address that `address.allowLabel` allows
- *     discover.network   globs of networks, in place of `address.networks`
- *     discover.<service>.<attribute>    see `attributes.ts`
+ * The source `label`: what the labels of a container say below the configured prefix, `discover` unless changed; the
+ * table has what each means. `<prefix>.<service>.<attribute>` is an attribute: see `attributes.ts`.
  *
  * Labels are foreign. Their names count in any case; of two that differ in case only the first in sorted order counts.
  */
@@ -34,8 +26,17 @@ export interface LabelSays {
   readonly refusals: readonly Refusal[];
 }
 
-/** The names behind the prefix and its dot. */
-const names = ['enable', 'realm', 'health', 'drain', 'address', 'network'] as const;
+/** The names behind the prefix and its dot, with their meanings. A test writes the table of the documents from here. */
+export const labelMeanings = {
+  enable: '`false`: nothing of the container is published',
+  realm: 'a realm other than `host.realm`; the host has to list it in `host.realms`',
+  health: '`exclude-unhealthy`, `ignore` or `require-healthy`, in place of `publish.health`',
+  drain: '`true` or `false`, in place of `publish.drain`',
+  address:
+    '`published`, `container` or `either`, in place of `address.from`; or an address that `address.allowLabel` allows',
+  network: 'networks or globs of networks, with commas, in place of `address.networks`',
+} as const;
+const names = Object.keys(labelMeanings);
 /** More labels than a person writes below one prefix; the rest is not read. */
 const LABELS_MAX = 256;
 

@@ -1,0 +1,136 @@
+/**
+ * Who runs each block of code of the documents: for each document its blocks in their order, by the beginning of their
+ * first line. A test file runs it, or reads it and compares. `shown` is a picture, a form or an output. `why not` says
+ * why it cannot be run here.
+ */
+type Run = readonly [start: string, by: `test/${string}` | `shown: ${string}` | `why not: ${string}`];
+
+const readme = 'test/unit/readme.test.ts';
+const howtos = 'test/integration/howtos.integration.test.ts';
+const zero = 'test/integration/etcd-from-zero.integration.test.ts';
+const etcdctl = 'test/integration/readme.integration.test.ts';
+const image = 'test/integration/image.slow.ts';
+const migrate = 'test/integration/migrate.integration.test.ts';
+const snippets = 'test/integration/types.integration.test.ts';
+
+export const runs: Readonly<Record<string, readonly Run[]>> = {
+  'README.md': [
+    ['/discover/service/<name>', 'shown: the form of a key'],
+    ['Docker Engine', 'shown: a picture'],
+    ['npm run demo', 'test/integration/demo.integration.test.ts'],
+    ['npm install -g docker-discover', 'test/integration/systemd.slow.ts'],
+    ['discover --config config.json', readme],
+    ['ENV DISCOVER static-web-server', image],
+    ['docker run -d -p 8080', 'test/integration/walk.integration.test.ts'],
+    ['$ ETCDCTL_API=3 etcdctl get', etcdctl],
+    ['ENV DISCOVER web:8080', 'test/unit/advertise.test.ts'],
+    ['docker run -d -p 80 --label', 'test/integration/labels.integration.test.ts'],
+    ['import { setTimeout', 'test/integration/finding-services.integration.test.ts'],
+    ['discover ls static-web-server', howtos],
+    ['import { startAgent }', 'test/integration/library.integration.test.ts'],
+    ['npm test', 'why not: it runs this test'],
+  ],
+  '.github/ARCHITECTURE.md': [
+    ['Docker Engine', 'shown: a picture'],
+    ['flowchart TD', 'test/unit/layering.test.ts'],
+  ],
+  '.github/CONTRIBUTING.md': [
+    ['git clone', 'why not: the clone is the one that runs this test'],
+    ['node --import ./test/loader.mjs --test test/unit/mailbox', 'why not: it is how this test is run as well'],
+    ['.ci/run', 'why not: it runs this test'],
+    ['inspector: keep', 'shown: the form of a commit message'],
+  ],
+  '.github/MIGRATING.md': [
+    ['ETCDCTL_API=3 etcdctl get --prefix /discover', etcdctl],
+    ['curl ', migrate],
+    ['discover --discover:sources', 'test/integration/views.integration.test.ts'],
+    ['/discover/service/web', 'shown: a key'],
+    ['ETCDCTL_API=3 etcdctl get --prefix --print', etcdctl],
+    ['discover --etcd:endpoints', etcdctl],
+    ['discover migrate --from registrator', migrate],
+  ],
+  '.github/RELEASING.md': [
+    ['   .ci/run', 'why not: it runs this test'],
+    ['   mkdir /tmp/new', 'why not: it asks the registry for a version that has been published'],
+  ],
+  '.github/SECURITY.md': [
+    ['etcdctl role add', 'test/integration/etcd-auth.integration.test.ts'],
+    ['^(/v1', 'test/integration/deploy.integration.test.ts'],
+  ],
+  'bench/README.md': [
+    ['npm run bench  ', 'test/integration/bench.integration.test.ts'],
+    ['npm run bench -- churn', 'test/unit/bench.test.ts'],
+    ['npm run soak', 'test/integration/soak.integration.test.ts'],
+  ],
+  'deploy/README.md': [
+    ['npm install -g docker-discover', 'test/integration/systemd.slow.ts'],
+    ['sudo discover init', 'test/unit/init.test.ts'],
+    ['export DISCOVER_HOST_IP', image],
+    ['discover maintenance on web-1', 'test/integration/maintenance.integration.test.ts'],
+    ['discover maintenance on --host', howtos],
+  ],
+  'deploy/engines.md': [
+    ['services:', readme],
+    ['docker service create', 'test/integration/swarm.slow.ts'],
+    ['systemctl enable --now podman.socket', 'test/integration/podman.integration.test.ts'],
+    ['dockerd --host', 'test/integration/docker-tls.integration.test.ts'],
+    ['discover --docker:host', 'test/integration/docker-tls.integration.test.ts'],
+    ['discover --host:id host-1-shop', 'test/integration/filter.integration.test.ts'],
+  ],
+  'deploy/etcd.md': [
+    ['openssl req', zero],
+    ['name: etcd-1', zero],
+    ['export ETCDCTL_API=3', zero],
+    ['etcdctl user add root', zero],
+    ['{', zero],
+    ['revision=', zero],
+    ['etcdctl member remove', zero],
+  ],
+  'deploy/fleet.md': [
+    ['{', howtos],
+    ['sudo install -m 644', howtos],
+    ['discover reap', howtos],
+  ],
+  'deploy/monitoring.md': [
+    ['discover --http.relay', 'test/integration/relay.integration.test.ts'],
+    ['scrape_configs:', 'test/integration/dashboards.integration.test.ts'],
+    ['docker run -d -p 80', 'test/integration/endpoint.integration.test.ts'],
+  ],
+  'deploy/readers.md': [
+    ['sh deploy/examples/reader.sh', zero],
+    ['etcdctl get --prefix', howtos],
+    ['DELETE', howtos],
+  ],
+  'deploy/troubleshooting.md': [
+    ['discover why my-container', 'test/integration/why.integration.test.ts'],
+    ['yes  container:', 'shown: an output, of which the time is left as it was'],
+  ],
+  'deploy/upgrade.md': [
+    ['sudo npm install -g docker-discover', howtos],
+    ['sudo npm install -g docker-discover@', howtos],
+  ],
+  'deploy/examples/README.md': [['discover watch web api', 'test/integration/watch.integration.test.ts']],
+  'src/client/README.md': [
+    ['import { DiscoverClient, discoverFetch }', 'test/integration/client-http.integration.test.ts'],
+    ['for await', snippets],
+    ['const client = new', snippets],
+    ['import { registerDiscoverResolver }', 'test/integration/grpc.integration.test.ts'],
+  ],
+  'src/container/README.md': [
+    ['"discover": {', readme],
+    ['"docker": {', readme],
+  ],
+  'src/dns/README.md': [
+    ['discover --dns:listen', readme],
+    ['# dnsmasq', 'why not: dnsmasq, systemd-resolved and unbound are not installed; HAProxy is run with its example'],
+  ],
+  'src/layout/README.md': [
+    ['/discover/service/web', 'shown: two keys'],
+    ['{"privatePort"', 'shown: a value'],
+  ],
+  'src/net/README.md': [['npm run bench -- transport', 'test/unit/bench.test.ts']],
+  'test/README.md': [['npm test', 'why not: it runs this test']],
+  'test/fixtures/README.md': [
+    ['npm run test:engines', 'why not: it writes the recorded answers anew, on both sets of engines'],
+  ],
+};
