@@ -11,7 +11,6 @@ const zero = 'test/integration/etcd-from-zero.integration.test.ts';
 const etcdctl = 'test/integration/readme.integration.test.ts';
 const image = 'test/integration/image.slow.ts';
 const migrate = 'test/integration/migrate.integration.test.ts';
-const snippets = 'test/integration/types.integration.test.ts';
 
 export const runs: Readonly<Record<string, readonly Run[]>> = {
   'README.md': [
@@ -111,10 +110,10 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
   ],
   'deploy/examples/README.md': [['discover watch web api', 'test/integration/watch.integration.test.ts']],
   'src/client/README.md': [
-    ['import { DiscoverClient, discoverFetch }', 'test/integration/client-http.integration.test.ts'],
-    ['for await', snippets],
-    ['const client = new', snippets],
-    ['import { registerDiscoverResolver }', 'test/integration/grpc.integration.test.ts'],
+    ['import { DiscoverClient, discoverFetch }', howtos],
+    ['for await', howtos],
+    ['const client = new', howtos],
+    ['import { registerDiscoverResolver }', howtos],
   ],
   'src/container/README.md': [
     ['"discover": {', readme],

@@ -7,6 +7,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -92,6 +94,54 @@ describe('The commands of the documents', { skip: needs('etcd', 'etcdctl', 'curl
     await eventually(async () =>
       assert.equal(readFileSync(path.join(directory, 'reloaded'), 'utf8').trim(), await address()),
     );
+  });
+
+  test('src/client/README.md: its programs run (simulated engine, real etcd)', async () => {
+    const server = createServer((_request, response) => response.end('["an order"]'));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const etcd = await startEtcd();
+    try {
+      await etcd.put(new Map([['/discover/service/orders/production/h9/0123456789ab', `tcp://127.0.0.1:${port}`]]));
+      const own = path.join(directory, 'client');
+      mkdirSync(path.join(own, 'node_modules'), { recursive: true });
+      symlinkSync(root, path.join(own, 'node_modules/docker-discover'));
+      symlinkSync(path.join(root, 'node_modules/@grpc'), path.join(own, 'node_modules/@grpc'));
+      const imports = "import { DiscoverClient } from 'docker-discover/client';";
+      const made = `${imports} const client = new DiscoverClient({ endpoints: ['etcd-1:2379'] });`;
+      const greeter = "import grpc from '@grpc/grpc-js'; const { credentials } = grpc;";
+      const programs: readonly (readonly [start: string, before: string, after: string, output: RegExp])[] = [
+        ['import { DiscoverClient, discoverFetch }', '', 'console.log(orders[0]);', /^an order$/],
+        ['for await', made, '', /^0$/],
+        [
+          'const client = new',
+          `${imports} const endpoints = ['etcd-1:2379'];`,
+          'console.log(instance);',
+          /^undefined$/,
+        ],
+        [
+          'import { registerDiscoverResolver }',
+          `${greeter} ${made} class Greeter {}`,
+          'console.log("made");',
+          /^made$/,
+        ],
+      ];
+      for (const [start, before, after, output] of programs) {
+        // The loop ends with its first set.
+        const text = block('src/client/README.md', start).replace(
+          /\n\}$/,
+          '\n  console.log(draining.length); break;\n}',
+        );
+        const program = path.join(own, 'program.mjs');
+        const whole = [before, text, after, 'await client.close();'].join('\n');
+        writeFileSync(program, whole.replaceAll('etcd-1:2379', etcd.endpoint));
+        const { stdout } = await promisify(execFile)(process.execPath, [program], { env: cleanEnvironment() });
+        assert.match(stdout.trim(), output, start);
+      }
+    } finally {
+      await etcd.close();
+      server.close().closeAllConnections();
+    }
   });
 
   test('deploy/fleet.md: a configuration is rolled out and checked (simulated engine, real etcd)', async () => {
