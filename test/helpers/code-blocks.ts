@@ -12,6 +12,8 @@ const etcdctl = 'test/integration/readme.integration.test.ts';
 const image = 'test/integration/image.slow.ts';
 const migrate = 'test/integration/migrate.integration.test.ts';
 
+const unpublished = 'no registry has another version; howtos.integration.test.ts replaces one by another without npm';
+
 export const runs: Readonly<Record<string, readonly Run[]>> = {
   'README.md': [
     ['/discover/service/<name>', 'shown: the form of a key'],
@@ -105,8 +107,8 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
     ['yes  container:', 'shown: an output, of which the time is left as it was'],
   ],
   'deploy/upgrade.md': [
-    ['sudo npm install -g docker-discover', howtos],
-    ['sudo npm install -g docker-discover@', howtos],
+    ['sudo npm install -g docker-discover', `why not: ${unpublished}`],
+    ['sudo npm install -g docker-discover@', `why not: ${unpublished}`],
   ],
   'deploy/examples/README.md': [['discover watch web api', 'test/integration/watch.integration.test.ts']],
   'src/client/README.md': [
