@@ -19,6 +19,7 @@ import { startEtcd } from '../helpers/etcd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs, runDiscover, scratchDirectory } from '../helpers/run.ts';
+import { testInFull } from '../helpers/share.ts';
 
 const image = { env: ['DISCOVER=static-web-server:8080'], ports: [{ container: '8080/tcp' }] };
 
@@ -96,7 +97,7 @@ describe('The commands of the documents', { skip: needs('etcd', 'etcdctl', 'curl
     );
   });
 
-  test('src/client/README.md: its programs run (simulated engine, real etcd)', async () => {
+  testInFull('src/client/README.md: its programs run (simulated engine, real etcd)', async () => {
     const server = createServer((_request, response) => response.end('["an order"]'));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
@@ -144,7 +145,7 @@ describe('The commands of the documents', { skip: needs('etcd', 'etcdctl', 'curl
     }
   });
 
-  test('deploy/fleet.md: a configuration is rolled out and checked (simulated engine, real etcd)', async () => {
+  testInFull('deploy/fleet.md: a configuration is rolled out and checked (simulated engine, real etcd)', async () => {
     const given = JSON.parse(block('deploy/fleet.md', '{')) as Readonly<Record<'etcd' | 'host' | 'http', object>>;
     // The address of this host is that of the tests.
     const { cidr, ...own } = given.host as { readonly cidr: unknown };
@@ -155,24 +156,27 @@ describe('The commands of the documents', { skip: needs('etcd', 'etcdctl', 'curl
     assert.match(text, /host\.realm\s+production/);
   });
 
-  test('deploy/README.md: a host is taken out of traffic and comes back (simulated engine, real etcd)', async () => {
-    const lines = block('deploy/README.md', 'discover maintenance on --host').split('\n');
-    const [on = '', ls = '', reboot = '', off = ''] = lines;
-    // A recorder takes the decision for a key that is not of this host.
-    await using other = await startHost({ source: fromEngine(engine), record: false });
-    const { endpoint } = other.etcd;
-    const services = async (): Promise<number> =>
-      [...(await other.held()).keys()].filter((key) => key.startsWith('/discover/service/')).length;
-    await other.converged();
-    await shell(on, endpoint);
-    await eventually(async () => assert.equal(await services(), 0));
-    await shell(`${ls} || test $? = 1`, endpoint);
-    await shell(reboot);
-    await shell(off, endpoint);
-    await other.converged();
-  });
+  testInFull(
+    'deploy/README.md: a host is taken out of traffic and comes back (simulated engine, real etcd)',
+    async () => {
+      const lines = block('deploy/README.md', 'discover maintenance on --host').split('\n');
+      const [on = '', ls = '', reboot = '', off = ''] = lines;
+      // A recorder takes the decision for a key that is not of this host.
+      await using other = await startHost({ source: fromEngine(engine), record: false });
+      const { endpoint } = other.etcd;
+      const services = async (): Promise<number> =>
+        [...(await other.held()).keys()].filter((key) => key.startsWith('/discover/service/')).length;
+      await other.converged();
+      await shell(on, endpoint);
+      await eventually(async () => assert.equal(await services(), 0));
+      await shell(`${ls} || test $? = 1`, endpoint);
+      await shell(reboot);
+      await shell(off, endpoint);
+      await other.converged();
+    },
+  );
 
-  test('deploy/fleet.md: reap lists and then deletes the keys of a host that is gone (real etcd)', async () => {
+  testInFull('deploy/fleet.md: reap lists and then deletes the keys of a host that is gone (real etcd)', async () => {
     // Beside this host, whose agent lives, the helper has put keys of one that has none.
     await using other = await startHost({ source: fromEngine(engine), record: false });
     const { endpoint } = other.etcd;
