@@ -1,6 +1,8 @@
 // Prints the addresses of a service, and again after each change: go run reader.go <service> [<realm>]
 //
 //	go mod init reader && go get go.etcd.io/etcd/client/v3
+//
+// ETCDCTL_ENDPOINTS names the cluster. For TLS and users, set TLS, Username and Password of clientv3.Config.
 package main
 
 import (
@@ -23,8 +25,12 @@ func main() {
 	if len(os.Args) < 2 {
 		log.Fatal("usage: reader <service> [<realm>]")
 	}
+	endpoints := "localhost:2379"
+	if given := os.Getenv("ETCDCTL_ENDPOINTS"); given != "" {
+		endpoints = given
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            strings.Split(os.Getenv("ETCDCTL_ENDPOINTS"), ","),
+		Endpoints:            strings.Split(endpoints, ","),
 		DialTimeout:          5 * time.Second,
 		DialKeepAliveTime:    10 * time.Second, // a dead connection is noticed although nothing changes
 		DialKeepAliveTimeout: 3 * time.Second,
