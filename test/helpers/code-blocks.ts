@@ -1,9 +1,9 @@
 /**
  * Who runs each block of code of the documents: for each document its blocks in their order, by the beginning of their
- * first line. A test file runs it, or reads it and compares. `shown` is a picture, a form or an output. `why not` says
- * why it cannot be run here.
+ * first line. A test file reads the block and runs it, or compares. `same`: a test does the same with names of its own.
+ * `shown` is a picture, a form or an output. `why not` says why it cannot be run here.
  */
-type Run = readonly [start: string, by: `test/${string}` | `shown: ${string}` | `why not: ${string}`];
+type Run = readonly [start: string, by: `test/${string}` | `${'same' | 'shown' | 'why not'}: ${string}`];
 
 const readme = 'test/unit/readme.test.ts';
 const howtos = 'test/integration/howtos.integration.test.ts';
@@ -18,17 +18,17 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
   'README.md': [
     ['/discover/service/<name>', 'shown: the form of a key'],
     ['Docker Engine', 'shown: a picture'],
-    ['npm run demo', 'test/integration/demo.integration.test.ts'],
+    ['npm run demo', 'same: test/integration/demo.integration.test.ts'],
     ['npm install -g docker-discover', 'test/integration/systemd.slow.ts'],
     ['discover --config config.json', readme],
-    ['ENV DISCOVER static-web-server', image],
-    ['docker run -d -p 8080', 'test/integration/walk.integration.test.ts'],
+    ['ENV DISCOVER static-web-server', readme],
+    ['docker run -d -p 8080', 'same: test/integration/walk.integration.test.ts'],
     ['$ ETCDCTL_API=3 etcdctl get', etcdctl],
-    ['ENV DISCOVER web:8080', 'test/unit/advertise.test.ts'],
-    ['docker run -d -p 80 --label', 'test/integration/labels.integration.test.ts'],
+    ['ENV DISCOVER web:8080', readme],
+    ['docker run -d -p 80 --label', readme],
     ['import { setTimeout', 'test/integration/finding-services.integration.test.ts'],
     ['discover ls static-web-server', howtos],
-    ['import { startAgent }', 'test/integration/library.integration.test.ts'],
+    ['import { startAgent }', 'same: test/integration/library.integration.test.ts'],
     ['npm test', 'why not: it runs this test'],
   ],
   '.github/ARCHITECTURE.md': [
@@ -43,40 +43,40 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
   ],
   '.github/MIGRATING.md': [
     ['ETCDCTL_API=3 etcdctl get --prefix /discover', etcdctl],
-    ['curl ', migrate],
-    ['discover --discover:sources', 'test/integration/views.integration.test.ts'],
+    ['curl ', `same: ${migrate}`],
+    ['discover --discover:sources', 'same: test/integration/views.integration.test.ts'],
     ['/discover/service/web', 'shown: a key'],
     ['ETCDCTL_API=3 etcdctl get --prefix --print', etcdctl],
     ['discover --etcd:endpoints', etcdctl],
-    ['discover migrate --from registrator', migrate],
+    ['discover migrate --from registrator', `same: ${migrate}`],
   ],
   '.github/RELEASING.md': [
     ['   .ci/run', 'why not: it runs this test'],
     ['   mkdir /tmp/new', 'why not: it asks the registry for a version that has been published'],
   ],
   '.github/SECURITY.md': [
-    ['etcdctl role add', 'test/integration/etcd-auth.integration.test.ts'],
-    ['^(/v1', 'test/integration/deploy.integration.test.ts'],
+    ['etcdctl role add', zero],
+    ['^(/v1', readme],
   ],
   'bench/README.md': [
-    ['npm run bench  ', 'test/integration/bench.integration.test.ts'],
-    ['npm run bench -- churn', 'test/unit/bench.test.ts'],
-    ['npm run soak', 'test/integration/soak.integration.test.ts'],
+    ['npm run bench  ', 'same: test/integration/bench.integration.test.ts'],
+    ['npm run bench -- churn', 'same: test/unit/bench.test.ts'],
+    ['npm run soak', 'same: test/integration/soak.integration.test.ts'],
   ],
   'deploy/README.md': [
     ['npm install -g docker-discover', 'test/integration/systemd.slow.ts'],
-    ['sudo discover init', 'test/unit/init.test.ts'],
-    ['export DISCOVER_HOST_IP', image],
-    ['discover maintenance on web-1', 'test/integration/maintenance.integration.test.ts'],
+    ['sudo discover init', 'same: test/unit/init.test.ts'],
+    ['export DISCOVER_HOST_IP', `same: ${image}`],
+    ['discover maintenance on web-1', 'same: test/integration/maintenance.integration.test.ts'],
     ['discover maintenance on --host', howtos],
   ],
   'deploy/engines.md': [
     ['services:', readme],
-    ['docker service create', 'test/integration/swarm.slow.ts'],
-    ['systemctl enable --now podman.socket', 'test/integration/podman.integration.test.ts'],
-    ['dockerd --host', 'test/integration/docker-tls.integration.test.ts'],
-    ['discover --docker:host', 'test/integration/docker-tls.integration.test.ts'],
-    ['discover --host:id host-1-shop', 'test/integration/filter.integration.test.ts'],
+    ['docker service create', readme],
+    ['systemctl enable --now podman.socket', 'same: test/integration/podman.integration.test.ts'],
+    ['dockerd --host', 'same: test/integration/docker-tls.integration.test.ts'],
+    ['discover --docker:host', 'same: test/integration/docker-tls.integration.test.ts'],
+    ['discover --host:id host-1-shop', 'same: test/integration/filter.integration.test.ts'],
   ],
   'deploy/etcd.md': [
     ['openssl req', zero],
@@ -93,9 +93,9 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
     ['discover reap', howtos],
   ],
   'deploy/monitoring.md': [
-    ['discover --http.relay', 'test/integration/relay.integration.test.ts'],
-    ['scrape_configs:', 'test/integration/dashboards.integration.test.ts'],
-    ['docker run -d -p 80', 'test/integration/endpoint.integration.test.ts'],
+    ['discover --http.relay', 'same: test/integration/relay.integration.test.ts'],
+    ['scrape_configs:', readme],
+    ['docker run -d -p 80', readme],
   ],
   'deploy/readers.md': [
     ['sh deploy/examples/reader.sh', zero],
@@ -103,14 +103,14 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
     ['DELETE', howtos],
   ],
   'deploy/troubleshooting.md': [
-    ['discover why my-container', 'test/integration/why.integration.test.ts'],
+    ['discover why my-container', 'same: test/integration/why.integration.test.ts'],
     ['yes  container:', 'shown: an output, of which the time is left as it was'],
   ],
   'deploy/upgrade.md': [
     ['sudo npm install -g docker-discover', `why not: ${unpublished}`],
     ['sudo npm install -g docker-discover@', `why not: ${unpublished}`],
   ],
-  'deploy/examples/README.md': [['discover watch web api', 'test/integration/watch.integration.test.ts']],
+  'deploy/examples/README.md': [['discover watch web api', 'same: test/integration/watch.integration.test.ts']],
   'src/client/README.md': [
     ['import { DiscoverClient, discoverFetch }', howtos],
     ['for await', howtos],
@@ -129,7 +129,7 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
     ['/discover/service/web', 'shown: two keys'],
     ['{"privatePort"', 'shown: a value'],
   ],
-  'src/net/README.md': [['npm run bench -- transport', 'test/unit/bench.test.ts']],
+  'src/net/README.md': [['npm run bench -- transport', 'same: test/unit/bench.test.ts']],
   'test/README.md': [['npm test', 'why not: it runs this test']],
   'test/fixtures/README.md': [
     ['npm run test:engines', 'why not: it writes the recorded answers anew, on both sets of engines'],

@@ -134,6 +134,7 @@ describe('etcd from zero', {
   });
 
   test('the users have the rights that discover needs, and readers only read (simulated engine, real etcd)', async () => {
+    await shell(block('.github/SECURITY.md', 'etcdctl role add'));
     await shell(block(document, 'etcdctl user add root'));
     await assert.rejects(shell('etcdctl get --prefix /'), /user name is empty|invalid/);
     await assert.rejects(shell('etcdctl put /discover/service/x y', 'reader:reader-secret'), /permission denied/);

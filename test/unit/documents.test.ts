@@ -85,8 +85,16 @@ for (const document of new Set([...documents, ...Object.keys(runs)])) {
       'test/helpers/code-blocks.ts says who runs it',
     );
     for (const [start, by] of known) {
-      if (by.startsWith('test/')) assert.ok(existsSync(path.join(root, by)), `${start}: there is no ${by}`);
-      else assert.match(by, /^(?:shown|why not): .{4}/);
+      const [, kind = '', rest = ''] = /^(?:(same|shown|why not): )?(.{4,})$/.exec(by) ?? [];
+      if (kind === 'shown' || kind === 'why not') continue;
+      assert.ok(existsSync(path.join(root, rest)), `${start}: there is no ${rest}`);
+      // The test of command lines takes all documents.
+      const names = [document, path.basename(document), "helpers/documents.ts'"];
+      if (kind === '')
+        assert.ok(
+          names.some((name) => read(rest).includes(name)),
+          `${rest} does not read ${document}`,
+        );
     }
   });
 }
