@@ -93,7 +93,7 @@ describe('etcd from zero', {
     const [, program = '', file = ''] = /^(\S+) (\S+) web default$/.exec(command) ?? [];
     const child = spawn(program, [path.join(root, file), 'web', 'default'], {
       env: environment('reader:reader-secret'),
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
       detached: true, // the shell has children of its own
     });
     running.set(command, child);
