@@ -27,22 +27,16 @@ import { manPage } from './man.mjs';
 const name = 'docker-discover';
 const own = (file) => path.join(import.meta.dirname, 'debian', file);
 const read = (file) => readFileSync(path.join(root, file), 'utf8');
-const cli = (...args) =>
-  execFileSync(process.execPath, [path.join(root, 'dist/cli.js'), ...args], {
-    encoding: 'utf8',
-    env: { PATH: process.env.PATH },
-  });
-
 /**
  * Writes the package and gives its path. `program` is the file for this architecture, `version` that of the package, `epoch` the time of
  * everything in it, in seconds, and `compression` what dpkg-deb is told.
  */
-export function makeDeb({ arch, program, licences, version, epoch, out, compression }) {
+export function makeDeb({ arch, program, licences, texts, version, epoch, out, compression }) {
   const top = mkdtempSync(path.join(os.tmpdir(), 'discover-deb-'));
   try {
     chmodSync(top, 0o755);
     const date = new Date(epoch * 1000);
-    for (const [file, content, mode] of contents({ licences, version, date })) put(top, file, content, mode);
+    for (const [file, content, mode] of contents({ licences, texts, version, date })) put(top, file, content, mode);
     mkdirSync(path.join(top, 'usr/bin'), { recursive: true });
     copyFileSync(program, path.join(top, 'usr/bin/discover'));
     chmodSync(path.join(top, 'usr/bin/discover'), 0o755);
@@ -74,16 +68,19 @@ export function makeDeb({ arch, program, licences, version, epoch, out, compress
 }
 
 /** Every file but the program: where, what, and with which mode. */
-function contents({ licences, version, date }) {
+function contents({ licences, texts, version, date }) {
   const zipped = (text) => gzipSync(text, { level: 9 });
   const share = `usr/share/doc/${name}`;
-  const helpOf = (command) => cli('help', ...(command === undefined ? [] : [command]));
   return [
     ['usr/lib/systemd/system/discover.service', unit()],
-    ['usr/share/bash-completion/completions/discover', cli('completion', 'bash')],
-    ['usr/share/zsh/vendor-completions/_discover', cli('completion', 'zsh')],
-    ['usr/share/man/man1/discover.1.gz', zipped(manPage({ version, date: date.toISOString().slice(0, 10), helpOf }))],
-    [`${share}/copyright`, copyright(licences)],
+    ['usr/share/bash-completion/completions/discover', texts.bash],
+    ['usr/share/zsh/vendor-completions/_discover', texts.zsh],
+    [
+      'usr/share/man/man1/discover.1.gz',
+      zipped(manPage({ version, date: date.toISOString().slice(0, 10), helps: texts.helps })),
+    ],
+    [`${share}/copyright`, copyright()],
+    [`${share}/LICENSES.gz`, zipped(licences)],
     [`${share}/changelog.gz`, zipped(changelog(version, date))],
     [`${share}/CHANGELOG.md.gz`, zipped(read('CHANGELOG.md'))],
     [`${share}/README.md.gz`, zipped(read('README.md'))],
@@ -143,20 +140,22 @@ Description: ${short(description)}
 /** A synopsis begins in lower case and is short. */
 const short = (text) => text.split(':', 1)[0].replace(/^S/, 's');
 
-function copyright(licences) {
+function copyright() {
+  const text = read('LICENSE').trim();
+  const [, holder = 'the authors of discover'] = /^Copyright (?:\(c\) )?(.*)$/im.exec(text) ?? [];
   return `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: discover
-Comment: The program has other packages and Node in it. Their licences are at the end of this file.
 
 Files: *
-${/^Copyright.*$/m.exec(read('LICENSE'))?.[0].replace(/^Copyright( \(c\))?/i, 'Copyright:') ?? 'Copyright: the authors of discover'}
+Copyright: ${holder}
 License: Expat
-${folded(read('LICENSE').trim())}
+${folded(text)}
 
 Files: usr/bin/discover
-Copyright: the authors of Node and of the packages named below
+Copyright: ${holder}, the authors of Node and of other packages
 License: several
-${folded(licences.trim())}
+ Node and other packages are in the program. LICENSES.gz beside this file has their
+ names, versions and licences.
 `;
 }
 

@@ -30,7 +30,7 @@ const wanted = values.arch.split(',');
 refuseOthers('package', chosen, kinds);
 refuseOthers('--arch', wanted, Object.keys(architectures));
 
-const { licencesFor, writeProgram } = await prepare();
+const { licencesFor, texts, writeProgram } = await prepare();
 for (const arch of wanted) {
   const program = path.join(values.out, `discover-linux-${arch}`);
   writeProgram(architectures[arch], program);
@@ -38,7 +38,7 @@ for (const arch of wanted) {
   if (!chosen.includes('deb')) continue;
   const rest = { version: values.version.replace('-', '~'), epoch: epochOf(), out: values.out };
   const compression = values.fast ? ['-Znone'] : ['-Zxz', '-z6'];
-  report(makeDeb({ arch, program, licences: licencesFor(architectures[arch]), compression, ...rest }));
+  report(makeDeb({ arch, program, licences: licencesFor(architectures[arch]), texts, compression, ...rest }));
 }
 
 function refuseOthers(what, given, allowed) {

@@ -7,9 +7,9 @@ const escaped = (text) =>
     .replaceAll('-', '\\-')
     .replace(/^([.'])/, '\\&$1');
 
-/** `helpOf()` gives the text of the program, and `helpOf(command)` that of a command. */
-export function manPage({ version, date, helpOf }) {
-  const { sections, epilogue } = parse(helpOf());
+/** `helps` has the text of the program by the name '', and that of each command by its own. */
+export function manPage({ version, date, helps }) {
+  const { sections, epilogue } = parse(helps.get(''));
   const commands = sections.get('Commands') ?? [];
   const options = [...sections].filter(([heading]) => heading !== 'Commands' && heading !== 'Examples');
   return [
@@ -20,7 +20,7 @@ export function manPage({ version, date, helpOf }) {
     '.B discover',
     '[\\fIcommand\\fR] [\\fIoptions\\fR]',
     '.SH COMMANDS',
-    ...commands.flatMap(({ name, text }) => commandOf(name, text, helpOf)),
+    ...commands.flatMap(({ name, text }) => commandOf(name, text, helps)),
     '.SH OPTIONS',
     ...options.flatMap(([heading, rows]) => [`.SS ${escaped(heading)}`, ...rows.flatMap(rowOf)]),
     '.PP',
@@ -39,10 +39,9 @@ export function manPage({ version, date, helpOf }) {
 
 const rowOf = ({ name, text }) => ['.TP', `.B ${escaped(name)}`, escaped(text)];
 
-function commandOf(name, text, helpOf) {
+function commandOf(name, text, helps) {
   const word = name.replace(/^discover /, '');
-  const hasHelp = !['run', 'help', 'version'].includes(word);
-  const rows = hasHelp ? (parse(helpOf(word)).sections.get('Options') ?? []) : [];
+  const rows = parse(helps.get(word) ?? '').sections.get('Options') ?? [];
   const own = rows.flatMap(rowOf);
   return ['.TP', `.B ${escaped(name)}`, escaped(text), ...(own.length > 0 ? ['.RS', ...own, '.RE'] : [])];
 }

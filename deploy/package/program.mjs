@@ -9,6 +9,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { forNode, licencesOf, replaceIn, root } from '../../src/bundle.mjs';
 import { withBlob } from './elf.mjs';
@@ -39,19 +40,31 @@ async function assetsOf() {
       worker: 'src/inspect/worker.ts',
       demo: 'bench/demo.ts',
       thread: 'node_modules/piscina/dist/worker.js',
+      texts: 'deploy/package/texts.mjs',
     },
     outdir: 'dist',
     write: false,
     plugins: [threads, ...forNode.plugins],
   });
   const assets = new Map(outputFiles.map((file) => [path.relative(root, file.path), file.contents]));
-  const others = [
-    'package.json',
-    'dist/revision',
-    ...['index.html', 'page.js', 'page.css'].map((name) => `dist/page/${name}`),
-  ];
-  for (const file of others) assets.set(file, readFileSync(path.join(root, file)));
+  const page = ['index.html', 'page.js', 'page.css'].map((name) => `dist/page/${name}`);
+  for (const file of ['package.json', 'dist/revision', ...page]) assets.set(file, readFileSync(path.join(root, file)));
   return { assets, licences: licencesOf(metafile.inputs) };
+}
+
+/** What the code says, run from a folder. */
+async function textsOf(assets) {
+  const scratch = mkdtempSync(path.join(os.tmpdir(), 'discover-texts-'));
+  try {
+    mkdirSync(path.join(scratch, 'dist'));
+    for (const [name, content] of assets) {
+      if (!name.startsWith('dist/page/')) writeFileSync(path.join(scratch, name), content);
+    }
+    const { helps, completion } = await import(pathToFileURL(path.join(scratch, 'dist/texts.js')).href);
+    return { helps: await helps(), bash: await completion('bash'), zsh: await completion('zsh') };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
 /** Our code in the form that a Node of this version reads, made by that Node. It is the same for every architecture. */
@@ -79,8 +92,10 @@ function blobOf(assets) {
 /** Makes what is the same for all architectures, and gives a function that writes the program for one of them. */
 export async function prepare() {
   const { assets, licences } = await assetsOf();
+  const texts = await textsOf(assets);
   const blob = blobOf(assets);
   return {
+    texts,
     licencesFor: (arch) =>
       `${licences}\n${'-'.repeat(80)}\n\n${readFileSync(path.join(fetchNode(arch), 'LICENSE'), 'utf8')}`,
     writeProgram(arch, file) {
