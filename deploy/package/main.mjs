@@ -1,11 +1,11 @@
 /**
  * `npm run package [-- file deb] [--arch amd64,arm64] [--out packages]`: what is released beside the package of npm.
  *
- * `file` is the program as one file, `deb` the package for Debian and Ubuntu. Without a name both are made, for the architecture of this
+ * `file` is the program as one file, with the licences of all that is in it beside it, `deb` the package for Debian and Ubuntu. Without a name both are made, for the architecture of this
  * machine. Any machine makes those of both. `dist` has to be built. `--fast` leaves the deb uncompressed, and `--version` gives it another version, for tests.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { root } from '../../src/bundle.mjs';
@@ -34,11 +34,13 @@ const { licencesFor, texts, writeProgram } = await prepare();
 for (const arch of wanted) {
   const program = path.join(values.out, `discover-linux-${arch}`);
   writeProgram(architectures[arch], program);
+  const licences = licencesFor(architectures[arch]);
+  writeFileSync(`${program}.LICENSES`, licences);
   report(program);
   if (!chosen.includes('deb')) continue;
   const rest = { version: values.version.replace('-', '~'), epoch: epochOf(), out: values.out };
   const compression = values.fast ? ['-Znone'] : ['-Zxz', '-z6'];
-  report(makeDeb({ arch, program, licences: licencesFor(architectures[arch]), texts, compression, ...rest }));
+  report(makeDeb({ arch, program, licences, texts, compression, ...rest }));
 }
 
 function refuseOthers(what, given, allowed) {

@@ -22,5 +22,5 @@ export async function makePackages(out: string, ...args: readonly string[]): Pro
   await promisify(execFile)(process.execPath, [main, ...args, '--out', out], { env, maxBuffer: 1 << 26 });
   const find = (pattern: RegExp): string =>
     path.join(out, readdirSync(out).find((name) => pattern.test(name)) ?? `nothing like ${pattern}`);
-  return { program: find(/^discover-linux-/), deb: find(/\.deb$/) };
+  return { program: find(/^discover-linux-\w+$/), deb: find(/\.deb$/) };
 }
