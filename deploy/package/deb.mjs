@@ -124,7 +124,7 @@ Maintainer: ${maintainer()}
 Installed-Size: ${size}
 Section: admin
 Priority: optional
-Depends: adduser, libc6 (>= 2.28), libgcc-s1, libstdc++6 (>= 8)
+Depends: libc6 (>= 2.28), libgcc-s1, libstdc++6 (>= 8), passwd
 Suggests: docker.io | docker-ce | podman, etcd-server
 Conflicts: discover
 Homepage: https://www.npmjs.com/package/docker-discover
