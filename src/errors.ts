@@ -69,6 +69,8 @@ export interface ErrorDetails {
   readonly endpoint?: string | undefined;
   /** The HTTP status of its answer. */
   readonly status?: number | undefined;
+  /** Whether there was no answer in the time given, which is not the same as a refusal. */
+  readonly isSilent?: boolean;
 }
 
 export class DiscoverError extends Error {

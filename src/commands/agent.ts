@@ -3,7 +3,7 @@ import { get, type IncomingMessage } from 'node:http';
 import type { Config } from '../config/options.ts';
 import { configError, DiscoverError, messageOf } from '../errors.ts';
 
-type Place = NonNullable<Config['http']>['listen'];
+export type Place = NonNullable<Config['http']>['listen'];
 
 /** Throws if `http.listen` is not set. */
 export function placeOf(http: Config['http']): Place {
@@ -42,6 +42,7 @@ export async function askAgent(
   } catch (error) {
     const where = 'path' in place ? place.path : `${place.host}:${place.port}`;
     const cause = signal.aborted ? `nothing within ${timeLimitMs / 1000} s` : messageOf(error);
-    throw new DiscoverError('AGENT_UNAVAILABLE', `No discover answers at ${where} (http.listen): ${cause}`);
+    const message = `No discover answers at ${where} (http.listen): ${cause}`;
+    throw new DiscoverError('AGENT_UNAVAILABLE', message, { details: { isSilent: signal.aborted } });
   }
 }

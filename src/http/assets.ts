@@ -1,14 +1,13 @@
 /** The files of the page. The built page is in `dist`, also when this file runs from `src`. */
 
-import { readFileSync } from 'node:fs';
-import { inPackage } from '../version.ts';
+import { readInPackage } from '../version.ts';
 import type { Body } from './answers.ts';
 
 function asset(name: string, type: string) {
   let body: Body | undefined;
   const read = (): Body => {
     try {
-      return [readFileSync(inPackage(`dist/page/${name}`))];
+      return [readInPackage(`dist/page/${name}`)];
     } catch {
       return [Buffer.from('The page has not been built.\n')];
     }

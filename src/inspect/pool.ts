@@ -7,7 +7,6 @@
  * more CPU and answer later. A thread that dies, or hangs and is ended, costs its tasks a retry.
  */
 
-import { existsSync } from 'node:fs';
 import type { EventLoopUtilization } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import type { Worker } from 'node:worker_threads';
@@ -169,10 +168,10 @@ class ThreadedInspectionPool implements InspectionPool {
   }
 
   #open(): Piscina<Task, TaskResult> {
-    const built = fileURLToPath(new URL('./worker.js', import.meta.url));
+    // The same code runs from `src` through a loader and from `dist` as built.
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     const pool = new Piscina<Task, TaskResult>({
-      // The same code runs from `src` through a loader and from `dist` as built.
-      filename: existsSync(built) ? built : fileURLToPath(new URL('./worker.ts', import.meta.url)),
+      filename: fileURLToPath(new URL(`./worker.${extension}`, import.meta.url)),
       minThreads: 1,
       maxThreads: this.#workers,
       idleTimeout: idleThreadMs,

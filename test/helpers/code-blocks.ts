@@ -92,6 +92,13 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
     ['sudo install -m 644', howtos],
     ['discover reap', howtos],
   ],
+  'deploy/packages.md': [
+    ['npm run package', 'same: test/integration/packages.integration.test.ts'],
+    ['sudo apt-get install', 'same: test/integration/packages.slow.ts'],
+    ['./discover-linux-amd64 demo', 'same: test/integration/packages.integration.test.ts'],
+    ['docker build', `same: ${image}`],
+    ['docker run --detach', `same: ${image}`],
+  ],
   'deploy/monitoring.md': [
     ['discover --http.relay', 'same: test/integration/relay.integration.test.ts'],
     ['scrape_configs:', readme],

@@ -110,6 +110,7 @@ export async function makeNode(dockerd: Dockerd, name: string): Promise<void> {
     .tree(npm, '/usr/local/lib/node_modules/npm')
     .link('/usr/local/bin/npm', '../lib/node_modules/npm/bin/npm-cli.js')
     .tree(path.join(await npmCache(), '_cacache'), '/root/.npm/_cacache')
+    .tree(await nodeOfPackages(), '/root/.cache/discover-package')
     .import(dockerd, name, 'ENV npm_config_offline=true');
 }
 
@@ -125,6 +126,14 @@ async function npmCache(): Promise<string> {
   });
   rmSync(project, { recursive: true });
   return cache;
+}
+
+/** Where the Node that `deploy/package` puts into the program is kept, once it was fetched. */
+async function nodeOfPackages(): Promise<string> {
+  const { fetchNode } = (await import(path.join(repository, 'deploy/package/node.mjs'))) as {
+    fetchNode(arch: string): string;
+  };
+  return path.dirname(fetchNode(process.arch));
 }
 
 /** For the Dockerfile: the C and C++ libraries and nothing else, as in `distroless/cc`. */

@@ -251,6 +251,8 @@ export interface RunOptions {
   readonly user?: number;
   /** Instead of the built command line. */
   readonly script?: string;
+  /** Instead of node and the built command line: a program, and what stands before the arguments of discover. */
+  readonly program?: readonly [string, ...string[]];
   /** CommonJS that runs first in each of its threads: for faults that cannot be made from outside. */
   readonly preload?: string;
 }
@@ -264,7 +266,8 @@ const builtCli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 export function runDiscover(args: readonly string[], options: RunOptions = {}): Running {
   const preloaded = options.preload === undefined ? undefined : writePreload(options.preload);
   const nodeArgs = [...(preloaded ? ['--require', preloaded.file] : []), ...(options.nodeArgs ?? [])];
-  const child = spawn(process.execPath, [...nodeArgs, options.script ?? builtCli, ...args], {
+  const [program, ...before] = options.program ?? [process.execPath, ...nodeArgs, options.script ?? builtCli];
+  const child = spawn(program, [...before, ...args], {
     cwd: options.cwd,
     env: cleanEnvironment(options.env),
     ...(options.user === undefined ? {} : { uid: options.user, gid: options.user }),

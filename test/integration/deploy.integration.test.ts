@@ -14,6 +14,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { build } from 'esbuild';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { commandTable } from '../../src/commands/table.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
@@ -47,8 +48,6 @@ test('the Dockerfile names only files, commands and variables that there are, an
     assert.ok(!ignored.includes(file), `${file} is ignored`);
   }
   for (const file of ['src', 'tsconfig.json', 'LICENSE']) assert.ok(!ignored.includes(file), `${file} is ignored`);
-  const [, healthCheck = ''] = /^HEALTHCHECK .* CMD \["discover", "(\w+)"\]$/m.exec(dockerfile) ?? [];
-  assert.ok(healthCheck in commandTable, healthCheck);
   const env = Object.fromEntries(
     [...dockerfile.matchAll(/^ENV (\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]),
   );
@@ -56,6 +55,36 @@ test('the Dockerfile names only files, commands and variables that there are, an
   assert.deepEqual([warnings, problems, [...chosen.keys()]], [[], [], ['http.listen']]);
   const { version } = JSON.parse(read('package.json')) as { version: string };
   assert.equal(/^ARG VERSION=(.*)$/m.exec(dockerfile)?.[1], version);
+});
+
+test('the health check ends a stuck agent in time for the next one to keep its lease, in the image and in the compose file', async () => {
+  const call = /^HEALTHCHECK --interval=(\d+)s --timeout=(\d+)s .* CMD \["discover", "(\w+)", "--end", "(\d+)"\]$/m;
+  const [, interval, timeout, healthCheck = '', end] = call.exec(dockerfile) ?? [];
+  assert.ok(healthCheck in commandTable, healthCheck);
+  const { config } = await resolveConfig(readSources({ env: { DISCOVER_HOST_IP: '10.0.0.5' } }));
+  // The last renewal may have been a fifth of the TTL before, and a start takes its time.
+  const startSeconds = 5;
+  const worst = config.etcd.ttlSeconds / 5 + Number(interval) + Number(end) + startSeconds;
+  assert.ok(worst < config.etcd.ttlSeconds, `${worst} s`);
+  assert.ok(Number(timeout) > Number(end) + 2, 'Docker ends the check before it can end the agent');
+  assert.match(compose, new RegExp(`^ {6}test: \\[CMD, discover, ${healthCheck}, --end, "${end}"\\]$`, 'm'));
+  assert.match(compose, new RegExp(`^ {6}interval: ${interval}s\n {6}timeout: ${timeout}s$`, 'm'));
+  assert.match(compose, /^ {4}init: true$/m);
+});
+
+test('what the demo is made of is not kept from the build of the image', async () => {
+  const ignored = read('.dockerignore').split('\n');
+  const { metafile } = await build({
+    ...{ absWorkingDir: repository, entryPoints: ['bench/demo.ts'], bundle: true, platform: 'node', format: 'esm' },
+    ...{ packages: 'external', write: false, metafile: true },
+  });
+  const files = Object.keys(metafile.inputs).filter((file) => !file.startsWith('src/'));
+  assert.ok(files.length > 5);
+  for (const file of [...files, 'deploy/package/main.mjs']) {
+    const [top = '', next = ''] = file.split('/');
+    assert.ok(!ignored.includes(top), file);
+    assert.ok(!ignored.includes(`${top}/*`) || ignored.includes(`!${top}/${next}`), `${file} is ignored`);
+  }
 });
 
 test('the compose file sets only what discover reads, and publishes the port that it listens at', async () => {

@@ -1,5 +1,7 @@
 /** `discover health` against a small server in the agent's place: whom it asks, and what it makes of the answer. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -38,7 +40,7 @@ const says =
   (_, response) =>
     response.writeHead(status).end(text);
 
-async function check(listen: string, flags: { ready?: boolean } = {}, name = 'DISCOVER_HTTP_LISTEN') {
+async function check(listen: string, flags: { ready?: boolean; end?: number } = {}, name = 'DISCOVER_HTTP_LISTEN') {
   let [out, err] = ['', ''];
   const io: Io = {
     stdin: Readable.from([]),
@@ -125,4 +127,42 @@ test('health names the option where it is not set', async () => {
     code: 'CONFIG_INVALID',
     message: /^Cannot use the configuration:\n {2}http\.listen must be set/,
   });
+});
+
+/** A process of its own, which listens and then stands still. */
+async function silentProcess(listen: string): Promise<{ readonly pid: number; readonly ended: Promise<unknown[]> }> {
+  const script = `require('node:net').createServer().listen(${listen}, () => {
+    console.log('listening');
+    process.kill(process.pid, 'SIGSTOP');
+  })`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  return { pid: child.pid ?? 0, ended: once(child, 'exit') };
+}
+
+test('health --end ends a process that listens and does not answer, at a port or a path, and says so (real processes)', async () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'dsc-health-'));
+  try {
+    const spare = await serve(says(200, 'ok'));
+    await spare[Symbol.asyncDispose]();
+    const socket = path.join(folder, 'a socket');
+    for (const [listen, place] of [
+      [`{ host: '127.0.0.1', port: ${spare.port} }`, `127.0.0.1:${spare.port}`],
+      [JSON.stringify({ path: socket }), socket],
+    ] as const) {
+      const { pid, ended } = await silentProcess(listen);
+      const message = `No discover answers at ${place} (http.listen): nothing within 1 s; process ${pid} was ended`;
+      await assert.rejects(check(place, { end: 1 }), { code: 'AGENT_UNAVAILABLE', message });
+      assert.deepEqual(await ended, [null, 'SIGKILL']);
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('health --end leaves alone an agent that answers in any way, and one that does not listen (simulated agent)', async () => {
+  await using agent = await serve(says(503, 'worker: gone'));
+  assert.equal((await check(String(agent.port), { end: 1 })).code, 1);
+  await agent[Symbol.asyncDispose]();
+  await assert.rejects(check(String(agent.port), { end: 1 }), /connect ECONNREFUSED [^;]*$/);
 });
