@@ -2,22 +2,21 @@
  * The page, in a real browser: what it shows is what there is, from whomever it comes, and it can be used by
  * whoever has to.
  *
- * `SCREENSHOT=<directory>` has it take the pictures of deploy/README.md there, from the containers of the first test.
+ * `SCREENSHOT=<directory>` has it take the pictures of deploy/README.md there, which takes twelve minutes.
  */
 import assert from 'node:assert/strict';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import axe, { type AxeResults } from 'axe-core';
 import type { Page } from 'playwright-core';
 import { forkEngine } from '../../bench/engine/client.ts';
 import type { CreateOptions } from '../../bench/engine/documents.ts';
 import type { Container, Summary } from '../../src/http/shapes.ts';
 import { type Browser, startBrowser } from '../helpers/browser.ts';
-import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
+import { startDockerd } from '../helpers/dockerd.ts';
 import type { Change } from '../helpers/etcd.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { freePort, fromDockerd, fromEngine, type Host, type HostOptions, startHost } from '../helpers/host.ts';
+import { takePictures } from '../helpers/pictures.ts';
 import { needs } from '../helpers/run.ts';
 import { amount, isFull, testInFull } from '../helpers/share.ts';
 
@@ -94,8 +93,24 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await says(page, 'No container that runs here advertises a service.');
     await eventually(async () => assert.equal(await problem.count(), 0));
     tab.assertClean();
-    if (process.env.SCREENSHOT !== undefined) await takePictures(browser, host.url, dockerd, process.env.SCREENSHOT);
   });
+
+  const { SCREENSHOT: pictures } = process.env;
+  if (pictures !== undefined) {
+    test('takes its pictures (real dockerd, real etcd)', { timeout: 1_800_000 }, async () => {
+      await using dockerd = await startDockerd();
+      const source = fromDockerd(dockerd);
+      const of = (id: string, ip: string) => ({
+        ...{ source, names: { id, realm: 'production', ip }, record: false, ttl: 60 },
+        args: ['--etcd:meta', 'always', '--host:zone', 'eu-1'],
+      });
+      await using host = await startServing(of('eu-1a', '10.0.0.5'));
+      await using second = await startHost({ ...of('eu-1b', '10.0.0.6'), etcd: host.etcd });
+      await using third = await startHost({ ...of('eu-1c', '10.0.0.7'), etcd: host.etcd });
+      await takePictures(browser, host.url, dockerd, pictures);
+      for (const one of [second, third]) await one.terminate();
+    });
+  }
 
   test('shows what is hostile as text, and nothing of it runs (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 0 });
@@ -699,43 +714,4 @@ async function unfit(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate<AxeResults>('axe.run()');
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-}
-
-/** What a small host looks like: containers that stay, some that are refused, and one after the other that come and go. */
-async function takePictures(browser: Browser, url: string, dockerd: Dockerd, directory: string): Promise<void> {
-  const staying: [advertisement: string, ports: (number | string)[]][] = [
-    ['web:80', [80]],
-    ['web:80', [80]],
-    ['api:3000,metrics:9100', [3000, 9100]],
-    ['api:3000,metrics:9100', [3000, 9100]],
-    ['checkout:8080', [8080]],
-    ['search:9200', [9200]],
-    ['dns:53,dns:53/udp', [53, '53/udp']],
-    ['sessions:6379', [6379]],
-    ['mailer:25,stats:8125/udp', [25]],
-    ['reports:8080,admin:9000', [8080, '127.0.0.1::9000']],
-  ];
-  for (const [advertisement, ports] of staying) await dockerd.run({ env: { DISCOVER: advertisement }, ports });
-  const tabs = await Promise.all(
-    (['light', 'dark'] as const).map((colorScheme) =>
-      browser.open(url, { colorScheme, deviceScaleFactor: 1, viewport: { width: 1200, height: 772 } }),
-    ),
-  );
-  for (let turn = 0, untilMs = Date.now() + 125_000; Date.now() < untilMs; turn++) {
-    const names = ['batch', 'thumbnails', 'import'];
-    const ids = await Promise.all(
-      names
-        .slice(0, 1 + (turn % 5) / 2)
-        .map((name) => dockerd.run({ env: { DISCOVER: `${name}:80` }, ports: [80], rm: true })),
-    );
-    await sleep(turn % 9 === 0 ? 4_000 : 300);
-    await dockerd.docker('kill', ...ids);
-  }
-  for (const [tab, name] of [
-    [tabs[0], 'page.png'],
-    [tabs[1], 'page-dark.png'],
-  ] as const) {
-    await tab?.page.screenshot({ path: path.join(directory, name) });
-    await tab?.[Symbol.asyncDispose]();
-  }
 }
