@@ -3,7 +3,7 @@
  * one reason. Pure; a change costs as much as the containers that changed.
  */
 import type { ContainersEvent } from '../http/shapes.ts';
-import { type Arrangement, Listing, matcher } from './listing.ts';
+import { type Arrangement, Listing, matcher, type Rows } from './listing.ts';
 import { type NamedContainer, type OfferRow, offersOf, type ProblemEntry, problemsOf, textsOf } from './rows.ts';
 
 /** All entries with the same reason, and so with the same remedy. */
@@ -12,7 +12,7 @@ export interface Problem {
   readonly title: string;
   readonly remedy: string;
   /** Those that fit the filter. */
-  readonly entries: readonly ProblemEntry[];
+  readonly entries: Rows<ProblemEntry>;
 }
 
 /** How the offers are sorted. */
@@ -35,8 +35,8 @@ export class Containers {
   readonly #keys = new Map<string, Keys>();
   #fits = matcher('');
 
-  /** Those that fit, in order; the same array until something changes. */
-  get offers(): readonly OfferRow[] {
+  /** Those that fit, in order; the same object until something changes. */
+  get offers(): Rows<OfferRow> {
     return this.#offers.shown;
   }
 
@@ -52,7 +52,7 @@ export class Containers {
   /** The reason with the most entries comes first. */
   get problems(): readonly Problem[] {
     const groups = [...this.#problems].flatMap(([code, { shown: entries }]) => {
-      const [first] = entries;
+      const [first] = entries.slice(0, 1);
       return first === undefined ? [] : [{ code, title: first.title, remedy: first.remedy, entries }];
     });
     return groups.sort((a, b) => b.entries.length - a.entries.length || (a.code < b.code ? -1 : 1));

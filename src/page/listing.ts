@@ -30,6 +30,9 @@ interface Entry<Row> {
   readonly next: string;
 }
 
+/** A list of rows, of which a few are looked at. */
+export type Rows<Row> = Pick<readonly Row[], 'length' | 'slice'>;
+
 /** Above this share of changed rows a sort is cheaper. */
 const sortShare = 1 / 8;
 
@@ -38,7 +41,7 @@ export class Listing<Row> {
   readonly #entries = new Map<string, Entry<Row>>();
   #arrangement: Arrangement<Row>;
   #sorted: Entry<Row>[] = [];
-  #shown: readonly Row[] | undefined;
+  #shown: Rows<Row> | undefined;
 
   constructor(arrangement: Arrangement<Row>) {
     this.#arrangement = arrangement;
@@ -49,9 +52,10 @@ export class Listing<Row> {
     return this.#rows.size;
   }
 
-  /** The rows that fit, in order; the same array until something changes. */
-  get shown(): readonly Row[] {
-    this.#shown ??= this.#sorted.map(({ row }) => row);
+  /** The rows that fit, in order; the same object until something changes. */
+  get shown(): Rows<Row> {
+    const sorted = this.#sorted;
+    this.#shown ??= { length: sorted.length, slice: (from, to) => sorted.slice(from, to).map(({ row }) => row) };
     return this.#shown;
   }
 

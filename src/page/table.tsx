@@ -7,7 +7,7 @@
  */
 import type { ComponentChildren } from 'preact';
 import { useId, useMemo, useState } from 'preact/hooks';
-import { type Arrangement, Listing, type Order } from './listing.ts';
+import { type Arrangement, Listing, type Order, type Rows } from './listing.ts';
 import { count } from './words.ts';
 
 export interface Column<Row> {
@@ -25,7 +25,7 @@ export interface TableProps<Row> {
   /** The first column names the row; its cell has the element that the keyboard reaches. */
   readonly columns: readonly Column<Row>[];
   /** In order. */
-  readonly rows: readonly Row[];
+  readonly rows: Rows<Row>;
   readonly order: Order;
   readonly setOrder: (order: Order) => void;
   readonly keyOf: (row: Row) => string;
@@ -51,7 +51,7 @@ export function useArranged<Row>(
   keyOf: (row: Row) => string,
   arrangement: Arrangement<Row>,
   ...depends: readonly unknown[]
-): readonly Row[] {
+): Rows<Row> {
   return useMemo(() => {
     const listing = new Listing(arrangement);
     listing.change((rows ?? []).map((row) => [keyOf(row), row]));

@@ -21,7 +21,7 @@ const listingOf = (rows: readonly Row[], arrangement: Arrangement<Row>): Listing
   listing.change(rows.map((row, index) => [String(index), row]));
   return listing;
 };
-const namesOf = (listing: Listing<Row>): string[] => listing.shown.map(({ name }) => name);
+const namesOf = (listing: Listing<Row>): string[] => listing.shown.slice().map(({ name }) => name);
 
 describe('Listing', () => {
   const rows = ['b-10', 'B-9', 'a', 'b-9'].map((name) => ({ name, size: 0 }));
@@ -56,7 +56,7 @@ describe('Listing', () => {
       for (const [key, row] of set) all.set(key, row);
       const anew = new Listing(arrangement);
       anew.change(all);
-      assert.deepEqual(listing.shown, anew.shown, `turn ${turn}`);
+      assert.deepEqual(listing.shown.slice(), anew.shown.slice(), `turn ${turn}`);
       assert.equal(listing.size, all.size);
     }
   });
@@ -72,11 +72,9 @@ describe('Listing', () => {
     const many = Array.from({ length: 10_000 }, (_, size) => ({ name: `n-${size}`, size }));
     const listing = listingOf(many, counted);
     looks = 0;
-    const before = listing.shown;
     listing.change([['5', { name: 'n-5', size: 20_000 }]], ['7']);
     assert.ok(looks <= 2, `${looks} rows were looked at`);
-    assert.deepEqual([listing.shown.length, listing.shown.at(-1)?.size, listing.size], [9_999, 20_000, 9_999]);
-    assert.equal(before.length, 10_000);
+    assert.deepEqual([listing.shown.length, listing.shown.slice(-1)[0]?.size, listing.size], [9_999, 20_000, 9_999]);
   });
 });
 
@@ -109,7 +107,7 @@ describe('Containers', () => {
     containers.take({ reset: true, set: [container('c1', { state: 'quarantined', services })], gone: [] });
     containers.arrange('', worst);
     assert.deepEqual(
-      containers.offers.map(({ name, state }) => [name, state]),
+      containers.offers.slice().map(({ name, state }) => [name, state]),
       [
         ['api', 'quarantined'],
         ['web', 'published'],
@@ -128,7 +126,7 @@ describe('Containers', () => {
     const told = () =>
       containers.problems.map(({ title, remedy, entries }) => [
         ...[title, remedy],
-        entries.map((one) => `${one.container} ${one.entry}`),
+        entries.slice().map((one) => `${one.container} ${one.entry}`),
       ]);
     assert.deepEqual(told(), [
       ['The port is not published', 'mend not-published', ['c1 b:1', 'c2 b:2']],
@@ -143,7 +141,7 @@ describe('Containers', () => {
     );
     assert.deepEqual([containers.offersInAll, containers.problemsInAll], [1, 2]);
     containers.take({ reset: true, set: [], gone: [] });
-    assert.deepEqual([containers.offers, containers.problems, containers.problemsInAll], [[], [], 0]);
+    assert.deepEqual([containers.offers.length, containers.problems, containers.problemsInAll], [0, [], 0]);
   });
 
   test('a filter finds rows and problems by the names of their container, also those that come later', () => {
@@ -156,7 +154,7 @@ describe('Containers', () => {
     take('c2', { ...names, refusals: [refusal('loopback', 'a:1')] });
     take('c3', { services: [service('web', '/c')], refusals: [refusal('loopback', 'a:1')] });
     assert.deepEqual(
-      [containers.offers.map(({ key }) => key), containers.problems.map(({ entries }) => entries.length)],
+      [containers.offers.slice().map(({ key }) => key), containers.problems.map(({ entries }) => entries.length)],
       [['/a'], [1]],
     );
     containers.arrange('', worst);
