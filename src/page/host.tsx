@@ -95,7 +95,7 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
         <Figure name="running" value={counts.running} />
         <Figure name="published" value={isKnown ? counts.published : null} />
         <Figure name="service keys" value={isKnown ? counts.services : null} />
-        <Figure name="not published" value={counts.refused + counts.failing + counts.quarantined} alerts />
+        <Figure name="not published" value={containers.problemsInAll} alerts />
       </dl>
       <div class="columns">
         <div class="lists">

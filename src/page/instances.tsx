@@ -56,7 +56,7 @@ const stateColumn: InstanceColumn = {
 const weightColumn: InstanceColumn = {
   id: 'weight',
   label: 'Weight',
-  kind: 'number',
+  kind: 'number spare',
   sort: ({ weight = -1 }) => weight,
   cell: ({ weight }) => (weight === undefined ? '–' : count(weight)),
 };

@@ -71,7 +71,7 @@ const columns: readonly Column<ServiceRow>[] = [
   {
     id: 'instances',
     label: 'Instances',
-    kind: 'number',
+    kind: 'number spare',
     sort: ({ instances }) => instances,
     cell: ({ instances }) => count(instances),
   },

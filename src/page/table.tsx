@@ -17,7 +17,7 @@ export interface Column<Row> {
   readonly sort: (row: Row) => string | number;
   readonly cell: (row: Row) => ComponentChildren;
   /** `number` is aligned to the right; `spare` is hidden first where there is little room. */
-  readonly kind?: 'number' | 'spare';
+  readonly kind?: 'number' | 'spare' | 'number spare';
 }
 
 export interface TableProps<Row> {
@@ -88,17 +88,18 @@ export function Table<Row>({ caption, columns, rows, order, setOrder, keyOf, det
           <tr>
             {columns.map(({ id, label, kind }) => {
               const isChosen = id === order.column;
+              const isNumber = kind?.startsWith('number');
               const direction = order.descending ? 'descending' : 'ascending';
               return (
                 <th key={id} scope="col" class={kind} aria-sort={isChosen ? direction : 'none'}>
                   <button type="button" onClick={() => sortBy(id)}>
-                    {kind !== 'number' && label}
+                    {!isNumber && label}
                     {isChosen && (
                       <span class="order" aria-hidden="true">
                         {order.descending ? '↓' : '↑'}
                       </span>
                     )}
-                    {kind === 'number' && label}
+                    {isNumber && label}
                   </button>
                 </th>
               );

@@ -54,8 +54,8 @@ async function churn(dockerd: Dockerd): Promise<void> {
 export async function takePictures(browser: Browser, url: string, dockerd: Dockerd, directory: string): Promise<void> {
   await start(dockerd, await dockerd.image());
   await churn(dockerd);
-  for (const colorScheme of ['light', 'dark'] as const) {
-    for (const width of [1200, 1440, 1024, 390]) {
+  for (const width of [1200, 1440, 1024, 390]) {
+    for (const colorScheme of ['light', 'dark'] as const) {
       const viewport = { width, height: width === 1200 ? 772 : 900 };
       await using tab = await browser.open(url, { colorScheme, deviceScaleFactor: 1, viewport });
       const { page } = tab;

@@ -13,7 +13,7 @@ import type { CreateOptions } from '../../bench/engine/documents.ts';
 import type { Container, Summary } from '../../src/http/shapes.ts';
 import { type Browser, startBrowser } from '../helpers/browser.ts';
 import { startDockerd } from '../helpers/dockerd.ts';
-import type { Change } from '../helpers/etcd.ts';
+import { type Change, startEtcd } from '../helpers/etcd.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { freePort, fromDockerd, fromEngine, type Host, type HostOptions, startHost } from '../helpers/host.ts';
 import { takePictures } from '../helpers/pictures.ts';
@@ -104,9 +104,14 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
         ...{ source, names: { id, realm: 'production', ip }, record: false, ttl: 60 },
         args: ['--etcd:meta', 'always', '--host:zone', 'eu-1'],
       });
-      await using host = await startServing(of('eu-1a', '10.0.0.5'));
-      await using second = await startHost({ ...of('eu-1b', '10.0.0.6'), etcd: host.etcd });
-      await using third = await startHost({ ...of('eu-1c', '10.0.0.7'), etcd: host.etcd });
+      await using etcd = await startEtcd();
+      await using host = await startServing({ ...of('eu-1a', '10.0.0.5'), etcd });
+      await using second = await startHost({ ...of('eu-1b', '10.0.0.6'), etcd });
+      await using third = await startHost({ ...of('eu-1c', '10.0.0.7'), etcd });
+      // The keys of others that every test has.
+      for (const id of ['eu-1a', 'eu-1b', 'eu-1c'])
+        for (const kind of ['service/web/default', 'host', 'owner'])
+          await etcd.ctl('del', '--prefix', `/discover/${kind}/${id}x`);
       await takePictures(browser, host.url, dockerd, pictures);
       for (const one of [second, third]) await one.terminate();
     });
