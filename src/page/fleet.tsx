@@ -63,6 +63,7 @@ function hostColumns(nowMs: number, isStale: boolean): readonly Column<HostRow>[
     {
       id: 'version',
       label: 'Version',
+      kind: 'spare',
       sort: ({ version }) => version ?? '',
       cell: ({ version }) => (version === null ? '–' : <Foreign>{version}</Foreign>),
     },
