@@ -30,11 +30,13 @@ const code = await build({
   sourcesContent: false,
   external: ['piscina', 'pino', 'pino-pretty', 'prom-client', '@aws-sdk/client-ec2'],
 });
+const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
 const page = await build({
   ...common,
-  entryPoints: ['page.tsx', 'page.css', 'index.html'].map((name) => `src/page/${name}`),
+  entryPoints: ['page.tsx', 'worker.ts', 'page.css', 'index.html'].map((name) => `src/page/${name}`),
   outdir: 'dist/page',
   minify: true,
+  define: { pageVersion: JSON.stringify(version) },
   loader: { '.html': 'copy' },
 });
 const isOld = (file) => /\.js(\.map)?$/.test(file) && !(`dist/${file}` in code.metafile.outputs);

@@ -70,6 +70,7 @@ export class Catalogue {
   readonly #withheld: Withheld;
   /** By name, realm and protocol. */
   readonly #stateSets = new Map<string, StateSet>();
+  readonly #followers = new Set<(name: string | undefined) => void>();
   #known = new Known();
   /** The reading that is taken in. */
   #next = new Known();
@@ -113,6 +114,13 @@ export class Catalogue {
     this.#next = new Known();
     this.#withheld.reread(this.#facts());
     this.#stateSets.clear();
+    for (const told of this.#followers) told(undefined);
+  }
+
+  /** Calls with the name of each service that may have changed, undefined for all, until the returned function is called. */
+  follow(told: (name: string | undefined) => void): () => void {
+    this.#followers.add(told);
+    return () => void this.#followers.delete(told);
   }
 
   /** Changes of service keys and of meta keys, which take effect together. */
@@ -135,6 +143,7 @@ export class Catalogue {
     const facts = this.#facts();
     for (const key of urls.keys()) this.#withheld.changed(key, facts);
     for (const key of others) this.#withheld.changed(key, facts);
+    for (const told of this.#followers) for (const key of [...urls.keys(), ...others]) told(this.#nameOf(key));
   }
 
   has(serviceKey: string): boolean {

@@ -12,6 +12,7 @@ import type { DnsListener, Outcomes } from '../dns/server.ts';
 import type { Reload } from '../http/endpoint.ts';
 import type { Fleet } from '../http/fleet.ts';
 import type { Ring } from '../http/history.ts';
+import type { Samples } from '../http/samples.ts';
 import type { HttpListener } from '../http/server.ts';
 import type { Log } from '../log.ts';
 
@@ -39,6 +40,7 @@ export class Doors {
   readonly #services = new Map<Name, Service>();
   #fleet: Fleet | undefined;
   #ring: Ring | undefined;
+  #samples: Samples | undefined;
   #dns: { readonly zone: string; readonly outcomes: Outcomes } | undefined;
 
   private constructor(config: Config) {
@@ -48,7 +50,10 @@ export class Doors {
   /** Opens what `before` does not have at the same address. Rejects with `LISTEN_FAILED`. */
   static async open(config: Config, before?: Doors): Promise<Doors> {
     const doors = new Doors(config);
-    if (before !== undefined) doors.#ring = before.#ring;
+    if (before !== undefined) {
+      doors.#ring = before.#ring;
+      doors.#samples = before.#samples;
+    }
     try {
       for (const name of names) {
         const where = config[name]?.listen;
@@ -95,9 +100,15 @@ export class Doors {
     const { Endpoint } = await import('../http/endpoint.ts');
     const fleet = await this.#fleetOf(agent);
     const { Ring } = await import('../http/history.ts');
+    const { Samples } = await import('../http/samples.ts');
     this.#ring ??= new Ring();
-    const [dns, ring] = [() => this.#dns, this.#ring];
-    return new Endpoint(listener, this.#config.http?.hosts ?? [], agent, fleet, { reload, dns, ring });
+    this.#samples ??= new Samples();
+    const kept = { ring: this.#ring, samples: this.#samples };
+    return new Endpoint(listener, this.#config.http?.hosts ?? [], agent, fleet, {
+      reload,
+      dns: () => this.#dns,
+      ...kept,
+    });
   }
 
   async #overDns(agent: Agent, listener: DnsListener): Promise<Service> {

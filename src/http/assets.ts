@@ -25,5 +25,6 @@ function asset(name: string, type: string) {
 export const assets: ReadonlyMap<string, ReturnType<typeof asset>> = new Map([
   ['/', asset('index.html', 'text/html; charset=utf-8')],
   ['/page.js', asset('page.js', 'text/javascript; charset=utf-8')],
+  ['/worker.js', asset('worker.js', 'text/javascript; charset=utf-8')],
   ['/page.css', asset('page.css', 'text/css; charset=utf-8')],
 ]);

@@ -6,6 +6,7 @@
  *     /metrics      for Prometheus
  *     /status       what this host publishes, what it does not, and what is known of Docker, etcd and the lease; ?watch
  *     /v1/services  the services in etcd, of all hosts: names, or /<name> with its instances; ?watch
+ *     /v1/overview  each service with its realms, hosts, states and weights; ?watch
  *     /v1/history   what this host published and withdrew lately
  *     /v1/hosts     the hosts (?watch), or /<host> with its instances
  *     /sd           the same for Prometheus's http_sd
@@ -17,17 +18,21 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Agent } from '../agent.ts';
-import { type Body, jsonBody, listBody, SharedAnswers } from './answers.ts';
+import { type Body, listBody, SharedAnswers } from './answers.ts';
 import { assets } from './assets.ts';
 import type { Fleet } from './fleet.ts';
+import { acceptsGzip } from './gzip.ts';
 import { isWanted, Recorder, type Ring, wantedHistoryOf } from './history.ts';
 import { Live } from './live.ts';
+import { Overview } from './overview.ts';
 import { Poll } from './poll.ts';
+import { healthOf, type Probe, readinessOf } from './probes.ts';
 import { type Exposition, exposition } from './prometheus.ts';
+import type { Samples } from './samples.ts';
 import type { HttpListener, Request } from './server.ts';
 import { Places, Services } from './services.ts';
 import type { HistoryEntry, Summary } from './shapes.ts';
-import { checksOf, containersOf, summaryOf } from './status.ts';
+import { containersOf, summaryOf } from './status.ts';
 import { Stream } from './streams.ts';
 import { targetOf, type Wanted, wantedOf } from './targets.ts';
 
@@ -36,7 +41,6 @@ const streamsMax = 32;
 const hostsEveryMs = 5_000;
 
 const json = 'application/json; charset=utf-8';
-const text = 'text/plain';
 
 /** Whether the configuration was usable when it was last read, and when one was last accepted, in ms since the epoch. */
 export interface Reload {
@@ -47,9 +51,10 @@ export interface Reload {
 /** Facts of the process that the agent does not have. */
 export interface Surroundings {
   readonly reload?: Reload | undefined;
-  /** The answers over DNS by their outcome; undefined: DNS is off. */
-  /** The history goes on over reloads. */
+  /** The history goes on over reloads, and so do the samples. */
   readonly ring: Ring;
+  readonly samples: Samples;
+  /** The answers over DNS by their outcome; undefined: DNS is off. */
   readonly dns: () => NonNullable<Summary['dns']> | undefined;
 }
 
@@ -73,10 +78,12 @@ export class Endpoint {
   readonly #live: Live;
   readonly #summary: () => Summary;
   readonly #exposition: Exposition;
+  readonly #stopSampling: () => void;
   readonly #answers = new SharedAnswers();
   readonly #polls = new Map<string, Poll>();
   readonly #places = new Places(streamsMax);
   readonly #services: Services;
+  readonly #overview: Overview;
   readonly #streams = new Set<Stream>();
 
   /** Answers at the listener from now on. */
@@ -85,22 +92,25 @@ export class Endpoint {
     hosts: readonly string[],
     agent: Agent,
     fleet: Fleet,
-    { reload = { isSuccessful: true, at: agent.startedAt }, dns, ring }: Surroundings,
+    { reload = { isSuccessful: true, at: agent.startedAt }, dns, ring, samples }: Surroundings,
   ) {
     this.#agent = agent;
     this.#listener = listener;
     this.#fleet = fleet;
     this.#ring = ring;
     this.#recorder = new Recorder(agent, ring);
+    this.#overview = new Overview(fleet);
     this.#services = new Services(fleet, listener, this.#places);
     this.#summary = () => ({ ...summaryOf(agent), dns: dns() ?? null });
-    this.#live = new Live(agent, this.#summary);
+    this.#live = new Live(agent, this.#summary, samples);
+    this.#stopSampling = samples.follow(agent);
     this.#exposition = exposition(agent, { streams: () => this.#places.size, reload, dns });
     listener.serve(hosts, (request, response) => this.#answer(request, response));
   }
 
   /** Ends its streams. The listener stays, for another endpoint or to be closed. */
   close(): void {
+    this.#stopSampling();
     this.#exposition.close();
     this.#recorder.close();
     this.#services.close();
@@ -115,8 +125,11 @@ export class Endpoint {
 
   /** By the path; `*` means any last segment. */
   readonly #routes: ReadonlyMap<string, Route> = new Map<string, Route>([
-    ['/healthz', { answer: (_asked, response) => this.#healthz(response) }],
-    ['/readyz', { answer: ({ query }, response) => this.#readyz(query.has('verbose'), response) }],
+    ['/healthz', { answer: (_asked, response) => this.#probe(healthOf(this.#agent), response) }],
+    [
+      '/readyz',
+      { answer: ({ query }, response) => this.#probe(readinessOf(this.#agent, query.has('verbose')), response) },
+    ],
     ['/metrics', { answer: (_asked, response) => this.#metrics(response) }],
     [
       '/status',
@@ -135,6 +148,17 @@ export class Endpoint {
       },
     ],
     ['/v1/hosts/*', { answer: ({ name }, response) => this.#shared(`host ${name}`, () => this.#host(name), response) }],
+    [
+      '/v1/overview',
+      {
+        answer: (_asked, response) => this.#shared('overview', () => this.#overview.answer(), response),
+        watch: async (_asked, response) => {
+          // Before the stream begins: without any answer, the client gets an HTTP status.
+          await this.#fleet.known();
+          this.#overview.follow(this.#stream(response));
+        },
+      },
+    ],
     ['/v1/history', { answer: ({ query }, response) => this.#history(query, response) }],
     [
       '/sd',
@@ -169,28 +193,8 @@ export class Endpoint {
     return this.#listener.send(response, asset.type, asset.body());
   }
 
-  #healthz(response: ServerResponse): Promise<void> {
-    const { isAlive } = this.#agent.state;
-    const body = [Buffer.from(isAlive ? 'ok\n' : 'stopping\n')];
-    return this.#listener.send(response, text, body, isAlive ? 200 : 503);
-  }
-
-  #readyz(isVerbose: boolean, response: ServerResponse): Promise<void> {
-    const checks = checksOf(this.#agent);
-    const missing = checks.filter(({ ok }) => !ok).map(({ name }) => name);
-    const ready = missing.length === 0;
-    const status = ready ? 200 : 503;
-    if (isVerbose) {
-      const body = jsonBody({
-        ready,
-        checks,
-        health: this.#agent.health,
-        oldestUnsettledSeconds: this.#agent.ledger.oldestUnsettledSeconds(),
-      });
-      return this.#listener.send(response, json, body, status);
-    }
-    const line = ready ? 'ok\n' : `not ready: ${missing.join(', ')}\n`;
-    return this.#listener.send(response, text, [Buffer.from(line)], status);
+  #probe({ isGood, type, body }: Probe, response: ServerResponse): Promise<void> {
+    return this.#listener.send(response, type, body, isGood ? 200 : 503);
   }
 
   async #metrics(response: ServerResponse): Promise<void> {
@@ -239,7 +243,7 @@ export class Endpoint {
   }
 
   #stream(response: ServerResponse): Stream {
-    const stream = new Stream(response, this.#listener.waiting);
+    const stream = new Stream(response, this.#listener.waiting, { isGzip: acceptsGzip(response.req) });
     if (stream.signal.aborted) return stream;
     this.#listener.connections.markStream(response);
     this.#streams.add(stream);

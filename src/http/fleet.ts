@@ -84,6 +84,11 @@ export class Fleet {
     await this.#known(signal).catch(() => {});
   }
 
+  /** What is known, which is kept up to date while it is held; after the first reading. */
+  async known(): Promise<Catalogue> {
+    return (await this.#known()).feed.catalogue;
+  }
+
   /** Names with the number of instances. */
   async services(selector: Selector): Promise<ReadonlyMap<string, number>> {
     return (await this.#known()).feed.catalogue.counts(selector);

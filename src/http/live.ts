@@ -1,7 +1,11 @@
-/** `/status?watch`: the summary each second, and the containers that have changed, at most twice a second. */
+/**
+ * `/status?watch`: the samples of the last ten minutes once, the summary each second, and the containers that have changed,
+ * at most twice a second.
+ */
 
 import type { Agent } from '../agent.ts';
-import type { Container, ContainersEvent, Summary } from './shapes.ts';
+import type { Samples } from './samples.ts';
+import type { Container, ContainersEvent, SamplesEvent, Summary } from './shapes.ts';
 import { containerOf, containersOf } from './status.ts';
 import { Broadcast, eventOf, type Stream } from './streams.ts';
 
@@ -19,10 +23,12 @@ export class Live {
   #isPublishedKnown: boolean;
 
   readonly #summary: () => Summary;
+  readonly #samples: Samples;
 
-  constructor(agent: Agent, summary: () => Summary) {
+  constructor(agent: Agent, summary: () => Summary, samples: Samples) {
     this.#agent = agent;
     this.#summary = summary;
+    this.#samples = samples;
     this.#isPublishedKnown = agent.isPublishedKnown;
     this.#broadcast = new Broadcast(() => this.#begin());
   }
@@ -36,7 +42,8 @@ export class Live {
   }
 
   #snapshot(): readonly Buffer[] {
-    const events = [eventOf('status', JSON.stringify(this.#summary()))];
+    const samples: SamplesEvent = { samples: this.#samples.all };
+    const events = [eventOf('samples', JSON.stringify(samples)), eventOf('status', JSON.stringify(this.#summary()))];
     const all = [...containersOf(this.#agent)];
     for (let at = 0; at === 0 || at < all.length; at += chunk) {
       const event: ContainersEvent = { reset: at === 0, set: all.slice(at, at + chunk), gone: [] };

@@ -17,6 +17,7 @@ import type { Config } from '../config/options.ts';
 import { DiscoverError, messageOf } from '../errors.ts';
 import { type Body, bytesOf, jsonBody, WaitingBytes, writeBody } from './answers.ts';
 import { Connections } from './connections.ts';
+import { acceptsGzip, gzipBytesMin, gzipOf } from './gzip.ts';
 
 export type Listen = NonNullable<Config['http']>['listen'];
 
@@ -163,8 +164,11 @@ export class HttpListener {
   async send(response: ServerResponse, type: string, body: Body, status = 200): Promise<void> {
     if (!this.waiting.hold(body)) return this.fail(response, 503, 'Too many large answers wait for their readers');
     try {
-      response.writeHead(status, { 'Content-Type': type, 'Content-Length': bytesOf(body) });
-      await writeBody(response, body);
+      const isSmaller = bytesOf(body) >= gzipBytesMin && acceptsGzip(response.req);
+      const sent = isSmaller ? await gzipOf(body) : body;
+      if (isSmaller) response.setHeader('Content-Encoding', 'gzip');
+      response.writeHead(status, { 'Content-Type': type, 'Content-Length': bytesOf(sent) });
+      await writeBody(response, sent);
     } finally {
       this.waiting.release(body);
     }

@@ -84,6 +84,19 @@ export interface Summary {
   };
 }
 
+/** The part of a summary that the page draws over time. */
+export interface Sample {
+  readonly now: string;
+  readonly startedAt: string;
+  readonly totals: Pick<Summary['totals'], 'published' | 'unpublished'>;
+  readonly latency: Pick<Summary['latency'], 'buckets' | 'count'>;
+}
+
+/** An event of `/status?watch`, the first one: the last ten minutes, oldest first. */
+export interface SamplesEvent {
+  readonly samples: readonly Sample[];
+}
+
 /** `unknown`: the lease has run out, or there is none yet, so the keys in etcd are unknown. */
 export type ContainerState = 'published' | 'unknown' | 'pending' | 'withheld' | 'refused' | 'failing' | 'quarantined';
 
@@ -184,6 +197,36 @@ export interface Stale {
   readonly cause: string;
 }
 
+/** A service of the fleet, with its instances that have a key or are withheld. */
+export interface ServiceRow {
+  readonly name: string;
+  /** The first ten, by name. */
+  readonly realms: readonly string[];
+  readonly instances: number;
+  readonly hosts: number;
+  /** The first three hosts, by name. */
+  readonly someHosts: readonly string[];
+  /** The number of instances in each state; `ready` where none is told. */
+  readonly states: Readonly<Record<string, number>>;
+  /** The least and the greatest weight; null if no instance has one. */
+  readonly weights: readonly [least: number, most: number] | null;
+}
+
+/** An event of `/v1/overview?watch`: all services (`reset`; in several events if they are many), then the changes. */
+export interface ServicesEvent {
+  readonly reset: boolean;
+  readonly set: readonly ServiceRow[];
+  readonly gone: readonly string[];
+  readonly stale: Stale | undefined;
+}
+
+/** An answer of `/v1/services/<name>`. */
+export interface ServiceAnswer {
+  readonly name: string;
+  readonly instances: readonly HostInstance[];
+  readonly stale: Stale | undefined;
+}
+
 export interface HostsAnswer {
   readonly hosts: readonly HostRow[];
   /** While etcd cannot be followed. */
@@ -199,6 +242,7 @@ export interface HostAnswer {
 /** The fields of an instance that the page shows. */
 export interface HostInstance extends Meta {
   readonly name: string;
+  readonly host: string;
   readonly realm: string;
   readonly containerId: string;
   readonly url: string;

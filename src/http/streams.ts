@@ -5,6 +5,7 @@
 
 import type { ServerResponse } from 'node:http';
 import { type Body, type WaitingBytes, waitingBytesMax } from './answers.ts';
+import { blockOf, streamHead } from './gzip.ts';
 
 /** Bytes that may wait for one reader. A first event with 10,000 containers takes about 4 MB. */
 const readerBytesMax = 16 << 20;
@@ -12,36 +13,45 @@ const readerBytesMax = 16 << 20;
 const readerShareBytes = 1 << 20;
 /** Proxies end silent connections. */
 const heartbeatMs = 15_000;
+/** A disconnected reader comes back after a second, not at once. */
+const begin = Buffer.from('retry: 1000\n\n');
+const heartbeat = Buffer.from(':\n\n');
 
 export class Stream {
   readonly #response: ServerResponse;
   readonly #waiting: WaitingBytes;
   readonly #closing = new AbortController();
+  readonly #isGzip: boolean;
+  /** What a thread still compresses, and all that comes after it. */
+  readonly #queue: { readonly bytes: number; readonly block: Buffer | Promise<Buffer> }[] = [];
+  #queuedBytes = 0;
 
-  constructor(response: ServerResponse, waiting: WaitingBytes) {
+  constructor(response: ServerResponse, waiting: WaitingBytes, { isGzip = false } = {}) {
     this.#response = response;
     this.#waiting = waiting;
+    this.#isGzip = isGzip;
     // The reader may have left while its first event was made; then `close` has been emitted already.
     if (response.closed || response.destroyed) {
       this.#closing.abort();
       return;
     }
     const forget = waiting.follow(this);
+    if (isGzip) response.setHeader('Content-Encoding', 'gzip');
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
-    // A disconnected reader comes back after a second, not at once.
-    response.write('retry: 1000\n\n');
+    if (isGzip) response.write(streamHead);
+    this.write(begin);
     let isStalled = false;
-    const heartbeat = setInterval(() => {
+    const timer = setInterval(() => {
       // The reader has taken nothing since the last heartbeat.
       if (isStalled && response.writableNeedDrain) response.destroy();
       isStalled = response.writableNeedDrain;
-      this.write(Buffer.from(':\n\n'));
+      this.write(heartbeat);
     }, heartbeatMs);
     response.on('drain', () => {
       isStalled = false;
     });
     response.on('close', () => {
-      clearInterval(heartbeat);
+      clearInterval(timer);
       forget();
       this.#closing.abort();
     });
@@ -53,7 +63,7 @@ export class Stream {
   }
 
   get waitingBytes(): number {
-    return this.#response.writableLength;
+    return this.#response.writableLength + this.#queuedBytes;
   }
 
   send(event: string, json: string): void {
@@ -77,7 +87,28 @@ export class Stream {
       this.waitingBytes > readerBytesMax ||
       (this.waitingBytes > readerShareBytes && this.#waiting.total > waitingBytesMax);
     if (isTooSlow) this.#response.destroy();
-    else for (const bytes of parts) this.#response.write(bytes);
+    else if (!this.#isGzip) for (const bytes of parts) this.#response.write(bytes);
+    else for (const bytes of parts) this.#writeBlock(bytes.length, blockOf(bytes));
+  }
+
+  /** In the order of the calls. */
+  #writeBlock(bytes: number, block: Buffer | Promise<Buffer>): void {
+    if (this.#queue.length === 0 && Buffer.isBuffer(block)) {
+      this.#response.write(block);
+      return;
+    }
+    this.#queue.push({ bytes, block });
+    this.#queuedBytes += bytes;
+    if (this.#queue.length === 1) void this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
+      const block = await next.block;
+      if (!this.#closing.signal.aborted && !this.#response.writableEnded) this.#response.write(block);
+      this.#queue.shift();
+      this.#queuedBytes -= next.bytes;
+    }
   }
 
   end(): void {

@@ -39,7 +39,7 @@ function Figure({ title, says, scale, children }: FigureProps) {
           ))}
         </ol>
         <p class="span">
-          <span>2 min ago</span>
+          <span>10 min ago</span>
           <span>now</span>
         </p>
       </div>
@@ -119,7 +119,7 @@ export function PublishLatency({ history }: { readonly history: History }) {
       event to etcd
     </>
   ) : (
-    'nothing published in the last 2 min'
+    'nothing published in the last 10 min'
   );
   return (
     <Figure title="Publish latency" says={says} scale={scale}>

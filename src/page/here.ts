@@ -4,22 +4,17 @@
  * for each one that stops. The page is redrawn at most once for each frame of the screen.
  */
 
-import type { Container, ContainersEvent, Summary } from '../http/shapes.ts';
-import { follow, type Link } from './feed.ts';
+import type { ContainersEvent, SamplesEvent, Summary } from '../http/shapes.ts';
+import { Containers } from './containers.ts';
 import { History } from './history.ts';
-
-/** The agent sends a summary each second. */
-const silenceMs = 8_000;
+import { subscribe } from './subscribe.ts';
+import type { Link } from './topics.ts';
 
 export class Here {
-  readonly containers = new Map<string, Container>();
+  readonly containers = new Containers();
   readonly history = new History();
   summary: Summary | undefined;
   link: Link = { kind: 'connecting' };
-  /** Grows with each change of the containers. */
-  revision = 0;
-  /** Grows with each connection that came after a loss. */
-  connections = 0;
   readonly #changed: () => void;
   #frame: number | undefined;
 
@@ -29,10 +24,9 @@ export class Here {
 
   /** Until the returned function is called. */
   follow(): () => void {
-    return follow({
-      path: 'status?watch',
-      silenceMs,
+    return subscribe('status', {
       on: {
+        samples: ({ samples }: SamplesEvent) => this.history.restore(samples),
         status: (summary: Summary) => {
           // Another version of the agent serves another page.
           if (this.summary !== undefined && this.summary.version !== summary.version) location.reload();
@@ -41,24 +35,16 @@ export class Here {
           this.#redraw();
         },
         containers: (event: ContainersEvent) => {
-          this.#take(event);
+          this.containers.take(event);
           this.#redraw();
         },
       },
       onLink: (link) => {
         if (link.kind === this.link.kind) return;
-        if (this.link.kind === 'lost') this.connections++;
         this.link = link;
         this.#redraw();
       },
     });
-  }
-
-  #take({ reset, set, gone }: ContainersEvent): void {
-    if (reset) this.containers.clear();
-    for (const container of set) this.containers.set(container.id, container);
-    for (const id of gone) this.containers.delete(id);
-    this.revision++;
   }
 
   #redraw(): void {

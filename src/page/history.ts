@@ -1,21 +1,18 @@
 /**
- * The data of the two charts: the last two minutes of an agent's counters, and the rates and quantiles of
+ * The data of the two charts: the last ten minutes of an agent's counters, and the rates and quantiles of
  * their differences. Pure; all times are by the agent's clock, never by the browser's.
  *
  * Counters of a restarted process begin at zero. A difference is only taken between two samples of one
  * process, so a restart is a gap and never a fall.
  */
-import type { Summary } from '../http/shapes.ts';
+import type { Sample } from '../http/shapes.ts';
 
 /** Cumulative counts below each limit, in seconds; `count` is all of them, beyond the last limit too. */
-export type Latency = Pick<Summary['latency'], 'buckets' | 'count'>;
+export type Latency = Sample['latency'];
 
-interface Sample {
+interface Point {
   readonly atMs: number;
-  readonly startedAt: string;
-  readonly published: number;
-  readonly unpublished: number;
-  readonly latency: Latency;
+  readonly sample: Sample;
 }
 
 export interface Rate {
@@ -31,44 +28,67 @@ export interface Quantiles {
   readonly p99: number;
 }
 
-export const windowMs = 120_000;
-/** One second has too few publications for a figure: the present figures are over so many milliseconds. */
+export const windowMs = 600_000;
+/** The time between two samples that stay: a chart has no room for one each second. */
+const stepMs = 5_000;
+/** The present figures are over so many milliseconds: a shorter time has too few publications. */
 const smoothMs = 10_000;
-/** A longer gap between samples means that the page was hidden. */
-const gapMs = 5_000;
+/** A longer time without a sample is a gap. */
+const gapMs = 3 * stepMs;
 
 export class History {
-  readonly #samples: Sample[] = [];
+  readonly #points: Point[] = [];
 
-  add({ now, startedAt, totals, latency }: Summary): void {
+  /** A summary is a sample. */
+  add({ now, startedAt, totals: { published, unpublished }, latency: { buckets, count } }: Sample): void {
+    const points = this.#points;
     const atMs = Date.parse(now);
     // The clock was set back, and a chart can only go forward in time.
-    if (atMs <= (this.#samples.at(-1)?.atMs ?? 0)) this.#samples.length = 0;
-    const { published, unpublished } = totals;
-    this.#samples.push({ atMs, startedAt, published, unpublished, latency });
-    const first = this.#samples.findIndex((sample) => sample.atMs > atMs - windowMs);
-    this.#samples.splice(0, first);
+    if (atMs <= (points.at(-1)?.atMs ?? 0)) points.length = 0;
+    const point: Point = {
+      atMs,
+      sample: { now, startedAt, totals: { published, unpublished }, latency: { buckets, count } },
+    };
+    const [before, last] = points.slice(-2);
+    // The newest sample stays once its step is over.
+    const isInStep = before !== undefined && last !== undefined && last.atMs - before.atMs < stepMs;
+    if (isInStep && isOneRun(before, last) && isOneRun(last, point)) points.pop();
+    points.push(point);
+    const first = points.findIndex((one) => one.atMs > atMs - windowMs);
+    points.splice(0, first);
+  }
+
+  /** These, oldest first, and what is known from before them. */
+  restore(samples: readonly Sample[]): void {
+    const beginMs = Date.parse(samples[0]?.now ?? '');
+    const after = this.#points.findIndex(({ atMs }) => atMs >= beginMs);
+    if (after >= 0) this.#points.length = after;
+    for (const sample of samples) this.add(sample);
+  }
+
+  get samples(): readonly Sample[] {
+    return this.#points.map(({ sample }) => sample);
   }
 
   get endMs(): number {
-    return this.#samples.at(-1)?.atMs ?? 0;
+    return this.#points.at(-1)?.atMs ?? 0;
   }
 
   /** Containers a second that came to be published, and that ceased to be. */
   rates(): Rate[] {
-    return this.#samples.flatMap((sample, index) => {
-      const before = this.#samples[index - 1];
-      if (before === undefined || !areOfOneRun(before, sample)) return [];
-      return [rateOf(before, sample)];
+    return this.#points.flatMap((point, index) => {
+      const before = this.#points[index - 1];
+      if (before === undefined || !isOneRun(before, point)) return [];
+      return [rateOf(before, point)];
     });
   }
 
   /** Over the last seconds; undefined without a second sample to compare with. */
   now(): Rate | undefined {
-    const last = this.#samples.at(-1);
+    const last = this.#points.at(-1);
     if (last === undefined) return undefined;
-    const first = this.#samples.find(
-      ({ atMs, startedAt }) => startedAt === last.startedAt && last.atMs - atMs <= smoothMs,
+    const first = this.#points.find(
+      ({ atMs, sample }) => sample.startedAt === last.sample.startedAt && last.atMs - atMs <= smoothMs,
     );
     return first === undefined || first === last ? undefined : rateOf(first, last);
   }
@@ -76,12 +96,12 @@ export class History {
   /** Over the seconds before each sample; undefined if nothing was published in them. */
   quantiles(): (Quantiles | undefined)[] {
     let oldest = 0;
-    return this.#samples.map((sample) => {
+    return this.#points.map((point) => {
       for (;;) {
-        const first = this.#samples[oldest];
-        if (first === undefined || first === sample) return undefined;
-        if (sample.atMs - first.atMs <= smoothMs && first.startedAt === sample.startedAt) {
-          return quantilesOf(sample.atMs, difference(sample.latency, first.latency));
+        const first = this.#points[oldest];
+        if (first === undefined || first === point) return undefined;
+        if (point.atMs - first.atMs <= smoothMs && first.sample.startedAt === point.sample.startedAt) {
+          return quantilesOf(point.atMs, difference(point.sample.latency, first.sample.latency));
         }
         oldest++;
       }
@@ -90,24 +110,25 @@ export class History {
 
   /** Over all that is drawn. */
   overall(): Quantiles | undefined {
-    const last = this.#samples.at(-1);
-    const first = this.#samples.find(({ startedAt }) => startedAt === last?.startedAt);
+    const last = this.#points.at(-1);
+    const first = this.#points.find(({ sample }) => sample.startedAt === last?.sample.startedAt);
     if (first === undefined || last === undefined) return undefined;
-    return quantilesOf(last.atMs, difference(last.latency, first.latency));
+    return quantilesOf(last.atMs, difference(last.sample.latency, first.sample.latency));
   }
 }
 
-function areOfOneRun(before: Sample, after: Sample): boolean {
-  return before.startedAt === after.startedAt && after.atMs - before.atMs <= gapMs;
+function isOneRun(before: Point, after: Point): boolean {
+  return before.sample.startedAt === after.sample.startedAt && after.atMs - before.atMs <= gapMs;
 }
 
-function rateOf(before: Sample, after: Sample): Rate {
+function rateOf(before: Point, after: Point): Rate {
   const seconds = (after.atMs - before.atMs) / 1000;
+  const [earlier, later] = [before.sample.totals, after.sample.totals];
   return {
     fromMs: before.atMs,
     toMs: after.atMs,
-    published: (after.published - before.published) / seconds,
-    unpublished: (after.unpublished - before.unpublished) / seconds,
+    published: (later.published - earlier.published) / seconds,
+    unpublished: (later.unpublished - earlier.unpublished) / seconds,
   };
 }
 

@@ -4,66 +4,69 @@
  * Layout: four figures; below them two columns. Left, a filter over both lists, what is not published (grouped by reason, with
  * its remedy), and the table of services. Right, the charts and the facts about the agent.
  */
-import { useMemo, useState } from 'preact/hooks';
-import type { Container, Summary } from '../http/shapes.ts';
-import { Churn, PublishLatency } from './chart.tsx';
+import { useMemo } from 'preact/hooks';
+import type { Summary } from '../http/shapes.ts';
+import { Aside } from './aside.tsx';
 import type { Here } from './here.ts';
-import { ContainerName, containerFacts, Facts, Filter, Foreign, Mark, Meter, Section } from './parts.tsx';
-import { matcher, type Problem, problemsOf, type ServiceRow, serviceRows, textsOf } from './rows.ts';
-import { type Column, Table } from './table.tsx';
-import { count, duration, plural, since } from './words.ts';
+import { ContainerName, Copied, containerFacts, Facts, Filter, Foreign, Mark, Section } from './parts.tsx';
+import { hrefOf, useSearch } from './place.ts';
+import { NotPublished } from './problems.tsx';
+import type { OfferRow } from './rows.ts';
+import { type Column, orderOf, Table, worstFirst } from './table.tsx';
+import { count, plural } from './words.ts';
 
-const columns: readonly Column<ServiceRow>[] = [
-  { label: 'Service', sort: ({ name }) => name, cell: ({ name }) => <Foreign>{name}</Foreign> },
-  { label: 'Address', sort: ({ url }) => url, cell: ({ url }) => <Foreign code>{url}</Foreign> },
+type State = OfferRow['state'];
+
+/** The worst first. */
+const states: Readonly<Record<State, { readonly mark: 'good' | 'bad' | 'waiting'; readonly rank: number }>> = {
+  quarantined: { mark: 'bad', rank: 0 },
+  failing: { mark: 'bad', rank: 1 },
+  refused: { mark: 'bad', rank: 2 },
+  withheld: { mark: 'waiting', rank: 3 },
+  unknown: { mark: 'waiting', rank: 4 },
+  pending: { mark: 'waiting', rank: 5 },
+  published: { mark: 'good', rank: 6 },
+};
+
+const columns: readonly Column<OfferRow>[] = [
+  { id: 'service', label: 'Service', sort: ({ name }) => name, cell: ({ name }) => <Foreign>{name}</Foreign> },
+  { id: 'address', label: 'Address', sort: ({ url }) => url, cell: ({ url }) => <Foreign code>{url}</Foreign> },
   {
+    id: 'container',
     label: 'Container',
     kind: 'spare',
     sort: ({ container, names }) => names.name || container,
     cell: ({ container, names }) => <ContainerName id={container} names={names} />,
   },
-  { label: 'State', sort: ({ state }) => state, cell: ({ state }) => <State state={state} /> },
-];
-const columnsWithImage: typeof columns = [
-  ...columns,
   {
+    id: 'state',
+    label: 'State',
+    sort: ({ state }) => states[state].rank,
+    cell: ({ state }) => (
+      <span class="state">
+        <Mark kind={states[state].mark} />
+        {state}
+      </span>
+    ),
+  },
+  {
+    id: 'image',
     label: 'Image',
     kind: 'spare',
     sort: ({ names }) => names.image ?? '',
     cell: ({ names }) => (names.image ? <Foreign>{names.image}</Foreign> : '–'),
   },
 ];
-const keyOf = ({ key }: ServiceRow): string => key;
+const keyOf = ({ key }: OfferRow): string => key;
 
-const states: Readonly<
-  Record<ServiceRow['state'], { readonly mark: 'good' | 'bad' | 'waiting'; readonly word: string }>
-> = {
-  published: { mark: 'good', word: 'published' },
-  pending: { mark: 'waiting', word: 'pending' },
-  unknown: { mark: 'waiting', word: 'unknown' },
-  withheld: { mark: 'waiting', word: 'withheld' },
-  refused: { mark: 'bad', word: 'refused' },
-  failing: { mark: 'bad', word: 'failing' },
-  quarantined: { mark: 'bad', word: 'quarantined' },
-};
-
-function State({ state }: { readonly state: ServiceRow['state'] }) {
-  const { mark, word } = states[state];
-  return (
-    <span class="state">
-      <Mark kind={mark} />
-      {word}
-    </span>
-  );
-}
-
-function rowDetails({ key, url, container, names }: ServiceRow) {
+function rowDetails({ name, key, url, container, names }: OfferRow) {
   return (
     <Facts
       of={{
-        'Key in etcd': <Foreign code>{key}</Foreign>,
-        Value: <Foreign code>{url}</Foreign>,
+        'Key in etcd': <Copied of="key">{key}</Copied>,
+        Value: <Copied of="value">{url}</Copied>,
         ...containerFacts(container, names),
+        'On all hosts': <a href={hrefOf('services', name)}>instances of this service</a>,
         'Ask more': <code>discover why {container}</code>,
       }}
     />
@@ -71,14 +74,17 @@ function rowDetails({ key, url, container, names }: ServiceRow) {
 }
 
 export function HostView({ here, summary }: { readonly here: Here; readonly summary: Summary }) {
-  const [filter, setFilter] = useState('');
-  const all = useMemo(() => listed(here.containers.values()), [here.revision]);
-  const shown = useMemo(() => filtered(all, filter), [all, filter]);
-  const hasImages = useMemo(() => all.rows.some(({ names }) => names.image), [all]);
+  const { filter, order = worstFirst, setFilter, setOrder } = useSearch();
+  const { containers } = here;
+  useMemo(
+    () => containers.arrange(filter, orderOf(columns, order)),
+    [containers, filter, order.column, order.descending],
+  );
+  const { offers, problems } = containers;
+  const entries = problems.reduce((sum, problem) => sum + problem.entries.length, 0);
   const { counts, health } = summary;
   const isKnown = health.lease.state !== 'unknown';
   const isListed = counts.running !== null;
-  const found = `${plural(shown.rows.length, 'service')}, ${count(shown.entries)} not published`;
   const isFiltered = filter.trim() !== '';
   return (
     <>
@@ -89,7 +95,7 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
         <Figure name="running" value={counts.running} />
         <Figure name="published" value={isKnown ? counts.published : null} />
         <Figure name="service keys" value={isKnown ? counts.services : null} />
-        <Figure name="not published" value={counts.refused + counts.failing + counts.quarantined} alerts />
+        <Figure name="not published" value={containers.problemsInAll} alerts />
       </dl>
       <div class="columns">
         <div class="lists">
@@ -97,13 +103,13 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
             label="Filter by service, address, container or image"
             value={filter}
             change={setFilter}
-            found={found}
+            found={`${plural(offers.length, 'service')}, ${count(entries)} not published`}
           />
-          <NotPublished problems={shown.problems} count={ofAll(shown.entries, all.entries)} />
+          <NotPublished problems={problems} count={ofAll(entries, containers.problemsInAll)} />
           <Section
             title={
               <>
-                Services <span class="count">{ofAll(shown.rows.length, all.rows.length)}</span>
+                Services <span class="count">{ofAll(offers.length, containers.offersInAll)}</span>
               </>
             }
           >
@@ -111,14 +117,16 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
               () => (
                 <Table
                   caption="Services of this host"
-                  columns={hasImages ? columnsWithImage : columns}
-                  rows={shown.rows}
+                  columns={columns}
+                  rows={offers}
+                  order={order}
+                  setOrder={setOrder}
                   keyOf={keyOf}
                   details={rowDetails}
                   empty={emptyText(isFiltered, isListed)}
                 />
               ),
-              [shown.rows, hasImages, isFiltered, isListed],
+              [offers, order.column, order.descending, filter, isListed],
             )}
           </Section>
         </div>
@@ -131,37 +139,6 @@ export function HostView({ here, summary }: { readonly here: Here; readonly summ
 function emptyText(isFiltered: boolean, isListed: boolean): string {
   if (isFiltered) return 'No service fits the filter.';
   return isListed ? 'No container that runs here advertises a service.' : 'Docker has not been listed yet.';
-}
-
-interface Listed {
-  readonly rows: readonly ServiceRow[];
-  readonly problems: readonly Problem[];
-  /** Of all problems. */
-  readonly entries: number;
-}
-
-function listOf(rows: readonly ServiceRow[], problems: readonly Problem[]): Listed {
-  return { rows, problems, entries: problems.reduce((sum, { entries }) => sum + entries.length, 0) };
-}
-
-function listed(containers: Iterable<Container>): Listed {
-  const all = [...containers];
-  return listOf(serviceRows(all), problemsOf(all));
-}
-
-function filtered(all: Listed, filter: string): Listed {
-  if (filter.trim() === '') return all;
-  const fits = matcher(filter);
-  const problems = all.problems.map((problem) => ({
-    ...problem,
-    entries: problem.entries.filter(({ container, names, entry, detail }) =>
-      fits(container, entry, detail, problem.title, ...textsOf(names)),
-    ),
-  }));
-  return listOf(
-    all.rows.filter(({ name, url, container, names }) => fits(name, url, container, ...textsOf(names))),
-    problems.filter(({ entries }) => entries.length > 0),
-  );
 }
 
 const ofAll = (shown: number, all: number): string => (shown === all ? count(all) : `${count(shown)} of ${count(all)}`);
@@ -181,176 +158,5 @@ function Figure({
       <dt>{name}</dt>
       <dd>{value === null ? 'unknown' : count(value)}</dd>
     </div>
-  );
-}
-
-function NotPublished({ problems, count }: { readonly problems: readonly Problem[]; readonly count: string }) {
-  if (problems.length === 0) return null;
-  return (
-    <Section
-      title={
-        <>
-          Not published <span class="count">{count}</span>
-        </>
-      }
-      class="problems"
-    >
-      {problems.map((problem) => (
-        <ProblemGroup key={problem.code} problem={problem} />
-      ))}
-    </Section>
-  );
-}
-
-const entriesAtOnce = 10;
-const moreAtOnce = 100;
-
-function ProblemGroup({ problem: { title, remedy, entries } }: { readonly problem: Problem }) {
-  const [limit, setLimit] = useState(entriesAtOnce);
-  return (
-    <article>
-      <h3>
-        {title} <span class="count">{plural(entries.length, 'entry', 'entries')}</span>
-      </h3>
-      <p class="remedy">{remedy}</p>
-      <ul>
-        {entries.slice(0, limit).map(({ container, names, entry, detail }) => (
-          <li key={`${container} ${entry}`}>
-            <ContainerName id={container} names={names} />
-            {entry !== '' && (
-              <b>
-                <Foreign code>{entry}</Foreign>
-              </b>
-            )}
-            <Foreign>{detail}</Foreign>
-          </li>
-        ))}
-      </ul>
-      {entries.length > limit && (
-        <button type="button" class="more" onClick={() => setLimit(limit + moreAtOnce)}>
-          {plural(Math.min(moreAtOnce, entries.length - limit), 'more entry', 'more entries')}
-        </button>
-      )}
-    </article>
-  );
-}
-
-const checkNames: Readonly<Record<Summary['checks'][number]['name'], string>> = {
-  docker: 'Event stream',
-  listed: 'Initial list',
-  lease: 'Lease',
-  settled: 'Changes',
-};
-
-function Aside({ here, summary }: { readonly here: Here; readonly summary: Summary }) {
-  const { checks, docker, etcd, mailboxes, now, oldestUnsettledSeconds: oldest, workers } = summary;
-  const nowMs = Date.parse(now);
-  const { leaseRemainingSeconds: left, ttlSeconds } = etcd;
-  // The agent lists them in the order of their start, the sink first.
-  const inDataOrder = [...mailboxes].reverse();
-  const lastEvent = since(docker.lastEventAt, nowMs);
-  return (
-    <aside aria-label="The agent">
-      <Churn history={here.history} />
-      <PublishLatency history={here.history} />
-      <Section title="Ready">
-        <ul class="checks">
-          {checks.map(({ name, ok, detail }) => (
-            <li key={name}>
-              <span class="quiet">{checkNames[name]}</span>
-              <span>
-                <Mark kind={ok ? 'good' : 'bad'} />
-                <span class="unseen">{ok ? 'good: ' : 'missing: '}</span> <Foreign>{detail}</Foreign>
-              </span>
-            </li>
-          ))}
-        </ul>
-      </Section>
-      <Section title="Docker">
-        <Facts
-          of={{
-            Connection: <Connected is={docker.connected} />,
-            Engine: docker.engine === null ? undefined : <Foreign>{docker.engine}</Foreign>,
-            API: docker.api === null ? undefined : <Foreign>{docker.api}</Foreign>,
-            At: <Foreign code>{docker.endpoint}</Foreign>,
-            'Last event': lastEvent === undefined ? 'none yet' : `${lastEvent} ago`,
-            Reconnects: count(docker.reconnects),
-          }}
-        />
-      </Section>
-      <Section title="etcd">
-        <Facts
-          of={{
-            Connection: <Connected is={etcd.connected} />,
-            At: etcd.endpoints.map((endpoint) => (
-              <div key={endpoint}>
-                <Foreign code>{endpoint}</Foreign>
-              </div>
-            )),
-            Lease:
-              left === null ? (
-                <span class="state">
-                  <Mark kind="bad" />
-                  none
-                </span>
-              ) : (
-                <>
-                  {Math.round(left)} of {ttlSeconds} s left
-                  <Meter label="Lease" share={left / ttlSeconds} />
-                </>
-              ),
-            Claims: count(etcd.claims),
-            'Oldest unsettled': oldest === 0 ? 'none' : duration(oldest * 1000),
-          }}
-        />
-      </Section>
-      <Section title="Mailboxes">
-        <table class="small">
-          <thead>
-            <tr>
-              <th scope="col">Actor</th>
-              <th scope="col" class="number">
-                Waiting
-              </th>
-              <th scope="col" class="number">
-                In flight
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {inDataOrder.map(({ name, waiting, inFlight }) => (
-              <tr key={name}>
-                <th scope="row">{name}</th>
-                <td class="number">{count(waiting)}</td>
-                <td class="number">{count(inFlight)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Section>
-      <Section title="Workers">
-        <Facts
-          of={{
-            Threads: workers.max === 0 ? 'none: all on the main thread' : `${workers.threads} of ${workers.max}`,
-            'In use': (
-              <>
-                {Math.round(workers.utilization * 100)} %
-                <Meter label="In use" share={workers.utilization} />
-              </>
-            ),
-            'Running for': duration(nowMs - Date.parse(summary.startedAt)),
-          }}
-        />
-      </Section>
-    </aside>
-  );
-}
-
-function Connected({ is }: { readonly is: boolean }) {
-  return (
-    <span class="state">
-      <Mark kind={is ? 'good' : 'bad'} />
-      {is ? 'connected' : 'not connected'}
-    </span>
   );
 }

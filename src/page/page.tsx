@@ -9,51 +9,23 @@
  * goes through `Foreign`. Nothing here makes markup of a string.
  */
 import { render } from 'preact';
-import { useEffect, useReducer, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks';
 import type { Summary } from '../http/shapes.ts';
-import { FleetHostView, FleetView } from './fleet.tsx';
+import { FleetView } from './fleet.tsx';
 import { Here } from './here.ts';
 import { HostView } from './host.tsx';
+import { FleetHostView, ServiceView } from './instances.tsx';
 import { Foreign, Mark } from './parts.tsx';
+import { hrefOf, type Place, usePlace } from './place.ts';
+import { ServicesView } from './services.tsx';
 import { HealthStrip } from './strip.tsx';
 import { duration } from './words.ts';
-
-type Route = { readonly view: 'here' } | { readonly view: 'fleet' } | { readonly view: 'host'; readonly host: string };
-
-function readRoute(): Route {
-  const [view, host] = location.hash.slice(1).split('/');
-  if (view !== 'fleet') return { view: 'here' };
-  try {
-    if (host) return { view: 'host', host: decodeURIComponent(host) };
-  } catch {
-    // A hash that was typed by hand.
-  }
-  return { view: 'fleet' };
-}
-
-function useRoute(): Route {
-  const [route, setRoute] = useState(readRoute);
-  useEffect(() => {
-    const onChange = (): void => setRoute(readRoute());
-    addEventListener('hashchange', onChange);
-    return () => removeEventListener('hashchange', onChange);
-  }, []);
-  return route;
-}
 
 function Page() {
   const [, redraw] = useReducer((drawn: number) => drawn + 1, 0);
   const [here] = useState(() => new Here(() => redraw(undefined)));
   useEffect(() => here.follow(), [here]);
-  const route = useRoute();
-  const place = JSON.stringify(route);
-  const before = useRef(place);
-  // Another view is read from its beginning.
-  useEffect(() => {
-    if (before.current !== place) document.getElementById('view')?.focus();
-    before.current = place;
-  }, [place]);
-
+  const place = useViews();
   const { link, summary } = here;
   useEffect(() => {
     if (summary !== undefined) document.title = `${summary.ready ? '' : '(not ready) '}${summary.host.id} · discover`;
@@ -63,7 +35,7 @@ function Page() {
       <button type="button" class="skip" onClick={() => document.getElementById('view')?.focus()}>
         Skip to the content
       </button>
-      <Header summary={summary} here={here} route={route} />
+      <Header summary={summary} here={here} place={place} />
       {link.kind === 'lost' && <Lost sinceMs={link.sinceMs} isFirst={summary === undefined} />}
       {summary !== undefined && <HealthStrip summary={summary} isLive={link.kind === 'live'} />}
       {summary?.ready === false && <NotReady summary={summary} />}
@@ -71,27 +43,70 @@ function Page() {
         {summary === undefined ? (
           <Waiting isLost={link.kind === 'lost'} />
         ) : (
-          <View here={here} summary={summary} route={route} />
+          <View here={here} summary={summary} place={place} />
         )}
       </main>
     </>
   );
 }
 
-function View({ here, summary, route }: { readonly here: Here; readonly summary: Summary; readonly route: Route }) {
-  if (route.view === 'here') return <HostView here={here} summary={summary} />;
-  if (route.view === 'host') return <FleetHostView key={route.host} host={route.host} />;
-  return <FleetView nowMs={Date.parse(summary.now)} connection={here.connections} />;
+/** The view that is shown. Another one is read from its beginning; `/` leads to the filter of all services. */
+function useViews(): Place {
+  const { place, go } = usePlace();
+  const name = JSON.stringify(place);
+  const before = useRef(name);
+  const isFinding = useRef(false);
+  // Before the next key: it is a letter of the filter.
+  useLayoutEffect(() => {
+    if (before.current !== name) document.getElementById(isFinding.current ? 'find' : 'view')?.focus();
+    before.current = name;
+    isFinding.current = false;
+  }, [name]);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => {
+      const isTyping = event.target instanceof HTMLInputElement;
+      if (event.key !== '/' || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      const find = document.getElementById('find');
+      if (find === null) {
+        isFinding.current = true;
+        go(hrefOf('services'));
+      } else find.focus();
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, []);
+  return place;
 }
+
+interface ViewProps {
+  readonly here: Here;
+  readonly summary: Summary;
+  readonly place: Place;
+}
+
+function View({ here, summary, place: { view, of } }: ViewProps) {
+  const nowMs = Date.parse(summary.now);
+  if (view === 'here') return <HostView here={here} summary={summary} />;
+  if (view === 'services')
+    return of === undefined ? <ServicesView nowMs={nowMs} /> : <ServiceView key={of} name={of} />;
+  return of === undefined ? <FleetView nowMs={nowMs} /> : <FleetHostView key={of} host={of} />;
+}
+
+const views: readonly (readonly [view: Place['view'], name: string])[] = [
+  ['here', 'This host'],
+  ['services', 'Services'],
+  ['fleet', 'Fleet'],
+];
 
 function Header({
   summary,
   here,
-  route,
+  place,
 }: {
   readonly summary: Summary | undefined;
   readonly here: Here;
-  readonly route: Route;
+  readonly place: Place;
 }) {
   const words = { connecting: 'Connecting', live: 'Live', lost: 'Connection lost' };
   const marks = { connecting: 'waiting', live: 'good', lost: 'bad' } as const;
@@ -120,12 +135,16 @@ function Header({
         )}
       </div>
       <nav aria-label="Views">
-        <a href="#here" aria-current={route.view === 'here' ? 'page' : undefined}>
-          This host
-        </a>
-        <a href="#fleet" aria-current={route.view === 'here' ? undefined : route.view === 'fleet' ? 'page' : 'true'}>
-          Fleet
-        </a>
+        {views.map(([view, name]) => (
+          <a
+            key={view}
+            href={hrefOf(view)}
+            aria-current={place.view === view ? (place.of === undefined ? 'page' : 'true') : undefined}
+            aria-keyshortcuts={view === 'services' ? '/' : undefined}
+          >
+            {name}
+          </a>
+        ))}
       </nav>
       <p class={`link ${kind}`} role="status">
         <Mark kind={marks[kind]} />

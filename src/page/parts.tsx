@@ -14,6 +14,50 @@ export function ContainerName({ id, names: { name } }: { readonly id: string; re
   return <Foreign code={!name}>{name || id}</Foreign>;
 }
 
+/** Text from another writer, and a button that copies it. */
+export function Copied({ children: text, of }: { readonly children: string; readonly of: string }) {
+  const [isCopied, setCopied] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setCopied(false), 2_000);
+    return () => clearTimeout(timer);
+  }, [isCopied]);
+  return (
+    <>
+      <Foreign code>{text}</Foreign>{' '}
+      <button type="button" class="copy" aria-label={`Copy ${of}`} onClick={() => void copy(text).then(setCopied)}>
+        {isCopied ? 'Copied' : 'Copy'}
+      </button>
+      <span class="unseen" role="status">
+        {isCopied ? `${of} copied` : ''}
+      </span>
+    </>
+  );
+}
+
+/** False: the browser does not allow it. */
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyBySelection(text);
+  }
+}
+
+/** Over plain HTTP a browser gives no page its clipboard, except by this. */
+function copyBySelection(text: string): boolean {
+  const area = document.createElement('textarea');
+  const before = document.activeElement;
+  area.value = text;
+  area.className = 'unseen';
+  document.body.append(area);
+  area.select();
+  const isCopied = document.execCommand('copy');
+  area.remove();
+  if (before instanceof HTMLElement) before.focus();
+  return isCopied;
+}
+
 /** The facts that name a container, for `Facts`. */
 export function containerFacts(
   id: string,
@@ -91,13 +135,14 @@ export function Meter({ label, share }: { readonly label: string; readonly share
 
 interface FilterProps {
   readonly label: string;
+  readonly id?: string;
   readonly value: string;
   readonly change: (value: string) => void;
   /** The number of rows that are left, read out by a screen reader once typing has paused. */
   readonly found: string;
 }
 
-export function Filter({ label, value, change, found }: FilterProps) {
+export function Filter({ label, id, value, change, found }: FilterProps) {
   const [said, say] = useState('');
   // Changes without typing are not read out.
   useEffect(() => {
@@ -108,6 +153,7 @@ export function Filter({ label, value, change, found }: FilterProps) {
     <search class="filter">
       <input
         type="search"
+        id={id}
         placeholder={label}
         aria-label={label}
         autocomplete="off"

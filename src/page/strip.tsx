@@ -50,8 +50,8 @@ function Cell({ name, health, nowMs, isLive }: CellProps) {
   const forSoLong = since(health.since, nowMs);
   return (
     <li class={isKnown ? 'known' : 'amber'}>
-      <Mark kind={isKnown ? 'good' : 'waiting'} />
-      <b>{name}</b> <Foreign>{isLive ? health.summary : `last known: ${health.summary}`}</Foreign>
+      <Mark kind={isKnown ? 'good' : 'waiting'} /> <b>{name}</b>{' '}
+      <Foreign>{isLive ? health.summary : `last known: ${health.summary}`}</Foreign>
       {forSoLong !== undefined && <span class="quiet"> for {forSoLong}</span>}
     </li>
   );

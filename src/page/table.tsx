@@ -1,5 +1,5 @@
 /**
- * The table of the page: sorted by any column, a hundred rows at a time, each row with details to open.
+ * The table of the page: a hundred rows at a time, sorted by any column, each row with details to open.
  *
  * A real table, so that a screen reader knows it as one. It has pages rather than a window that follows the
  * scroll bar: the browser can search and copy the whole page, and ten thousand rows cost as much as a hundred.
@@ -7,42 +7,67 @@
  */
 import type { ComponentChildren } from 'preact';
 import { useId, useMemo, useState } from 'preact/hooks';
-import { sorted } from './rows.ts';
+import { type Arrangement, Listing, type Order, type Rows } from './listing.ts';
 import { count } from './words.ts';
 
 export interface Column<Row> {
+  /** In the URL. */
+  readonly id: string;
   readonly label: string;
   readonly sort: (row: Row) => string | number;
   readonly cell: (row: Row) => ComponentChildren;
   /** `number` is aligned to the right; `spare` is hidden first where there is little room. */
-  readonly kind?: 'number' | 'spare';
+  readonly kind?: 'number' | 'spare' | 'number spare';
 }
 
 export interface TableProps<Row> {
   readonly caption: string;
   /** The first column names the row; its cell has the element that the keyboard reaches. */
   readonly columns: readonly Column<Row>[];
-  readonly rows: readonly Row[];
+  /** In order. */
+  readonly rows: Rows<Row>;
+  readonly order: Order;
+  readonly setOrder: (order: Order) => void;
   readonly keyOf: (row: Row) => string;
   readonly details?: (row: Row) => ComponentChildren;
   readonly empty: string;
 }
 
+/** The worst comes first: every table has a column of this id. */
+export const worstFirst: Order = { column: 'state', descending: false };
+
+/** What the order means for these columns. */
+export function orderOf<Row>(
+  columns: readonly Column<Row>[],
+  { column, descending }: Order,
+): Pick<Arrangement<Row>, 'by' | 'descending'> {
+  const by = columns.find(({ id }) => id === column) ?? columns[0];
+  return { by: by?.sort ?? (() => 0), descending };
+}
+
+/** The rows that fit, in order; for lists that come as a whole. */
+export function useArranged<Row>(
+  rows: readonly Row[] | undefined,
+  keyOf: (row: Row) => string,
+  arrangement: Arrangement<Row>,
+  ...depends: readonly unknown[]
+): Rows<Row> {
+  return useMemo(() => {
+    const listing = new Listing(arrangement);
+    listing.change((rows ?? []).map((row) => [keyOf(row), row]));
+    return listing.shown;
+  }, [rows, ...depends]);
+}
+
 const pageSize = 100;
 
-export function Table<Row>({ caption, columns, rows, keyOf, details, empty }: TableProps<Row>) {
-  const [order, setOrder] = useState({ column: 0, descending: false });
+export function Table<Row>({ caption, columns, rows, order, setOrder, keyOf, details, empty }: TableProps<Row>) {
   const [page, setPage] = useState(0);
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
-  const by = columns[order.column] ?? columns[0];
-  const inOrder = useMemo(
-    () => (by === undefined ? rows : sorted(rows, by.sort, keyOf, order.descending)),
-    [rows, by, keyOf, order.descending],
-  );
   // Rows can disappear while a person reads the last page.
   const pages = Math.max(1, Math.ceil(rows.length / pageSize));
   const shownPage = Math.min(page, pages - 1);
-  const shown = inOrder.slice(shownPage * pageSize, (shownPage + 1) * pageSize);
+  const shown = rows.slice(shownPage * pageSize, (shownPage + 1) * pageSize);
   if (rows.length === 0) return <p class="empty">{empty}</p>;
 
   const toggle = (key: string): void => {
@@ -50,7 +75,7 @@ export function Table<Row>({ caption, columns, rows, keyOf, details, empty }: Ta
     if (!next.delete(key)) next.add(key);
     setOpen(next);
   };
-  const sortBy = (column: number): void => {
+  const sortBy = (column: string): void => {
     setOrder({ column, descending: column === order.column && !order.descending });
     setPage(0);
   };
@@ -61,19 +86,20 @@ export function Table<Row>({ caption, columns, rows, keyOf, details, empty }: Ta
         <caption class="unseen">{caption}</caption>
         <thead>
           <tr>
-            {columns.map(({ label, kind }, index) => {
-              const isChosen = index === order.column;
+            {columns.map(({ id, label, kind }) => {
+              const isChosen = id === order.column;
+              const isNumber = kind?.startsWith('number');
               const direction = order.descending ? 'descending' : 'ascending';
               return (
-                <th key={label} scope="col" class={kind} aria-sort={isChosen ? direction : 'none'}>
-                  <button type="button" onClick={() => sortBy(index)}>
-                    {kind !== 'number' && label}
+                <th key={id} scope="col" class={kind} aria-sort={isChosen ? direction : 'none'}>
+                  <button type="button" onClick={() => sortBy(id)}>
+                    {!isNumber && label}
                     {isChosen && (
                       <span class="order" aria-hidden="true">
                         {order.descending ? '↓' : '↑'}
                       </span>
                     )}
-                    {kind === 'number' && label}
+                    {isNumber && label}
                   </button>
                 </th>
               );
@@ -133,8 +159,8 @@ function TableRow<Row>({ row, columns, details, isOpen, toggle }: TableRowProps<
             </button>
           )}
         </th>
-        {others.map(({ label, kind, cell }) => (
-          <td key={label} class={kind}>
+        {others.map(({ id: column, kind, cell }) => (
+          <td key={column} class={kind}>
             {cell(row)}
           </td>
         ))}

@@ -9,6 +9,8 @@ import { requireCommand } from './run.ts';
 
 export interface Tab extends AsyncDisposable {
   readonly page: Page;
+  /** Opens another tab of the same browser. */
+  openBeside(): Promise<Page>;
   /** Throws unless all was asked of where the page is from, no script of a stranger ran, and nothing was refused. */
   assertClean(): void;
 }
@@ -19,6 +21,8 @@ export interface TabOptions extends BrowserContextOptions {
    * browser's own, and the page could not clear it.
    */
   readonly hasClock?: boolean;
+  /** The page has event streams of its own, and shares none with other tabs. So it is with `hasClock`: a worker has another clock. */
+  readonly isAlone?: boolean;
 }
 
 export interface Browser extends AsyncDisposable {
@@ -28,7 +32,7 @@ export interface Browser extends AsyncDisposable {
 export async function startBrowser(): Promise<Browser> {
   const browser = await chromium.launch({ executablePath: requireCommand('chromium') });
   return {
-    open: async (url, { hasClock = false, ...options } = {}) => {
+    open: async (url, { hasClock = false, isAlone = hasClock, ...options } = {}) => {
       const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
       context.setDefaultTimeout(guardMs);
       const page = await context.newPage();
@@ -47,13 +51,19 @@ export async function startBrowser(): Promise<Browser> {
       await page.addInitScript(
         `addEventListener('securitypolicyviolation', (event) => console.error('refused: ' + event.violatedDirective))`,
       );
+      if (isAlone) await page.addInitScript('delete globalThis.SharedWorker');
       if (hasClock) await page.clock.install();
       await page.goto(url);
       return {
         page,
+        openBeside: async () => {
+          const other = await context.newPage();
+          await other.goto(url);
+          return other;
+        },
         assertClean: () => {
           assert.deepEqual(complaints, []);
-          assert.ok(requests.length >= 4, 'The page, its script, its style and a stream');
+          assert.ok(requests.length >= 3, 'The page, its script and its style');
           const { origin } = new URL(url);
           assert.deepEqual(
             requests.filter((request) => !request.startsWith(`${origin}/`) && !request.startsWith('data:')),

@@ -10,6 +10,7 @@ const howtos = 'test/integration/howtos.integration.test.ts';
 const zero = 'test/integration/etcd-from-zero.integration.test.ts';
 const etcdctl = 'test/integration/readme.integration.test.ts';
 const image = 'test/integration/image.slow.ts';
+const programs = 'test/integration/package.integration.test.ts';
 const migrate = 'test/integration/migrate.integration.test.ts';
 
 const unpublished = 'no registry has another version; howtos.integration.test.ts replaces one by another without npm';
@@ -120,9 +121,15 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
   'deploy/examples/README.md': [['discover watch web api', 'same: test/integration/watch.integration.test.ts']],
   'src/client/README.md': [
     ['import { DiscoverClient, discoverFetch }', howtos],
+    ['npm init -y', `same: ${programs}`],
+    ['// balancer.js', programs],
+    ['// greet.js', programs],
+    ['// greeter.proto', programs],
+    ['// upstream.js', programs],
     ['for await', howtos],
     ['const client = new', howtos],
     ['import { registerDiscoverResolver }', howtos],
+    ['package main', 'why not: the tests have no Go; grpc.integration.test.ts asks the same of grpc-js'],
   ],
   'src/container/README.md': [
     ['"discover": {', readme],

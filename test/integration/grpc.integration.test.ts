@@ -1,5 +1,6 @@
 /** Calls of gRPC to `discover:///<name>`, while the servers of the name come and go. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import {
   type Client,
@@ -150,6 +151,28 @@ describe('gRPC', { skip: needs('etcd', 'etcdctl') }, () => {
     for (const one of [client, both, first, patient]) one.close();
     await elsewhere.stop();
     await here.stop();
+  });
+
+  test('the service configuration that the document has for Go is read, and its policy goes to all servers in turn (real gRPC servers, real etcd)', async () => {
+    const readme = readFileSync(new URL('../../src/client/README.md', import.meta.url), 'utf8');
+    const [, config = ''] = /const serviceConfig = `(.*?)`/s.exec(readme) ?? [];
+    const servers = [await serve('ofgo', { meta: { weight: 9 } }), await serve('ofgo')];
+    const client = connect('discover:///ofgo', { 'grpc.service_config': config });
+    const counts = new Map<number, number>();
+    await eventually(async () => {
+      counts.clear();
+      for (let calls = 0; calls < 10; calls++) {
+        const port = await call(client);
+        counts.set(port, (counts.get(port) ?? 0) + 1);
+      }
+      // In turn, whatever the weights.
+      assert.deepEqual([...counts.values()], [5, 5]);
+    });
+    client.close();
+    // What grpc-js does not take fails the channel when it is made.
+    const broken = config.replace('"maxAttempts": 3', '"maxAttempts": "3"');
+    assert.throws(() => connect('discover:///ofgo', { 'grpc.service_config': broken }), /maxAttempts/);
+    for (const server of servers) await server.stop();
   });
 
   test('calls are split by weight, go to the lowest priority that is connected, and follow a change of both (real gRPC servers, real etcd)', async () => {

@@ -23,7 +23,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { forkEngine } from '../../bench/engine/client.ts';
-import { fromEngine, startHost } from '../helpers/host.ts';
+import { runProgram, startGreeter, startHttp, startNginx, writeProgram } from '../helpers/client-programs.ts';
+import { startEtcd } from '../helpers/etcd.ts';
+import { eventually } from '../helpers/eventually.ts';
+import { freePort, fromEngine, startHost } from '../helpers/host.ts';
 import { cleanEnvironment, needs } from '../helpers/run.ts';
 import { amount } from '../helpers/share.ts';
 
@@ -255,6 +258,51 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     writeFileSync(path.join(app, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }));
     const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
     await run(process.execPath, tsc, '-p', '.').catch(({ stdout }: { stdout: string }) => assert.fail(stdout));
+  });
+
+  test('runs the three programs of src/client/README.md as they are printed (real nginx, real gRPC server, real etcd)', {
+    skip: needs('nginx'),
+  }, async () => {
+    await using etcd = await startEtcd();
+    await using one = await startHttp('one');
+    await using two = await startHttp('two');
+    const keyOf = (name: string, at: number): string => `/discover/service/${name}/default/h1/00000000000${at}`;
+    const put = (name: string, ...ports: readonly number[]): Promise<void> =>
+      etcd.put(new Map(ports.map((port, at) => [keyOf(name, at), `tcp://127.0.0.1:${port}`])));
+    const endpoint = { 'etcd-1:2379': etcd.endpoint };
+    const answersOf = async (port: number, init: RequestInit = {}): Promise<string[]> => {
+      const ask = async () => (await fetch(`http://127.0.0.1:${port}/a?b=c`, init)).text();
+      return [...new Set(await Promise.all(Array.from({ length: 12 }, ask)))].sort();
+    };
+    await put('web', one.port, two.port, await freePort());
+
+    const [port, nginxPort] = [await freePort(), await freePort()];
+    await using _balancer = runProgram(app, writeProgram(app, 'balancer.js', { ...endpoint, '8080': String(port) }));
+    const posted = { method: 'POST', body: 'text' };
+    await eventually(async () =>
+      assert.deepEqual(await answersOf(port, posted), ['one POST /a?b=c text', 'two POST /a?b=c text']),
+    );
+
+    writeProgram(app, 'greeter.proto');
+    await using greeter = await startGreeter(path.join(app, 'greeter.proto'));
+    await put('greeter', greeter.port);
+    await using greeting = runProgram(app, writeProgram(app, 'greet.js', endpoint));
+    assert.equal(await greeting.said, 'Hello you\n');
+
+    await using nginx = startNginx(app, nginxPort);
+    await using _upstream = runProgram(
+      app,
+      writeProgram(app, 'upstream.js', {
+        ...endpoint,
+        '/etc/nginx/conf.d/web.conf': nginx.upstream,
+        "'-s', 'reload'": `'-c', '${nginx.configuration}', '-s', 'reload'`,
+      }),
+    );
+    await eventually(async () => assert.deepEqual(await answersOf(nginxPort), ['one GET /a?b=c ', 'two GET /a?b=c ']));
+    // Both follow an instance that goes.
+    await etcd.ctl('del', keyOf('web', 0));
+    for (const at of [port, nginxPort])
+      await eventually(async () => assert.deepEqual(await answersOf(at), ['two GET /a?b=c ']));
   });
 
   test('runs as an agent and publishes (simulated engine, real etcd)', async (t) => {

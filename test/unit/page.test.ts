@@ -1,9 +1,8 @@
-/** The page without a browser: what its charts are reckoned from, how its rows are sorted, and its words. */
+/** The page without a browser: what its charts are computed from, and its words. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Container, Summary } from '../../src/http/shapes.ts';
+import type { Summary } from '../../src/http/shapes.ts';
 import { History, quantile, windowMs } from '../../src/page/history.ts';
-import { matcher, problemsOf, serviceRows, sorted, textsOf } from '../../src/page/rows.ts';
 import { count, duration, foreign, latency, plural, rate, since } from '../../src/page/words.ts';
 
 const startMs = Date.parse('2026-01-01T00:00:00Z');
@@ -37,39 +36,67 @@ function historyOf(...all: readonly Told[]): History {
 
 describe('History', () => {
   test('makes rates of two samples that follow each other', () => {
-    const history = historyOf({ second: 0 }, { second: 1, published: 3 }, { second: 3, published: 3, unpublished: 4 });
+    const history = historyOf(
+      { second: 0 },
+      { second: 5, published: 15 },
+      { second: 15, published: 15, unpublished: 20 },
+    );
     const rates = history.rates().map(({ published, unpublished }) => [published, unpublished]);
     assert.deepEqual(rates, [
       [3, 0],
       [0, 2],
     ]);
-    assert.deepEqual([history.now()?.published, history.now()?.unpublished], [1, 4 / 3]);
+    assert.deepEqual([history.now()?.published, history.now()?.unpublished], [0, 2]);
+  });
+
+  test('keeps a sample each five seconds, and the newest one', () => {
+    const seconds = Array.from({ length: 13 }, (_, second) => ({ second, published: second }));
+    const kept = historyOf(...seconds).samples.map(({ now }) => (Date.parse(now) - startMs) / 1000);
+    assert.deepEqual(kept, [0, 5, 10, 12]);
   });
 
   test('makes none over a restart, whose counters begin anew, nor over a gap', () => {
     const history = historyOf(
       { second: 0, published: 100 },
-      { second: 1, published: 2, run: 'second' },
-      { second: 20, published: 9, run: 'second' },
+      { second: 5, published: 2, run: 'second' },
+      { second: 30, published: 9, run: 'second' },
     );
     assert.deepEqual(history.rates(), []);
     assert.equal(history.now(), undefined);
   });
 
   test('forgets what is older than its window, and everything when the clock is set back', () => {
-    const seconds = Array.from({ length: 300 }, (_, second) => ({ second, published: second }));
-    const history = historyOf(...seconds);
-    assert.equal(history.rates().length, windowMs / 1000 - 1);
+    const all = Array.from({ length: 300 }, (_, step) => ({ second: 5 * step, published: step }));
+    const history = historyOf(...all);
+    assert.equal(history.rates().length, windowMs / 5000 - 1);
     history.add(told({ second: 10 }));
     assert.deepEqual([history.rates(), history.endMs], [[], startMs + 10_000]);
+  });
+
+  test('takes what the agent has kept, and goes on from there; what it had from before a restart stays', () => {
+    const kept = [0, 5, 10].map((second) => told({ second, published: second }));
+    const history = new History();
+    history.restore(kept);
+    history.add(told({ second: 11, published: 21 }));
+    assert.deepEqual(
+      history.rates().map(({ published }) => published),
+      [1, 1, 11],
+    );
+    history.restore([told({ second: 20, run: 'second' }), told({ second: 25, published: 5, run: 'second' })]);
+    assert.deepEqual(
+      history.rates().map(({ published }) => published),
+      [1, 1, 11, 1],
+    );
+    history.restore(kept);
+    assert.equal(history.rates().length, 2);
   });
 
   test('has quantiles of what was published in the last seconds only', () => {
     const history = historyOf(
       { second: 0, counts: [1000, 1000, 1000] },
-      { second: 1, counts: [1000, 1000, 1000] },
-      { second: 5, counts: [1000, 1010, 1010] },
-      { second: 14, counts: [1000, 1010, 1020] },
+      { second: 5, counts: [1000, 1000, 1000] },
+      { second: 10, counts: [1000, 1010, 1010] },
+      { second: 19, counts: [1000, 1010, 1020] },
     );
     const points = history.quantiles().map((point) => point?.p50.toFixed(4));
     assert.deepEqual(points, [undefined, undefined, '0.0055', '0.0550']);
@@ -77,7 +104,7 @@ describe('History', () => {
   });
 
   test('has none where nothing was published', () => {
-    const history = historyOf({ second: 0, counts: [5, 5, 5] }, { second: 1, counts: [5, 5, 5] });
+    const history = historyOf({ second: 0, counts: [5, 5, 5] }, { second: 5, counts: [5, 5, 5] });
     assert.deepEqual([history.quantiles(), history.overall()], [[undefined, undefined], undefined]);
   });
 });
@@ -92,79 +119,6 @@ test('a quantile lies within its bucket, and beyond the last limit at that', () 
   assert.deepEqual([at(0.25), at(0.5), at(1)], [0.05, 0.1, 0.4]);
   assert.ok(Math.abs(at(0.75) - 0.3) < 1e-9);
   assert.equal(at(0.99, 1000), 0.4);
-});
-
-const container = (id: string, rest: Partial<Container>): Container => ({
-  ...{ id, name: null, image: null, compose: null, state: 'published', lifecycle: 'ready' },
-  ...{ services: [], refusals: [], traffic: null, outage: null },
-  ...rest,
-});
-
-test('each service of a container is a row, and what is not there yet has the state of its container', () => {
-  const services = [
-    { name: 'web', key: '/a', url: 'tcp://10.0.0.5:1', published: true },
-    { name: 'api', key: '/b', url: 'tcp://10.0.0.5:2', published: false },
-  ];
-  const rows = serviceRows([container('c1', { state: 'quarantined', services })]);
-  assert.deepEqual(
-    rows.map(({ name, state }) => [name, state]),
-    [
-      ['web', 'published'],
-      ['api', 'quarantined'],
-    ],
-  );
-});
-
-test('a row and a problem have the names of their container, and a filter finds them by those', () => {
-  const services = [{ name: 'web', key: '/a', url: 'tcp://10.0.0.5:1', published: true }];
-  const refusals = [{ code: 'loopback', entry: 'a:1', detail: 'd', remedy: 'r' }];
-  const names = { name: 'web-1', image: 'nginx:1.27', compose: { project: 'shop' } };
-  const [row] = serviceRows([{ ...container('c1', { services }), ...names }]);
-  const [problem] = problemsOf([{ ...container('c1', { refusals }), ...names }]);
-  assert.deepEqual(
-    [row?.names, problem?.entries[0]?.names].map((one) => textsOf(one ?? {})),
-    Array(2).fill(['web-1', 'nginx:1.27', 'shop', '']),
-  );
-  assert.deepEqual(textsOf({ name: null, image: null, compose: null }), ['', '', '', '']);
-});
-
-test('what is not published stands below its reason, the most frequent first, one that is not known by its code', () => {
-  const refusal = (code: string, entry: string) => ({ code, entry, detail: 'd', remedy: `mend ${code}` });
-  const found = problemsOf([
-    container('c1', { refusals: [refusal('loopback', 'a:1'), refusal('not-published', 'b:1')] }),
-    container('c2', { refusals: [refusal('not-published', 'b:2'), refusal('constructor', 'c:1')] }),
-    container('c3', { state: 'failing', outage: { detail: 'no answer', remedy: 'ask' } }),
-  ]);
-  assert.deepEqual(
-    found.map(({ title, remedy, entries }) => [title, remedy, entries.map((one) => `${one.container} ${one.entry}`)]),
-    [
-      ['The port is not published', 'mend not-published', ['c1 b:1', 'c2 b:2']],
-      ['constructor', 'mend constructor', ['c2 c:1']],
-      ['The container cannot be inspected', 'ask', ['c3 ']],
-      ['Only the host itself can reach it', 'mend loopback', ['c1 a:1']],
-    ],
-  );
-});
-
-test('rows are sorted with numbers as numbers, both ways, and by their keys where the same', () => {
-  const rows = ['b-10', 'B-9', 'a', 'b-9'].map((name, index) => ({ name, key: String(index) }));
-  const order = (descending: boolean): string[] =>
-    sorted(
-      rows,
-      ({ name }) => name,
-      ({ key }) => key,
-      descending,
-    ).map(({ name }) => name);
-  assert.deepEqual(order(false), ['a', 'B-9', 'b-9', 'b-10']);
-  assert.deepEqual(order(true), ['b-10', 'B-9', 'b-9', 'a']);
-});
-
-test('a filter wants each of its words, wherever it stands and however it is written', () => {
-  const fits = matcher('  WEB 10.0 ');
-  assert.deepEqual(
-    [fits('my-web', 'tcp://10.0.0.5:80'), fits('web', 'tcp://192.0.2.1:80'), matcher(' ')('x')],
-    [true, false, true],
-  );
 });
 
 test('text of others loses what is not seen, and its end where it has none', () => {

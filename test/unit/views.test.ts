@@ -1,5 +1,6 @@
 /** Views: templates there and back, the layouts that are known by name, and what may not be configured. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import type { Service } from '../../src/container/container.ts';
 import { keysOf, layoutOf } from '../../src/layout/keys.ts';
@@ -48,6 +49,15 @@ describe('A view is written as its readers expect it:', () => {
       '/skydns/local/discover/prod/_udp/_web-a-27379642/0123456789ab-53':
         '{"host":"2001:db8::5","port":49154,"ttl":10}',
     });
+  });
+
+  test('grpc, below the target that the document has for Go', () => {
+    const readme = readFileSync(new URL('../../src/client/README.md', import.meta.url), 'utf8');
+    const [, target = ''] = /"etcd:\/\/\/(\S+)"/.exec(readme) ?? [];
+    assert.equal(target, 'discover/grpc/default/greeter:');
+    const [key = ''] = Object.keys(written(presets.grpc('discover/grpc'), { ...tcp, name: 'greeter' }));
+    // etcd's resolver reads what begins with the target and a slash.
+    assert.ok(key.startsWith(`${target.replace('/default/', '/prod/')}/`), key);
   });
 
   test('grpc, with what can be dialled', () => {
