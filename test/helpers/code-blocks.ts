@@ -129,7 +129,7 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
     ['for await', howtos],
     ['const client = new', howtos],
     ['import { registerDiscoverResolver }', howtos],
-    ['package main', 'why not: the tests have no Go; grpc.integration.test.ts asks the same of grpc-js'],
+    ['package main', 'why not: the tests have no Go; grpc.integration.test.ts reads its service configuration'],
   ],
   'src/container/README.md': [
     ['"discover": {', readme],

@@ -1,5 +1,5 @@
 /**
- * The pictures of deploy/README.md: three hosts that read one real engine, with what a small host has. Containers stay, some
+ * The pictures of deploy/monitoring.md: three hosts that read one real engine, with what a small host has. Containers stay, some
  * are refused, one is unhealthy, and others come and go for as long as the charts show.
  */
 import path from 'node:path';
