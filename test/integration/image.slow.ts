@@ -56,7 +56,7 @@ interface Key {
   readonly modRevision: number;
 }
 
-describe('the image', { skip: needs(...programs, 'root'), timeout: 900_000 }, () => {
+describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, () => {
   let dockerd: Dockerd;
   let talk: Disposable;
   before(async () => {

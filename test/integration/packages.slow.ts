@@ -14,16 +14,20 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { type EngineHandle, forkEngine } from '../../bench/engine/client.ts';
+import { startDockerd } from '../helpers/dockerd.ts';
+import { startEtcd } from '../helpers/etcd.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { type FreshRoot, freshRoot } from '../helpers/fresh-root.ts';
-import { assertOnlyDeadDeleted, fromEngine, type Host, startHost } from '../helpers/host.ts';
+import { assertOnlyDeadDeleted, freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { makePackages, type Packages } from '../helpers/packages.ts';
-import { isAlive, needs } from '../helpers/run.ts';
+import { isAlive, needs, runDiscover } from '../helpers/run.ts';
 
 const run = promisify(execFile);
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dsc-packages-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const version = '1.0.0';
 const config = '/etc/discover/config.json';
+const noEngine = needs('dockerd', 'docker', 'busybox', 'dig', 'promtool', 'root');
 
 describe('the package for Debian', { skip: needs('npm', 'dpkg-deb', 'debootstrap', 'etcd', 'etcdctl', 'root') }, () => {
   let first: Packages;
@@ -135,9 +139,65 @@ describe('the package for Debian', { skip: needs('npm', 'dpkg-deb', 'debootstrap
         assert.deepEqual(await host.held(), keys);
         assert.ok(!existsSync(path.join(guest.root, config)));
         assert.equal(readFileSync(secret, 'utf8'), 'secret');
-        const left = await guest.shell(`dpkg -l docker-discover | grep ^ii || true; find / -xdev -name '*discover*' \\
+        const left = await guest.shell(`find / -xdev -name '*discover*' \\
           -not -path '/tmp/*' -not -path '/proc/*' -not -path '/etc/discover/*' -not -path '/var/log/*'`);
         assert.deepEqual(left.trim().split('\n'), ['/etc/discover']);
+      });
+
+      test('leads from nothing to a service with a name, a page and alerts (real dockerd, real etcd)', {
+        skip: noEngine,
+      }, async (t) => {
+        await using other = await freshRoot(release);
+        const dockerd = await startDockerd();
+        const etcd = await startEtcd();
+        const [http, dns] = [await freePort(), await freePort()];
+        let began = performance.now();
+        const done = (what: string): void => {
+          t.diagnostic(`${what}: ${((performance.now() - began) / 1000).toFixed(1)} s`);
+          began = performance.now();
+        };
+        try {
+          await other.shell(`mkdir -p /var/run; ln -s ${dockerd.socketPath} /var/run/docker.sock`);
+          began = performance.now();
+          await other.shell(`apt-get install -y ${first.deb}`);
+          done('the package');
+          const listen = `--http:listen 127.0.0.1:${http} --dns:listen 127.0.0.1:${dns}`;
+          const options = `--etcd:endpoints ${etcd.endpoints[0]} --host:ip 10.0.0.5 --host:id h1 ${listen}`;
+          assert.match(await other.shell(`discover init --yes ${options} || true`), /^Written: /m);
+          done('the configuration');
+          await using agent = runDiscover(['--config', config], { program: [...other.enter, '/usr/bin/discover'] });
+          await agent.waitForLog(({ msg }) => msg === 'started');
+          done('the agent');
+          const id = await dockerd.run({ env: { DISCOVER: 'web:80' }, ports: [80] });
+          const address = `10.0.0.5:${await dockerd.hostPort(id, '80/tcp')}`;
+          await eventually(async () => assert.equal(await other.shell('discover get web'), `${address}\n`));
+          done('a published container, by discover get');
+          const { stdout } = await run('dig', [
+            '+short',
+            '@127.0.0.1',
+            '-p',
+            `${dns}`,
+            'web.default.discover.internal',
+          ]);
+          assert.equal(stdout, '10.0.0.5\n');
+          done('its name in DNS');
+          assert.match(await (await fetch(`http://127.0.0.1:${http}/`)).text(), /<!doctype html>/i);
+          done('the page');
+          const rules = path.join(other.root, 'usr/share/doc/docker-discover/examples/prometheus-rules.yaml');
+          await run('promtool', ['check', 'rules', rules]);
+          const metrics = await (await fetch(`http://127.0.0.1:${http}/metrics`)).text();
+          const named = new Set(readFileSync(rules, 'utf8').match(/\bdiscover_[a-z_]+/g));
+          assert.deepEqual(
+            [...named].filter((name) => !metrics.includes(`\n${name}`)),
+            [],
+          );
+          done('alerts, whose every figure the agent has');
+          agent.signal('SIGTERM');
+          assert.equal((await agent.exit).code, 0);
+        } finally {
+          await dockerd.close();
+          await etcd.close();
+        }
       });
 
       test('is installed where /etc cannot be written, and says what it left undone', async () => {
