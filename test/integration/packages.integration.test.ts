@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -76,7 +76,7 @@ describe('the packages', { skip: needs('npm', 'dpkg-deb', 'etcd', 'etcdctl') }, 
       return (await run('curl', call)).stdout;
     };
     assert.match(await ask('/metrics'), /^discover_pool_threads\S* 1$/m);
-    for (const file of ['index.html', 'page.js', 'page.css']) {
+    for (const file of readdirSync(path.join(repository, 'dist/page'))) {
       const place = file === 'index.html' ? '/' : `/${file}`;
       assert.equal(await ask(place), readFileSync(path.join(repository, 'dist/page', file), 'utf8'), place);
     }
