@@ -7,7 +7,7 @@
  * of its own (piscina, pino), or is seldom needed, stays a dependency.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
 import { common, forNode, licencesOf, root } from './bundle.mjs';

@@ -6,7 +6,7 @@
  * SDK for EC2 inside.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -47,7 +47,7 @@ async function assetsOf() {
     plugins: [threads, ...forNode.plugins],
   });
   const assets = new Map(outputFiles.map((file) => [path.relative(root, file.path), file.contents]));
-  const page = ['index.html', 'page.js', 'page.css'].map((name) => `dist/page/${name}`);
+  const page = readdirSync(path.join(root, 'dist/page')).map((name) => `dist/page/${name}`);
   for (const file of ['package.json', 'dist/revision', ...page]) assets.set(file, readFileSync(path.join(root, file)));
   return { assets, licences: licencesOf(metafile.inputs) };
 }
