@@ -66,7 +66,8 @@ test('the health check ends a stuck agent in time for the next one to keep its l
   const startSeconds = 5;
   const worst = config.etcd.ttlSeconds / 5 + Number(interval) + Number(end) + startSeconds;
   assert.ok(worst < config.etcd.ttlSeconds, `${worst} s`);
-  assert.ok(Number(timeout) > Number(end) + 2, 'Docker ends the check before it can end the agent');
+  // Or Docker would end the check before the check can end the agent: on a busy host its start takes seconds.
+  assert.ok(Number(timeout) >= Number(end) + 20, `${timeout} s`);
   assert.match(compose, new RegExp(`^ {6}test: \\[CMD, discover, ${healthCheck}, --end, "${end}"\\]$`, 'm'));
   assert.match(compose, new RegExp(`^ {6}interval: ${interval}s\n {6}timeout: ${timeout}s$`, 'm'));
   assert.match(compose, /^ {4}init: true$/m);

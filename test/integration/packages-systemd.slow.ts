@@ -68,7 +68,7 @@ describe('the package for Debian under systemd (real systemd, dockerd and etcd)'
 
   test('runs as its own user once it is configured, and publishes', async () => {
     const { id, ip, realm } = host.names;
-    const place = `--etcd:endpoints ${host.etcd.endpoints[0]} --host:id ${id} --host:ip ${ip} --host:realm ${realm}`;
+    const place = `--etcd:ttl 600 --etcd:endpoints ${host.etcd.endpoints[0]} --host:id ${id} --host:ip ${ip} --host:realm ${realm}`;
     await systemd.shell(`discover init --yes ${place} || true`);
     await systemd.shell('systemctl start discover');
     await eventually(() => host.assertExact(), patient);

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -17,6 +17,7 @@ import { gunzipSync } from 'node:zlib';
 import { forkEngine } from '../../bench/engine/client.ts';
 import { commandTable } from '../../src/commands/table.ts';
 import { isPrintable, optionTable } from '../../src/config/options.ts';
+import { assets } from '../../src/http/assets.ts';
 import { fromEngine, startHost } from '../helpers/host.ts';
 import { makePackages, type Packages } from '../helpers/packages.ts';
 import { needs } from '../helpers/run.ts';
@@ -76,8 +77,8 @@ describe('the packages', { skip: needs('npm', 'dpkg-deb', 'etcd', 'etcdctl') }, 
       return (await run('curl', call)).stdout;
     };
     assert.match(await ask('/metrics'), /^discover_pool_threads\S* 1$/m);
-    for (const file of readdirSync(path.join(repository, 'dist/page'))) {
-      const place = file === 'index.html' ? '/' : `/${file}`;
+    for (const place of assets.keys()) {
+      const file = place === '/' ? 'index.html' : place;
       assert.equal(await ask(place), readFileSync(path.join(repository, 'dist/page', file), 'utf8'), place);
     }
     assert.equal((await host.terminate()).code, 0);
