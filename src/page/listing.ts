@@ -30,7 +30,7 @@ interface Entry<Row> {
   readonly next: string;
 }
 
-/** A list of rows, of which a few are looked at. */
+/** A list of rows. Only a few of them are looked at. */
 export type Rows<Row> = Pick<readonly Row[], 'length' | 'slice'>;
 
 /** Above this share of changed rows a sort is cheaper. */

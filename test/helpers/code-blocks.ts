@@ -112,7 +112,7 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
   ],
   'deploy/troubleshooting.md': [
     ['discover why my-container', 'same: test/integration/why.integration.test.ts'],
-    ['yes  container:', 'shown: an output, of which the time is left as it was'],
+    ['yes  container:', 'shown: an output; its time is left as it was'],
   ],
   'deploy/upgrade.md': [
     ['sudo npm install -g docker-discover', `why not: ${unpublished}`],
