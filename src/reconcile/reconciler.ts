@@ -3,8 +3,8 @@
  * state of each, and carries out the effects that the life cycle asks for.
  *
  * Nothing about a container is decided here: `lifecycle/reduce.ts` does that. A change of the desired keys goes through
- * `writes.ts` to the ledger and, if the ledger now differs from etcd, wakes the writer. `reports.ts` tells people. States are kept by the short id, because a key in
- * etcd has no more of the id.
+ * `writes.ts` to the ledger and, if the ledger now differs from etcd, wakes the writer. `reports.ts` tells people. States
+ * are kept by the short id, because a key in etcd has no more of the id.
  *
  * Memory is bounded by containers, not by events: a container that has gone is remembered until every reading of the
  * engine that began before has arrived.
