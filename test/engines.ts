@@ -1,10 +1,10 @@
 /**
  * The tests with several engines and versions of etcd: `npm run test:engines`.
  *
- * There are two sets of them. `here` is what this machine has, on Debian 12 dockerd 20.10, Podman 4.3 and etcd 3.4.
- * `trixie` is Debian's next release: dockerd 26.1, Podman 5.4 and etcd 3.5. `debootstrap` makes a root of it once, in
- * `~/.cache/discover-test`. The tests run inside it with the Node and the files of this machine, in a mount namespace
- * that ends with them.
+ * There are three sets of them. `here` is what this machine has, on Debian 12 dockerd 20.10, Podman 4.3 and etcd 3.4.
+ * `trixie` is Debian 13: dockerd 26.1, Podman 5.4 and etcd 3.5. `forky` is the release after it: dockerd 28.5, Podman 5.8
+ * and etcd 3.5. `debootstrap` makes a root of each once, in `~/.cache/discover-test`. The tests run inside it with the
+ * Node and the files of this machine, in a mount namespace that ends with them.
  *
  * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or something
  * in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
@@ -34,11 +34,14 @@ import { atExit, exitOf, findCommand } from './helpers/run.ts';
 import { noteTested, today } from './helpers/tested-versions.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
-const release = 'trixie';
-const guest = path.join(cacheDirectory, release);
-const sets = ['here', release] as const;
+const releases = ['trixie', 'forky'] as const;
+type Release = (typeof releases)[number];
+const sets = ['here', ...releases] as const;
 type EngineSet = (typeof sets)[number];
-const systems: Readonly<Record<EngineSet, string>> = { here: 'Debian 12', trixie: 'Debian 13' };
+const systems: Readonly<Record<EngineSet, string>> = { here: 'Debian 12', trixie: 'Debian 13', forky: 'Debian 14' };
+
+const isRelease = (set: EngineSet): set is Release => set !== 'here';
+const guestOf = (release: Release): string => path.join(cacheDirectory, release);
 
 /** What the files below use. */
 const packages = [
@@ -77,7 +80,8 @@ function fail(text: string): never {
   process.exit(1);
 }
 
-function makeGuest(): void {
+function makeGuest(release: Release): void {
+  const guest = guestOf(release);
   const ready = path.join(guest, '.ready');
   const wanted = packages.join(' ');
   const made = existsSync(ready) ? readFileSync(ready, 'utf8') : undefined;
@@ -87,16 +91,20 @@ function makeGuest(): void {
     rmSync(guest, { recursive: true, force: true });
     mkdirSync(cacheDirectory, { recursive: true });
     const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-    run('debootstrap', ['--variant=minbase', `--keyring=${keyring}`, release, guest]);
+    // Its usual mirror, and the script of all newer releases, which an older debootstrap does not know by name.
+    const script = '/usr/share/debootstrap/scripts/sid';
+    run('debootstrap', ['--variant=minbase', `--keyring=${keyring}`, release, guest, '', script]);
     // A package that starts its service asks this script, and is told not to.
     writeFileSync(path.join(guest, 'usr/sbin/policy-rc.d'), '#!/bin/sh\nexit 101\n', { mode: 0o755 });
     writeFileSync(ready, '');
   }
   // By apt, which chooses between packages that can stand for one another.
-  run(...enterWith(['/usr/bin/dpkg', '--configure', '-a'])); // where an earlier run was ended
-  run(...enterWith(['/usr/bin/apt-get', '-q', 'update']));
-  run(...enterWith(['/usr/bin/apt-get', '-q', '-y', '--no-install-recommends', 'install', ...packages]));
-  run(...enterWith(['/usr/bin/apt-get', 'clean']));
+  run(...enterWith(release, ['/usr/bin/dpkg', '--configure', '-a'])); // where an earlier run was ended
+  // A release under way is signed for a week at a time, and a mirror may be behind.
+  const anyAge = ['-o', 'Acquire::Check-Valid-Until=false'];
+  run(...enterWith(release, ['/usr/bin/apt-get', '-q', ...anyAge, 'update']));
+  run(...enterWith(release, ['/usr/bin/apt-get', '-q', '-y', '--no-install-recommends', 'install', ...packages]));
+  run(...enterWith(release, ['/usr/bin/apt-get', 'clean']));
   writeFileSync(ready, wanted);
 }
 
@@ -134,15 +142,15 @@ exec /usr/bin/env -C "$root" "$@"
 
 type Command = readonly [program: string, args: readonly string[]];
 
-function enterWith(command: readonly string[]): Command {
-  const places = [guest, root, realpathSync(path.join(root, 'node_modules')), process.execPath, os.tmpdir()];
+function enterWith(release: Release, command: readonly string[]): Command {
+  const places = [guestOf(release), root, realpathSync(path.join(root, 'node_modules')), process.execPath, os.tmpdir()];
   const flags = ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'enter'];
   return ['unshare', [...flags, ...places, ...command]];
 }
 
 /** Node with these arguments. */
 function commandFor(set: EngineSet, args: readonly string[]): Command {
-  return set === 'here' ? [process.execPath, args] : enterWith(['/usr/local/bin/node', ...args]);
+  return isRelease(set) ? enterWith(set, ['/usr/local/bin/node', ...args]) : [process.execPath, args];
 }
 
 const environment = {
@@ -183,8 +191,8 @@ async function runFile(set: EngineSet, file: string): Promise<Outcome> {
   const flags = ['--import', './test/loader.mjs', '--test', '--test-reporter=spec'];
   const [program, args] = commandFor(set, [...flags, `test/${file}`]);
   const begunMs = performance.now();
-  // Of the others the share of `npm test` is enough for a release; Podman has no other file.
-  const env = file.includes('/podman.') ? { ...environment, FULL: '1' } : environment;
+  // Of the others the share of `npm test` is enough for a release; Podman and the networks have no other file.
+  const env = /\/(podman|address)\./.test(file) ? { ...environment, FULL: '1' } : environment;
   const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env });
   const forget = atExit(() => child.kill('SIGTERM'));
   let text = '';
@@ -197,6 +205,9 @@ async function runFile(set: EngineSet, file: string): Promise<Outcome> {
   forget();
   const count = (name: string): string => new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(text)?.[1] ?? '0';
   if (code !== 0) console.log(text.slice(Math.max(text.lastIndexOf('✖ failing tests'), text.length - 20_000)));
+  // What tests say of their own accord: figures.
+  for (const [, figures] of text.matchAll(/^ *ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) )(.*)$/gm))
+    console.log(`        ${figures}`);
   const seconds = Math.round((performance.now() - begunMs) / 1000);
   return {
     isGood: code === 0 && count('pass') !== '0',
@@ -253,7 +264,7 @@ const begunMs = performance.now();
 const chosen = sets.filter((set) => values.set === '' || set === values.set);
 const waiting = files.filter((file) => file.includes(values.file));
 if (chosen.length === 0 || waiting.length === 0) fail(`Sets: ${sets.join(', ')}. Files: ${files.join(', ')}`);
-if (chosen.includes(release)) makeGuest();
+for (const release of chosen.filter(isRelease)) makeGuest(release);
 for (const set of chosen) {
   if (values.record) record(set);
   else await runSet(set, waiting, values.again);

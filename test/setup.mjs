@@ -73,7 +73,7 @@ const parts = [
   { program: keyring, package: 'debian-archive-keyring', for: everywhere, find: existsSync },
   {
     program: 'etcd 3.5',
-    package: `etcd-server of ${next.release}`,
+    package: `etcd-server of Debian ${next}`,
     for: ['test'],
     find: findNewerEtcd,
     isFetched: true,
