@@ -10,6 +10,7 @@ import { hasMeta } from '../container/meta.ts';
 import { DiscoverError, detailsOf, type ErrorDetails, type Failure, messageOf } from '../errors.ts';
 import type { EtcdRegistry } from '../etcd/cluster.ts';
 import { isOutOfSpace } from '../etcd/errors.ts';
+import type { Member as EtcdMember } from '../etcd/member.ts';
 import { noLease, revisionOf } from '../etcd/registry.ts';
 import { keysOf, type Layout, layoutOf } from '../layout/keys.ts';
 import { parseOwner } from '../layout/owner.ts';
@@ -38,7 +39,7 @@ export async function etcdChecks(config: Config): Promise<Check[]> {
   }
 }
 
-interface Member {
+interface Asked {
   readonly endpoint: string;
   readonly check: Check;
   readonly answers: boolean;
@@ -46,12 +47,12 @@ interface Member {
   readonly isAway: boolean;
 }
 
-async function askMember(endpoint: string, access: Config['etcd']): Promise<Member> {
-  const { Member: EtcdMember } = await import('../etcd/member.ts');
+async function askMember(endpoint: string, access: Config['etcd']): Promise<Asked> {
+  const { Member } = await import('../etcd/member.ts');
   const name = `etcd ${endpoint}`;
-  const client = new EtcdMember(endpoint, access);
+  const client = new Member(endpoint, access);
   try {
-    const { version, leader, errors } = await client.call('status', ({ maintenance }) => maintenance.status());
+    const status = await statusOf(client);
     // The status of a learner says so only to newer clients; a read shows it to all.
     const refusal = await client
       .call('range', ({ kv }) => kv.range({ key: Buffer.from('/') }))
@@ -60,7 +61,7 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
         (error: unknown) => detailsOf(error).failure,
       );
     if (refusal === 'learner') {
-      const seen = `etcd ${version} is a learner and serves no reads`;
+      const seen = `etcd ${status?.version ?? ''} is a learner and serves no reads`.replace('  ', ' ');
       return {
         endpoint,
         check: warning(name, seen, 'Promote it: etcdctl member promote'),
@@ -68,7 +69,7 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
         isAway: true,
       };
     }
-    return { endpoint, check: statusCheck(name, version, leader, errors), answers: true, isAway: false };
+    return { endpoint, check: statusCheck(name, status), answers: true, isAway: false };
   } catch (error) {
     if (!(error instanceof DiscoverError)) throw error;
     const failure = error;
@@ -79,7 +80,22 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Memb
   }
 }
 
-function statusCheck(name: string, version: string, leader: string, errors: readonly string[]): Check {
+type Status = { readonly version: string; readonly leader: string; readonly errors: readonly string[] };
+
+/** Undefined where etcd tells it to root alone, as 3.5.28 and later do. The checks of reads and writes say the rest. */
+async function statusOf(client: EtcdMember): Promise<Status | undefined> {
+  try {
+    return await client.call('status', ({ maintenance }) => maintenance.status());
+  } catch (error) {
+    const { failure } = detailsOf(error);
+    if (failure === 'permission-denied' || failure === 'authentication-missing') return undefined;
+    throw error;
+  }
+}
+
+function statusCheck(name: string, status: Status | undefined): Check {
+  if (status === undefined) return ok(name, 'answers; only root is told its version and its alarms');
+  const { errors, leader, version } = status;
   if (isOutOfSpace(errors)) {
     return failed(name, `etcd ${version} has raised NOSPACE and takes no writes`, freeSpace);
   }

@@ -13,7 +13,7 @@ import { createInterface } from 'node:readline/promises';
 import { systemClock } from '../actor/clock.ts';
 import { isPrintable } from '../config/options.ts';
 import { type Layers, readSources, systemFilePath } from '../config/sources.ts';
-import { configError, DiscoverError, messageOf, type Problem, problemText } from '../errors.ts';
+import { codeOf, configError, DiscoverError, messageOf, type Problem, problemText } from '../errors.ts';
 import { detectHost } from '../host.ts';
 import { command, type Io, tellingOfWait } from './command.ts';
 
@@ -99,8 +99,9 @@ async function endpointThatAnswers(): Promise<string | undefined> {
   try {
     await member.call('status', ({ maintenance }) => maintenance.status(), { isOpen: true });
     return endpoint;
-  } catch {
-    return undefined;
+  } catch (error) {
+    // It refuses where it has users, and it is etcd all the same.
+    return codeOf(error) === 'ETCD_REFUSED' ? endpoint : undefined;
   } finally {
     member.close();
   }
