@@ -50,10 +50,10 @@ export const churn: Bench = {
   columns:
     'publishP50Ms* publishP99Ms* publishMaxMs unpublishP50Ms* unpublishP99Ms* unpublishMaxMs cpuMsEach* ' +
     'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs engineLagMs recorderCpuPercent eventsLost exact',
-  measure: (subject, rate, { seconds, workers }) =>
+  measure: (subject, rate, { address, seconds, workers }) =>
     lives.measure(
       subject,
-      () => openWarm({ subject, workers }),
+      () => openWarm({ address, subject, workers }),
       (world) => measureChurn(world, rate, seconds),
     ),
   finish: () => lives.end(),

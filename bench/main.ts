@@ -15,6 +15,7 @@ import { burst } from './burst.bench.ts';
 import { churn } from './churn.bench.ts';
 import { client } from './client.bench.ts';
 import { coldStart } from './cold-start.bench.ts';
+import { crashLoops } from './crash-loops.bench.ts';
 import { dns } from './dns.bench.ts';
 import { endpoint } from './endpoint.bench.ts';
 import { fleet } from './fleet.bench.ts';
@@ -46,6 +47,7 @@ const all: readonly Bench[] = [
   transport,
   inspect,
   dns,
+  crashLoops,
 ];
 const names = all.map(({ name }) => name).join(', ');
 
@@ -57,6 +59,7 @@ ${all.map(({ name, named, question }) => `  ${(named ? `${name} *` : name).padEn
   --points A,B      instead of the benchmark's own rates, sizes, ...; with one name
   --subjects A,B    of ${subjectNames.join(', ')}
   --workers N       threads of discover; its own choice unless given
+  --address FROM    churn: where discover says that containers are reached, published or container
   --repeat N        measure so often; tables show the median
   --json FILE       write everything to a file
   --chart FILE.svg  draw latency over rate and throughput over workers
@@ -73,12 +76,24 @@ function check(isRight: boolean, message: string): void {
   if (!isRight) refuse(message);
 }
 
+/** Only discover can publish the containers' own addresses. */
+function addressFrom(text: string | undefined, subjects: readonly string[], benches: readonly Bench[]) {
+  if (text === undefined || text === 'published') return undefined;
+  check(text === 'container', `--address must be published or container, got "${text}"`);
+  check(
+    `${subjects}` === 'discover' && benches.every((bench) => bench === churn),
+    '--address container is for churn --subjects discover',
+  );
+  return 'container' as const;
+}
+
 function readArguments() {
   const text = { type: 'string' } as const;
   const numbers = { seconds: text, workers: text, repeat: text };
   const others = {
     points: text,
     subjects: text,
+    address: text,
     json: text,
     chart: text,
     from: text,
@@ -97,8 +112,9 @@ function readArguments() {
   const subjects = values.subjects?.split(',') ?? subjectNames;
   for (const name of subjects) check(subjectNames.includes(name), `${name} is none of ${subjectNames.join(', ')}`);
   const benches = all.filter(({ name, named }) => (positionals.length === 0 ? !named : positionals.includes(name)));
+  const address = addressFrom(values.address, subjects, benches);
   const [seconds, workers, repeat] = [number('seconds', 1), number('workers', 0), number('repeat', 1) ?? 1];
-  return { ...values, benches, points, subjects, seconds, workers, repeat };
+  return { ...values, address, benches, points, subjects, seconds, workers, repeat };
 }
 
 type Arguments = ReturnType<typeof readArguments>;
@@ -110,7 +126,7 @@ function progress(text: string): void {
 }
 
 async function runBench(bench: Bench, args: Arguments): Promise<Row[]> {
-  const settings = { seconds: args.seconds ?? bench.seconds, workers: args.workers };
+  const settings = { address: args.address, seconds: args.seconds ?? bench.seconds, workers: args.workers };
   const repeat = Math.max(args.repeat, bench.rounds ?? 1);
   const plan = (args.points ?? bench.points).map((point) => {
     const offered = bench.subjects?.(point) ?? subjectNames;

@@ -5,7 +5,7 @@
  * 20.10.24; there is no moment between `die` and `stop` for a client to look into. An operation
  * that a container's state does not allow throws: it is a mistake of the script that drives it.
  */
-import type { Attachment, Bindings, Container, CreateOptions } from './documents.ts';
+import { type Attachment, type Bindings, type Container, type CreateOptions, endpoint } from './documents.ts';
 import type { EngineEvent, EventLog, Moments } from './events.ts';
 import { HostPorts } from './ports.ts';
 import type { Random } from './random.ts';
@@ -18,6 +18,8 @@ export interface ContainerTruth {
   readonly env: readonly string[];
   /** Nanoseconds since the epoch, in digits. */
   readonly startedAt: string;
+  /** Of its network; empty where it has none. */
+  readonly address: string;
   /** As in an inspect document. */
   readonly ports: Readonly<Record<string, Bindings>>;
 }
@@ -224,6 +226,7 @@ export class Containers {
         state: container.state,
         env: container.options.env ?? [],
         startedAt: String(container.startedAt),
+        address: endpoint(container, true).IPAddress,
         ports: Object.fromEntries(container.bindings),
       }
     );

@@ -242,7 +242,7 @@ function networkSettings(container: Container, modern: boolean): string {
   );
 }
 
-function endpoint(container: Container, shown: boolean) {
+export function endpoint(container: Container, shown: boolean) {
   const { home, address } = container;
   const connected = shown && (container.state === 'running' || container.state === 'paused');
   const addressed = connected && !!home?.subnet;

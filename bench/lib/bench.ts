@@ -1,5 +1,6 @@
 /** What a benchmark is: one question, one axis, a measurement for each point of it and each subject. */
 import { monotonicMs } from '../engine/churn.ts';
+import type { AddressFrom } from './exact.ts';
 import type { Figures } from './measure.ts';
 import type { Row } from './report.ts';
 import type { Settled, World } from './world.ts';
@@ -10,6 +11,8 @@ export interface Settings {
   readonly seconds: number;
   /** Threads of discover; its own choice unless given. */
   readonly workers?: number | undefined;
+  /** Where discover says that containers are reached. Default 'published'. */
+  readonly address?: AddressFrom | undefined;
 }
 
 export interface Bench {

@@ -12,6 +12,9 @@ export interface Event {
   readonly value: string | undefined;
 }
 
+/** Where containers are reached, as `address.from` has it. */
+export type AddressFrom = 'published' | 'container';
+
 /** Keys that should be there and are not, that are there and should not be, that hold another value. */
 export interface Deviation {
   readonly missing: number;
@@ -22,9 +25,10 @@ export interface Deviation {
 export function expectedKeys(
   containers: readonly ContainerTruth[],
   host: { readonly id: string; readonly ip: string },
+  from: AddressFrom = 'published',
 ): Map<string, string> {
   const keys = new Map<string, string>();
-  for (const { env, id, ports, state } of containers) {
+  for (const { address, env, id, ports, state } of containers) {
     const declared = state === 'running' && env.find((entry) => entry.startsWith('DISCOVER='));
     const record: Record<string, string> = {};
     for (const entry of declared ? declared.slice('DISCOVER='.length).split(',') : []) {
@@ -32,7 +36,7 @@ export function expectedKeys(
       const bound = ports[`${port}/tcp`]?.[0];
       if (!bound) continue;
       record[name] = `/discover/service/${name}/default/${host.id}/${id.slice(0, 12)}`;
-      keys.set(record[name], `tcp://${host.ip}:${bound.HostPort}`);
+      keys.set(record[name], from === 'container' ? `tcp://${address}:${port}` : `tcp://${host.ip}:${bound.HostPort}`);
     }
     const recordKey = `/discover/host/${host.id}/${id.slice(0, 12)}`;
     if (Object.keys(record).length > 0) keys.set(recordKey, JSON.stringify(record));

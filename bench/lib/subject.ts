@@ -2,7 +2,8 @@
  * What is measured: discover, naive or floor, each a process of its own and started the same way.
  *
  * discover runs as built (dist/cli.js) and with its defaults; the other two are compiled first, so
- * that no loader of TypeScript is measured with them. What they log is written to nowhere.
+ * that no loader of TypeScript is measured with them. What they log is written to nowhere, unless the
+ * benchmark asks for it.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -10,6 +11,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { atExit, cleanEnvironment, exitOf, typescript } from '../../test/helpers/run.ts';
 import { monotonicMs } from '../engine/churn.ts';
+import type { AddressFrom } from './exact.ts';
 import type { Figures } from './measure.ts';
 
 /** Who the host is, to all three. */
@@ -22,6 +24,10 @@ export interface SubjectOptions {
   readonly probe?: 'soak-probe.mjs';
   /** Whether discover answers over HTTP, at the socket that `httpSocketBeside` names. */
   readonly answers?: boolean;
+  /** Where discover says that containers are reached. Default 'published'. */
+  readonly address?: AddressFrom | undefined;
+  /** Given each piece of what it logs; else that goes to nowhere. */
+  readonly onLog?: (text: string) => void;
   /** Operations of a transaction of discover, at most. */
   readonly operationsMax?: number;
 }
@@ -58,22 +64,27 @@ export function httpSocketBeside(engineSocket: string): string {
   return path.join(path.dirname(engineSocket), 'discover.sock');
 }
 
-function commandOf({ answers, operationsMax, subject, workers }: SubjectOptions, place: readonly string[]): string[] {
+function commandOf(
+  { address, answers, operationsMax, subject, workers }: SubjectOptions,
+  place: readonly string[],
+): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
   if (operationsMax !== undefined) return [...typescript, inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
   const endpoint = answers ? ['--http:listen', httpSocketBeside(place[0] ?? '')] : [];
-  return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...endpoint];
+  const from = address === undefined ? [] : ['--address:from', address];
+  return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...from, ...endpoint];
 }
 
 export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {
   const command = commandOf(options, [socketPath, endpoint, host.id, host.ip]);
   const spawnedMs = monotonicMs();
   const child = spawn(process.execPath, ['--import', inBench(`lib/${options.probe ?? 'probe.mjs'}`), ...command], {
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    stdio: ['ignore', options.onLog ? 'pipe' : 'ignore', 'ignore', 'ipc'],
     env: cleanEnvironment(),
   });
+  if (options.onLog) child.stdout?.setEncoding('utf8').on('data', options.onLog);
   const forget = atExit(() => child.kill('SIGKILL'));
   const exit = exitOf(child);
   const ask = <Answer>(question: string): Promise<Answer> =>

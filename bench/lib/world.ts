@@ -89,7 +89,7 @@ async function fill(options: WorldOptions, parts: AsyncDisposable[], close: () =
   let lost = 0;
 
   const settle = async (limitMs = settleLimitMs): Promise<Settled> => {
-    const expected = expectedKeys(await engine.snapshot(), host);
+    const expected = expectedKeys(await engine.snapshot(), host, options.address);
     const pursuit = new Pursuit(expected, state);
     const changes: Change[] = [];
     const begunMs = monotonicMs();

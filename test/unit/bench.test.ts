@@ -34,7 +34,7 @@ test('usageOf reads CPU and memory of a process, and zeros of one that is not', 
 });
 
 test('expectedKeys holds a service and a record for each running container that has its port published', () => {
-  const container = { name: 'n', env: ['A=1', 'DISCOVER=web:80, api:81'], startedAt: '1' };
+  const container = { name: 'n', env: ['A=1', 'DISCOVER=web:80, api:81'], startedAt: '1', address: '172.17.0.9' };
   const ports = { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '4000' }], '81/tcp': null };
   const keys = expectedKeys(
     [
@@ -51,6 +51,13 @@ test('expectedKeys holds a service and a record for each running container that 
       [recordKey('a'), JSON.stringify({ web: serviceKey('a') })],
     ],
   );
+});
+
+test('expectedKeys holds the address of the container itself where that is asked for', () => {
+  const ports = { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '4000' }] };
+  const container = { name: 'n', env: ['DISCOVER=web:80'], startedAt: '1', address: '172.17.0.9', ports };
+  const keys = expectedKeys([{ ...container, id: id('a'), state: 'running' }], host, 'container');
+  assert.equal(keys.get(serviceKey('a')), 'tcp://172.17.0.9:80');
 });
 
 test('deviationOf finds what is missing, stale and wrong, and passes over the owner key', () => {
