@@ -88,7 +88,7 @@ export const refusals = {
   'not-bound': {
     title: 'The engine did not publish the port',
     remedy:
-      'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; see the log of the engine',
+      'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; for a network that is routed set address.from to either; see the log of the engine',
   },
   multiline: {
     title: 'The advertisement has more than one line',

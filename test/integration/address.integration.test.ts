@@ -19,6 +19,7 @@ import { recordingLog } from '../helpers/recording-log.ts';
 import { needs } from '../helpers/run.ts';
 import { amount, testInFull } from '../helpers/share.ts';
 
+const versionOfServer = ['version', '--format', '{{.Server.Version}}'];
 const title = 'What is published is reached from the namespace of a reader (real dockerd, real etcd)';
 if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox')) {
   describe('in a namespace', () => {
@@ -251,6 +252,28 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         }
       }
       await dockerd.docker('rm', '--force', ...started.map(([, id]) => id));
+    });
+
+    testInFull('at its own address on a bridge that the engine routes and does not translate', async (context) => {
+      const flags = ['ipv4', 'ipv6'].map((family) => `--opt=com.docker.network.bridge.gateway_mode_${family}=routed`);
+      const made = dockerd.docker('network', 'create', '--ipv6', '--subnet=fd00:32::/64', ...flags, 'routed');
+      // Older engines refuse the option, or take no notice of it.
+      if ((await made.catch(() => '')) === '' || Number.parseInt(await dockerd.docker(...versionOfServer), 10) < 27)
+        return context.skip('routed networks came with dockerd 27');
+      await using agent = await agentOf('routed', { address: { from: 'either' } });
+      await using strict = await agentOf('routed-published');
+      const options = { env: { DISCOVER: 'web:80' }, network: 'routed', command: answering('routed') };
+      const id = await dockerd.run({ ...options, ports: [80] });
+      const [url = ''] = await published('routed', id);
+      await answers(reader, url, 'routed');
+      assert.equal(await refusedWith(strict, id), 'not-bound');
+      const closed = await dockerd.run(options);
+      const [closedUrl = ''] = await published('routed', closed);
+      context.diagnostic(
+        `${agent.log.entries.length} lines; without a published port: ${JSON.stringify(await reader.dial(closedUrl))}`,
+      );
+      context.diagnostic(JSON.stringify((await dockerd.inspect(id)).NetworkSettings));
+      await dockerd.docker('rm', '--force', id, closed);
     });
 
     testInFull(

@@ -194,7 +194,7 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
   );
 
   testInFull(
-    'while no service answers nothing is deleted, and what ended meanwhile is gone when one does (real Podman, real etcd)',
+    'while no service answers, what runs keeps its keys and what has ended goes (real Podman, real etcd)',
     async () => {
       await using host = await start();
       const [stays, ends] = [await podman.run(web), await podman.run(web)];
@@ -203,11 +203,12 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
       await podman.kill();
       await host.discover.waitForLog(({ msg }) => msg === 'docker unavailable');
       await podman.podman('kill', ends);
-      assert.deepEqual(await host.changesSince(count), []);
-      await podman.restart();
+      // Its process is missed: nothing else tells.
       await eventually(async () => assert.equal(await keysOf(host, ends), 0));
-      assert.equal(await keysOf(host, stays), 2);
+      await podman.restart();
       await host.converged();
+      const touched = (await host.changesSince(count)).filter(({ key }) => key.includes(stays.slice(0, 12)));
+      assert.deepEqual(touched, []);
     },
   );
 

@@ -1,22 +1,14 @@
 /** When a container deserves traffic: its health, and the time between being asked to stop and its end. */
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { DiscoverClient } from '../../src/client/index.ts';
 import { type Dockerd, startDockerd } from '../helpers/dockerd.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { fromDockerd, type Host, removeAll, startHost } from '../helpers/host.ts';
 import { needs } from '../helpers/run.ts';
 import { amount, testInFull } from '../helpers/share.ts';
+import { describeStops, drainingServer, stopUnderLoad } from '../helpers/stops.ts';
 
 const stopSeconds = 5;
-/** Serves on after TERM for the seconds given, as a server that finishes what it has begun. */
-const server = (seconds: number): readonly string[] => [
-  'sh',
-  '-c',
-  `ln -sf /bin/busybox /bin/sh; mkdir -p /www; echo ok > /www/index.html; httpd -f -p 80 -h /www & trap "sleep ${seconds}; exit 0" TERM; trap : HUP; while :; do wait; done`,
-];
 const term = ['--stop-signal', 'TERM'];
 /** A health check is run by a shell, which the image does not have. */
 const withShell = (command: string): readonly string[] => [
@@ -44,14 +36,6 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
   const published = (host: Host, id: string, wanted = true) =>
     eventually(async () => assert.equal(await isHeld(host, id), wanted), { everyMs: 5 });
   const web = { env: { DISCOVER: 'shop:80' }, ports: [80] };
-  /** When the engine noted the first signal since then, in milliseconds since the epoch. */
-  const killOf = async (id: string, sinceSeconds: number): Promise<number> => {
-    const range = ['--since', sinceSeconds.toFixed(3), '--until', (Date.now() / 1000).toFixed(3)];
-    const filters = ['--filter', 'event=kill', '--filter', `container=${id}`];
-    const told = await dockerd.docker('events', ...range, ...filters, '--format', '{{.TimeNano}}');
-    return Number(told.split('\n')[0]) / 1e6;
-  };
-
   test('a container is withdrawn while its health check fails, and published again when it succeeds (real dockerd, real etcd)', async () => {
     await using host = await start();
     const options = { ...web, args: healthCheck('busybox test -e /ok') };
@@ -72,7 +56,7 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
 
   test('a container is withdrawn when it is asked to stop, and not for another signal (real dockerd, real etcd)', async () => {
     await using host = await start();
-    const id = await dockerd.run({ ...web, args: term, command: server(3) });
+    const id = await dockerd.run({ ...web, args: term, command: drainingServer(3) });
     await published(host, id);
     const count = await host.mark();
     await dockerd.docker('kill', '--signal', 'HUP', id);
@@ -130,64 +114,13 @@ describe('traffic', { skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busyb
     await using host = await start(['--publish:health', 'require-healthy']);
     // Each check starts a process in the container: more of them would be most of the machine's work.
     const args = [...term, ...healthCheck('busybox wget -q -O /dev/null http://127.0.0.1/', amount('200ms', '1s'))];
-    const options = { ...web, args, command: server(stopSeconds) };
-    const ids = [await dockerd.run(options), await dockerd.run(options)];
+    const options = { ...web, args, command: drainingServer(stopSeconds) };
+    const ids = [await dockerd.run(options), await dockerd.run(options)] as const;
     for (const id of ids) await published(host, id);
-    await using client = new DiscoverClient({ endpoints: [host.etcd.endpoint] });
-    const failures: string[] = [];
-    let answers = 0;
-    let requests = 0;
-    const ask = async (): Promise<void> => {
-      const instance = await client.pick('shop');
-      requests++;
-      const sentAt = performance.now();
-      await new Promise<void>((resolve) => {
-        const fail = (error: unknown): void => {
-          // What has waited for longer than a stop takes was sent before it: on a busy machine a connection may hang.
-          if (performance.now() - sentAt < stopSeconds * 1000) failures.push(`${String(error)} at ${instance?.url}`);
-          resolve();
-        };
-        const request = http.get({ host: '127.0.0.1', port: instance?.port, agent: false }, (response) => {
-          if (response.statusCode !== 200) fail(response.statusCode);
-          response
-            .resume()
-            .on('end', () => {
-              answers++;
-              resolve();
-            })
-            .on('error', fail);
-        });
-        request.on('error', fail);
-      });
-    };
-    let isOver = false;
-    // One after the other in each of three: on a machine that is busy a flood of requests would take longer than the stop.
-    const load = Promise.all(
-      [1, 2, 3].map(async () => {
-        for (; !isOver; await sleep(30)) await ask();
-      }),
-    );
-    const delaysMs: number[] = [];
-    for (let n = 0; n < amount(3, 200); n++) {
-      const id = ids[n % 2] as string;
-      const since = Date.now() / 1000;
-      const count = await host.mark();
-      await dockerd.docker('stop', id);
-      const killedMs = await killOf(id, since);
-      const gone = (await host.changesSince(count)).find(({ key, kind }) => key === keyOf(id) && kind === 'delete');
-      delaysMs.push(performance.timeOrigin + (gone?.at ?? Number.NaN) - killedMs);
-      await dockerd.docker('start', id);
-      await published(host, id);
-    }
-    isOver = true;
-    await load;
-    delaysMs.sort((one, other) => one - other);
-    const at = (share: number) => delaysMs[Math.floor(share * (delaysMs.length - 1))]?.toFixed(1);
-    context.diagnostic(
-      `from the kill event until a reader hears that the key is gone, ${delaysMs.length} stops: ` +
-        `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, most ${at(1)} ms`,
-    );
-    assert.deepEqual(failures, []);
-    assert.ok(answers > 100, `${answers} answers to ${requests} requests`);
+    const stops = { service: 'shop', ids, serveSeconds: stopSeconds, events: ['kill'] };
+    const stopped = await stopUnderLoad(dockerd, host, { ...stops, count: amount(3, 200) });
+    context.diagnostic(describeStops(stopped));
+    assert.deepEqual(stopped.failures, []);
+    assert.ok(stopped.answers > 100, describeStops(stopped));
   });
 });
