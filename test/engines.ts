@@ -206,7 +206,9 @@ async function runFile(set: EngineSet, file: string): Promise<Outcome> {
   const count = (name: string): string => new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(text)?.[1] ?? '0';
   if (code !== 0) console.log(text.slice(Math.max(text.lastIndexOf('✖ failing tests'), text.length - 20_000)));
   // What tests say of their own accord: figures.
-  for (const [, figures] of text.matchAll(/^ *ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) )(.*)$/gm))
+  for (const [, figures] of text.matchAll(
+    /^ *ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) )(.*)$/gm,
+  ))
     console.log(`        ${figures}`);
   const seconds = Math.round((performance.now() - begunMs) / 1000);
   return {

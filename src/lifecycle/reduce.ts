@@ -229,7 +229,7 @@ function killed(state: State | undefined, sent: Killed, context: Context): Trans
   const { now } = context;
   // A repeated event, or one that comes late.
   // mutant: take signals of an earlier life
-  const isPast = at !== 0 && (known.kind === 'running' ? at < known.startedAt : at <= timeOf(known.death));
+  const isPast = at !== 0 && (known.kind === 'running' ? at < known.startedAt : at <= (known.death?.at ?? 0));
   // A signal without its number asks nothing of a life that is not seen yet.
   if (isPast || (number === 0 && known.kind !== 'running')) return unchanged(state);
   const before = known.signals.find((one) => one.number === number);
@@ -246,11 +246,6 @@ function killed(state: State | undefined, sent: Killed, context: Context): Trans
 function sentAgain(before: Signal, at: number, now: number): Signal {
   if (at < before.at) return { ...before, firstAt: Math.min(at, before.firstAt) };
   return { ...before, at, last: now };
-}
-
-/** 0 where the engine does not say: what is heard of later was sent later. */
-function timeOf(death: State['death']): number {
-  return death === undefined || death.at === Number.POSITIVE_INFINITY ? 0 : death.at;
 }
 
 /** Signals to a life that no inspection has seen are of use for as long as a container takes to stop. */
@@ -271,7 +266,7 @@ function due(state: State | undefined, context: Context): Transition {
 /** The same as a death without a time, but no crash: an engine that ends may end its containers. */
 function ended(state: State | undefined, heard: number, context: Context): Transition {
   if (state?.kind !== 'running') return unchanged(state);
-  return gone(state, state.id, context, { heard, at: Number.POSITIVE_INFINITY });
+  return gone(state, state.id, context, { heard, at: state.death?.at ?? 0, untimed: heard });
 }
 
 function givenUp(state: State | undefined, context: Context): Transition {
@@ -325,13 +320,13 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
   if (otherHolder(state, id) !== undefined) return unchanged(state);
   const known = knownAs(state, id);
   // mutant: take a death without a time for an old one
-  const diedAt = at === 0 ? Number.POSITIVE_INFINITY : at;
+  const untimed = at === 0 ? heard : (known.death?.untimed ?? 0);
   // mutant: hear of a death too early
   // mutant: let the newest death alone count
-  const death = { heard, at: Math.max(diedAt, known.death?.at ?? 0) };
+  const death = { heard, at: Math.max(at, known.death?.at ?? 0), untimed };
   // mutant: take every death for old news
   // mutant: believe any death
-  const isOldNews = known.kind === 'running' && diedAt < known.startedAt;
+  const isOldNews = known.kind === 'running' && at !== 0 && at < known.startedAt;
   // mutant: believe a death older than what a predecessor published
   const isForeign = known.kind === 'unknown' && known.foundAt > 0;
   // mutant: drop a death that is old news
@@ -442,7 +437,7 @@ function fenced(state: State | undefined, context: Context): Transition {
 function gone(known: State, id: ContainerId, context: Context, death = known.death): Transition {
   const { movedAt, failing, wakeAt } = known;
   // Events may overtake each other: what was sent after the death is of a life that is not seen yet.
-  const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > (death?.at ?? 0));
+  const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > timeOf(death));
   const { dueAt } = unseen(signals, context);
   // mutant: remember the dead as listed
   // mutant: forget the death of the dead
@@ -462,10 +457,18 @@ function gone(known: State, id: ContainerId, context: Context, death = known.dea
   return { state, desired: nothing, effects: [] };
 }
 
+/** Infinite where the newest has no time: what was heard of before it was sent before it. */
+function timeOf(death: State['death']): number {
+  return death === undefined ? 0 : death.untimed === death.heard ? Number.POSITIVE_INFINITY : death.at;
+}
+
 /** Whether the inspection may have seen the life that this death ended. */
 function isOvertakenByDeath({ death }: State, { at, began, inspection }: Inspected): boolean {
   // mutant: let a death overtake what began after it
-  if (death === undefined || began > death.heard || at > death.at) return false;
+  if (death === undefined || began > death.heard) return false;
+  // mutant: let a death without a time overtake all that comes
+  if (began <= death.untimed) return true;
+  if (at > death.at) return false;
   // mutant: drop what was overtaken by a death, even a later start
   return !(inspection.kind === 'running' && inspection.startedAt > death.at);
 }

@@ -19,11 +19,14 @@ export interface Listing {
   readonly fingerprint: string;
 }
 
-/** The newest death that was heard of. */
+/** The deaths that were heard of. */
 export interface Death {
+  /** When the newest was heard of. */
   readonly heard: number;
-  /** By the engine's clock, in nanoseconds; infinite where the engine does not say. */
+  /** The newest whose time is known, by the engine's clock in nanoseconds; 0 if there is none. */
   readonly at: number;
+  /** When the newest was heard of whose time is not known; 0 if there is none. What is read after it, it says nothing of. */
+  readonly untimed: number;
 }
 
 /** Inspections that failed in a row. */

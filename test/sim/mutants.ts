@@ -68,8 +68,8 @@ const mutants: Record<string, string> = {
   'pass over a move during an inspection': 'const isOld = false;',
   'inspect for ever after a move': 'const isOld = known.movedAt > 0;',
   'wake without asking': 'return { state: { ...state, wakeAt: undefined }, effects: [] };',
-  'let the newest death alone count': 'const death = { heard, at: diedAt };',
-  'hear of a death too early': 'const death = { heard: 0, at: Math.max(diedAt, known.death?.at ?? 0) };',
+  'let the newest death alone count': 'const death = { heard, at, untimed };',
+  'hear of a death too early': 'const death = { heard: 0, at: Math.max(at, known.death?.at ?? 0), untimed };',
   'believe any death': 'const isOldNews = false;',
   'take every death for old news': "const isOldNews = known.kind === 'running';",
   'believe a death older than what a predecessor published': 'const isForeign = false;',
@@ -110,7 +110,8 @@ const mutants: Record<string, string> = {
   'let a container die for another one': '',
   'let a container move for another one': '',
   'list a container for another one': '',
-  'take a death without a time for an old one': 'const diedAt = at;',
+  'take a death without a time for an old one': 'const untimed = known.death?.untimed ?? 0;',
+  'let a death without a time overtake all that comes': 'if (death.untimed > 0) return true;',
   'take a full list for an incremental one':
     "const isNews = known.kind !== 'running' || known.listing?.fingerprint !== fingerprint;",
   'date no list':
@@ -127,7 +128,7 @@ const mutants: Record<string, string> = {
     "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, ...rest };",
   'forget a move at a death':
     "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, ...rest };",
-  'let a death overtake what began after it': 'if (death === undefined || at > death.at) return false;',
+  'let a death overtake what began after it': 'if (death === undefined) return false;',
   'forget keys that were found under the short id': 'const foundAt = 0;',
   'inherit from another one with the same short id': 'return unknownOf(state, id, foundAt);',
   'take the first failure for failing': 'export const failingTries = 1;',

@@ -574,6 +574,7 @@ class World {
     return act(`is sent ${signal}`, () => {
       const isAsked = engine.kill(id, signal ?? 1);
       if (!isAsked) return;
+      this.#history.noteAsked(id, this.#clock.now());
       // Some obey, at once or after a while; some run on.
       const life = engine.containers.get(id)?.startedAt;
       const isSame = () => engine.containers.get(id)?.running && engine.containers.get(id)?.startedAt === life;
@@ -758,7 +759,9 @@ class World {
     if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${shortId} was written, but never read: ${shown}`);
     if (verdict.kind === 'torn') this.#violate(`S4 ${shortId} shows what it never was: ${shown}`);
     if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${shortId} was written as it was`);
-    if (verdict.kind === 'taken') this.#violate(`S10 ${shortId} was taken away while it was true`);
+    // A process that stood still hears of a stop late, and waits for an end that does not come.
+    const isLate = shown === nothing && (writer?.resumedAt ?? 0) > this.#history.askedAt(shortId);
+    if (verdict.kind === 'taken' && !isLate) this.#violate(`S10 ${shortId} was taken away while it was true`);
     if (verdict.kind === 'back' && !this.#losesEvents()) this.#violate(`S9 ${shortId} came back: ${shown}`);
   }
 
@@ -936,6 +939,7 @@ type Verdict = { readonly kind: 'torn' | 'same' | 'taken' | 'back' | 'fine' };
 /** What each container ever was, and what of it etcd showed last. */
 class History {
   readonly #generations = new Map<string, Generation[]>();
+  readonly #asked = new Map<string, number>();
   readonly #shown = new Map<string, { readonly keys: string; readonly since: number }>();
 
   /** Takes note of what the container is now. */
@@ -975,6 +979,15 @@ class History {
   #keysOf(shortId: string, engine: FakeEngine, when: 'now' | 'in time', hostIp?: string) {
     const textIn = (each: typeof layout) => textOf([...engine.keys(each, when, hostIp, shortId)]);
     return { keys: textIn(plain), viewed: textIn(layout) };
+  }
+
+  noteAsked(id: ContainerId, now: number): void {
+    this.#asked.set(id.slice(0, 12), now);
+  }
+
+  /** When it was asked to stop last; infinite if never. */
+  askedAt(shortId: string): number {
+    return this.#asked.get(shortId) ?? Number.POSITIVE_INFINITY;
   }
 
   /** Since when it deserves no keys; undefined if it deserves some, or never did. */
@@ -1034,6 +1047,9 @@ class Process {
   #state: 'runs' | 'stands still' | 'over' = 'runs';
   #held: (() => void)[] = [];
   #clockMs = 0;
+  /** When it ran again after it stood still; 0 if it never did. */
+  resumedAt = 0;
+  readonly #now: () => number;
 
   constructor(number: number, parts: ProcessParts) {
     this.number = number;
@@ -1042,6 +1058,7 @@ class Process {
     this.name = name;
     this.hasViews = parts.hasViews;
     this.bootedAt = clock.now();
+    this.#now = () => clock.now();
     const registry = new MemoryRegistry(clock, store, name);
     registry.fault = parts.registryFault;
     const { findAddress } = parts;
@@ -1103,6 +1120,7 @@ class Process {
   resume(): void {
     if (this.#state !== 'stands still') return;
     this.#state = 'runs';
+    this.resumedAt = this.#now();
     for (const action of this.#held.splice(0)) this.#when(action);
   }
 

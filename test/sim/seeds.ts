@@ -23,4 +23,8 @@ export const seeds: Readonly<Record<string, Pick<ScheduleOptions, 'seed' | 'faul
     faultClass: 'everything',
     seed: 1_038_576,
   },
+  'an end without a time hid every later start whose event came before that of the death': {
+    faultClass: 'answers',
+    seed: 1_043_854,
+  },
 };

@@ -277,6 +277,16 @@ const transitions: readonly (readonly [name: string, walk: () => Walk, outcome: 
     () => started().died(150, 40).seen(running(0), 30, 160),
     'ready web',
   ],
+  [
+    'gone -> ready: an inspection from before the death saw a later start, where an earlier death had no time',
+    () => started().take({ kind: 'ended', heard: 20 }).seen(running(140), 25).died(150, 40).seen(running(200), 30),
+    'ready web',
+  ],
+  [
+    'gone -> gone: an inspection from before a death that has no time, whatever it saw',
+    () => started().died(0, 40).seen(running(200), 30),
+    'gone -',
+  ],
   ['gone -> gone: a failed inspection from before the death', () => started().died(150, 40).seen(failed, 30), 'gone -'],
   [
     'gone -> gone: a list from before the death shows it',
