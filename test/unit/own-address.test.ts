@@ -46,6 +46,24 @@ describe('the address of a container itself', () => {
     assert.equal(of({ networks: { app: at('10.88.0.5'), empty: at('') } }), '10.88.0.5 80');
   });
 
+  test('is taken on a network that the engine routes, where either is asked for and the other family is no way in', () => {
+    const ports = {
+      '80/tcp': [
+        { HostIp: '0.0.0.0', HostPort: '' },
+        { HostIp: '::', HostPort: '32769' },
+      ],
+    };
+    const networks = { app: at('10.88.0.5') };
+    assert.equal(of({ networks, ports }, { from: 'either' }), '10.88.0.5 80');
+    assert.equal(of({ networks, ports, hostIp: 'fd00::1' }, { from: 'either' }), 'fd00::1 32769');
+    const detail = "not-bound: 80/tcp is open at the container's own address: its network is routed";
+    assert.equal(of({ networks, ports }, { from: 'published' }), detail);
+    assert.equal(of({ networks, ports: { '80/tcp': ports['80/tcp'].slice(0, 1) } }, { from: 'published' }), detail);
+    // Who publishes for one family alone means it.
+    const narrow = { '80/tcp': [{ HostIp: '::', HostPort: '32769' }] };
+    assert.equal(codeOf({ networks, ports: narrow }, { from: 'either' }), 'other-family');
+  });
+
   test('on several networks is refused with the list of them, in whatever order the engine lists them', () => {
     const detail = 'network-ambiguous: 80/tcp is open on back (10.2.0.5), front (10.1.0.5), and none of them is named';
     assert.equal(of({ networks: { front: at('10.1.0.5'), back: at('10.2.0.5') } }), detail);

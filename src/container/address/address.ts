@@ -9,7 +9,7 @@ import { matchesGlob } from '../glob.ts';
 import { type Entry, refusal, textOf } from '../sources/advertisement.ts';
 import { instanceHost, isIn } from './ip.ts';
 import { ownAddress } from './own.ts';
-import { type Address, type HostNetwork, publicAddress, reached, recordOf } from './published.ts';
+import { type Address, type HostNetwork, isRouted, publicAddress, reached, recordOf } from './published.ts';
 import type { AddressPolicy, AddressWishes } from './wishes.ts';
 
 export const usualPolicy: AddressPolicy = { from: 'published' };
@@ -26,8 +26,11 @@ export function addressOf(
   const isBoth = policy.families === 'both' || network.hostIp6 !== undefined;
   if (wishes?.host !== undefined) return labelled(entry, network, policy, wishes.host);
   if (from === 'published' || network.networkMode === 'host') return publicAddress(entry, network, isBoth);
-  const published = network.published.has(`${entry.privatePort}/${entry.protocol}`);
-  if (from === 'either' && published) return publicAddress(entry, network, isBoth);
+  const port = `${entry.privatePort}/${entry.protocol}`;
+  if (from === 'either' && network.published.has(port)) {
+    const published = publicAddress(entry, network, isBoth);
+    if (published.kind === 'reached' || !isRouted(port, network)) return published;
+  }
   const networks = wishes?.networks ?? policy.networks ?? noNetworks;
   const own = ownAddress(entry, network, networks, wishes?.networks !== undefined, true);
   const hasNone = own.kind === 'refused' && own.refusal.code === 'no-address';

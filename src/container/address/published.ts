@@ -132,6 +132,7 @@ export function publicAddress(entry: Entry, network: HostNetwork, isBoth = false
     case RANK.hostOnly:
       return refused('host-only', `${port} is bound to ${best.host} only, which other machines do not reach`);
     case RANK.otherFamily:
+      if (isRouted(port, network)) return refused(...routed(port));
       return refused('other-family', `${port} is bound to ${best.host} only, and the host's address is ${hostIp}`);
     case RANK.noHost:
       return gone();
@@ -142,6 +143,17 @@ export function publicAddress(entry: Entry, network: HostNetwork, isBoth = false
     }
   }
 }
+
+/** Whether the engine routes this port to the container instead of one of the host: it shows a binding without a port. */
+export function isRouted(port: string, { settings }: HostNetwork): boolean {
+  const bindings = recordOf(settings.Ports)[port];
+  return Array.isArray(bindings) && bindings.some((binding) => recordOf(binding).HostPort === '');
+}
+
+const routed = (port: string): [code: RefusalCode, detail: string] => [
+  'not-bound',
+  `${port} is open at the container's own address: its network is routed`,
+];
 
 /** `other` is the address of the other family, at the same port unless another one is given. */
 export function reached(host: string, port: number, other?: string, otherPort = port): Address {
@@ -229,6 +241,7 @@ function whyNotPublished(port: string, network: HostNetwork): [code: RefusalCode
   if (Object.hasOwn(networks, 'ingress')) {
     return ['swarm-ingress', `${port} is published by the swarm for all of its hosts, not by this one`];
   }
+  if (isRouted(port, network)) return routed(port);
   if (Array.isArray(requested[port]))
     return ['not-bound', `${port} was to be published, and the engine has bound no address to it`];
   if (published.size === 0) {
