@@ -297,6 +297,8 @@ return await docker.events(engine, since, (chunk, connection = 0) => splitters[c
 const harmless: Record<string, string> = {
   'go on writing while ownership is verified': 'the guard refuses what is written',
   'after a gap inspect the unknown alone': 'other ports show in the list',
+  'withdraw nothing at a death': 'an inspection too many finds that it has ended',
+  'pass over deaths': 'the network that it leaves tells of its end as well',
   'take in a list that was overtaken': 'the next list mends it',
   'take a refusal for a lost ownership': 'costs a claim, and the refused container waits for one',
 };
