@@ -439,14 +439,14 @@ function gone(known: State, id: ContainerId, context: Context, death = known.dea
   // Events may overtake each other: what was sent after the death is of a life that is not seen yet.
   const signals = known.signals.length === 0 ? noSignals : known.signals.filter(({ at }) => at > timeOf(death));
   const { dueAt } = unseen(signals, context);
-  // mutant: remember the dead as listed
-  // mutant: forget the death of the dead
-  // mutant: forget a move at a death
   const state: Gone = {
     kind: 'gone',
     id,
+    // mutant: remember the dead as listed
     listing: undefined,
+    // mutant: forget the death of the dead
     death,
+    // mutant: forget a move at a death
     movedAt,
     failing,
     wakeAt,

@@ -352,109 +352,128 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
-  test('names containers, images, Compose projects and attributes, finds them, and fits a telephone (simulated engine, real etcd)', async () => {
-    await using engine = await forkEngine({ containers: 0 });
-    await using host = await startServing({ source: fromEngine(engine) });
-    const [one, other] = [1, 2].map((id) => `web/default/by-hand/${String(id).padStart(12, '0')}`);
-    const attributes = { version: 'a2', owner: 'a-team-with-a-long-name'.repeat(4), hostile: '<b>x</b>' };
-    const compose = { project: 'shop', service: 'front' };
-    const meta = {
-      weight: 3,
-      tags: ['canary'],
-      zone: 'eu-1a',
-      container: 'web-1',
-      image: 'nginx:1.27',
-      compose,
-      attributes,
-    };
-    await host.etcd.put(
-      new Map([
-        [`/discover/service/${one}`, 'tcp://192.0.2.9:1'],
-        [`/discover/meta/${one}`, JSON.stringify(meta)],
-        [`/discover/service/${other}`, 'tcp://192.0.2.9:2'],
-      ]),
-    );
-    const fleet = `${host.url}#fleet/by-hand`;
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await using tab = await browser.open(fleet, { colorScheme, viewport: { width: 390, height: 800 } });
+  testInFull(
+    'names containers, images, Compose projects and attributes, finds them, and fits a telephone (simulated engine, real etcd)',
+    async () => {
+      await using engine = await forkEngine({ containers: 0 });
+      await using host = await startServing({ source: fromEngine(engine) });
+      const [one, other] = [1, 2].map((id) => `web/default/by-hand/${String(id).padStart(12, '0')}`);
+      const attributes = { version: 'a2', owner: 'a-team-with-a-long-name'.repeat(4), hostile: '<b>x</b>' };
+      const compose = { project: 'shop', service: 'front' };
+      const meta = {
+        weight: 3,
+        tags: ['canary'],
+        zone: 'eu-1a',
+        container: 'web-1',
+        image: 'nginx:1.27',
+        compose,
+        attributes,
+      };
+      await host.etcd.put(
+        new Map([
+          [`/discover/service/${one}`, 'tcp://192.0.2.9:1'],
+          [`/discover/meta/${one}`, JSON.stringify(meta)],
+          [`/discover/service/${other}`, 'tcp://192.0.2.9:2'],
+        ]),
+      );
+      const fleet = `${host.url}#fleet/by-hand`;
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await using tab = await browser.open(fleet, { colorScheme, viewport: { width: 390, height: 800 } });
+        const { page } = tab;
+        await shown(page, [
+          ['web', 'tcp://192.0.2.9:1', 'ready', 'default', 'web-1', 'nginx:1.27'],
+          ['web', /2$/, 'ready', 'default', /2$/, '–'],
+        ]);
+        await page.locator('[data-row]').first().click();
+        const details = await page.locator('.details').innerText();
+        for (const part of [
+          'web-1',
+          'nginx:1.27',
+          'shop / front',
+          'version=a2',
+          'hostile=<b>x</b>',
+          'canary',
+          'eu-1a',
+        ]) {
+          assert.ok(details.includes(part), `${part}: ${details}`);
+        }
+        assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
+        assert.deepEqual(await unfit(page), [], colorScheme);
+        for (const words of ['WEB-1', 'nginx', 'shop front', 'version=a2', 'canary eu-1a', 'weight=3']) {
+          await page.getByRole('searchbox').fill(words);
+          await shown(page, [['web', 'tcp://192.0.2.9:1']]);
+        }
+        await page.getByRole('searchbox').fill('postgres');
+        await says(page, 'No instance fits the filter.');
+        tab.assertClean();
+      }
+    },
+  );
+
+  testInFull(
+    'names the containers of its host as the agent tells them (simulated engine, real etcd, containers made up)',
+    async () => {
+      await using engine = await forkEngine({ containers: 0 });
+      await using host = await startServing({ source: fromEngine(engine) });
+      const { containers: _none, ...summary } = (await (await fetch(`${host.url}status`)).json()) as Summary & {
+        readonly containers: readonly Container[];
+      };
+      const published = (id: string) => ({
+        ...{ id, state: 'published', lifecycle: 'ready', refusals: [], outage: null, traffic: null },
+        services: [
+          { name: 'web', key: `/discover/service/web/default/h1/${id}`, url: `tcp://10.0.0.5:${id}`, published: true },
+        ],
+      });
+      const refusal = { code: 'loopback', entry: 'admin:9000', detail: 'd', remedy: 'r' };
+      const set = [
+        {
+          ...published('1'),
+          name: 'shop-web-1',
+          image: 'registry.example.com/team/web:2',
+          compose: { project: 'shop' },
+        },
+        { ...published('2'), name: null, image: null, compose: null },
+        { ...published('3'), services: [], state: 'refused', name: 'admin-1', image: 'admin:3', refusals: [refusal] },
+      ];
+      const samples = [595, 590].map((secondsAgo) => ({
+        now: new Date(Date.parse(summary.now) - secondsAgo * 1000).toISOString(),
+        ...{
+          startedAt: summary.startedAt,
+          totals: { published: 600 - secondsAgo, unpublished: 0 },
+          latency: summary.latency,
+        },
+      }));
+      const events = [
+        `event: samples\ndata: ${JSON.stringify({ samples })}`,
+        `event: status\ndata: ${JSON.stringify(summary)}`,
+        `event: containers\ndata: ${JSON.stringify({ reset: true, set, gone: [] })}`,
+      ];
+      await using tab = await browser.open('about:blank', { viewport: { width: 390, height: 800 }, isAlone: true });
       const { page } = tab;
+      await page.route('**/status?watch', (route) =>
+        route.fulfill({ contentType: 'text/event-stream', body: events.map((event) => `${event}\n\n`).join('') }),
+      );
+      await page.goto(host.url);
       await shown(page, [
-        ['web', 'tcp://192.0.2.9:1', 'ready', 'default', 'web-1', 'nginx:1.27'],
-        ['web', /2$/, 'ready', 'default', /2$/, '–'],
+        ['web', 'tcp://10.0.0.5:1', 'shop-web-1', 'published', 'registry.example.com/team/web:2'],
+        ['web', 'tcp://10.0.0.5:2', '2', 'published', '–'],
       ]);
+      assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1\s+admin:3/);
+      // The charts show what the agent has kept.
+      assert.match((await page.locator('path.up').last().getAttribute('d')) ?? '', /^M0\.83 20V0H1\.5/);
       await page.locator('[data-row]').first().click();
       const details = await page.locator('.details').innerText();
-      for (const part of ['web-1', 'nginx:1.27', 'shop / front', 'version=a2', 'hostile=<b>x</b>', 'canary', 'eu-1a']) {
-        assert.ok(details.includes(part), `${part}: ${details}`);
-      }
+      for (const part of ['shop-web-1', 'registry.example.com/team/web:2', 'shop'])
+        assert.ok(details.includes(part), details);
       assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
-      assert.deepEqual(await unfit(page), [], colorScheme);
-      for (const words of ['WEB-1', 'nginx', 'shop front', 'version=a2', 'canary eu-1a', 'weight=3']) {
-        await page.getByRole('searchbox').fill(words);
-        await shown(page, [['web', 'tcp://192.0.2.9:1']]);
-      }
-      await page.getByRole('searchbox').fill('postgres');
-      await says(page, 'No instance fits the filter.');
-      tab.assertClean();
-    }
-  });
-
-  test('names the containers of its host as the agent tells them (simulated engine, real etcd, containers made up)', async () => {
-    await using engine = await forkEngine({ containers: 0 });
-    await using host = await startServing({ source: fromEngine(engine) });
-    const { containers: _none, ...summary } = (await (await fetch(`${host.url}status`)).json()) as Summary & {
-      readonly containers: readonly Container[];
-    };
-    const published = (id: string) => ({
-      ...{ id, state: 'published', lifecycle: 'ready', refusals: [], outage: null, traffic: null },
-      services: [
-        { name: 'web', key: `/discover/service/web/default/h1/${id}`, url: `tcp://10.0.0.5:${id}`, published: true },
-      ],
-    });
-    const refusal = { code: 'loopback', entry: 'admin:9000', detail: 'd', remedy: 'r' };
-    const set = [
-      { ...published('1'), name: 'shop-web-1', image: 'registry.example.com/team/web:2', compose: { project: 'shop' } },
-      { ...published('2'), name: null, image: null, compose: null },
-      { ...published('3'), services: [], state: 'refused', name: 'admin-1', image: 'admin:3', refusals: [refusal] },
-    ];
-    const samples = [595, 590].map((secondsAgo) => ({
-      now: new Date(Date.parse(summary.now) - secondsAgo * 1000).toISOString(),
-      ...{
-        startedAt: summary.startedAt,
-        totals: { published: 600 - secondsAgo, unpublished: 0 },
-        latency: summary.latency,
-      },
-    }));
-    const events = [
-      `event: samples\ndata: ${JSON.stringify({ samples })}`,
-      `event: status\ndata: ${JSON.stringify(summary)}`,
-      `event: containers\ndata: ${JSON.stringify({ reset: true, set, gone: [] })}`,
-    ];
-    await using tab = await browser.open('about:blank', { viewport: { width: 390, height: 800 }, isAlone: true });
-    const { page } = tab;
-    await page.route('**/status?watch', (route) =>
-      route.fulfill({ contentType: 'text/event-stream', body: events.map((event) => `${event}\n\n`).join('') }),
-    );
-    await page.goto(host.url);
-    await shown(page, [
-      ['web', 'tcp://10.0.0.5:1', 'shop-web-1', 'published', 'registry.example.com/team/web:2'],
-      ['web', 'tcp://10.0.0.5:2', '2', 'published', '–'],
-    ]);
-    assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1\s+admin:3/);
-    // The charts show what the agent has kept.
-    assert.match((await page.locator('path.up').last().getAttribute('d')) ?? '', /^M0\.83 20V0H1\.5/);
-    await page.locator('[data-row]').first().click();
-    const details = await page.locator('.details').innerText();
-    for (const part of ['shop-web-1', 'registry.example.com/team/web:2', 'shop'])
-      assert.ok(details.includes(part), details);
-    assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
-    assert.deepEqual(await unfit(page), []);
-    await page.getByRole('searchbox').fill('TEAM/web shop');
-    await shown(page, [['web', 'tcp://10.0.0.5:1']]);
-    await page.getByRole('searchbox').fill('admin:3');
-    await shown(page, []);
-    assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1/);
-  });
+      assert.deepEqual(await unfit(page), []);
+      await page.getByRole('searchbox').fill('TEAM/web shop');
+      await shown(page, [['web', 'tcp://10.0.0.5:1']]);
+      await page.getByRole('searchbox').fill('admin:3');
+      await shown(page, []);
+      assert.match(await page.getByRole('region', { name: 'Not published' }).innerText(), /admin-1/);
+    },
+  );
 
   test('says in two keystrokes where a service runs, and its URL shows another person the same (simulated engine, real etcd)', async () => {
     await using engine = await forkEngine({ containers: 0 });
@@ -615,7 +634,7 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await using light = await browser.open(host.url, { colorScheme: 'light' });
     await using dark = await browser.open(host.url, { colorScheme: 'dark' });
     for (const { page } of [light, dark]) {
-      for (const [hash, make] of page === light.page ? views : amount(views.slice(0, 2), views)) {
+      for (const [hash, make] of amount(views.slice(0, page === light.page ? 3 : 1), views)) {
         await page.goto(`${host.url}${hash}`);
         await make(page);
         for (const width of [1440, 1024, 390]) {

@@ -134,28 +134,31 @@ describe('Podman', { skip: needs('etcd', 'etcdctl', 'podman', 'docker', 'busybox
     },
   );
 
-  test('a container loses its keys with its network and has them again with it (real Podman, real etcd)', async () => {
-    await using host = await start();
-    await podman.docker('network', 'create', 'inner');
-    try {
-      const id = await podman.run({ ...web, network: 'inner' });
-      await host.converged();
-      assert.equal(await keysOf(host, id), 2);
-      await podman.docker('network', 'disconnect', 'inner', id);
-      // The document still shows its ports.
-      await eventually(async () => assert.equal(await keysOf(host, id), 0));
-      assert.notEqual(await podman.hostPort(id, '80/tcp'), undefined);
-      const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
-      assert.match(why.out, /not-bound/);
-      await podman.docker('network', 'connect', 'inner', id);
-      await eventually(async () => assert.equal(await keysOf(host, id), 2));
-      await host.converged();
-      await podman.docker('rm', '--force', id);
-      await eventually(async () => assert.equal(await keysOf(host, id), 0));
-    } finally {
-      await podman.docker('network', 'rm', 'inner');
-    }
-  });
+  testInFull(
+    'a container loses its keys with its network and has them again with it (real Podman, real etcd)',
+    async () => {
+      await using host = await start();
+      await podman.docker('network', 'create', 'inner');
+      try {
+        const id = await podman.run({ ...web, network: 'inner' });
+        await host.converged();
+        assert.equal(await keysOf(host, id), 2);
+        await podman.docker('network', 'disconnect', 'inner', id);
+        // The document still shows its ports.
+        await eventually(async () => assert.equal(await keysOf(host, id), 0));
+        assert.notEqual(await podman.hostPort(id, '80/tcp'), undefined);
+        const why = await runCommand(['why', id.slice(0, 12), ...connectionOf(host, podman)]);
+        assert.match(why.out, /not-bound/);
+        await podman.docker('network', 'connect', 'inner', id);
+        await eventually(async () => assert.equal(await keysOf(host, id), 2));
+        await host.converged();
+        await podman.docker('rm', '--force', id);
+        await eventually(async () => assert.equal(await keysOf(host, id), 0));
+      } finally {
+        await podman.docker('network', 'rm', 'inner');
+      }
+    },
+  );
 
   testInFull(
     'a container of a pod is published at the port of the pod, which its document shows (real Podman, real etcd)',

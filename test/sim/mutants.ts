@@ -90,7 +90,7 @@ const mutants: Record<string, string> = {
   'ask for no newer list': 'return { state: next, effects: [] };',
   'forget what was uncertain and never inspect again': 'const effects: Effect[] = [];',
   'take the uncertain for certain': 'return unchanged(state);',
-  'remember the dead as listed': "const state: Gone = { ...known, kind: 'gone', id, since: moment };",
+  'remember the dead as listed': 'listing: known.listing,',
   'forget a death at once': 'return true;',
   'publish over another with the same short id': 'const holder = undefined;',
   'keep no request that an event joins': 'return later;',
@@ -124,10 +124,8 @@ const mutants: Record<string, string> = {
   'forget that keys were found': 'const next = unknownOf(state, state?.id, 0);',
   'end a retry where keys are found': 'const next = settled(unknownOf(state, state?.id, moment));',
   'fence and forget': 'return { state: unknownOf(state, state.id, 0), effects };',
-  'forget the death of the dead':
-    "const state: Gone = { kind: 'gone', id, listing: undefined, death: undefined, movedAt, failing, wakeAt, ...rest };",
-  'forget a move at a death':
-    "const state: Gone = { kind: 'gone', id, listing: undefined, death, movedAt: 0, failing, wakeAt, ...rest };",
+  'forget the death of the dead': 'death: undefined,',
+  'forget a move at a death': 'movedAt: 0,',
   'let a death overtake what began after it': 'if (death === undefined) return false;',
   'forget keys that were found under the short id': 'const foundAt = 0;',
   'inherit from another one with the same short id': 'return unknownOf(state, id, foundAt);',
