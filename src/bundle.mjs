@@ -2,7 +2,7 @@
  * The bundler's settings for our code and the packages in it: for `dist` (`build.mjs`), and for the program that is a single file
  * (`deploy/package`).
  *
- * Three things of packages are changed on the way. Each says what for, where upstream knows of it, and what makes it unnecessary; a
+ * Four things of packages are changed on the way. Each says what for, where upstream knows of it, and what makes it unnecessary; a
  * build fails once a package no longer has the place. Run from the source they are not changed: a start is
  * slower, and an etcd that is addressed by IP over TLS earns a warning, from Node 26 on an error.
  */
@@ -32,24 +32,38 @@ const packages = {
     // etcd3 1.1.2 reads its .proto files at each start, from beside its own code: microsoft/etcd3#179, closed as meant so. They are read
     // now. Of no use once a release of etcd3 brings them as JSON or code.
     const read = '(0, proto_loader_1.loadSync)(`$' + '{__dirname}/../proto/rpc.proto`,';
-    replaceIn(onLoad, /etcd3\/lib\/connection-pool\.js$/, read, (file) => {
-      return `(0, proto_loader_1.fromJSON)(${JSON.stringify(protocolOf(file))},`;
-    });
+    replaceIn(onLoad, /etcd3\/lib\/connection-pool\.js$/, [
+      [read, (file) => `(0, proto_loader_1.fromJSON)(${JSON.stringify(protocolOf(file))},`],
+    ]);
+    // proto-loader 0.7 and 0.8 describe each message for reflection, which etcd3 offers to no one: a tenth of a start's CPU. No issue
+    // upstream; grpc/grpc-node#2595 is about the same descriptions. Of no use once they are made when they are asked for.
+    const described = `const messageDescriptor = message.toDescriptor('proto3');
+    return {
+        format: 'Protocol Buffer 3 DescriptorProto',
+        type: messageDescriptor.$type.toObject(messageDescriptor, descriptorOptions),`;
+    replaceIn(onLoad, /@grpc\/proto-loader\/build\/src\/index\.js$/, [
+      [described, () => `return { format: 'Protocol Buffer 3 DescriptorProto', type: {},`],
+      [`root.toDescriptor('proto3').file`, () => '[]'],
+    ]);
     // grpc-js 1.14.7 asks for an address by TLS, which cannot be: Node warned of the attempt until 26, which refuses it.
     // grpc/grpc-node#1919, open. The certificate is checked for the address all the same. Of no use once grpc-js leaves it out.
     const asked = 'connectionOptions.servername = remoteHost;';
-    replaceIn(onLoad, /grpc-js\/build\/src\/channel-credentials\.js$/, asked, () => {
-      return `if (require('node:net').isIP(remoteHost) === 0) ${asked}`;
-    });
+    replaceIn(onLoad, /grpc-js\/build\/src\/channel-credentials\.js$/, [
+      [asked, () => `if (require('node:net').isIP(remoteHost) === 0) ${asked}`],
+    ]);
   },
 };
 
-/** Loads a file with another text in one place. */
-export function replaceIn(onLoad, filter, from, to) {
+/** Loads a file with other texts in some places. */
+export function replaceIn(onLoad, filter, places) {
   onLoad({ filter }, ({ path: file }) => {
-    const parts = readFileSync(file, 'utf8').split(from);
-    if (parts.length !== 2) throw new Error(`${file} does not have this once, see src/bundle.mjs: ${from}`);
-    return { contents: parts.join(to(file)) };
+    let contents = readFileSync(file, 'utf8');
+    for (const [from, to] of places) {
+      const parts = contents.split(from);
+      if (parts.length !== 2) throw new Error(`${file} does not have this once, see src/bundle.mjs: ${from}`);
+      contents = parts.join(to(file));
+    }
+    return { contents };
   });
 }
 

@@ -20,7 +20,7 @@ const threads = {
   name: 'threads',
   setup({ onLoad, onResolve }) {
     const beside = "(0, node_path_1.resolve)(__dirname, 'worker.js')";
-    replaceIn(onLoad, /piscina\/dist\/index\.js$/, beside, () => 'globalThis.discoverThread');
+    replaceIn(onLoad, /piscina\/dist\/index\.js$/, [[beside, () => 'globalThis.discoverThread']]);
     // Machine code, for the priority of threads, which the pool does not set.
     onResolve({ filter: /^@napi-rs\/nice$/ }, () => ({ path: 'nice', namespace: 'unused' }));
     onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }));
