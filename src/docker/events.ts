@@ -20,14 +20,14 @@ export type ContainerEvent =
       readonly kind: /** Something about the container may have changed. */
         | 'inspect'
         /** The same, but only worth an inspection if the container is known: its ports or its state may have changed. */
-        | 'moved'
-        /** The container's process is over. */
-        | 'died';
+        | 'moved';
       readonly id: ContainerId;
       readonly at: number;
       /** Where the event is about the health alone. */
       readonly health?: Health | undefined;
     }
+  /** The container's process is over. `isAsked`: it may have been asked to end, and the engine may not say so. */
+  | { readonly kind: 'died'; readonly id: ContainerId; readonly at: number; readonly isAsked?: true }
   /** A signal was sent to it from outside; 0 where the engine does not say which. `isStart`: it has started as well. */
   | {
       readonly kind: 'killed';
@@ -154,7 +154,7 @@ interface RawEvent {
   readonly Action?: unknown;
   readonly Actor?: {
     readonly ID?: unknown;
-    readonly Attributes?: { readonly container?: unknown; readonly signal?: unknown };
+    readonly Attributes?: { readonly container?: unknown; readonly exitCode?: unknown; readonly signal?: unknown };
   };
   readonly status?: unknown;
   readonly id?: unknown;
@@ -175,9 +175,15 @@ const usualTail = /"\}\},"scope":"[a-z]+","time":\d+,"timeNano":(\d+)\}$/;
 const tailMax = 96;
 const usualSignal = /[{,]"signal":"(\d+)"/;
 
+/**
+ * Podman tells of a stop only where it notes the end of the container before the process that cleans up after it does. These are
+ * the exit codes of a program that has ended at its stop signal, or was killed because it had not.
+ */
+const codesOfStops: ReadonlySet<unknown> = new Set(['0', '130', '137', '143']);
+
 /** The meaning of an event; undefined if the event concerns no container. */
-export function readEvent(text: string): ContainerEvent | undefined {
-  return readUsual(text) ?? readAny(text);
+export function readEvent(text: string, isPodman = false): ContainerEvent | undefined {
+  return (isPodman ? undefined : readUsual(text)) ?? readAny(text, isPodman);
 }
 
 /** A start, a signal or an end in Docker's usual form. Undefined: the whole text has to be parsed. */
@@ -202,7 +208,7 @@ function readUsual(text: string): ContainerEvent | undefined {
   }
 }
 
-function readAny(text: string): ContainerEvent | undefined {
+function readAny(text: string, isPodman: boolean): ContainerEvent | undefined {
   let raw: RawEvent | null;
   try {
     raw = JSON.parse(text) as RawEvent | null;
@@ -242,8 +248,10 @@ function readAny(text: string): ContainerEvent | undefined {
     case 'destroy':
     // Podman's names.
     case 'died':
-    case 'remove':
-      return { kind: 'died', id, at };
+    case 'remove': {
+      const isAsked = isPodman && codesOfStops.has(raw.Actor?.Attributes?.exitCode);
+      return { kind: 'died', id, at, ...(isAsked && { isAsked }) };
+    }
     default:
       return isHealthAction(action) ? { kind: 'moved', id, at, health: healthOf(action, raw) } : undefined;
   }

@@ -212,7 +212,8 @@ export class Watcher implements Actor<Resync> {
     const { docker } = this.#parts;
     this.#lateness.reset();
     // A list shows the result of the lost event. A new stream would only begin with the same event again.
-    const splitter = () => new ObjectSplitter((text) => this.#event(text), this.#resync);
+    const isPodman = engine.product === 'Podman';
+    const splitter = () => new ObjectSplitter((text) => this.#event(text, isPodman), this.#resync);
     const splitters = [splitter(), splitter()] as const;
     const newestSeconds = this.#newest === 0 ? engine.engineSeconds : Math.floor(this.#newest / 1e9);
     const since = Math.max(0, Math.min(newestSeconds, engine.engineSeconds) - 1);
@@ -243,9 +244,9 @@ export class Watcher implements Actor<Resync> {
     }
   }
 
-  #event(text: string): void {
+  #event(text: string, isPodman: boolean): void {
     const { metrics } = this.#parts;
-    const event = readEvent(text);
+    const event = readEvent(text, isPodman);
     if (event === undefined) return;
     if (event.kind === 'unreadable') {
       // An event could not be read. A new stream and a full resync cost little.
@@ -285,7 +286,7 @@ export class Watcher implements Actor<Resync> {
         // mutant: withdraw everything at a death
         withdraw(id, at || Number.POSITIVE_INFINITY);
         // mutant: pass over deaths
-        reconciler.tell({ kind, id, at, heard: sequence.next() });
+        reconciler.tell({ kind, id, at, heard: sequence.next(), ...(event.isAsked && { isAsked: true }) });
         break;
     }
   }

@@ -53,6 +53,8 @@ export interface Died {
   readonly id: ContainerId;
   readonly at: number;
   readonly heard: number;
+  /** It may have been asked to end: no crash. */
+  readonly isAsked?: true;
 }
 
 /** A signal was sent to the container's main process, from outside. */

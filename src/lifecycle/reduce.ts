@@ -315,7 +315,7 @@ function woke(state: State | undefined): Transition {
   return { state: { ...state, wakeAt: undefined }, effects: [inspect(state.id)] };
 }
 
-function died(state: State | undefined, { id, at, heard }: Died, context: Context): Transition {
+function died(state: State | undefined, { id, at, heard, isAsked }: Died, context: Context): Transition {
   // mutant: let a container die for another one
   if (otherHolder(state, id) !== undefined) return unchanged(state);
   const known = knownAs(state, id);
@@ -333,7 +333,9 @@ function died(state: State | undefined, { id, at, heard }: Died, context: Contex
   if (isOldNews || isForeign) return { state: { ...known, death }, effects: [inspect(id)] };
   // A retry stays: it may be about a start that came after this death.
   // mutant: end a retry at a death
-  return counted(known, gone(known, id, context, death), context);
+  const transition = gone(known, id, context, death);
+  // mutant: count a death that may have been asked for
+  return isAsked ? transition : counted(known, transition, context);
 }
 
 /** An end is counted once, by whatever tells of it first: an engine may disconnect the network before it tells of the death. */

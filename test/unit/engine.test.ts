@@ -227,7 +227,7 @@ for (const [name, script] of Object.entries(scripts)) {
 
 /** A start or an end, as discover reads it; the order of what is between them changes from engine to engine. */
 function turnsOf(events: readonly string[]): string[] {
-  const kinds = events.map(readEvent).flatMap((event) => (event === undefined ? [] : [event.kind]));
+  const kinds = events.map((event) => readEvent(event)).flatMap((event) => (event === undefined ? [] : [event.kind]));
   return kinds
     .filter((kind) => kind === 'inspect' || kind === 'died')
     .filter((kind, index, all) => kind !== all[index - 1]);

@@ -205,6 +205,22 @@ describe('readEvent', () => {
     assert.deepEqual(health('health_status: odd'), { ...moved, health: undefined });
   });
 
+  test('takes the exit code of a stop for a sign of one, from Podman alone', () => {
+    const death = (exitCode: string) =>
+      JSON.stringify({
+        ...old('die'),
+        Actor: { ID: id, Attributes: { exitCode } },
+        scope: 'local',
+        time: 5,
+        timeNano: at,
+      });
+    for (const code of ['0', '130', '137', '143'])
+      assert.deepEqual(readEvent(death(code), true), { kind: 'died', id, at, isAsked: true }, code);
+    for (const code of ['1', '2', '134', '139', '-1', ''])
+      assert.deepEqual(readEvent(death(code), true), { kind: 'died', id, at }, code);
+    assert.deepEqual(readEvent(death('0')), { kind: 'died', id, at });
+  });
+
   test("takes Podman's names for the end of a container", () => {
     for (const action of ['died', 'remove']) {
       assert.deepEqual(read({ Type: 'container', Action: action, Actor: actor, timeNano: at }), {
@@ -307,7 +323,11 @@ describe('readEvent', () => {
 
   test('finds the same in recordings of both APIs', () => {
     const eventsOf = (name: string): (ContainerEvent | undefined)[] =>
-      recording(name).toString().trim().split('\n').map(readEvent);
+      recording(name)
+        .toString()
+        .trim()
+        .split('\n')
+        .map((line) => readEvent(line));
     const life = eventsOf('dockerd-20.10.24/events-life');
     assert.deepEqual(life, eventsOf('api-1.52-derived/events-life'));
     assert.ok(life.some((event) => event?.kind === 'inspect'));
@@ -318,7 +338,11 @@ describe('readEvent', () => {
 
   /** What became of a container, in order: it runs, it may have moved, it is gone. Repetitions are left out. */
   const storyOf = (name: string): string[] => {
-    const events = recording(name).toString().trim().split('\n').map(readEvent);
+    const events = recording(name)
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => readEvent(line));
     const kinds = events.flatMap((event) => (event === undefined ? [] : [event.kind]));
     return kinds.filter((kind, index) => kind !== kinds[index - 1]);
   };
@@ -328,7 +352,7 @@ describe('readEvent', () => {
       const lines = recording(`${engine}/events-life`).toString().trim().split('\n');
       const [created = ''] = lines;
       const container = (JSON.parse(created) as { Actor: { ID: string } }).Actor.ID;
-      const told = lines.filter((line) => line.includes('"Type":"network"')).map(readEvent);
+      const told = lines.filter((line) => line.includes('"Type":"network"')).map((line) => readEvent(line));
       assert.ok(told.length >= 2, `Only ${told.length} events of networks`);
       for (const event of told) {
         assert.ok(event?.kind === 'moved' && event.id === container, JSON.stringify(event));

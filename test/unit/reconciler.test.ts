@@ -909,6 +909,17 @@ describe('Reconciler damps a container that crashes again and again:', () => {
     assert.equal(stage.desired(c1), undefined);
   });
 
+  test('a death with the exit code of a stop is none where the engine may not tell of stops', async () => {
+    const stage = new Stage(flapping);
+    for (let n = 0; n < 6; n++) {
+      stage.looked(c1, running(0));
+      stage.tell({ kind: 'died', id: c1, at: 0, heard: stage.nextSequence(), isAsked: true });
+      await stage.clock.advance(1_000);
+    }
+    stage.looked(c1, running(0));
+    assert.equal(stage.desired(c1), '1000');
+  });
+
   test('what takes its place inherits its crashes, and nothing else does', () => {
     const stage = new Stage(flapping);
     for (let n = 0; n < 3; n++) life(stage, c1, { replica: 'web 1' });
