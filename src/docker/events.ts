@@ -171,6 +171,9 @@ interface RawEvent {
  */
 const usualHead =
   /^\{(?:"status":"[a-z]+","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z]+)","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;
+/** The same of a network: the container comes first, because Docker writes these in the order of their names. */
+const networkHead =
+  /^\{"Type":"network","Action":"(?:dis)?connect","Actor":\{"ID":"[0-9a-z]+","Attributes":\{"container":"([0-9a-f]+)",/;
 const usualTail = /"\}\},"scope":"[a-z]+","time":\d+,"timeNano":(\d+)\}$/;
 const tailMax = 96;
 const usualSignal = /[{,]"signal":"(\d+)"/;
@@ -186,14 +189,16 @@ export function readEvent(text: string, isPodman = false): ContainerEvent | unde
   return (isPodman ? undefined : readUsual(text)) ?? readAny(text, isPodman);
 }
 
-/** A start, a signal or an end in Docker's usual form. Undefined: the whole text has to be parsed. */
+/** A start, a signal, an end or a change of network in Docker's usual form. Undefined: the whole text has to be parsed. */
 function readUsual(text: string): ContainerEvent | undefined {
-  const [, action, id] = usualHead.exec(text) ?? [];
+  const [, action, id = networkHead.exec(text)?.[1]] = usualHead.exec(text) ?? [];
   if (!isContainerId(id)) return undefined;
   const tail = usualTail.exec(text.slice(-tailMax));
   if (tail === null) return undefined;
   const at = nanoseconds({ timeNano: Number(tail[1]) });
   switch (action) {
+    case undefined:
+      return { kind: 'moved', id, at };
     case 'start':
       return { kind: 'inspect', id, at };
     case 'die':

@@ -111,3 +111,34 @@ test('an event in its usual form means the same as when all of it is parsed, wha
   );
   assert.ok(usual > 100);
 });
+
+test('so does an event of a network', () => {
+  const id = 'e9'.repeat(32);
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.constantFrom(
+      'bridge',
+      '"}},"scope":"local","time":1,"timeNano":1}',
+      `","container":"${'b4'.repeat(32)}"`,
+      '\\',
+      '}}',
+    ),
+  );
+  const container = fc.oneof({ weight: 4, arbitrary: fc.constant(id) }, text);
+  const names = fc.dictionary(fc.oneof(text, fc.constantFrom('container', 'name')), text, { maxKeys: 3 });
+  const action = fc.constantFrom('connect', 'disconnect', 'create', 'destroy', 'start');
+  const network = fc.oneof(fc.constantFrom('ab'.repeat(32), 'k3xyz0'), text);
+  let usual = 0;
+  fc.assert(
+    fc.property(action, network, container, names, fc.nat(3), (name, ID, member, others, time) => {
+      const attributes = { container: member, ...others, type: 'bridge' };
+      const event = { Type: 'network', Action: name, Actor: { ID, Attributes: attributes }, scope: 'local', time: 1 };
+      const written = `${JSON.stringify(event).slice(0, -1)},"timeNano":${time}}`;
+      const expected = readEvent(written.replace('{', '{ '));
+      assert.deepEqual(readEvent(written), expected);
+      if (expected?.kind === 'moved') usual++;
+    }),
+    { numRuns: amount(2_000, 100_000) },
+  );
+  assert.ok(usual > 100);
+});
