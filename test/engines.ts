@@ -230,11 +230,14 @@ async function runSet(set: EngineSet, waiting: readonly string[], isAgain: boole
     const isKnown = before?.state === state;
     const { isGood, said } = isKnown ? { isGood: true, said: `${before.said} (before)` } : await runFile(set, file);
     console.log(`${isGood ? 'ok    ' : 'FAILED'}  ${set}  ${file}: ${said}`);
-    if (!isGood) process.exitCode = 1;
-    else if (!isKnown) {
-      passed.set(file, { state, said });
-      writeFileSync(passedFile, JSON.stringify(Object.fromEntries(passed), undefined, 1));
+    if (isKnown) continue;
+    if (isGood) passed.set(file, { state, said });
+    else {
+      // What passed before does not any more.
+      passed.delete(file);
+      process.exitCode = 1;
     }
+    writeFileSync(passedFile, JSON.stringify(Object.fromEntries(passed), undefined, 1));
   }
   const withThese = files.filter((file) => passed.get(file)?.state.endsWith(` ${versions}`));
   if (withThese.length > 0) {
