@@ -199,13 +199,15 @@ export class FakeEngine {
   }
 
   /** Sends a signal that the container ignores. True: it is its stop signal, and the first of this life. */
-  kill(id: ContainerId, signal: number | 'stop'): boolean {
+  /** Whether it is asked to end: for the first time in its life, or again. */
+  kill(id: ContainerId, signal: number | 'stop'): 'first' | 'again' | undefined {
     const container = this.#container(id);
     const number = signal === 'stop' ? container.stopSignal : signal;
-    const isNew = [container.stopSignal, KILL].includes(number) && !container.asked.has(number);
+    const isStop = [container.stopSignal, KILL].includes(number);
+    const isNew = isStop && !container.asked.has(number);
     if (isNew) container.asked.set(number, this.#clock.now());
     this.#containerEvent('kill', id, { signal: String(number) });
-    return isNew;
+    return isNew ? 'first' : isStop ? 'again' : undefined;
   }
 
   startOf(pid: number): string | undefined {

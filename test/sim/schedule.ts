@@ -154,6 +154,8 @@ class World {
   readonly #history = new History();
   readonly #misdirection: Misdirection;
   readonly #resyncSeconds: number;
+  /** When people let in again last what they had taken out. */
+  #letInAt = Number.NEGATIVE_INFINITY;
   readonly #isBlind: boolean;
   #faults = true;
   /** Its processes drain the host when they stop. */
@@ -424,6 +426,7 @@ class World {
       else out.containers.delete(id);
     });
     const name = id?.slice(0, 12) ?? '';
+    if (!isOn) this.#letInAt = this.#clock.now();
     if (!isOn) this.#outSince.delete(name);
     else if (!this.#outSince.has(name)) this.#outSince.set(name, this.#clock.now());
     this.#isByHand = true;
@@ -572,9 +575,9 @@ class World {
     if (what < 0.55) return act('is paused, or goes on', () => engine.pause(id));
     const signal = what < 0.75 ? 'stop' : what < 0.8 ? 9 : [1, 15, 3, 10][Math.floor(how * 4)];
     return act(`is sent ${signal}`, () => {
-      const isAsked = engine.kill(id, signal ?? 1);
-      if (!isAsked) return;
-      this.#history.noteAsked(id, this.#clock.now());
+      const asked = engine.kill(id, signal ?? 1);
+      if (asked !== undefined) this.#history.noteAsked(id, this.#clock.now(), asked);
+      if (asked !== 'first') return;
       // Some obey, at once or after a while; some run on.
       const life = engine.containers.get(id)?.startedAt;
       const isSame = () => engine.containers.get(id)?.running && engine.containers.get(id)?.startedAt === life;
@@ -752,15 +755,21 @@ class World {
     const shown = textOf(keys.map(([key, { value }]) => [key, value]));
     const { isRevoking } = this.#store;
     const { containers, drained, host } = this.#engine.out;
-    const isOut = host || drained || [...containers].some((id) => id.startsWith(shortId));
+    // What people let in again may be put back before a process hears of a change that came between.
+    const isLetIn = this.#clock.now() - this.#letInAt < undeservedMaxMs;
+    const isOut = host || drained || isLetIn || [...containers].some((id) => id.startsWith(shortId));
     const verdict = this.#history.show(shortId, shown, isRevoking, this.#clock.now(), isOut);
     const writer = this.#processes.find(({ name }) => name === this.#store.writer);
     const wasWritten = verdict.kind !== 'same' && shown !== nothing && !isRevoking;
     if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${shortId} was written, but never read: ${shown}`);
     if (verdict.kind === 'torn') this.#violate(`S4 ${shortId} shows what it never was: ${shown}`);
     if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${shortId} was written as it was`);
-    // A process that stood still hears of a stop late, and waits for an end that does not come.
-    const isLate = shown === nothing && (writer?.resumedAt ?? 0) > this.#history.askedAt(shortId);
+    // A process that stood still hears of a stop late, and waits for an end that does not come. One that was started since
+    // takes another stop for the first.
+    const { first, last } = this.#history.askedOf(shortId);
+    const isUnknown =
+      first < (writer?.bootedAt ?? 0) && last >= (writer?.bootedAt ?? 0) && last < Number.POSITIVE_INFINITY;
+    const isLate = shown === nothing && (isUnknown || (writer?.resumedAt ?? 0) > last);
     if (verdict.kind === 'taken' && !isLate) this.#violate(`S10 ${shortId} was taken away while it was true`);
     if (verdict.kind === 'back' && !this.#losesEvents()) this.#violate(`S9 ${shortId} came back: ${shown}`);
   }
@@ -773,7 +782,11 @@ class World {
     await clock.advance(this.#boundMs() === promptMs ? 500 : 26_000);
     if (this.#hasTraffic || this.#options.faultClass === 'maintenance') await clock.advance(2 * drainMs);
     // One more start has to be written.
-    if (this.#engine.out.host) this.#maintain(undefined, false);
+    if (this.#engine.out.host) {
+      this.#maintain(undefined, false);
+      // Until every process has heard of it, nothing is published and all looks right.
+      await clock.advance(60_000);
+    }
     if (this.#options.faultClass === 'crashes') await clock.advance(heldMaxMs);
     this.#replace();
     this.#engineAway = false;
@@ -939,7 +952,7 @@ type Verdict = { readonly kind: 'torn' | 'same' | 'taken' | 'back' | 'fine' };
 /** What each container ever was, and what of it etcd showed last. */
 class History {
   readonly #generations = new Map<string, Generation[]>();
-  readonly #asked = new Map<string, number>();
+  readonly #asked = new Map<string, { readonly first: number; readonly last: number }>();
   readonly #shown = new Map<string, { readonly keys: string; readonly since: number }>();
 
   /** Takes note of what the container is now. */
@@ -981,13 +994,14 @@ class History {
     return { keys: textIn(plain), viewed: textIn(layout) };
   }
 
-  noteAsked(id: ContainerId, now: number): void {
-    this.#asked.set(id.slice(0, 12), now);
+  noteAsked(id: ContainerId, now: number, asked: 'first' | 'again'): void {
+    const shortId = id.slice(0, 12);
+    this.#asked.set(shortId, { first: asked === 'first' ? now : this.askedOf(shortId).first, last: now });
   }
 
-  /** When it was asked to stop last; infinite if never. */
-  askedAt(shortId: string): number {
-    return this.#asked.get(shortId) ?? Number.POSITIVE_INFINITY;
+  /** When it was asked to end, in the life that it was asked in last; infinite if never. */
+  askedOf(shortId: string): { readonly first: number; readonly last: number } {
+    return this.#asked.get(shortId) ?? { first: Number.POSITIVE_INFINITY, last: Number.POSITIVE_INFINITY };
   }
 
   /** Since when it deserves no keys; undefined if it deserves some, or never did. */
