@@ -286,7 +286,7 @@ export class Watcher implements Actor<Resync> {
         // mutant: withdraw everything at a death
         withdraw(id, at || Number.POSITIVE_INFINITY);
         // mutant: pass over deaths
-        reconciler.tell({ kind, id, at, heard: sequence.next(), ...(event.isAsked && { isAsked: true }) });
+        reconciler.tell({ kind, id, at, heard: sequence.next(), isAsked: event.isAsked });
         break;
     }
   }

@@ -54,7 +54,7 @@ export interface Died {
   readonly at: number;
   readonly heard: number;
   /** It may have been asked to end: no crash. */
-  readonly isAsked?: true;
+  readonly isAsked?: true | undefined;
 }
 
 /** A signal was sent to the container's main process, from outside. */

@@ -138,7 +138,6 @@ export class Reconciler implements Actor<ReconcilerMessage> {
           this.#observe(shortIdOf(message.id), message, message.at);
           break;
         case 'killed':
-          if (this.#crashes.size > 0) this.#toldOfStop(shortIdOf(message.id));
           this.#observe(shortIdOf(message.id), message, message.at);
           break;
         case 'moved':
@@ -307,16 +306,10 @@ export class Reconciler implements Actor<ReconcilerMessage> {
     this.#observeAll({ kind: 'given-up' });
   }
 
-  /** Of one that has died already: it was no crash. */
-  #toldOfStop(shortId: string): void {
-    const { clock, states } = this.#parts;
-    if (states.get(shortId)?.kind !== 'running') this.#crashes.takeBack(shortId, clock.now());
-  }
-
   #crashed(shortId: string, replica: string, crashes: Crashes): void {
     const { clock, log } = this.#parts;
     const before = this.#crashes.get(replica)?.requiredMs ?? 0;
-    this.#crashes.note(replica, crashes, clock.now(), this.#policy, shortId);
+    this.#crashes.note(replica, crashes, clock.now(), this.#policy);
     // A line for each doubling, and none once it is held for the longest time.
     if (crashes.requiredMs <= before) return;
     log.warn(

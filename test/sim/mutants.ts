@@ -280,7 +280,6 @@ return await docker.events(engine, since, (chunk, connection = 0) => splitters[c
   'withdraw nothing at a death': '',
   'withdraw everything at a death': 'withdraw(id, Number.POSITIVE_INFINITY);',
   'pass over deaths': '',
-  'count a stop that is told late': 'return;',
   'count a death that may have been asked for': 'return counted(known, transition, context);',
   'pass over starts': '',
   'pass over signals': '',
@@ -297,10 +296,9 @@ return await docker.events(engine, since, (chunk, connection = 0) => splitters[c
 const harmless: Record<string, string> = {
   'go on writing while ownership is verified': 'the guard refuses what is written',
   'after a gap inspect the unknown alone': 'other ports show in the list',
-  'withdraw nothing at a death': 'an inspection too many finds that it has ended',
+  'withdraw nothing at a death': 'an inspection too many finds that it has ended; unit tests tell',
   'count a death that may have been asked for': 'the simulated engine tells of each stop; a unit test tells',
-  'count a stop that is told late': 'the simulated engine tells of a stop before the death; a unit test tells',
-  'pass over deaths': 'the network that it leaves tells of its end as well',
+  'pass over deaths': 'the network that it leaves tells of its end as well; unit tests tell',
   'take in a list that was overtaken': 'the next list mends it',
   'take a refusal for a lost ownership': 'costs a claim, and the refused container waits for one',
 };

@@ -42,9 +42,9 @@ describe('crashes', () => {
 test('the book of crashes has a bound, and forgets what is over', () => {
   const book = new CrashBook();
   const one: Crashes = { times: [0], requiredMs: 0 };
-  for (let n = 0; n < 20_000; n++) book.note(`container ${n}`, one, 0, policy, String(n));
+  for (let n = 0; n < 20_000; n++) book.note(`container ${n}`, one, 0, policy);
   assert.equal(book.size, 10_000);
   assert.deepEqual([book.get('container 0'), book.get('container 19999')], [undefined, one]);
-  book.note('later', { times: [60_000], requiredMs: 0 }, 60_000, policy, 'later');
+  book.note('later', { times: [60_000], requiredMs: 0 }, 60_000, policy);
   assert.equal(book.size, 1);
 });

@@ -891,24 +891,6 @@ describe('Reconciler damps a container that crashes again and again:', () => {
     assert.equal(stage.desired(c1), '1000');
   });
 
-  test('a stop is no crash either where the engine tells of it when it is over', async () => {
-    const stage = new Stage(flapping);
-    const stopped = async (replica?: string) => {
-      life(stage, c1, { replica });
-      stage.tell({ kind: 'killed', id: c1, signal: 0, at: 0 });
-      await stage.clock.advance(1_000);
-    };
-    for (let n = 0; n < 6; n++) await stopped();
-    for (let n = 0; n < 6; n++) await stopped('web 1');
-    life(stage, c1);
-    life(stage, c1);
-    stage.looked(c1, running(0));
-    assert.equal(stage.desired(c1), '1000', 'two crashes are not three');
-    stage.died(c1, 0);
-    stage.looked(c1, running(0));
-    assert.equal(stage.desired(c1), undefined);
-  });
-
   test('a death with the exit code of a stop is none where the engine may not tell of stops', async () => {
     const stage = new Stage(flapping);
     for (let n = 0; n < 6; n++) {
