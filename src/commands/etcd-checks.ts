@@ -61,7 +61,7 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Aske
         (error: unknown) => detailsOf(error).failure,
       );
     if (refusal === 'learner') {
-      const seen = `etcd ${status?.version ?? ''} is a learner and serves no reads`.replace('  ', ' ');
+      const seen = `${status === undefined ? 'etcd' : `etcd ${status.version}`} is a learner and serves no reads`;
       return {
         endpoint,
         check: warning(name, seen, 'Promote it: etcdctl member promote'),
@@ -82,8 +82,8 @@ async function askMember(endpoint: string, access: Config['etcd']): Promise<Aske
 
 type Status = { readonly version: string; readonly leader: string; readonly errors: readonly string[] };
 
-/** Undefined where etcd tells it to root alone, as 3.5.28 and later do. The checks of reads and writes say the rest. */
-async function statusOf(client: EtcdMember): Promise<Status | undefined> {
+/** Undefined where etcd tells it to root alone, as 3.5.28 and later do: it answers all the same. Rejects as `Member.call` does. */
+export async function statusOf(client: EtcdMember): Promise<Status | undefined> {
   try {
     return await client.call('status', ({ maintenance }) => maintenance.status());
   } catch (error) {
@@ -94,6 +94,7 @@ async function statusOf(client: EtcdMember): Promise<Status | undefined> {
 }
 
 function statusCheck(name: string, status: Status | undefined): Check {
+  // The checks of reads and writes say the rest.
   if (status === undefined) return ok(name, 'answers; only root is told its version and its alarms');
   const { errors, leader, version } = status;
   if (isOutOfSpace(errors)) {

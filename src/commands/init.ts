@@ -13,7 +13,7 @@ import { createInterface } from 'node:readline/promises';
 import { systemClock } from '../actor/clock.ts';
 import { isPrintable } from '../config/options.ts';
 import { type Layers, readSources, systemFilePath } from '../config/sources.ts';
-import { codeOf, configError, DiscoverError, messageOf, type Problem, problemText } from '../errors.ts';
+import { configError, DiscoverError, messageOf, type Problem, problemText } from '../errors.ts';
 import { detectHost } from '../host.ts';
 import { command, type Io, tellingOfWait } from './command.ts';
 
@@ -93,15 +93,14 @@ async function socketThatAnswers(): Promise<string | undefined> {
 }
 
 async function endpointThatAnswers(): Promise<string | undefined> {
-  const { Member } = await import('../etcd/member.ts');
+  const [{ Member }, { statusOf }] = await Promise.all([import('../etcd/member.ts'), import('./etcd-checks.ts')]);
   const endpoint = 'localhost:2379';
   const member = new Member(endpoint, { endpoints: [endpoint] });
   try {
-    await member.call('status', ({ maintenance }) => maintenance.status(), { isOpen: true });
+    await statusOf(member);
     return endpoint;
-  } catch (error) {
-    // It refuses where it has users, and it is etcd all the same.
-    return codeOf(error) === 'ETCD_REFUSED' ? endpoint : undefined;
+  } catch {
+    return undefined;
   } finally {
     member.close();
   }
