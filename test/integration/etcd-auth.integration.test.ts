@@ -258,6 +258,32 @@ describe('etcd with authentication', { skip: needs('etcd', 'etcdctl') }, () => {
   );
 
   testInFull(
+    'a new password counts from a reload on, and no key is touched for it (simulated engine, real etcd)',
+    async () => {
+      await using etcd = await startSecured();
+      await using host = await startSecuredHost(etcd, 20);
+      await host.launch();
+      await host.converged();
+      const services = async () => (await entriesOf(etcd)).filter(({ key }) => key !== '/discover/owner/h1');
+      const before = await services();
+      setPassword(etcd, 'discover', 'another-secret');
+      writeFileSync(passwordFile, 'another-secret');
+      try {
+        host.discover.signal('SIGHUP');
+        await host.discover.waitForLog(({ msg }) => msg === 'configuration reloaded');
+        assert.deepEqual(await services(), before);
+        await engine.churn({ rate: 20, seconds: 1, lifetimeMs: 200, survivors: 0.2 });
+        await host.converged();
+        const after = new Map((await services()).map((entry) => [entry.key, entry]));
+        for (const entry of before) assert.deepEqual(after.get(entry.key), entry);
+        assert.deepEqual(await host.terminate(), { code: 0, signal: null });
+      } finally {
+        writeFileSync(passwordFile, 'its-secret\n');
+      }
+    },
+  );
+
+  testInFull(
     'a role that is taken away is noticed and survived, and made up for when it is back (simulated engine, real etcd)',
     async () => {
       await using etcd = await startSecured();
