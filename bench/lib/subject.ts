@@ -8,6 +8,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { atExit, cleanEnvironment, exitOf, typescript } from '../../test/helpers/run.ts';
 import { monotonicMs } from '../engine/churn.ts';
@@ -26,8 +27,8 @@ export interface SubjectOptions {
   readonly answers?: boolean;
   /** Where discover says that containers are reached. Default 'published'. */
   readonly address?: AddressFrom | undefined;
-  /** Given each piece of what it logs; else that goes to nowhere. */
-  readonly onLog?: (text: string) => void;
+  /** Called with each line of what it logs; else that goes to nowhere. */
+  readonly onLine?: (line: string) => void;
   /** Operations of a transaction of discover, at most. */
   readonly operationsMax?: number;
 }
@@ -81,10 +82,10 @@ export function startSubject(options: SubjectOptions, socketPath: string, endpoi
   const command = commandOf(options, [socketPath, endpoint, host.id, host.ip]);
   const spawnedMs = monotonicMs();
   const child = spawn(process.execPath, ['--import', inBench(`lib/${options.probe ?? 'probe.mjs'}`), ...command], {
-    stdio: ['ignore', options.onLog ? 'pipe' : 'ignore', 'ignore', 'ipc'],
+    stdio: ['ignore', options.onLine ? 'pipe' : 'ignore', 'ignore', 'ipc'],
     env: cleanEnvironment(),
   });
-  if (options.onLog) child.stdout?.setEncoding('utf8').on('data', options.onLog);
+  if (options.onLine && child.stdout) createInterface({ input: child.stdout }).on('line', options.onLine);
   const forget = atExit(() => child.kill('SIGKILL'));
   const exit = exitOf(child);
   const ask = <Answer>(question: string): Promise<Answer> =>
