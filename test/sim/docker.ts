@@ -198,8 +198,7 @@ export class FakeEngine {
     this.#containerEvent(container.isPaused ? 'pause' : 'unpause', id);
   }
 
-  /** Sends a signal that the container ignores. True: it is its stop signal, and the first of this life. */
-  /** Whether it is asked to end: for the first time in its life, or again. */
+  /** Sends a signal that the container ignores. Returns whether that asks it to end: for the first time in this life, or again. */
   kill(id: ContainerId, signal: number | 'stop'): 'first' | 'again' | undefined {
     const container = this.#container(id);
     const number = signal === 'stop' ? container.stopSignal : signal;

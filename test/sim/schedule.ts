@@ -154,8 +154,8 @@ class World {
   readonly #history = new History();
   readonly #misdirection: Misdirection;
   readonly #resyncSeconds: number;
-  /** When people let in again last what they had taken out. */
-  #letInAt = Number.NEGATIVE_INFINITY;
+  /** When people let in again last what they had taken out, by short id; '' for the host. */
+  readonly #letInAt = new Map<string, number>();
   readonly #isBlind: boolean;
   #faults = true;
   /** Its processes drain the host when they stop. */
@@ -426,9 +426,10 @@ class World {
       else out.containers.delete(id);
     });
     const name = id?.slice(0, 12) ?? '';
-    if (!isOn) this.#letInAt = this.#clock.now();
-    if (!isOn) this.#outSince.delete(name);
-    else if (!this.#outSince.has(name)) this.#outSince.set(name, this.#clock.now());
+    if (!isOn) {
+      this.#letInAt.set(name, this.#clock.now());
+      this.#outSince.delete(name);
+    } else if (!this.#outSince.has(name)) this.#outSince.set(name, this.#clock.now());
     this.#isByHand = true;
     this.#store.apply([{ key, value: isOn ? '{"by":"anna"}' : undefined }]);
     this.#isByHand = false;
@@ -756,7 +757,8 @@ class World {
     const { isRevoking } = this.#store;
     const { containers, drained, host } = this.#engine.out;
     // What people let in again may be put back before a process hears of a change that came between.
-    const isLetIn = this.#clock.now() - this.#letInAt < undeservedMaxMs;
+    const letInAt = Math.max(...['', shortId].map((name) => this.#letInAt.get(name) ?? Number.NEGATIVE_INFINITY));
+    const isLetIn = this.#clock.now() - letInAt < undeservedMaxMs;
     const isOut = host || drained || isLetIn || [...containers].some((id) => id.startsWith(shortId));
     const verdict = this.#history.show(shortId, shown, isRevoking, this.#clock.now(), isOut);
     const writer = this.#processes.find(({ name }) => name === this.#store.writer);
@@ -764,14 +766,20 @@ class World {
     if (wasWritten && !writer?.reads.has(shown)) this.#violate(`S2 ${shortId} was written, but never read: ${shown}`);
     if (verdict.kind === 'torn') this.#violate(`S4 ${shortId} shows what it never was: ${shown}`);
     if (verdict.kind === 'same' && !isRevoking) this.#violate(`S7 ${shortId} was written as it was`);
-    // A process that stood still hears of a stop late, and waits for an end that does not come. One that was started since
-    // takes another stop for the first.
-    const { first, last } = this.#history.askedOf(shortId);
-    const isUnknown =
-      first < (writer?.bootedAt ?? 0) && last >= (writer?.bootedAt ?? 0) && last < Number.POSITIVE_INFINITY;
-    const isLate = shown === nothing && (isUnknown || (writer?.resumedAt ?? 0) > last);
-    if (verdict.kind === 'taken' && !isLate) this.#violate(`S10 ${shortId} was taken away while it was true`);
+    if (verdict.kind === 'taken' && !(shown === nothing && writer && this.#waitsForEnd(writer, shortId)))
+      this.#violate(`S10 ${shortId} was taken away while it was true`);
     if (verdict.kind === 'back' && !this.#losesEvents()) this.#violate(`S9 ${shortId} came back: ${shown}`);
+  }
+
+  /**
+   * For the time of a drain a process waits for an end that does not come, where it does not know what the simulation does: it
+   * stood still and hears of a stop late, or was started since and takes another stop for the first.
+   */
+  #waitsForEnd({ bootedAt, resumedAt }: Process, shortId: string): boolean {
+    const { first, last } = this.#history.askedOf(shortId);
+    const isNew = first < bootedAt && last >= bootedAt;
+    const heardAt = resumedAt > last ? resumedAt : isNew ? last : Number.NEGATIVE_INFINITY;
+    return this.#clock.now() - heardAt < drainMs;
   }
 
   async #end(): Promise<void> {
