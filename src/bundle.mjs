@@ -35,8 +35,8 @@ const packages = {
     replaceIn(onLoad, /etcd3\/lib\/connection-pool\.js$/, [
       [read, (file) => `(0, proto_loader_1.fromJSON)(${JSON.stringify(protocolOf(file))},`],
     ]);
-    // proto-loader 0.7 and 0.8 describe each message for reflection, which etcd3 offers to no one: a tenth of a start's CPU. No issue
-    // upstream; grpc/grpc-node#2595 is about the same descriptions. Of no use once they are made when they are asked for.
+    // proto-loader 0.7 and 0.8 describe each message for reflection, which nothing here asks for: a tenth of a start's CPU. No issue
+    // upstream; grpc/grpc-node#2595 is about the same descriptions. Of no use once proto-loader makes them when they are asked for.
     const described = `const messageDescriptor = message.toDescriptor('proto3');
     return {
         format: 'Protocol Buffer 3 DescriptorProto',

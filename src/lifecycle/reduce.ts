@@ -11,7 +11,8 @@
  * - A death older than the start that is published is old news and only asks for an inspection. So does a death of a
  *   container whose keys another process has written, perhaps after that death.
  * - An inspection that began before a death was heard of shows the past, unless it saw a start after that death or
- *   failed. A failure shows nothing, and its retry may be about a later start.
+ *   failed. A failure shows nothing, and its retry may be about a later start. Of a death without a time no start is known
+ *   to come after it; but it counts against no inspection that began after it was heard of.
  * - A list that does not show the container overtakes an inspection that was over before the list began. If the two
  *   overlap, either may have read the newer state, so there is another inspection. A later list that shows the container
  *   does not make the older inspection true again.

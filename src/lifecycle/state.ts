@@ -25,7 +25,7 @@ export interface Death {
   readonly heard: number;
   /** The newest whose time is known, by the engine's clock in nanoseconds; 0 if there is none. */
   readonly at: number;
-  /** When the newest was heard of whose time is not known; 0 if there is none. What is read after it, it says nothing of. */
+  /** When the newest was heard of whose time is not known; 0 if there is none. It says nothing of what is read later. */
   readonly untimed: number;
 }
 
