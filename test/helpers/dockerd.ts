@@ -182,7 +182,8 @@ async function withPortRange(subnet: number, start: () => Promise<void>): Promis
     try {
       mkdirSync(portLock);
       break;
-    } catch {
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       // Left by a test that was killed: no start takes this long.
       const age = Date.now() - (statSync(portLock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
       if (age > 90_000) {

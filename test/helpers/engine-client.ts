@@ -3,12 +3,13 @@
  * of the command line client takes more of a core than what it is there to ask for.
  */
 import { execFile } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { argumentsOf, type ContainerOptions, documentOf } from './docker-run.ts';
+import { guardMs } from './eventually.ts';
 import { cleanEnvironment, requireCommand } from './run.ts';
 
 export interface Inspection {
@@ -46,19 +47,28 @@ export interface EngineClient {
 
 const runFile = promisify(execFile);
 
-/** `scratch` is a directory for what the client makes. */
+/** So long one call may take: an engine that has lost sight of a container's end lets a stop wait for ever. */
+const callMs = 2 * guardMs;
+
+/** `scratch` is a directory for what the client makes, and has the engine's log. */
 export function createEngineClient(socketPath: string, scratch: string): EngineClient {
   const program = requireCommand('docker');
   const env = cleanEnvironment({ DOCKER_CONFIG: path.join(scratch, 'client') });
   const images = new Map<string, Promise<string>>();
+  const stuck = (call: string): Error => {
+    const log = readFileSync(path.join(scratch, 'log'), 'utf8').slice(-3000);
+    return new Error(`The engine has not answered within ${callMs / 1000} s: ${call}. The end of its log:\n${log}`);
+  };
   const docker = async (...args: readonly string[]): Promise<string> => {
-    const call = async () => runFile(program, ['-H', `unix://${socketPath}`, ...args], { env, maxBuffer: 1 << 28 });
+    const limits = { maxBuffer: 1 << 28, timeout: callMs, killSignal: 'SIGKILL' } as const;
+    const call = async () => runFile(program, ['-H', `unix://${socketPath}`, ...args], { env, ...limits });
     // Another test's daemon hands out host ports from the same range, and may have been faster.
     const isTaken = (error: unknown): boolean => /address already in use/.test(String(error));
     for (let tries = 1; ; tries++) {
       try {
         return (await call()).stdout.trimEnd();
       } catch (error) {
+        if ((error as { killed?: boolean }).killed) throw stuck(args.join(' '));
         // One of --rm may be on its way out by itself.
         if (args[0] === 'rm' && /already in progress/.test(String(error))) return '';
         if (args[0] === 'run' || tries > 5 || !isTaken(error)) throw error;
@@ -107,14 +117,19 @@ export function createEngineClient(socketPath: string, scratch: string): EngineC
     docker,
     ask: async (method, path, body) => {
       const headers = { 'content-type': 'application/json' };
-      const options = { socketPath, method, path: `/v1.41${path}`, headers, agent: false };
-      const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
-        http
-          .request(options, resolve)
-          .on('error', reject)
-          .end(body && JSON.stringify(body));
-      });
-      return { status: response.statusCode ?? 0, said: await text(response) };
+      const signal = AbortSignal.timeout(callMs);
+      const options = { socketPath, method, path: `/v1.41${path}`, headers, agent: false, signal };
+      try {
+        const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+          http
+            .request(options, resolve)
+            .on('error', reject)
+            .end(body && JSON.stringify(body));
+        });
+        return { status: response.statusCode ?? 0, said: await text(response) };
+      } catch (error) {
+        throw signal.aborted ? stuck(`${method} ${path}`) : error;
+      }
     },
     image: (changes = []) => {
       const key = changes.join('\n');

@@ -114,11 +114,12 @@ async function claimMachine(): Promise<() => void> {
     try {
       writeFileSync(lock, mine, { flag: 'wx' });
       return () => rmSync(lock, { force: true });
-    } catch {
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
       const [pid, namespace] = existsSync(lock) ? readFileSync(lock, 'utf8').split(' ') : [];
       const isLeft = namespace === pidNamespace() ? !isAlive(Number(pid)) : age > lockMs;
-      if (namespace !== undefined && isLeft) rmSync(lock, { force: true });
+      if (isLeft) rmSync(lock, { force: true });
       else await sleep(200);
     }
   }

@@ -6,7 +6,7 @@ import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiscoverClient, type Instance } from '../../src/client/index.ts';
 import type { EngineClient } from './engine-client.ts';
-import { eventually } from './eventually.ts';
+import { eventually, guardMs } from './eventually.ts';
 import type { Host } from './host.ts';
 
 /** Serves on after TERM for the seconds given, as a server that finishes what it has begun. */
@@ -123,7 +123,8 @@ async function firstEvent(engine: EngineClient, id: string, events: readonly str
 function answerOf(instance: Instance | undefined): Promise<string | undefined> {
   return new Promise((resolve) => {
     const fail = (error: Error): void => resolve(String(error));
-    const request = http.get({ host: '127.0.0.1', port: instance?.port, agent: false }, (response) => {
+    const signal = AbortSignal.timeout(guardMs);
+    const request = http.get({ host: '127.0.0.1', port: instance?.port, agent: false, signal }, (response) => {
       const problem = response.statusCode === 200 ? undefined : String(response.statusCode);
       response
         .resume()
