@@ -363,10 +363,9 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       const run = () => dockerd.run({ env: { DISCOVER: 'web:80' }, ports: [80], command: answering('moved') });
       const ids: string[] = [];
       for (let index = 0; index < count; index++) ids.push(await run());
-      const urls = async (): Promise<string[]> => {
-        const entries = await etcd.entries('/discover/service/');
-        return entries.filter(({ key }) => key.includes('/moves/')).map(({ value }) => value);
-      };
+      // Keys of the tests before go with their leases.
+      const own = async () => (await etcd.entries('/discover/service/')).filter(({ key }) => key.includes('/moves/'));
+      const urls = async (): Promise<string[]> => (await own()).map(({ value }) => value);
       const allAt = (address: string): Promise<string[]> =>
         eventually(async () => {
           const all = await urls();
@@ -374,7 +373,7 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
           return all;
         });
       const said = (message: string) => log.entries.filter((entry) => entry.message === message).length;
-      const revisions = async () => (await etcd.entries('/discover/service/')).map(({ modRevision }) => modRevision);
+      const revisions = async () => (await own()).map(({ modRevision }) => modRevision);
       await allAt('198.18.0.1');
 
       ip('address', 'flush', 'dev', 'up0');
