@@ -53,8 +53,13 @@ export class MaintenanceWatch {
   known(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal.aborted) return resolve();
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      void this.#first.promise.then(resolve);
+      // Each claim of the host waits here, with the signal of the whole agent.
+      const done = () => {
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      signal.addEventListener('abort', done);
+      void this.#first.promise.then(done);
     });
   }
 

@@ -1,5 +1,6 @@
 /** The keys of maintenance: what is read of them, and when. */
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
 import { isWords, type Maintenance, noMaintenance, parseMark, wordsOf } from '../../src/container/maintenance.ts';
 import { maintenanceKey, parseMaintenance } from '../../src/layout/maintenance.ts';
@@ -131,6 +132,17 @@ describe('MaintenanceWatch', () => {
       stage.log.loud.map(({ fields }) => (fields as { key: string }).key),
       [hostKey, `${hostKey}/web-1`],
     );
+  });
+
+  test('leaves nothing at the signal of a part that asks again and again whether it is known', async () => {
+    const stage = new Stage().start();
+    const asks = new AbortController();
+    const waiting = stage.watch?.known(asks.signal);
+    assert.equal(getEventListeners(asks.signal, 'abort').length, 1);
+    await stage.clock.advance(1);
+    await waiting;
+    for (let n = 0; n < 20; n++) await stage.watch?.known(asks.signal);
+    assert.equal(getEventListeners(asks.signal, 'abort').length, 0);
   });
 
   test('ends with its signal, and holds up no part that waits for it and has to stop', async () => {
