@@ -109,14 +109,17 @@ export function describeStops({ delaysMs, failures, lost, requests }: Stopped): 
 }
 
 /** When the engine noted the first of these events since then, in milliseconds since the epoch. */
-async function firstEvent(engine: EngineClient, id: string, events: readonly string[], since: number): Promise<number> {
-  // Podman shows nothing where the end is past, or no whole second.
-  const range = ['--since', since.toFixed(3), '--until', String(Math.ceil(Date.now() / 1000) + 1)];
-  const format = ['--filter', `container=${id}`, '--format', '{{.Action}} {{.TimeNano}}'];
-  const told = (await engine.docker('events', ...range, ...format)).split('\n').map((line) => line.split(' '));
-  const [, at] = told.find(([action = '']) => events.includes(action)) ?? [];
-  if (at === undefined) throw new Error(`No ${events.join(' or ')} of ${id}`);
-  return Number(at) / 1e6;
+function firstEvent(engine: EngineClient, id: string, events: readonly string[], since: number): Promise<number> {
+  // Podman may note an event after it has answered the stop.
+  return eventually(async () => {
+    // It shows nothing where the end is past, or no whole second.
+    const range = ['--since', since.toFixed(3), '--until', String(Math.ceil(Date.now() / 1000) + 1)];
+    const format = ['--filter', `container=${id}`, '--format', '{{.Action}} {{.TimeNano}}'];
+    const told = (await engine.docker('events', ...range, ...format)).split('\n').map((line) => line.split(' '));
+    const [, at] = told.find(([action = '']) => events.includes(action)) ?? [];
+    if (at === undefined) throw new Error(`No ${events.join(' or ')} of ${id}: ${told.join('; ')}`);
+    return Number(at) / 1e6;
+  });
 }
 
 /** What went wrong, or undefined. */
