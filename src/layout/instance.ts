@@ -44,12 +44,14 @@ function urlIn(meta: string): string | undefined {
   }
 }
 
+/** No agent writes such a name, and a line or a cell of a table that shows it would be another's. */
+const foreignName = /[\s\p{Cc}]/u;
 const urlPattern = /^(tcp|udp|sctp):\/\/(?:\[([\da-f:.]+)\]|([\d.]+)):([1-9]\d{0,4})$/i;
 
 /** `below` is a `servicePrefixOf`; `meta` is the value of its meta key, if it has one. Undefined: the key is no instance. */
 export function parseInstance(below: string, key: string, url: string, meta?: string): Instance | undefined {
   const parsed = parseServiceKey(below, key);
-  if (parsed === undefined) return undefined;
+  if (parsed === undefined || foreignName.test(key.slice(below.length))) return undefined;
   const { name, realm, host, shortId: containerId } = parsed;
   const [, protocol, v6, v4, digits] = urlPattern.exec(url) ?? [];
   const address = v6 ?? v4 ?? '';

@@ -61,3 +61,13 @@ test('parseInstance is the same instance with a broken meta, and no member of a 
     assert.deepEqual(parse(meta), plain, meta);
   assert.deepEqual(parse('{"weight":3}'), { ...plain, weight: 3 });
 });
+
+test('parseInstance knows no instance by a name with white space or control characters', () => {
+  const below = '/a b/service/';
+  const parse = (names: string) => parseInstance(below, `${below}${names}/aaaaaaaaaaaa`, 'tcp://10.0.0.5:80');
+  assert.equal(parse('café/prod/h1')?.name, 'café');
+  for (const odd of ['a b', 'a\nb', 'a\u0000', '\u001b[2Ja', 'a\u0085', 'a\u2028b', '\ufeffa']) {
+    for (const names of [`${odd}/prod/h1`, `web/${odd}/h1`, `web/prod/${odd}`])
+      assert.equal(parse(names), undefined, JSON.stringify(names));
+  }
+});
