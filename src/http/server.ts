@@ -187,10 +187,13 @@ function hasBody({ headers: given }: IncomingMessage): boolean {
   return given['transfer-encoding'] !== undefined || Number(given['content-length'] ?? 0) > 0;
 }
 
+/** Connections that wait to be accepted: all readers of a relay come at once after its restart. The kernel allows as many (somaxconn). */
+const backlog = 4_096;
+
 function listening(server: Server, where: Listen): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(where, () => {
+    server.listen({ ...where, backlog }, () => {
       server.off('error', reject);
       // An error such as a lack of descriptors concerns one client, and is over in a moment.
       server.on('error', () => {});

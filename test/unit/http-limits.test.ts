@@ -3,6 +3,7 @@
  * client. Bounds are numbers of bytes, connections and calls, never of time; what was measured is printed.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
@@ -134,6 +135,21 @@ describe('the listener', () => {
     await using server = await serving((listener, _request, response) => listener.send(response, 'text/plain', small));
     assert.deepEqual(await get(server.port, '/healthz', 'HEAD'), { status: 200, length: '3', body: '' });
     assert.equal((await get(server.port, '/healthz', 'POST')).status, 405);
+  });
+
+  test('refuses none of the readers that all come at once, as after its restart', async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), 'dsc-backlog-'));
+    const socket = path.join(directory, 'sock');
+    const listener = await HttpListener.open({ path: socket }, { connectionsMax: 2_000 });
+    try {
+      // All of them are there before the first is accepted, because this process accepts them.
+      const readers = Array.from({ length: 1_000 }, () => net.connect(socket));
+      await Promise.all(readers.map((reader) => once(reader, 'connect')));
+      for (const reader of readers) reader.destroy();
+    } finally {
+      await listener.close();
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   test('keeps requests until somebody answers, and changes who does without a gap', async () => {
