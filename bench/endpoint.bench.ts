@@ -69,7 +69,8 @@ class Onlooker implements Disposable {
 const lives = new Lives<World>();
 
 async function measure(subject: string, rate: number, { seconds, workers }: Settings): Promise<Figures> {
-  const options = { subject: 'discover', standing, workers, answers: subject !== 'off' };
+  const serves = subject === 'off' ? undefined : 'listen';
+  const options = { subject: 'discover', standing, workers, serves } as const;
   return lives.measure(
     `${subject} ${rate}`,
     () => (rate === 0 ? openWorld(options) : openWarm(options)),

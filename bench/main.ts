@@ -26,6 +26,7 @@ import type { Figures } from './lib/measure.ts';
 import { describeMachine, goalsOf, inexactOf, type Report, type Row, tableOf } from './lib/report.ts';
 import { prepareSubjects } from './lib/subject.ts';
 import { mailbox } from './mailbox.bench.ts';
+import { relay } from './relay.bench.ts';
 import { storm } from './storm.bench.ts';
 import { throughput } from './throughput.bench.ts';
 import { transport } from './transport.bench.ts';
@@ -47,6 +48,7 @@ const all: readonly Bench[] = [
   transport,
   inspect,
   dns,
+  relay,
   crashLoops,
 ];
 const names = all.map(({ name }) => name).join(', ');

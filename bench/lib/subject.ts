@@ -23,8 +23,8 @@ export interface SubjectOptions {
   readonly workers?: number | undefined;
   /** What is loaded before it; default `probe.mjs`. */
   readonly probe?: 'soak-probe.mjs';
-  /** Whether discover answers over HTTP, at the socket that `httpSocketBeside` names. */
-  readonly answers?: boolean;
+  /** What discover serves over HTTP, its endpoint or the relay, at the socket that `httpSocketBeside` names. */
+  readonly serves?: 'listen' | 'relay' | undefined;
   /** Where discover says that containers are reached. Default 'published'. */
   readonly address?: AddressFrom | undefined;
   /** Called with each line of what it logs; else that goes to nowhere. */
@@ -66,14 +66,14 @@ export function httpSocketBeside(engineSocket: string): string {
 }
 
 function commandOf(
-  { address, answers, operationsMax, subject, workers }: SubjectOptions,
+  { address, operationsMax, serves, subject, workers }: SubjectOptions,
   place: readonly string[],
 ): string[] {
   if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
   if (operationsMax !== undefined) return [...typescript, inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
-  const endpoint = answers ? ['--http:listen', httpSocketBeside(place[0] ?? '')] : [];
+  const endpoint = serves === undefined ? [] : [`--http:${serves}`, httpSocketBeside(place[0] ?? '')];
   const from = address === undefined ? [] : ['--address:from', address];
   return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...from, ...endpoint];
 }
