@@ -27,18 +27,21 @@ import {
   runDiscover,
   scratchDirectory,
 } from '../helpers/run.ts';
+import { drainingServer } from '../helpers/stops.ts';
 
 const seconds = Number(process.env.SECONDS ?? 300);
 const perSecond = 100;
 const containers = 20;
-/** Docker's own: a container goes on serving for that long after it was asked to stop. */
-const stopSeconds = '10';
+/** A server goes on for so long after it was asked to stop. */
+const serveSeconds = 3;
 const examples = fileURLToPath(new URL('../../deploy/examples', import.meta.url));
 
 interface Load {
   phase: string;
   readonly asked: Map<string, number>;
   readonly failures: Map<string, number>;
+  /** Each failure and each container that leaves: when, in seconds of the load, and by which server or port. */
+  readonly details: string[];
   stop(): Promise<void>;
 }
 
@@ -47,17 +50,23 @@ const count = (counts: Map<string, number>, name: string): Map<string, number> =
 
 /** GET at both proxies in turns; a failure is told by its proxy, what was done at the time and its reason. */
 function startLoad(ports: Readonly<Record<string, number>>): Load {
-  const load = { phase: 'quiet', asked: new Map<string, number>(), failures: new Map<string, number>() };
+  const details: string[] = [];
+  const load = { phase: 'quiet', asked: new Map<string, number>(), failures: new Map<string, number>(), details };
   const underWay = new Set<Promise<void>>();
   const ask = (proxy: string, port: number): Promise<void> =>
     new Promise((resolve) => {
       const { phase } = load;
       count(load.asked, phase);
+      const sentAt = performance.now();
+      let server = 'no server';
       const failed = (reason: string): void => {
         count(load.failures, `${phase}: ${proxy} ${reason}`);
+        const times = [sentAt, performance.now()].map((at) => ((at - began) / 1_000).toFixed(1)).join(' to ');
+        details.push(`${times} ${phase}: ${proxy} ${reason} (${server})`);
         resolve();
       };
       const request = http.get({ host: '127.0.0.1', port, agent: false, timeout: 20_000 }, (response) => {
+        server = String(response.headers['x-server']);
         response
           .resume()
           .on('end', () => (response.statusCode === 200 ? resolve() : failed(`status ${response.statusCode}`)));
@@ -87,7 +96,8 @@ const startOne = async (dockerd: Dockerd): Promise<string> =>
   dockerd.run({
     env: ['DISCOVER=shop:80'],
     ports: [80],
-    command: ['sh', '-c', 'echo ok > index.html; exec httpd -f -p 80'],
+    args: ['--stop-signal', 'TERM'],
+    command: drainingServer(serveSeconds),
   });
 
 const parts = ['haproxy', 'nginx', 'etcd', 'dockerd', 'docker', 'busybox', 'ip', 'root'];
@@ -129,7 +139,7 @@ test(`${perSecond} requests a second through HAProxy and nginx for ${seconds} s 
       ...['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
         (kind) => `${kind}_temp_path ${path.join(own, kind)};`,
       ),
-      `include ${upstream};`,
+      `include ${upstream}; add_header X-Server $upstream_addr always;`,
       readFileSync(path.join(examples, 'nginx.conf'), 'utf8').replace('listen 8080', `listen 127.0.0.1:${nginxPort}`),
       '}',
     ].join('\n'),
@@ -151,8 +161,10 @@ test(`${perSecond} requests a second through HAProxy and nginx for ${seconds} s 
     for (let turn = 0; !isDue(1); turn++) {
       const leaving = ids.shift() ?? '';
       load.phase = turn % 3 === 2 ? 'kill' : 'stop';
+      const since = ((performance.now() - began) / 1_000).toFixed(1);
+      load.details.push(`${since} ${load.phase} ${await dockerd.hostPort(leaving, '80/tcp')}`);
       if (turn % 3 === 2) await dockerd.docker('kill', leaving);
-      else await dockerd.docker('stop', '-t', stopSeconds, leaving);
+      else await dockerd.docker('stop', leaving);
       ids.push(await startOne(dockerd));
       // The consequences are counted with their cause.
       await sleep(2_000);
@@ -181,6 +193,7 @@ test(`${perSecond} requests a second through HAProxy and nginx for ${seconds} s 
   }
   t.diagnostic(`requests: ${JSON.stringify([...load.asked])}`);
   t.diagnostic(`failures: ${JSON.stringify([...load.failures])}`);
+  for (const line of load.details) t.diagnostic(line);
   t.diagnostic(watching.output);
   assert.deepEqual(
     [...load.failures.keys()].filter((name) => !name.startsWith('kill')),
