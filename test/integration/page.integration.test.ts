@@ -693,6 +693,60 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     tab.assertClean();
   });
 
+  testInFull('stays usable with 70,000 instances in the fleet (simulated engine, real etcd)', async (t) => {
+    const [hosts, services] = [350, 1_000];
+    const perHost = 70_000 / hosts;
+    const entryOf = (instance: number, port: number): [string, string] => {
+      const key = `service-${instance % services}/default/fleet-${Math.floor(instance / perHost)}`;
+      return [`/discover/service/${key}/${String(instance).padStart(12, '0')}`, `tcp://10.1.0.1:${port}`];
+    };
+    await using engine = await forkEngine({ containers: 5 });
+    const etcdOptions = { args: ['--max-txn-ops=5000'] };
+    await using host = await startServing({ source: fromEngine(engine), record: false, ttl: 60, etcdOptions });
+    for (let first = 0; first < 70_000; first += 5_000) {
+      const entries = Array.from({ length: 5_000 }, (_, index) => entryOf(first + index, 20_000));
+      await host.etcd.put(new Map(entries));
+    }
+    await using tab = await browser.open(`${host.url}#here`);
+    const { page } = tab;
+    await says(page, 'service-4');
+    const timed = async (what: string, done: () => Promise<unknown>): Promise<void> => {
+      const began = performance.now();
+      await done();
+      t.diagnostic(`${what}: ${(performance.now() - began).toFixed(0)} ms`);
+    };
+    // That of a neighbour is one more.
+    await timed('all services shown', async () => {
+      await page.goto(`${host.url}#services`);
+      await says(page, `1–100 of ${(services + 1).toLocaleString('en')}`);
+    });
+    const typed = async (text: string, first: string): Promise<void> => {
+      await page.keyboard.press('/');
+      await page.keyboard.type(text);
+      await eventually(async () => assert.equal((await rowsOf(page))[0]?.[0], first), { everyMs: 5 });
+    };
+    await timed('a service found by its name', () => typed('service-777', 'service-777'));
+    await timed('its instances shown', async () => {
+      await page.goto(`${host.url}#services/service-777`);
+      await says(page, /fleet-3\b/);
+    });
+    assert.equal((await rowsOf(page)).length, 70);
+    await timed('a change of one of them shown', async () => {
+      await host.etcd.put(new Map([entryOf(777, 20_777)]));
+      await says(page, 'tcp://10.1.0.1:20777');
+    });
+    await timed('all hosts shown', async () => {
+      await page.goto(`${host.url}#fleet`);
+      await says(page, /fleet-99\b/);
+    });
+    await timed('the instances of one shown', async () => {
+      await page.goto(`${host.url}#fleet/fleet-349`);
+      await says(page, `1–100 of ${perHost}`);
+    });
+    assert.ok(Number(await page.evaluate(`document.querySelectorAll('*').length`)) < 3_000);
+    tab.assertClean();
+  });
+
   testInFull(
     'agrees with etcd, as /status does, once 50 containers a second have come and gone (simulated engine, real etcd)',
     async () => {
