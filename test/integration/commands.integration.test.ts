@@ -421,15 +421,23 @@ describe('ls, get and watch', { skip: needs('etcd', 'etcdctl') }, () => {
   });
 
   test('a name that would steer a terminal or a shell is printed without doing either (real etcd)', async () => {
-    const hostile = "a\u001b[31m\u202eb'$(touch x)\n";
-    const key = `/discover/service/${hostile}/default/h1/00000000000a`;
-    await writer.write(new Map([[key, 'tcp://10.0.0.1:1']]));
+    const hostile = "a\u202eb'$(touch)";
+    const [key = '', ...others] = [hostile, 'a\u001b[31m', 'a\nb', 'a b'].map(
+      (name) => `/discover/service/${name}/default/h1/00000000000a`,
+    );
+    const all = [key, ...others];
+    await writer.write(new Map(all.map((one) => [one, 'tcp://10.0.0.1:1'])));
     const [table, json, env] = await Promise.all([ask('ls'), ask('ls', '-o', 'json'), ask('ls', '-o', 'env')]);
-    await writer.write(new Map([[key, undefined]]));
-    for (const { out } of [table, json, env]) assert.ok(!out.includes('\u001b'), JSON.stringify(out));
-    assert.match(table.out, /^a\u{fffd}\[31m\u{fffd}b'\$\(touch x\)\u{fffd} /mu);
-    assert.match(env.out, /^DISCOVERED_A_31M_B_TOUCH_X_='10\.0\.0\.1:1'$/m);
-    assert.ok((JSON.parse(json.out) as { name: string }[]).some(({ name }) => name === hostile));
+    await writer.write(new Map(all.map((one) => [one, undefined])));
+    for (const { out, err } of [table, json, env]) assert.doesNotMatch(out + err, /\u001b/);
+    assert.match(table.out, /^a\u{fffd}b'\$\(touch\) /mu);
+    assert.match(env.out, /^DISCOVERED_A_B_TOUCH_='10\.0\.0\.1:1'$/m);
+    // A name with white space or control characters is no instance.
+    const odd = (JSON.parse(json.out) as { name: string }[]).filter(({ name }) => name.startsWith('a'));
+    assert.deepEqual(
+      odd.map(({ name }) => name),
+      [hostile],
+    );
   });
 
   test('help names the words and options of each command (no etcd)', async () => {
