@@ -44,14 +44,14 @@ function urlIn(meta: string): string | undefined {
   }
 }
 
-/** No agent writes such a name, and a line or a cell of a table that shows it would be another's. */
-const foreignName = /[\s\p{Cc}]/u;
+/** No agent writes one into a key, whatever its options. With a line break, one key would be two lines of a file. */
+const control = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 const urlPattern = /^(tcp|udp|sctp):\/\/(?:\[([\da-f:.]+)\]|([\d.]+)):([1-9]\d{0,4})$/i;
 
 /** `below` is a `servicePrefixOf`; `meta` is the value of its meta key, if it has one. Undefined: the key is no instance. */
 export function parseInstance(below: string, key: string, url: string, meta?: string): Instance | undefined {
   const parsed = parseServiceKey(below, key);
-  if (parsed === undefined || foreignName.test(key.slice(below.length))) return undefined;
+  if (parsed === undefined || control.test(key.slice(below.length))) return undefined;
   const { name, realm, host, shortId: containerId } = parsed;
   const [, protocol, v6, v4, digits] = urlPattern.exec(url) ?? [];
   const address = v6 ?? v4 ?? '';

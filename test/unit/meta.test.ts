@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { metaOf } from '../../src/container/meta.ts';
 import { namesOf } from '../../src/container/names.ts';
+import { acceptName } from '../../src/container/sources/advertisement.ts';
 import { parseInstance } from '../../src/layout/instance.ts';
 import { parseMeta } from '../../src/layout/meta.ts';
 
@@ -62,11 +63,16 @@ test('parseInstance is the same instance with a broken meta, and no member of a 
   assert.deepEqual(parse('{"weight":3}'), { ...plain, weight: 3 });
 });
 
-test('parseInstance knows no instance by a name with white space or control characters', () => {
+test('parseInstance takes every name that an agent can write, and none with control characters', () => {
   const below = '/a b/service/';
   const parse = (names: string) => parseInstance(below, `${below}${names}/aaaaaaaaaaaa`, 'tcp://10.0.0.5:80');
-  assert.equal(parse('café/prod/h1')?.name, 'café');
-  for (const odd of ['a b', 'a\nb', 'a\u0000', '\u001b[2Ja', 'a\u0085', 'a\u2028b', '\ufeffa']) {
+  // These are taken with `discover.namePolicy` set to `raw`.
+  for (const name of ['my app', 'café', 'a\u00a0b', 'a\u200bb']) {
+    assert.equal(acceptName(name, 'raw'), name);
+    assert.equal(parse(`${name}/prod/h1`)?.name, name);
+  }
+  for (const odd of ['a\nb', 'a\u0000', '\u001b[2Ja', 'a\u0085', 'a\u2028b']) {
+    assert.equal(acceptName(odd, 'raw'), undefined);
     for (const names of [`${odd}/prod/h1`, `web/${odd}/h1`, `web/prod/${odd}`])
       assert.equal(parse(names), undefined, JSON.stringify(names));
   }
