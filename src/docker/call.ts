@@ -9,28 +9,26 @@ import { type Clock, deadline } from '../actor/clock.ts';
 import { type Filter, listFilters } from '../container/filter.ts';
 import { DiscoverError, type Failure, messageOf } from '../errors.ts';
 import { handshakeFailure, plainTls, tlsFailure } from '../net/socket.ts';
-import { createModem, type DockerEndpoint, ModemCall } from './modem.ts';
+import { createModem, type DockerEndpoint, ModemCall, type ModemCallOptions } from './modem.ts';
 import { requestPath } from './request-path.ts';
 
-export interface CallOptions {
-  /** As in a path: `/v1.41`, or empty. */
-  readonly versionPrefix: string;
+export interface CallOptions extends ModemCallOptions {
   /** Without the query if dockerode makes it. */
   readonly path: string;
   readonly timeoutMs: number;
-  readonly bytesMax: number;
 }
 
 /** Carries one call out. The time limit is on all of `work`, and aborts the call. */
 export async function callEngine<Taken>(
   endpoint: DockerEndpoint,
   clock: Clock,
-  { versionPrefix, path, timeoutMs, bytesMax }: CallOptions,
+  options: CallOptions,
   work: (call: ModemCall) => Promise<Taken>,
 ): Promise<Taken> {
+  const { path, timeoutMs, versionPrefix } = options;
   // Checked before a URL is made of the path: a URL would have resolved `/v1.41/..` already.
   requestPath(versionPrefix, path);
-  const call = new ModemCall(endpoint, versionPrefix, bytesMax);
+  const call = new ModemCall(endpoint, options);
   const settled = work(call).catch((error: unknown) => {
     const { status, words } = call.refusal ?? {};
     if (status !== undefined) throw unavailable(`status ${status}${words ? `: ${words}` : ''}`, undefined, status);

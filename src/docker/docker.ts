@@ -10,7 +10,7 @@ import Dockerode from 'dockerode';
 import type { Clock } from '../actor/clock.ts';
 import { DiscoverError, detailsOf } from '../errors.ts';
 import { callEngine, unavailable } from './call.ts';
-import { type DockerEndpoint, type ModemCall, withoutEnvironment } from './modem.ts';
+import { type DockerEndpoint, type ModemCall, type ModemCallOptions, withoutEnvironment } from './modem.ts';
 
 export type { DockerEndpoint } from './modem.ts';
 
@@ -49,7 +49,7 @@ export interface Docker {
 /** The newest version whose answers are known here. A newer engine still speaks it. */
 const newestVersion = '1.52';
 const callTimeoutMs = 5_000;
-const headBytesMax = 1 << 20;
+const ofEngine = { versionPrefix: '', bytesMax: 1 << 20 };
 
 /**
  * The actions that can change the published keys; the engine sends no others: those of exec, which a health check has as
@@ -87,11 +87,11 @@ export class DockerClient implements Docker {
   async negotiate(): Promise<EngineInfo> {
     // One of the two answers is enough. Even none is enough, if a proxy withholds them.
     let giveUpVersion = (): void => {};
-    const asked = this.#call('/version', '', headBytesMax, async (docker, call) => {
+    const asked = this.#call('/version', ofEngine, async (docker, call) => {
       giveUpVersion = () => call.abort();
       return readVersion(await docker.version());
     });
-    const pinged = this.#call('/_ping', '', headBytesMax, async (docker, call) => {
+    const pinged = this.#call('/_ping', ofEngine, async (docker, call) => {
       const { headers } = await call.dial(docker.modem, '/_ping');
       // Podman looks for the packages of its parts before it tells its version, which can take more than the time limit.
       if (this.#pinned === undefined && isComplete(headers)) giveUpVersion();
@@ -143,21 +143,19 @@ export class DockerClient implements Docker {
     filters: EventFilters,
     onChunk: (chunk: Buffer) => void,
   ): Promise<EventStream> {
-    return this.#call('/events?', engine.versionPrefix, Number.POSITIVE_INFINITY, async (docker, call) => {
-      const stream = await docker.getEvents({ since, filters });
-      stream.on('data', onChunk);
+    const options = { versionPrefix: engine.versionPrefix, bytesMax: Number.POSITIVE_INFINITY, onBody: onChunk };
+    return this.#call('/events?', options, async (docker, call) => {
+      await docker.getEvents({ since, filters });
       return { ended: call.ended, close: () => call.abort() };
     });
   }
 
   #call<Taken>(
     path: string,
-    versionPrefix: string,
-    bytesMax: number,
+    options: ModemCallOptions,
     work: (docker: Dockerode, call: ModemCall) => Promise<Taken>,
   ): Promise<Taken> {
-    const options = { versionPrefix, path, timeoutMs: callTimeoutMs, bytesMax };
-    return callEngine(this.#endpoint, this.#clock, options, (call) =>
+    return callEngine(this.#endpoint, this.#clock, { ...options, path, timeoutMs: callTimeoutMs }, (call) =>
       work(
         withoutEnvironment(() => new Dockerode(call.options)),
         call,

@@ -118,7 +118,7 @@ export class ObjectSplitter {
   #current(part: Buffer): void {
     this.#heldBytes += part.length;
     if (this.#heldBytes > this.#bytesMax) this.#held = [];
-    else this.#held.push(part);
+    else this.#held.push(Buffer.from(part)); // the caller may overwrite its bytes
   }
 
   #finish(chunk: Buffer, start: number, end: number): void {

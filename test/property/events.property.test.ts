@@ -11,11 +11,12 @@ const recordings = readdirSync(fixtures, { recursive: true, encoding: 'utf8' }).
   file.endsWith('.jsonl'),
 );
 
-/** The objects in these chunks. */
+/** The objects in these chunks, each read into the same room, as from a connection. */
 function objectsOf(chunks: readonly Buffer[]): string[] {
   const objects: string[] = [];
   const splitter = new ObjectSplitter((text) => objects.push(text), assert.fail);
-  for (const chunk of chunks) splitter.push(chunk);
+  const room = Buffer.alloc(Math.max(0, ...chunks.map((chunk) => chunk.length)));
+  for (const chunk of chunks) splitter.push(room.subarray(0, chunk.copy(room)));
   return objects;
 }
 

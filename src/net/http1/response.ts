@@ -29,6 +29,7 @@ type Part = 'head' | 'body' | 'break' | 'size' | 'trailers';
 
 export class ResponseReader {
   readonly #bodyBytesMax: number;
+  readonly #onBody: ((bytes: Buffer) => void) | undefined;
   #part: Part = 'head';
   /** The beginning of a head or a line that is not complete yet. */
   #text = '';
@@ -41,8 +42,10 @@ export class ResponseReader {
   #trailersBytes = 0;
   #response: Response | undefined;
 
-  constructor(bodyBytesMax: number) {
+  /** `onBody` takes the bytes of the body as they come, of whatever status; the response then has none. */
+  constructor(bodyBytesMax: number, onBody?: (bytes: Buffer) => void) {
     this.#bodyBytesMax = bodyBytesMax;
+    this.#onBody = onBody;
   }
 
   /** Whether a response has begun. */
@@ -106,9 +109,10 @@ export class ResponseReader {
   #readBody(bytes: Buffer, start: number): number {
     const end = Math.min(bytes.length, start + this.#left);
     const isWhole = this.#bodyBytes === 0 && this.#framing?.length === end - start;
-    if (isWhole) this.#body = bytes.subarray(start, end);
+    if (this.#onBody !== undefined) this.#onBody(bytes.subarray(start, end));
+    else if (isWhole) this.#body = bytes.subarray(start, end);
     else this.#keep(bytes.subarray(start, end));
-    this.#bodyBytes += isWhole ? end - start : 0;
+    if (isWhole && this.#onBody === undefined) this.#bodyBytes = end - start;
     this.#left -= end - start;
     if (this.#left === 0) {
       if (this.#framing?.length === 'chunked') this.#part = 'break';
