@@ -23,7 +23,7 @@ const shortOf = (id: string): string => id.slice(0, 12);
 const countOf = (proxy: FaultProxy, pattern: RegExp): number =>
   proxy.log.filter((seen) => pattern.test(seen.path)).length;
 const isStream = /\/events\?/;
-const isList = /\/containers\/json$/;
+const isList = /\/containers\/json(?:\?|$)/;
 
 describe('docker behind a proxy', {
   skip: needs('etcd', 'etcdctl', 'dockerd', 'docker', 'busybox', 'ip', 'root'),
@@ -222,11 +222,9 @@ test('an engine that answers each request 1 to 3 s late is asked no more at once
     // 32 of the thread; the stream, the list, and what asked for ping and version.
     assert.ok(most > 8 && most <= 36, `${most} connections`);
     await host.converged();
-    assert.equal(
-      host.discover.logs.some((line) => line.level === 'warn'),
-      false,
-      host.discover.output,
-    );
+    // Only the first list may be awaited for so long that it is told.
+    const warnings = host.discover.logs.filter((line) => line.level === 'warn' && line.state !== 'unknown');
+    assert.deepEqual(warnings, [], host.discover.output);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
