@@ -22,7 +22,8 @@ export async function dialChecks(config: Config): Promise<Check[]> {
     if (failing.length === 0) return [ok('dial', dialSummary(dialled))];
     const named = failing.slice(0, namedMax).map(({ url, outcome, detail }) => `${url} ${detail ?? outcome}`);
     const seen = `${dialSummary(dialled)}: ${named.join(', ')}${failing.length > namedMax ? ', …' : ''}`;
-    const remedy = 'See whether the container listens at its private port, and whether a firewall stands between';
+    const remedy =
+      'See whether the container listens at its private port, and whether a firewall stands between; a host does not reach its own containers on macvlan and ipvlan';
     return [warning('dial', seen, remedy)];
   } catch (error) {
     if (codeOf(error) === undefined) throw error;

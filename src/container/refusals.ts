@@ -26,7 +26,8 @@ export const refusals = {
   },
   'not-published': {
     title: 'The port is not published',
-    remedy: 'Publish the port: docker run -p, or -P with EXPOSE; ports are given when a container is created',
+    remedy:
+      'Publish the port when a container is created: docker run -p, or -P with EXPOSE; on macvlan and ipvlan set address.from to container',
   },
   loopback: {
     title: 'Only the host itself can reach it',
@@ -88,7 +89,7 @@ export const refusals = {
   'not-bound': {
     title: 'The engine did not publish the port',
     remedy:
-      'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; for a network that is routed set address.from to either; see the log of the engine',
+      'Connect it to a bridge network that is not internal (docker network connect), or restart it: docker restart; for macvlan, ipvlan and a network that is routed set address.from to either; see the log of the engine',
   },
   multiline: {
     title: 'The advertisement has more than one line',
