@@ -1,10 +1,11 @@
 /**
  * The tests with several engines and versions of etcd: `npm run test:engines`.
  *
- * There are three sets of them. `here` is what this machine has, on Debian 12 dockerd 20.10, Podman 4.3 and etcd 3.4.
+ * There are four sets of them. `here` is what this machine has, on Debian 12 dockerd 20.10, Podman 4.3 and etcd 3.4.
  * `trixie` is Debian 13: dockerd 26.1, Podman 5.4 and etcd 3.5. `forky` is the release after it: dockerd 28.5, Podman 5.8
  * and etcd 3.5. `debootstrap` makes a root of each once, in `~/.cache/discover-test`. The tests run inside it with the
- * Node and the files of this machine, in a mount namespace that ends with them.
+ * Node and the files of this machine, in a mount namespace that ends with them. `ipvlan` is `forky` on a kernel that has
+ * ipvlan, with the tests of networks on a wire alone (`helpers/user-mode-linux.ts`).
  *
  * `--set trixie` runs one set and `--file walk` one file. A file that has passed is not run again until it or something
  * in `src`, `bench` or `test/helpers` changes: a run that was ended goes on where it was. `--again` runs it all the same.
@@ -30,17 +31,23 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cacheDirectory } from './helpers/newer-etcd.ts';
-import { atExit, exitOf, findCommand } from './helpers/run.ts';
+import { atExit, exitOf, findCommand, scratchDirectory } from './helpers/run.ts';
 import { noteTested, today } from './helpers/tested-versions.ts';
+import { onUserModeLinux } from './helpers/user-mode-linux.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const releases = ['trixie', 'forky'] as const;
 type Release = (typeof releases)[number];
-const sets = ['here', ...releases] as const;
+const sets = ['here', ...releases, 'ipvlan'] as const;
 type EngineSet = (typeof sets)[number];
-const systems: Readonly<Record<EngineSet, string>> = { here: 'Debian 12', trixie: 'Debian 13', forky: 'Debian 14' };
+const systems: Readonly<Record<EngineSet, string>> = {
+  ...{ here: 'Debian 12', trixie: 'Debian 13', forky: 'Debian 14' },
+  ipvlan: 'Debian 14, ipvlan',
+};
 
-const isRelease = (set: EngineSet): set is Release => set !== 'here';
+/** Whose root a set runs in; undefined for this machine. */
+const releaseOf = (set: EngineSet): Release | undefined =>
+  set === 'ipvlan' ? 'forky' : releases.find((release) => release === set);
 const guestOf = (release: Release): string => path.join(cacheDirectory, release);
 
 /** What the files below use. */
@@ -49,6 +56,8 @@ const packages = [
   ...['busybox-static', 'iptables', 'nftables', 'iproute2', 'openssl', 'curl', 'procps', 'mount', 'util-linux'],
   ...['rootlesskit', 'slirp4netns', 'uidmap', 'libstdc++6', 'libatomic1', 'ca-certificates', 'python3-etcd3'],
 ];
+const packagesOf = (release: Release): readonly string[] =>
+  release === 'forky' && process.arch === 'x64' ? [...packages, 'user-mode-linux'] : packages;
 
 const integration = [
   'walk',
@@ -74,6 +83,10 @@ const files = [
   ...['podman', 'swarm', 'rootless'].map((name) => `integration/${name}.slow.ts`),
   ...faults.map((name) => `fault/${name}.fault.test.ts`),
 ];
+const filesOf = (set: EngineSet): readonly string[] =>
+  set === 'ipvlan' ? files.filter((file) => file.includes('/address.')) : files;
+/** The first is what runs the others in a namespace of their own. */
+const wires = ['What is published', 'macvlan', 'ipvlan'].flatMap((name) => ['--test-name-pattern', name]);
 
 function fail(text: string): never {
   console.error(text);
@@ -83,7 +96,7 @@ function fail(text: string): never {
 function makeGuest(release: Release): void {
   const guest = guestOf(release);
   const ready = path.join(guest, '.ready');
-  const wanted = packages.join(' ');
+  const wanted = packagesOf(release).join(' ');
   const made = existsSync(ready) ? readFileSync(ready, 'utf8') : undefined;
   if (made === wanted) return;
   console.error(`Making a root of Debian ${release} in ${guest}: it takes minutes and 1 GB`);
@@ -103,7 +116,8 @@ function makeGuest(release: Release): void {
   // A release under way is signed for a week at a time, and a mirror may be behind.
   const anyAge = ['-o', 'Acquire::Check-Valid-Until=false'];
   run(...enterWith(release, ['/usr/bin/apt-get', '-q', ...anyAge, 'update']));
-  run(...enterWith(release, ['/usr/bin/apt-get', '-q', '-y', '--no-install-recommends', 'install', ...packages]));
+  const install = ['-y', '--no-install-recommends', 'install', ...packagesOf(release)];
+  run(...enterWith(release, ['/usr/bin/apt-get', '-q', ...install]));
   run(...enterWith(release, ['/usr/bin/apt-get', 'clean']));
   writeFileSync(ready, wanted);
 }
@@ -142,15 +156,23 @@ exec /usr/bin/env -C "$root" "$@"
 
 type Command = readonly [program: string, args: readonly string[]];
 
-function enterWith(release: Release, command: readonly string[]): Command {
-  const places = [guestOf(release), root, realpathSync(path.join(root, 'node_modules')), process.execPath, os.tmpdir()];
+function enterWith(release: Release, command: readonly string[], tmp = os.tmpdir()): Command {
+  const places = [guestOf(release), root, realpathSync(path.join(root, 'node_modules')), process.execPath, tmp];
   const flags = ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'enter'];
   return ['unshare', [...flags, ...places, ...command]];
 }
 
 /** Node with these arguments. */
 function commandFor(set: EngineSet, args: readonly string[]): Command {
-  return isRelease(set) ? enterWith(set, ['/usr/local/bin/node', ...args]) : [process.execPath, args];
+  const release = releaseOf(set);
+  if (release === undefined) return [process.execPath, args];
+  const command = ['/usr/local/bin/node', ...args];
+  if (set !== 'ipvlan') return enterWith(release, command);
+  const tmp = scratchDirectory('uml', os.tmpdir());
+  atExit(() => rmSync(tmp, { recursive: true, force: true }));
+  // What is counted are then the tests in the namespace: one that is missing shows.
+  const inside = { PATH: environment.PATH, HOME: '/root', CI: 'true', FULL: '1', SHOW: '1' };
+  return enterWith(release, onUserModeLinux(tmp, root, inside, command), tmp);
 }
 
 const environment = {
@@ -164,11 +186,13 @@ function versionsOf(set: EngineSet): string {
   const script = `
     const { spawnSync } = require('node:child_process');
     const of = (program) => /\\d+(\\.\\d+)+/.exec(spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout ?? '')?.[0];
-    console.log(['dockerd', 'podman', 'etcd'].map((program) => program + ' ' + of(program)).join(', '));`;
+    const kernel = ${set === 'ipvlan'} ? [', Linux ' + require('node:os').release()] : [];
+    console.log(['dockerd', 'podman', 'etcd'].map((program) => program + ' ' + of(program)).join(', ') + kernel);`;
   const [program, args] = commandFor(set, ['-e', script]);
   const { stdout, stderr, status } = spawnSync(program, args, { cwd: root, encoding: 'utf8', env: environment });
-  if (status !== 0) fail(`The set ${set} cannot be used:\n${stderr}`);
-  return stdout.trim();
+  const [versions] = /^dockerd .*$/m.exec(stdout) ?? [];
+  if (status !== 0 || versions === undefined) fail(`The set ${set} cannot be used:\n${stdout}${stderr}`);
+  return versions.trim();
 }
 
 /** What the outcome of a file depends on, beside the engines. */
@@ -188,7 +212,7 @@ interface Outcome {
 }
 
 async function runFile(set: EngineSet, file: string): Promise<Outcome> {
-  const flags = ['--import', './test/loader.mjs', '--test', '--test-reporter=spec'];
+  const flags = ['--import', './test/loader.mjs', '--test', '--test-reporter=spec', ...(set === 'ipvlan' ? wires : [])];
   const [program, args] = commandFor(set, [...flags, `test/${file}`]);
   const begunMs = performance.now();
   // Of the others the share of `npm test` is enough for a release; Podman and the networks have no other file.
@@ -204,7 +228,8 @@ async function runFile(set: EngineSet, file: string): Promise<Outcome> {
   const { code } = await exitOf(child);
   forget();
   const count = (name: string): string => new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(text)?.[1] ?? '0';
-  if (code !== 0) console.log(text.slice(Math.max(text.lastIndexOf('✖ failing tests'), text.length - 20_000)));
+  const isGood = code === 0 && count('pass') !== '0' && count('fail') === '0';
+  if (!isGood) console.log(text.slice(Math.max(text.lastIndexOf('✖ failing tests'), text.length - 20_000)));
   // What tests say of their own accord: figures.
   for (const [, figures] of text.matchAll(
     /^ *ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) )(.*)$/gm,
@@ -212,7 +237,7 @@ async function runFile(set: EngineSet, file: string): Promise<Outcome> {
     console.log(`        ${figures}`);
   const seconds = Math.round((performance.now() - begunMs) / 1000);
   return {
-    isGood: code === 0 && count('pass') !== '0',
+    isGood,
     said: `${count('pass')} passed, ${count('fail')} failed, ${count('skipped')} skipped, ${seconds} s`,
   };
 }
@@ -224,7 +249,7 @@ async function runSet(set: EngineSet, waiting: readonly string[], isAgain: boole
   mkdirSync(cacheDirectory, { recursive: true });
   const kept: unknown = existsSync(passedFile) ? JSON.parse(readFileSync(passedFile, 'utf8')) : {};
   const passed = new Map(Object.entries(kept as Record<string, { readonly state: string; readonly said: string }>));
-  for (const file of waiting) {
+  for (const file of waiting.filter((one) => filesOf(set).includes(one))) {
     const state = `${stateOf(file)} ${versions}`;
     const before = isAgain ? undefined : passed.get(file);
     const isKnown = before?.state === state;
@@ -239,9 +264,9 @@ async function runSet(set: EngineSet, waiting: readonly string[], isAgain: boole
     }
     writeFileSync(passedFile, JSON.stringify(Object.fromEntries(passed), undefined, 1));
   }
-  const withThese = files.filter((file) => passed.get(file)?.state.endsWith(` ${versions}`));
+  const withThese = filesOf(set).filter((file) => passed.get(file)?.state.endsWith(` ${versions}`));
   if (withThese.length > 0) {
-    const count = `${withThese.length} of ${files.length} files`;
+    const count = `${withThese.length} of ${filesOf(set).length} files`;
     noteTested(systems[set], { versions, passed: count, date: today(statSync(passedFile).mtime) });
   }
 }
@@ -266,12 +291,13 @@ const { values } = parseArgs({
 if (process.getuid?.() !== 0) fail('Needs root: the tests start engines of their own');
 if (findCommand('debootstrap') === undefined) fail('Needs debootstrap: apt-get install -y debootstrap');
 const begunMs = performance.now();
-const chosen = sets.filter((set) => values.set === '' || set === values.set);
+const available = sets.filter((set) => set !== 'ipvlan' || process.arch === 'x64');
+const chosen = available.filter((set) => values.set === '' || set === values.set);
 const waiting = files.filter((file) => file.includes(values.file));
-if (chosen.length === 0 || waiting.length === 0) fail(`Sets: ${sets.join(', ')}. Files: ${files.join(', ')}`);
-for (const release of chosen.filter(isRelease)) makeGuest(release);
+if (chosen.length === 0 || waiting.length === 0) fail(`Sets: ${available.join(', ')}. Files: ${files.join(', ')}`);
+for (const release of releases.filter((one) => chosen.some((set) => releaseOf(set) === one))) makeGuest(release);
 for (const set of chosen) {
-  if (values.record) record(set);
-  else await runSet(set, waiting, values.again);
+  if (!values.record) await runSet(set, waiting, values.again);
+  else if (set !== 'ipvlan') record(set);
 }
 console.log(`in ${Math.round((performance.now() - begunMs) / 1000)} s`);

@@ -32,7 +32,8 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       restoreRoutes();
       for (const via of ['198.18.0.1', 'fd00:18::1']) reader.ip('route', 'add', 'default', 'via', via);
       for (const file of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']) writeFileSync(`/proc/sys/net/${file}`, '1');
-      [dockerd, etcd] = await Promise.all([startDockerd(), startEtcd()]);
+      dockerd = await startDockerd();
+      etcd = await startEtcd();
     });
     after(async () => {
       await dockerd?.docker('swarm', 'leave', '--force').catch(() => {});
@@ -95,15 +96,20 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         assert.equal(urls.length, count, `${urls}`);
         return urls;
       });
-    const refusedWith = (agent: Awaited<ReturnType<typeof agentOf>>, id: string): Promise<unknown> =>
+    const refusalOf = (
+      agent: Awaited<ReturnType<typeof agentOf>>,
+      id: string,
+    ): Promise<{ reason?: string; detail?: string }> =>
       eventually(() => {
         const found = agent.log.entries.find(
           ({ fields, message }) =>
             message === 'advertisement refused' && (fields as { container?: string }).container === id.slice(0, 12),
         );
         assert.ok(found, `nothing is refused of ${id.slice(0, 12)}`);
-        return (found.fields as { reason?: string }).reason;
+        return found.fields as { reason?: string; detail?: string };
       });
+    const refusedWith = async (agent: Awaited<ReturnType<typeof agentOf>>, id: string): Promise<unknown> =>
+      (await refusalOf(agent, id)).reason;
     const answers = async (station: Station, url: string, text: string): Promise<void> => {
       await eventually(async () => assert.deepEqual(await station.dial(url), { answer: text }, url));
     };
@@ -151,6 +157,110 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       await answers(reader, moved, 'lan');
 
       await dockerd.docker('rm', '--force', bridged, lan, onHost, none);
+    });
+
+    /** Why this kernel makes no ipvlan: many are built without it. */
+    function whyNoIpvlan(): string | undefined {
+      try {
+        ip('link', 'add', 'try0', 'link', 'up0', 'type', 'ipvlan');
+        ip('link', 'del', 'try0');
+        return undefined;
+      } catch (error) {
+        return `the kernel makes no ipvlan (${String(error).trim()}): npm run test:engines -- --set ipvlan boots one that does`;
+      }
+    }
+
+    /** In mode l2 the containers are in the network of the wire; in mode l3 the reader has a route to theirs. */
+    const ipvlans = {
+      l2: {
+        ...{ ours: ['198.18.2.1/24'], theirs: '198.18.2.2', inside: /^tcp:\/\/198\.18\.2\.\d+:80$/ },
+        subnet: ['--subnet=198.18.2.0/24', '--gateway=198.18.2.2', '--ip-range=198.18.2.128/25'],
+      },
+      l3: {
+        ...{ ours: ['198.18.3.1/24'], theirs: '198.18.3.2', inside: /^tcp:\/\/198\.18\.4\.\d+:80$/ },
+        subnet: ['--subnet=198.18.4.0/24'],
+      },
+    } as const;
+
+    for (const [mode, { ours, theirs, subnet, inside }] of Object.entries(ipvlans)) {
+      test(`at its own address on ipvlan in mode ${mode}, from the other end of the wire`, async (context) => {
+        const missing = whyNoIpvlan();
+        if (missing !== undefined) return context.skip(missing);
+        wire(`${mode}-0`, `${mode}-1`, ours, [`${theirs}/24`]);
+        if (mode === 'l3') reader.ip('route', 'add', '198.18.4.0/24', 'via', '198.18.3.1');
+        const network = `wire-${mode}`;
+        const driver = ['--driver=ipvlan', `--opt=ipvlan_mode=${mode}`, `--opt=parent=${mode}-0`];
+        await dockerd.docker('network', 'create', ...driver, ...subnet, network);
+        await using own = await agentOf(`own-${mode}`, { address: { from: 'container' } });
+        await using _named = await agentOf(`named-${mode}`, { address: { from: 'either', networks: ['wire-*'] } });
+        await using strict = await agentOf(`strict-${mode}`);
+
+        const env = { DISCOVER: 'web:80' };
+        const plain = await dockerd.run({ env, network, command: answering('plain') });
+        const asked = await dockerd.run({ env, network, command: answering('asked'), ports: [80] });
+        const urls = new Map<string, string>();
+        for (const [id, text] of [
+          [plain, 'plain'],
+          [asked, 'asked'],
+        ] as const) {
+          const [url = ''] = await published(`own-${mode}`, id);
+          assert.match(url, inside);
+          assert.deepEqual(await published(`named-${mode}`, id), [url]);
+          await answers(reader, url, text);
+          urls.set(id, url);
+        }
+        // The kernel keeps the host itself apart from them.
+        const verify = await runCommand([
+          ...['verify', '--dial', '-o', 'json', '--host:ip', '198.18.0.1', '--host:id', `own-${mode}`],
+          ...[
+            '--docker:socketPath',
+            dockerd.socketPath,
+            '--etcd:endpoints',
+            etcd.endpoint,
+            '--address:from',
+            'container',
+          ],
+        ]);
+        const seen = JSON.parse(verify.out) as { exact: boolean; dialled: { url: string; outcome: string }[] };
+        assert.equal(seen.exact, true, verify.out);
+        assert.deepEqual(seen.dialled.map(({ url }) => url).sort(), [...urls.values()].sort());
+        for (const { outcome } of seen.dialled) assert.match(outcome, /^(timed-out|unreachable)$/);
+        // Docker binds no port of the host on this network, whatever `-p` says.
+        assert.equal(await refusedWith(strict, plain), 'not-published');
+        assert.equal(await refusedWith(strict, asked), 'not-bound');
+
+        // On a second network the port is bound there, and the own address is that of the network that is named, or none.
+        for (const id of [plain, asked]) {
+          await dockerd.docker('network', 'connect', 'bridge', id);
+          await eventually(async () => assert.deepEqual(await urlsOf(`own-${mode}`, id), []));
+          const { reason, detail = '' } = await refusalOf(own, id);
+          assert.equal(reason, 'network-ambiguous');
+          const listed = `wire-${mode} \\(${urls.get(id)?.slice('tcp://'.length, -':80'.length)}\\)`;
+          assert.match(detail, new RegExp(`is open on bridge \\(172\\.30\\.[\\d.]+\\), ${listed}, and none`));
+        }
+        assert.deepEqual(await published(`named-${mode}`, plain), [urls.get(plain)]);
+        const [bound = ''] = await published(`strict-${mode}`, asked);
+        assert.match(bound, /^tcp:\/\/198\.18\.0\.1:\d+$/);
+        await answers(reader, bound, 'asked');
+        await dockerd.docker('rm', '--force', plain, asked);
+      });
+    }
+
+    test('at its own address on ipvlan without a parent, for containers of this host alone', async (context) => {
+      const missing = whyNoIpvlan();
+      if (missing !== undefined) return context.skip(missing);
+      await dockerd.docker('network', 'create', '--driver=ipvlan', '--subnet=198.18.5.0/24', 'inner');
+      await using _agent = await agentOf('inner', { address: { from: 'container' } });
+      const options = { env: { DISCOVER: 'web:80' }, network: 'inner', command: answering('inner') };
+      const [id, other] = [await dockerd.run(options), await dockerd.run({ network: 'inner' })];
+      const [url = ''] = await published('inner', id);
+      assert.match(url, /^tcp:\/\/198\.18\.5\.\d+:80$/);
+      await using neighbour = await startStation((await dockerd.inspect(other)).State.Pid);
+      await answers(neighbour, url, 'inner');
+      // No document of a container tells of the parent of its network: the README says that there has to be one.
+      const dialled = await reader.dial(url);
+      assert.ok('failure' in dialled, JSON.stringify(dialled));
+      await dockerd.docker('rm', '--force', id, other);
     });
 
     test('with the ports and the address of the container whose network it uses, through its restart and its death', async () => {
@@ -449,6 +559,26 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         await podman.podman('pod', 'stop', '--time=0', 'shop');
         await eventually(async () => assert.deepEqual(await urlsOf('podman', inPod), []));
         await podman.podman('pod', 'rm', '--force', 'shop');
+      },
+    );
+
+    testInFull(
+      "at its own address on Podman's ipvlan, from the other end of the wire",
+      { skip: needs('podman') },
+      async (context) => {
+        const missing = whyNoIpvlan();
+        if (missing !== undefined) return context.skip(missing);
+        await using podman = await startPodman();
+        wire('pod-0', 'pod-1', [], ['198.18.6.2/24']);
+        const subnet = ['--subnet=198.18.6.0/24', '--gateway=198.18.6.2', '--ip-range=198.18.6.128/25'];
+        await podman.podman('network', 'create', '--driver=ipvlan', '--opt=parent=pod-0', ...subnet, 'wire');
+        const docker = { socketPath: podman.socketPath };
+        await using _agent = await agentOf('podman-wire', { docker, address: { from: 'either' } });
+        const env = { DISCOVER: 'web:80' };
+        const id = await podman.run({ env, network: 'wire', command: answering('podman') });
+        const [url = ''] = await published('podman-wire', id);
+        assert.match(url, /^tcp:\/\/198\.18\.6\.\d+:80$/);
+        await answers(reader, url, 'podman');
       },
     );
   });
