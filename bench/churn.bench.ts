@@ -9,13 +9,15 @@
 import { type Bench, exactFigures, startMeter, transactionFigures } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
 import { Lives } from './lib/lives.ts';
-import { type Figures, percentile } from './lib/measure.ts';
+import { type Figures, percentile, usageOf } from './lib/measure.ts';
 import { openWorld, type World, type WorldOptions } from './lib/world.ts';
 
+const warmUpSeconds = 12;
+
 /** A process compiles its code in its first thousands of lifecycles; what a host pays all day is what comes after. */
-export async function openWarm(options: WorldOptions): Promise<World> {
+export async function openWarm(options: WorldOptions, seconds = warmUpSeconds): Promise<World> {
   const world = await openWorld(options);
-  await world.warmUp(200, 12);
+  await world.warmUp(200, seconds);
   return world;
 }
 
@@ -34,6 +36,7 @@ export async function measureChurn(world: World, rate: number, seconds: number):
     unpublishMaxMs: percentile(unpublishMs, 1),
     ...figures,
     ...transactionFigures(settled.changes),
+    peakMb: usageOf(world.subject.pid).peakMb,
     engineLagMs: churned.lagMsMax,
     ...exactFigures(settled, neverSeen),
   };
@@ -49,11 +52,12 @@ export const churn: Bench = {
   seconds: 4,
   columns:
     'publishP50Ms* publishP99Ms* publishMaxMs unpublishP50Ms* unpublishP99Ms* unpublishMaxMs cpuMsEach* ' +
-    'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs engineLagMs recorderCpuPercent eventsLost exact',
+    'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs peakMb engineLagMs recorderCpuPercent eventsLost exact',
   measure: (subject, rate, { address, seconds, workers }) =>
     lives.measure(
       subject,
-      () => openWarm({ address, subject, workers }),
+      // A short measurement is a look, and a look takes no long warm-up.
+      () => openWarm({ address, subject, workers }, Math.min(warmUpSeconds, 3 * seconds)),
       (world) => measureChurn(world, rate, seconds),
     ),
   finish: () => lives.end(),

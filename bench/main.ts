@@ -19,11 +19,11 @@ import { crashLoops } from './crash-loops.bench.ts';
 import { dns } from './dns.bench.ts';
 import { endpoint } from './endpoint.bench.ts';
 import { fleet } from './fleet.bench.ts';
+import { buildOf, commitOf, judged, judgePairs, measurePairs } from './guard.ts';
 import { idle } from './idle.bench.ts';
 import { inspect } from './inspect.bench.ts';
-import { type Bench, subjectNames } from './lib/bench.ts';
-import type { Figures } from './lib/measure.ts';
-import { describeMachine, goalsOf, inexactOf, type Report, type Row, tableOf } from './lib/report.ts';
+import { type Bench, runBench, subjectNames } from './lib/bench.ts';
+import { describeMachine, goalsOf, inexactOf, type Report, tableOf } from './lib/report.ts';
 import { prepareSubjects } from './lib/subject.ts';
 import { mailbox } from './mailbox.bench.ts';
 import { relay } from './relay.bench.ts';
@@ -56,6 +56,7 @@ const names = all.map(({ name }) => name).join(', ');
 const help = `npm run bench [-- <name>] [-- options], by default all but those with a star
 
 ${all.map(({ name, named, question }) => `  ${(named ? `${name} *` : name).padEnd(12)}${question}`).join('\n')}
+  guard *     is discover worse than that of another commit, by more than the noise? Status 1 if it is
 
   --seconds N       how long each measurement lasts, where that is to choose
   --points A,B      instead of the benchmark's own rates, sizes, ...; with one name
@@ -63,6 +64,8 @@ ${all.map(({ name, named, question }) => `  ${(named ? `${name} *` : name).padEn
   --workers N       threads of discover; its own choice unless given
   --address FROM    churn: where discover says that containers are reached, published or container
   --repeat N        measure so often; tables show the median
+  --against COMMIT  guard: the commit whose program is built and compared with
+  --pairs N         guard: how many pairs, from 3; 5 unless given
   --json FILE       write everything to a file
   --chart FILE.svg  draw latency over rate and throughput over workers
   --from FILE       measure nothing: read what --json has written
@@ -91,23 +94,33 @@ function addressFrom(text: string | undefined, subjects: readonly string[], benc
 
 function readArguments() {
   const text = { type: 'string' } as const;
-  const numbers = { seconds: text, workers: text, repeat: text };
+  const numbers = { seconds: text, workers: text, repeat: text, pairs: text };
   const others = {
     points: text,
     subjects: text,
     address: text,
+    against: text,
     json: text,
     chart: text,
     from: text,
     help: { type: 'boolean' } as const,
   };
   const { positionals, values } = parseArgs({ options: { ...numbers, ...others }, allowPositionals: true });
-  for (const name of positionals) check(names.split(', ').includes(name), `${name} is none of ${names}`);
+  const isGuard = `${positionals}` === 'guard';
+  for (const name of isGuard ? [] : positionals) check(names.split(', ').includes(name), `${name} is none of ${names}`);
   const number = (name: keyof typeof numbers, least: number): number | undefined => {
     const value = values[name] === undefined ? undefined : Number(values[name]);
     check(value === undefined || value >= least, `--${name} must be a number from ${least}, got "${values[name]}"`);
     return value;
   };
+  const against = values.against === undefined ? undefined : commitOf(values.against);
+  check(isGuard === (values.against !== undefined), 'guard takes --against COMMIT, and nothing else does');
+  check(
+    !isGuard || against !== undefined,
+    `--against: "${values.against}" is no commit that is here; a shallow clone has few`,
+  );
+  check(isGuard || values.pairs === undefined, '--pairs is for guard');
+  check(!isGuard || (values.points ?? values.subjects) === undefined, 'guard has points and subjects of its own');
   const points = values.points?.split(',').map(Number);
   check(!points?.some(Number.isNaN), `--points must be numbers, got "${values.points}"`);
   check(!points || positionals.length === 1, '--points is for one benchmark: give its name');
@@ -116,7 +129,8 @@ function readArguments() {
   const benches = all.filter(({ name, named }) => (positionals.length === 0 ? !named : positionals.includes(name)));
   const address = addressFrom(values.address, subjects, benches);
   const [seconds, workers, repeat] = [number('seconds', 1), number('workers', 0), number('repeat', 1) ?? 1];
-  return { ...values, address, benches, points, subjects, seconds, workers, repeat };
+  const pairs = number('pairs', 3) ?? 5;
+  return { ...values, address, against, pairs, benches, points, subjects, seconds, workers, repeat };
 }
 
 type Arguments = ReturnType<typeof readArguments>;
@@ -125,30 +139,6 @@ type Arguments = ReturnType<typeof readArguments>;
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}`);
   else if (text !== '') process.stderr.write(`${text}\n`);
-}
-
-async function runBench(bench: Bench, args: Arguments): Promise<Row[]> {
-  const settings = { address: args.address, seconds: args.seconds ?? bench.seconds, workers: args.workers };
-  const repeat = Math.max(args.repeat, bench.rounds ?? 1);
-  const plan = (args.points ?? bench.points).map((point) => {
-    const offered = bench.subjects?.(point) ?? subjectNames;
-    return { point, subjects: offered.filter((name) => args.subjects.includes(name) || !subjectNames.includes(name)) };
-  });
-  const total = plan.reduce((sum, { subjects }) => sum + subjects.length, 0) * repeat;
-  let begun = 0;
-  const measure = async (point: number, subject: string): Promise<Row> => {
-    progress(`${bench.name} ${++begun}/${total}: ${bench.axis} ${point}, ${subject}`);
-    const failed = (error: unknown): Figures => ({ exact: 'failed', note: String(error) });
-    return { point, subject, figures: await bench.measure(subject, point, settings).catch(failed) };
-  };
-  const rows: Row[] = [];
-  for (const { point, subjects } of Array.from({ length: repeat }, () => plan).flat()) {
-    if (bench.together) rows.push(...(await Promise.all(subjects.map((subject) => measure(point, subject)))));
-    else for (const subject of subjects) rows.push(await measure(point, subject));
-  }
-  await bench.finish?.();
-  progress('');
-  return rows;
 }
 
 async function measureAll(args: Arguments): Promise<Report> {
@@ -163,10 +153,11 @@ async function measureAll(args: Arguments): Promise<Report> {
     progress('');
   }
   const report: Report = { about, benches: [] };
-  for (const [name, value] of Object.entries(about)) console.log(`${name.padEnd(9)} ${value}`);
-  console.log('');
+  announce(about);
+  const { address, points, repeat, subjects, workers } = args;
   for (const bench of args.benches) {
-    const rows = await runBench(bench, args);
+    const settings = { address, seconds: args.seconds ?? bench.seconds, workers };
+    const rows = await runBench(bench, { points, progress, repeat, settings, subjects });
     report.benches.push({ name: bench.name, rows });
     console.log(tableOf(bench, rows));
     if (bench.conclude) console.log(`${bench.conclude(rows)}\n`);
@@ -174,6 +165,29 @@ async function measureAll(args: Arguments): Promise<Report> {
     if (args.json) writeFileSync(args.json, `${JSON.stringify(report, undefined, 2)}\n`);
   }
   return report;
+}
+
+function announce(about: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(about)) console.log(`${name.padEnd(9)} ${value}`);
+  console.log('');
+}
+
+/** Whether this checkout's program is no worse than the commit's. */
+async function guard(commit: string, { json, pairs, seconds }: Arguments): Promise<boolean> {
+  prepareSubjects();
+  using build = await buildOf(commit, progress);
+  progress('');
+  const about = { ...describeMachine(), against: `${build.subject}, built with ${build.packages}` };
+  announce(about);
+  const benches = await measurePairs(judged, { other: build.subject, pairs, progress, seconds });
+  for (const { name, rows } of benches) {
+    const bench = all.find((each) => each.name === name);
+    if (bench) console.log(tableOf(bench, rows));
+  }
+  if (json) writeFileSync(json, `${JSON.stringify({ about, benches }, undefined, 2)}\n`);
+  const { failed, text } = judgePairs(judged, benches, build.subject);
+  console.log(text);
+  return !failed && inexactOf(benches.flatMap(({ rows }) => rows)) === 0;
 }
 
 function readReport(file: string): Report {
@@ -194,6 +208,8 @@ const args = (() => {
 })();
 if (args.help) {
   console.log(help);
+} else if (args.against !== undefined) {
+  process.exitCode = (await guard(args.against, args)) ? 0 : 1;
 } else {
   const report = args.from ? readReport(args.from) : await measureAll(args);
   console.log(goalsOf(report));

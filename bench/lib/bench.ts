@@ -81,3 +81,41 @@ export async function startMeter(world: World): Promise<(lifecycles?: number) =>
     };
   };
 }
+
+export interface Run {
+  readonly settings: Settings;
+  readonly repeat: number;
+  /** Instead of the benchmark's own. */
+  readonly points?: readonly number[] | undefined;
+  /** Of those that the benchmark offers, or all. */
+  readonly subjects: readonly string[];
+  /** Told what is measured next. */
+  progress(text: string): void;
+}
+
+/** Measures each subject at each point. Every second round goes through the subjects backwards, so that none is always the first. */
+export async function runBench(bench: Bench, { points, progress, repeat, settings, subjects }: Run): Promise<Row[]> {
+  const plan = (points ?? bench.points).map((point) => {
+    const offered = bench.subjects?.(point) ?? subjects;
+    return { point, subjects: offered.filter((name) => subjects.includes(name) || !subjectNames.includes(name)) };
+  });
+  const rounds = Math.max(repeat, bench.rounds ?? 1);
+  const total = plan.reduce((sum, each) => sum + each.subjects.length, 0) * rounds;
+  let begun = 0;
+  const measure = async (point: number, subject: string): Promise<Row> => {
+    progress(`${bench.name} ${++begun}/${total}: ${bench.axis} ${point}, ${subject}`);
+    const failed = (error: unknown): Figures => ({ exact: 'failed', note: String(error) });
+    return { point, subject, figures: await bench.measure(subject, point, settings).catch(failed) };
+  };
+  const rows: Row[] = [];
+  for (let round = 0; round < rounds; round++) {
+    for (const { point, subjects } of plan) {
+      const inTurn = round % 2 === 0 ? subjects : subjects.toReversed();
+      if (bench.together) rows.push(...(await Promise.all(inTurn.map((subject) => measure(point, subject)))));
+      else for (const subject of inTurn) rows.push(await measure(point, subject));
+    }
+  }
+  await bench.finish?.();
+  progress('');
+  return rows;
+}

@@ -11,6 +11,43 @@ import { typescript } from '../../test/helpers/run.ts';
 import { type Figures, percentile } from './measure.ts';
 import type { Row } from './report.ts';
 
+/** Student's t for 99 % on one side, by degrees of freedom from 1 on; for more than there are here the last is a little too strict. */
+const t99 = [31.82, 6.965, 4.541, 3.747, 3.365, 3.143, 2.998, 2.896, 2.821, 2.764];
+
+/** What so many pairs can say of a figure. */
+export interface Verdict {
+  readonly kind: 'loss' | 'gain' | 'within the noise' | 'not judged';
+  /** The median of the pairs. */
+  readonly ratio: number;
+  /** How far the median of so many pairs may lie from the truth by chance: in 99 of 100 cases no further than this fraction. */
+  readonly noise: number;
+}
+
+/**
+ * Judges the ratios of pairs, above 1 meaning worse. A loss is a median that is worse by more than the tolerance and by more
+ * than the noise, which is the pairs' own: Student's interval of the mean of their logarithms.
+ *
+ * Fewer than three pairs have no spread to speak of, and neither has a pair of which one could not be measured.
+ */
+export function judge(ratios: readonly number[], tolerance: number): Verdict {
+  const count = ratios.length;
+  // Of an even number the middle between the two in the middle.
+  const ratio =
+    (percentile(ratios, 0.5) -
+      percentile(
+        ratios.map((each) => -each),
+        0.5,
+      )) /
+    2;
+  const logs = ratios.map(Math.log);
+  if (count < 3 || !logs.every(Number.isFinite)) return { kind: 'not judged', ratio, noise: Number.NaN };
+  const mean = logs.reduce((sum, log) => sum + log, 0) / count;
+  const variance = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0) / (count - 1);
+  const noise = Math.exp((t99[Math.min(count - 1, t99.length) - 1] ?? 0) * Math.sqrt(variance / count)) - 1;
+  const bound = 1 + Math.max(tolerance, noise);
+  return { kind: ratio > bound ? 'loss' : ratio < 1 / bound ? 'gain' : 'within the noise', ratio, noise };
+}
+
 /** Runs a program of `bench/lib` with one argument, a JSON document; its only message are the figures. */
 export async function measureApart(program: string, task: object): Promise<Figures> {
   const file = fileURLToPath(new URL(program, import.meta.url));

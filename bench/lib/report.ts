@@ -86,13 +86,14 @@ export function tableOf({ axis, columns, name, question }: Bench, rows: readonly
   );
   lines[height - 1]?.splice(0, 1, axis);
   const notes: string[] = [];
+  const others = [...new Set(rows.map(({ subject }) => subject))].filter((subject) => subject !== 'discover');
   for (const point of new Set(rows.map((row) => row.point))) {
     for (const subject of new Set(rows.filter((row) => row.point === point).map((row) => row.subject))) {
       const found = figuresOf(rows, point, subject);
       lines.push([String(point), subject, ...figures.map((figure) => textOf(found[figure]))]);
       if (found.note) notes.push(`${axis} ${point}, ${subject}: ${found.note}`);
     }
-    for (const other of ['naive', 'floor']) {
+    for (const other of others) {
       const ratios = figures.map((figure, index) =>
         isCompared[index] ? ratioOf(rows, point, figure, other) : Number.NaN,
       );

@@ -1,5 +1,5 @@
 /**
- * What is measured: discover, naive or floor, each a process of its own and started the same way.
+ * What is measured: discover, naive, floor or another build of discover, each a process of its own and started the same way.
  *
  * discover runs as built (dist/cli.js) and with its defaults; the other two are compiled first, so
  * that no loader of TypeScript is measured with them. What they log is written to nowhere, unless the
@@ -45,6 +45,9 @@ export interface Subject extends AsyncDisposable {
   look(): Promise<Readonly<Record<string, number>>>;
 }
 
+/** Other builds of discover by the names that they have as subjects: the path of their `cli.js`. */
+export const builds = new Map<string, string>();
+
 const inBench = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
 const cli = inBench('../dist/cli.js');
 /** Inside the package, so that its dependencies are found from there. */
@@ -69,13 +72,14 @@ function commandOf(
   { address, operationsMax, serves, subject, workers }: SubjectOptions,
   place: readonly string[],
 ): string[] {
-  if (subject !== 'discover') return [path.join(compiled, `${subject}.js`), ...place];
+  const program = subject === 'discover' ? cli : builds.get(subject);
+  if (program === undefined) return [path.join(compiled, `${subject}.js`), ...place];
   if (operationsMax !== undefined) return [...typescript, inBench('lib/agent.mjs'), ...place, String(operationsMax)];
   const names = ['--docker:socketPath', '--etcd:endpoints', '--host:id', '--host:ip'];
   const threads = workers === undefined ? [] : ['--workers', String(workers)];
   const endpoint = serves === undefined ? [] : [`--http:${serves}`, httpSocketBeside(place[0] ?? '')];
   const from = address === undefined ? [] : ['--address:from', address];
-  return [cli, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...from, ...endpoint];
+  return [program, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...from, ...endpoint];
 }
 
 export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {

@@ -4,16 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { measureChurn } from '../../bench/churn.bench.ts';
+import { buildOf, commitOf, type Judged, judgePairs, measurePairs } from '../../bench/guard.ts';
 import { openFleet } from '../../bench/lib/fleet.ts';
 import type { Report } from '../../bench/lib/report.ts';
-import { prepareSubjects } from '../../bench/lib/subject.ts';
+import { builds, prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
+import { throughput } from '../../bench/throughput.bench.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { needs, runDiscover, typescript } from '../helpers/run.ts';
 import { amount, testInFull } from '../helpers/share.ts';
@@ -131,6 +133,97 @@ for (const signal of ['SIGKILL', 'SIGINT'] as const) {
     for (const pid of processesWith(mark)) process.kill(Number(pid), 'SIGKILL');
   });
 }
+
+/** CPU alone, and with a tolerance that is beyond the noise of a machine that runs other tests. */
+const cpu: Judged = {
+  ...{ bench: throughput, point: 8, name: 'CPU of a lifecycle' },
+  cost: ({ cpuMsEach }) => Number(cpuMsEach),
+};
+const atLeast = 1;
+
+async function guarded(other: string) {
+  const benches = await measurePairs([cpu], { other, pairs: 3, seconds: 1, progress: () => {} });
+  return { benches, ...judgePairs([cpu], benches, other, atLeast) };
+}
+
+/** A build whose main thread does nothing useful for most of the time. */
+function slowed(directory: string): string {
+  const file = path.join(directory, 'slowed.mjs');
+  const cli = new URL('../../dist/cli.js', import.meta.url).href;
+  // By CPU and not by the clock: on a busy machine it would get less of it.
+  const busy = 'const before = process.cpuUsage(); while (process.cpuUsage(before).user < 20_000);';
+  writeFileSync(file, `setInterval(() => { ${busy} }, 5).unref();\nawait import('${cli}');\n`);
+  return file;
+}
+
+test('The guard finds that a program is slower than another, and not the other way round', { skip }, async () => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'bench-test-'));
+  try {
+    builds.set('slowed', slowed(directory));
+    const { benches, text } = await guarded('slowed');
+    assert.match(text, /^gain +CPU of a lifecycle +x0\.[0-4]/m);
+    const named: Readonly<Record<string, string>> = { discover: 'fast', slowed: 'discover' };
+    const swapped = benches.map(({ name, rows }) => ({
+      name,
+      rows: rows.map((row) => ({ ...row, subject: named[row.subject] ?? '' })),
+    }));
+    assert.equal(judgePairs([cpu], swapped, 'fast', atLeast).failed, true);
+  } finally {
+    builds.delete('slowed');
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+const noGit = skip || needs('git', 'tar', 'npm');
+
+testInFull('The guard builds a commit, and finds this one no worse than itself', { skip: noGit }, async () => {
+  const commit = commitOf('HEAD');
+  assert.ok(commit);
+  let cli = '';
+  {
+    using build = await buildOf(commit, () => {});
+    cli = builds.get(build.subject) ?? '';
+    const { failed, text } = await guarded(build.subject);
+    assert.equal(failed, false, text);
+  }
+  assert.ok(cli !== '' && !existsSync(cli));
+});
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  testInFull(
+    `A guard ended by ${signal} while it builds leaves nothing`,
+    { skip: noGit, timeout: 3 * guardMs },
+    async () => {
+      const mark = randomUUID();
+      const directory = mkdtempSync(path.join(tmpdir(), 'bench-test-'));
+      try {
+        const env = { BENCH_TEST: mark, TMPDIR: directory };
+        await using runner = runDiscover(['guard', '--against', 'HEAD'], { script, nodeArgs, env });
+        // The runner and the build.
+        await eventually(() => assert.ok(processesWith(mark).length >= 2 && readdirSync(directory).length > 0));
+        runner.signal(signal);
+        await runner.exit;
+        await eventually(() => assert.deepEqual(processesWith(mark), []));
+        assert.deepEqual(readdirSync(directory), []);
+      } finally {
+        rmSync(directory, { recursive: true, force: true });
+      }
+    },
+  );
+}
+
+test('The guard refuses what is no commit, and too few pairs', { skip: needs('git') }, async () => {
+  for (const [args, said] of [
+    [['guard'], /--against/],
+    [['churn', '--against', 'HEAD'], /--against/],
+    [['guard', '--against', 'no-such-tag'], /"no-such-tag" is no commit/],
+    [['guard', '--against', 'HEAD', '--pairs', '2'], /--pairs must be a number from 3/],
+  ] as const) {
+    await using runner = runDiscover(args, { script, nodeArgs });
+    assert.equal((await runner.exit).code, 64, args.join(' '));
+    assert.match(runner.output, said);
+  }
+});
 
 test('The runner refuses what it does not know', async () => {
   for (const args of [['chrun'], ['churn', '--points', 'x']]) {

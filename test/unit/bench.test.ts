@@ -1,11 +1,13 @@
 /** What the benchmark's figures are made of: percentiles, exactness, latencies, medians and ratios. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { judged, judgePairs } from '../../bench/guard.ts';
 import { transactionFigures } from '../../bench/lib/bench.ts';
 import { deviationOf, expectedKeys, latenciesOf, Pursuit } from '../../bench/lib/exact.ts';
 import { field, fields, Messages, numberField } from '../../bench/lib/grpc.ts';
 import { Lives } from '../../bench/lib/lives.ts';
 import { cpuMsOf, type Figures, percentile, usageOf } from '../../bench/lib/measure.ts';
+import { judge } from '../../bench/lib/pairs.ts';
 import { figuresOf, goalsOf, inexactOf, type Row, tableOf } from '../../bench/lib/report.ts';
 import { type Judged, type Look, verdictsOf } from '../../bench/lib/soak.ts';
 
@@ -242,4 +244,90 @@ test('A life goes on from one measurement to the next, and is replaced by a new 
   await lives.end();
   assert.deepEqual(opened, ['a0', 'b0', 'a1', 'a2', 'a3']);
   assert.deepEqual(ended, ['a0', 'a1', 'a2', 'b0', 'a3']);
+});
+
+test('Pairs are judged a loss only where they are worse by more than the tolerance and by more than their own noise', () => {
+  const kindOf = (...ratios: number[]): string => judge(ratios, 0.05).kind;
+  assert.equal(kindOf(1.2, 1.21, 1.19, 1.2, 1.22), 'loss');
+  assert.equal(kindOf(1.03, 1.03, 1.031, 1.03, 1.029), 'within the noise', 'Agreed on, but within the tolerance');
+  assert.equal(kindOf(1.2, 0.7, 1.9, 1.3, 0.9), 'within the noise', 'Worse in the median, but the pairs do not agree');
+  assert.equal(kindOf(0.8, 0.81, 0.79, 0.8, 0.8), 'gain');
+  assert.equal(kindOf(1, 1, 1), 'within the noise', 'Without any noise the tolerance is left');
+  assert.equal(kindOf(1.2, 1.3, 1.4), 'within the noise', 'Three pairs that lie this far apart are too few');
+  assert.equal(kindOf(1.2, 1.3, 1.4, 1.2, 1.3, 1.4), 'loss', 'More of the same are enough');
+  assert.equal(judge([1.5, 1, 2, 1.6], 0.05).ratio, 1.55, 'The middle of an even number');
+});
+
+test('Pairs are not judged where there are fewer than three, or one could not be measured', () => {
+  assert.equal(judge([2, 2], 0.05).kind, 'not judged');
+  assert.equal(judge([], 0.05).kind, 'not judged');
+  assert.equal(judge([2, 2, Number.NaN], 0.05).kind, 'not judged');
+  assert.equal(judge([2, 2, 0], 0.05).kind, 'not judged');
+});
+
+test('The noise of pairs is that of their mean: four times as many of the same spread halve it', () => {
+  const spread = [0.9, 1.1];
+  const of = (count: number): number =>
+    judge(
+      Array.from({ length: count }, (_, index) => spread[index % 2] ?? 1),
+      0.05,
+    ).noise;
+  // Student's t of 3 and of 15 degrees of freedom is another, too.
+  assert.ok(of(16) < of(4) / 2 && of(16) > 0.05);
+});
+
+/** Five pairs in which discover's figures are multiples of the other's. */
+function pairsOf(multiple: Readonly<Record<string, number>>) {
+  const benches = [...new Set(judged.map(({ bench }) => bench))];
+  return benches.map(({ name }) => ({
+    name,
+    rows: judged
+      .filter(({ bench }) => bench.name === name)
+      .flatMap(({ point }) =>
+        Array.from({ length: 5 }, (_, pair) =>
+          ['discover', 'before'].map((subject): Row => {
+            const shaken = (figure: string): number =>
+              (1 + pair / 1_000) * (subject === 'discover' ? (multiple[`${figure} ${point}`] ?? 1) : 1);
+            const names = 'publishP50Ms publishP99Ms cpuMsEach etcdCpuMsEach peakMb lifecyclesPerSecond allVisibleMs';
+            return {
+              point,
+              subject,
+              figures: Object.fromEntries(names.split(' ').map((each) => [each, shaken(each)])),
+            };
+          }),
+        ).flat(),
+      ),
+  }));
+}
+
+test('The guard fails on a loss of any figure it judges, and names it', () => {
+  assert.equal(judgePairs(judged, pairsOf({}), 'before').failed, false);
+  for (const [figure, name] of [
+    ['publishP50Ms 200', 'publish p50 at 200/s'],
+    ['publishP99Ms 200', 'publish p99 at 200/s'],
+    ['cpuMsEach 200', 'CPU of a lifecycle at 200/s'],
+    ['peakMb 200', 'peak memory at 200/s'],
+    ['cpuMsEach 1000', 'CPU of a lifecycle at 1,000/s'],
+    ['allVisibleMs 2000', 'cold start of 2,000'],
+  ] as const) {
+    const { failed, text } = judgePairs(judged, pairsOf({ [figure]: 1.3 }), 'before');
+    assert.equal(failed, true, name);
+    assert.deepEqual(
+      [...text.matchAll(/^LOSS +(.*?) +x1\.30 /gm)].map(([, found]) => found),
+      [name],
+    );
+    assert.equal(judgePairs(judged, pairsOf({ [figure]: 0.7 }), 'before').failed, false, `${name}: a gain`);
+  }
+  // Of throughput less is worse.
+  assert.match(judgePairs(judged, pairsOf({ 'lifecyclesPerSecond 64': 0.5 }), 'before').text, /^LOSS .*x2\.00/m);
+  assert.equal(judgePairs(judged, pairsOf({ 'lifecyclesPerSecond 64': 2 }), 'before').failed, false);
+});
+
+test('The guard fails on a figure that it could not judge, and not on one that only explains another', () => {
+  const { failed, text } = judgePairs(judged, pairsOf({ 'allVisibleMs 2000': Number.NaN }), 'before');
+  assert.equal(failed, true);
+  assert.match(text, /^not judged +cold start/m);
+  const aside = judgePairs(judged, pairsOf({ 'etcdCpuMsEach 200': 0.5 }), 'before');
+  assert.equal(aside.failed, false);
+  assert.match(aside.text, /^\(loss\) +CPU at 200\/s by etcd's/m);
 });
