@@ -6,27 +6,32 @@
  * be missing in the end. A subject goes through all rates in one life. CPU is that of all threads,
  * from the first start until etcd is at rest.
  */
+import { defaultContainer } from './engine/churn.ts';
 import { type Bench, exactFigures, startMeter, transactionFigures } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
 import { Lives } from './lib/lives.ts';
 import { type Figures, percentile, usageOf } from './lib/measure.ts';
+import { peers } from './lib/subject.ts';
 import { openWorld, type World, type WorldOptions } from './lib/world.ts';
 
 const warmUpSeconds = 12;
+const warmUpRate = 200;
 
 /** A process compiles its code in its first thousands of lifecycles; what a host pays all day is what comes after. */
-export async function openWarm(options: WorldOptions, seconds = warmUpSeconds): Promise<World> {
+export async function openWarm(options: WorldOptions, seconds = warmUpSeconds, rate = warmUpRate): Promise<World> {
   const world = await openWorld(options);
-  await world.warmUp(200, seconds);
+  await world.warmUp(rate, seconds);
   return world;
 }
 
 export async function measureChurn(world: World, rate: number, seconds: number): Promise<Figures> {
   const meter = await startMeter(world);
-  const churned = await world.engine.churn({ rate, seconds, lifetimeMs: 1_000, survivors: 0.02, unread: 'lose' });
+  const { container = defaultContainer, isSpaced } = world.shape;
+  const open = { lifetimeMs: 1_000, survivors: 0.02, unread: 'lose', container, isSpaced } as const;
+  const churned = await world.engine.churn({ rate, seconds, ...open });
   const settled = await world.settle();
   const figures = await meter(churned.lifecycles.length);
-  const { neverSeen, publishMs, unpublishMs } = latenciesOf(churned.lifecycles, settled.changes);
+  const { neverSeen, publishMs, unpublishMs } = latenciesOf(churned.lifecycles, settled.changes, world.subject.layout);
   return {
     publishP50Ms: percentile(publishMs, 0.5),
     publishP99Ms: percentile(publishMs, 0.99),
@@ -53,11 +58,17 @@ export const churn: Bench = {
   columns:
     'publishP50Ms* publishP99Ms* publishMaxMs unpublishP50Ms* unpublishP99Ms* unpublishMaxMs cpuMsEach* ' +
     'etcdCpuMsEach* transactions keysPerTransaction loopP99Ms loopMaxMs peakMb engineLagMs recorderCpuPercent eventsLost exact',
-  measure: (subject, rate, { address, seconds, workers }) =>
+  measure: (subject, rate, { address, seconds, shape, workers }) =>
     lives.measure(
       subject,
       // A short measurement is a look, and a look takes no long warm-up.
-      () => openWarm({ address, subject, workers }, Math.min(warmUpSeconds, 3 * seconds)),
+      // A peer may not keep up with more than it is measured at, and would be measured with what is left over.
+      () =>
+        openWarm(
+          { address, shape, subject, workers },
+          Math.min(warmUpSeconds, 3 * seconds),
+          peers.has(subject) ? Math.min(rate, warmUpRate) : warmUpRate,
+        ),
       (world) => measureChurn(world, rate, seconds),
     ),
   finish: () => lives.end(),

@@ -18,8 +18,8 @@ export const coldStart: Bench = {
   points: [100, 1_000, 2_000, 10_000],
   seconds: 0,
   columns: 'firstVisibleMs* allVisibleMs* cpuMs* rssMb* peakMb requests transactions exact',
-  measure: async (subject, containers, { workers }) => {
-    await using world = await openWorld({ subject, standing: containers, ready: false, workers });
+  measure: async (subject, containers, { shape, workers }) => {
+    await using world = await openWorld({ shape, subject, standing: containers, ready: false, workers });
     const settled = await world.settle(limitMs);
     const { spawnedMs } = world.subject;
     const { eventsLost, streams, ...requests } = await world.engine.counts();

@@ -69,7 +69,7 @@ export const crashLoops: Bench = {
     const settled = await world.settle();
     const ofLoops = settled.changes.filter(({ key }) => key.includes('/service/loop-'));
     const writesFirstHalf = ofLoops.filter(({ at }) => at < halfMs).length;
-    const { neverSeen, publishMs } = latenciesOf(lifecycles, settled.changes);
+    const { neverSeen, publishMs } = latenciesOf(lifecycles, settled.changes, world.subject.layout);
     return {
       crashes,
       ...{ writesFirstHalf, writesSecondHalf: ofLoops.length - writesFirstHalf },

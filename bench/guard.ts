@@ -18,7 +18,7 @@ import { churn } from './churn.bench.ts';
 import { coldStart } from './cold-start.bench.ts';
 import { type Bench, runBench } from './lib/bench.ts';
 import type { Figures } from './lib/measure.ts';
-import { judge } from './lib/pairs.ts';
+import { judge, ratiosOf } from './lib/pairs.ts';
 import type { Report, Row } from './lib/report.ts';
 import { builds } from './lib/subject.ts';
 import { throughput } from './throughput.bench.ts';
@@ -90,16 +90,13 @@ export function judgePairs(
 ): { readonly text: string; readonly failed: boolean } {
   let failed = false;
   const lines = figures.map(({ bench, cost, isAside, name, point }) => {
-    const rows = benches.find((each) => each.name === bench.name)?.rows.filter((row) => row.point === point) ?? [];
-    const of = (subject: string): number[] =>
-      rows.filter((row) => row.subject === subject).map((row) => cost(row.figures));
-    const theirs = of(other);
-    const ratios = of('discover').map((ours, pair) => ours / (theirs[pair] ?? Number.NaN));
+    const rows = benches.find((each) => each.name === bench.name)?.rows ?? [];
+    const ratios = ratiosOf(rows, { point, subject: 'discover' }, { point, subject: other }, cost);
     const { kind, noise, ratio } = judge(ratios, atLeast);
     if (!isAside && (kind === 'loss' || kind === 'not judged')) failed = true;
     const said = isAside ? `(${kind})` : kind === 'loss' ? 'LOSS' : kind;
     const each = ratios.map((value) => value.toFixed(2)).join(' ');
-    return `${said.padEnd(18)}  ${name.padEnd(34)}x${ratio.toFixed(2)}  noise ${(100 * noise).toFixed(0)} %  pairs ${each}`;
+    return `${said.padEnd(18)}  ${name.padEnd(36)}x${ratio.toFixed(2)}  noise ${(100 * noise).toFixed(0)} %  pairs ${each}`;
   });
   const head = `guard: discover by ${other}; above x1 is worse, a loss is worse by more than ${100 * atLeast} % and than the noise`;
   return { text: [head, '', ...lines, ''].join('\n'), failed };

@@ -7,6 +7,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { typescript } from '../test/helpers/run.ts';
@@ -18,15 +19,21 @@ import { coldStart } from './cold-start.bench.ts';
 import { crashLoops } from './crash-loops.bench.ts';
 import { dns } from './dns.bench.ts';
 import { endpoint } from './endpoint.bench.ts';
+import { defaultContainer } from './engine/churn.ts';
 import { fleet } from './fleet.bench.ts';
 import { buildOf, commitOf, judged, judgePairs, measurePairs } from './guard.ts';
 import { idle } from './idle.bench.ts';
 import { inspect } from './inspect.bench.ts';
 import { type Bench, runBench, subjectNames } from './lib/bench.ts';
+import { withServiceVariables } from './lib/layout.ts';
+import { type Peer, readPeer } from './lib/peer.ts';
 import { describeMachine, goalsOf, inexactOf, type Report, tableOf } from './lib/report.ts';
-import { prepareSubjects } from './lib/subject.ts';
+import { isShapeName, type Shape, shapeNames, shapes } from './lib/shapes.ts';
+import { peers, prepareSubjects } from './lib/subject.ts';
 import { mailbox } from './mailbox.bench.ts';
+import { memory } from './memory.bench.ts';
 import { relay } from './relay.bench.ts';
+import { shapesBench } from './shapes.bench.ts';
 import { storm } from './storm.bench.ts';
 import { throughput } from './throughput.bench.ts';
 import { transport } from './transport.bench.ts';
@@ -50,19 +57,24 @@ const all: readonly Bench[] = [
   dns,
   relay,
   crashLoops,
+  shapesBench,
+  memory,
 ];
 const names = all.map(({ name }) => name).join(', ');
 
 const help = `npm run bench [-- <name>] [-- options], by default all but those with a star
 
-${all.map(({ name, named, question }) => `  ${(named ? `${name} *` : name).padEnd(12)}${question}`).join('\n')}
-  guard *     is discover worse than that of another commit, by more than the noise? Status 1 if it is
+${all.map(({ name, named, question }) => `  ${(named ? `${name} *` : name).padEnd(15)}${question}`).join('\n')}
+  guard *        is discover worse than that of another commit, by more than the noise? Status 1 if it is
 
   --seconds N       how long each measurement lasts, where that is to choose
   --points A,B      instead of the benchmark's own rates, sizes, ...; with one name
-  --subjects A,B    of ${subjectNames.join(', ')}
+  --subjects A,B    of ${subjectNames.join(', ')}, or of the benchmark's own
   --workers N       threads of discover; its own choice unless given
   --address FROM    churn: where discover says that containers are reached, published or container
+  --shape NAME      churn, cold-start: what containers, documents and events are like, one of those of shapes
+  --peer COMMAND    churn, cold-start: a program of yours as a subject; bench/README.md has the placeholders
+  --layout LAYOUT   the keys of the peer: discover, registrator, registrator-internal or a template KEY=VALUE
   --repeat N        measure so often; tables show the median
   --against COMMIT  guard: the commit whose program is built and compared with
   --pairs N         guard: how many pairs, from 3; 5 unless given
@@ -79,6 +91,27 @@ function refuse(message: string): never {
 
 function check(isRight: boolean, message: string): void {
   if (!isRight) refuse(message);
+}
+
+/** The program that is to be measured as well, which is a subject from now on. */
+function peerOf({ layout, peer: command }: { readonly layout?: string; readonly peer?: string }): Peer | undefined {
+  check((command === undefined) === (layout === undefined), '--peer needs --layout, and --layout a --peer');
+  if (command === undefined || layout === undefined) return undefined;
+  const peer = readPeer(command, layout, os.hostname());
+  check(!subjectNames.includes(peer.name), `--peer: ${peer.name} is a subject already; call the program otherwise`);
+  peers.set(peer.name, peer);
+  return peer;
+}
+
+/** Of a peer's run the plain one, too, has what the peer reads. */
+function shapeOf(name: string | undefined, benches: readonly Bench[], peer: Peer | undefined): Shape | undefined {
+  const isKnown = name === undefined || isShapeName(name);
+  check(isKnown, `--shape must be one of ${shapeNames.join(', ')}, got "${name}"`);
+  const takesOne = benches.every((bench) => bench === churn || bench === coldStart);
+  check(name === undefined || takesOne, '--shape is for churn and cold-start');
+  const shape: Shape | undefined = isKnown && name !== undefined ? shapes[name] : undefined;
+  check(shape?.checks === undefined, `--shape ${name} is one of the benchmark "shapes" alone`);
+  return peer ? { ...shape, about: '', container: withServiceVariables(shape?.container ?? defaultContainer) } : shape;
 }
 
 /** Only discover can publish the containers' own addresses. */
@@ -99,6 +132,9 @@ function readArguments() {
     points: text,
     subjects: text,
     address: text,
+    peer: text,
+    shape: text,
+    layout: text,
     against: text,
     json: text,
     chart: text,
@@ -124,13 +160,21 @@ function readArguments() {
   const points = values.points?.split(',').map(Number);
   check(!points?.some(Number.isNaN), `--points must be numbers, got "${values.points}"`);
   check(!points || positionals.length === 1, '--points is for one benchmark: give its name');
-  const subjects = values.subjects?.split(',') ?? subjectNames;
-  for (const name of subjects) check(subjectNames.includes(name), `${name} is none of ${subjectNames.join(', ')}`);
+  const peer = peerOf(values);
+  const subjects = [...(values.subjects?.split(',') ?? subjectNames), ...(peer ? [peer.name] : [])];
   const benches = all.filter(({ name, named }) => (positionals.length === 0 ? !named : positionals.includes(name)));
+  const own = benches.flatMap((bench) => (points ?? bench.points).flatMap((point) => bench.subjects?.(point) ?? []));
+  const known = [...new Set([...subjectNames, ...own, ...(peer ? [peer.name] : [])])];
+  for (const name of subjects) check(known.includes(name), `${name} is none of ${known.join(', ')}`);
+  check(
+    !peer || benches.every((bench) => bench === churn || bench === coldStart),
+    '--peer is for churn and cold-start',
+  );
+  const shape = shapeOf(values.shape, benches, peer);
   const address = addressFrom(values.address, subjects, benches);
   const [seconds, workers, repeat] = [number('seconds', 1), number('workers', 0), number('repeat', 1) ?? 1];
   const pairs = number('pairs', 3) ?? 5;
-  return { ...values, address, against, pairs, benches, points, subjects, seconds, workers, repeat };
+  return { ...values, address, against, shape, pairs, benches, points, subjects, seconds, workers, repeat };
 }
 
 type Arguments = ReturnType<typeof readArguments>;
@@ -154,9 +198,9 @@ async function measureAll(args: Arguments): Promise<Report> {
   }
   const report: Report = { about, benches: [] };
   announce(about);
-  const { address, points, repeat, subjects, workers } = args;
+  const { address, points, repeat, shape, subjects, workers } = args;
   for (const bench of args.benches) {
-    const settings = { address, seconds: args.seconds ?? bench.seconds, workers };
+    const settings = { address, seconds: args.seconds ?? bench.seconds, shape, workers };
     const rows = await runBench(bench, { points, progress, repeat, settings, subjects });
     report.benches.push({ name: bench.name, rows });
     console.log(tableOf(bench, rows));

@@ -6,18 +6,15 @@
  * answer a ping tells whether it is held up; `--points 0` is the same without the storm.
  */
 import http from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from './engine/churn.ts';
-import type { EngineHandle } from './engine/client.ts';
 import { type Bench, exactFigures, startMeter } from './lib/bench.ts';
 import { latenciesOf } from './lib/exact.ts';
 import { percentile } from './lib/measure.ts';
+import { emitChecks } from './lib/shapes.ts';
 import { openWorld } from './lib/world.ts';
 
-const everyMs = 5;
 const pingEveryMs = 50;
 const actions = ['exec_create: probe', 'exec_start: probe', 'exec_die', 'health_status: healthy'];
-const attributes = { image: 'app:1', name: 'probed', execID: 'f'.repeat(64) };
 
 function ping(socketPath: string): Promise<number> {
   const begunMs = monotonicMs();
@@ -26,21 +23,6 @@ function ping(socketPath: string): Promise<number> {
       answer.resume().once('end', () => resolve(monotonicMs() - begunMs));
     http.get({ socketPath, path: '/_ping' }, onAnswer).once('error', reject);
   });
-}
-
-/** Sends what is due, late or not, and says how many that were. */
-async function emit(engine: EngineHandle, perSecond: number, seconds: number): Promise<number> {
-  const [{ id = '' } = {}] = await engine.snapshot();
-  const begunMs = monotonicMs();
-  for (let sent = 0; ; await sleep(everyMs)) {
-    const passedMs = Math.min(monotonicMs() - begunMs, seconds * 1000);
-    const due = Math.floor((passedMs * perSecond) / 1000);
-    const actionOf = (offset: number): string => actions[(sent + offset) % actions.length] ?? '';
-    const event = { type: 'container', id, attributes };
-    await engine.emit(Array.from({ length: due - sent }, (_, offset) => ({ ...event, action: actionOf(offset) })));
-    sent = due;
-    if (passedMs === seconds * 1000) return sent;
-  }
 }
 
 export const storm: Bench = {
@@ -65,11 +47,13 @@ export const storm: Bench = {
       survivors: 0.1,
       unread: 'lose',
     });
-    const sent = await emit(engine, perSecond, seconds).finally(() => clearInterval(pinger));
+    const [{ id = '' } = {}] = await engine.snapshot();
+    const emitting = emitChecks(engine, [id], actions, perSecond, { seconds });
+    const sent = await emitting.finally(() => clearInterval(pinger));
     const figures = await meter();
     const { lifecycles } = await churning;
     const settled = await world.settle();
-    const { neverSeen, publishMs } = latenciesOf(lifecycles, settled.changes);
+    const { neverSeen, publishMs } = latenciesOf(lifecycles, settled.changes, world.subject.layout);
     return {
       sent,
       pingP50Ms: percentile(pings, 0.5),

@@ -12,6 +12,7 @@
  * `Number(process.hrtime.bigint()) / 1e6`.
  */
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import type { ContainerTruth } from './containers.ts';
 import type { CreateOptions } from './documents.ts';
 import type { Engine } from './engine.ts';
 
@@ -23,8 +24,10 @@ export interface ChurnOptions {
   /** The fraction that is left running; every fifth, say. Default 0. */
   readonly survivors?: number;
   readonly ending?: 'stop' | 'die' | 'kill';
-  /** What is started; `{n}` in its environment stands for the number of the container. */
+  /** What is started; `{n}` in its environment and labels stands for the number of the container. */
   readonly container?: CreateOptions;
+  /** A stop takes its time from one event to the next, as a real one does. The pauses of a start are no matter: before its last event there is nothing to see. */
+  readonly isSpaced?: boolean | undefined;
   /** After so many numbers they begin again. */
   readonly numbers?: number;
   /** What becomes of a reader that does not keep up: it is waited for (default), or loses events. */
@@ -36,6 +39,8 @@ export interface Lifecycle {
   readonly env: readonly string[];
   /** Private port to host port, as long as it ran. */
   readonly ports: Readonly<Record<string, number>>;
+  /** As it was when it started. */
+  readonly truth: ContainerTruth;
   readonly startedMs: number;
   /** Absent where it was left running. */
   endedMs?: number;
@@ -63,7 +68,9 @@ export const defaultContainer: CreateOptions = {
 };
 
 export function numbered(container: CreateOptions, number: number): CreateOptions {
-  return { ...container, env: (container.env ?? []).map((entry) => entry.replaceAll('{n}', String(number))) };
+  const fill = (text: string): string => text.replaceAll('{n}', String(number));
+  const labels = Object.entries(container.labels ?? {}).map(([name, value]) => [name, fill(value)]);
+  return { ...container, env: (container.env ?? []).map(fill), labels: Object.fromEntries(labels) };
 }
 
 export async function churn(engine: Engine, options: ChurnOptions, signal?: AbortSignal): Promise<ChurnResult> {
@@ -72,6 +79,7 @@ export async function churn(engine: Engine, options: ChurnOptions, signal?: Abor
   const total = Math.round(rate * seconds);
   const lifecycles: Lifecycle[] = [];
   const mortal: Lifecycle[] = [];
+  const ends: Promise<void>[] = [];
   let begunMs = monotonicMs();
   let lagMsMax = 0;
   let ended = 0;
@@ -82,11 +90,13 @@ export async function churn(engine: Engine, options: ChurnOptions, signal?: Abor
   const start = (): void => {
     const number = lifecycles.length;
     const id = engine.run(numbered(container, number % (options.numbers ?? total)));
-    const { env = [], ports = {} } = engine.truth(id) ?? {};
+    const truth = engine.truth(id);
+    if (!truth) throw new Error(`Is gone as soon as it was started: ${id}`);
+    const { env, ports } = truth;
     const hostPorts = Object.entries(ports).flatMap(([port, bound]) =>
       bound?.[0] ? [[port, Number(bound[0].HostPort)]] : [],
     );
-    const lifecycle = { id, env, ports: Object.fromEntries(hostPorts), startedMs: monotonicMs() };
+    const lifecycle = { id, env, ports: Object.fromEntries(hostPorts), truth, startedMs: monotonicMs() };
     lifecycles.push(lifecycle);
     // Spread evenly: as many have survived of any first n as the fraction says.
     const survives = Math.floor((number + 1) * survivors) > Math.floor(number * survivors);
@@ -98,13 +108,14 @@ export async function churn(engine: Engine, options: ChurnOptions, signal?: Abor
     if (!lifecycle || engine.truth(lifecycle.id)?.state !== 'running') return;
     // Noted before anybody is told: on a busy machine what follows an event may be seen before the next line runs.
     lifecycle.endedMs = monotonicMs();
-    engine[ending](lifecycle.id);
+    if (options.isSpaced) ends.push(engine.stopSpaced(lifecycle.id));
+    else engine[ending](lifecycle.id);
   };
 
   for (;;) {
     signal?.throwIfAborted();
     const dueMs = Math.min(startDueMs(), endDueMs());
-    if (dueMs === Infinity) return { lifecycles, lagMsMax };
+    if (dueMs === Infinity) break;
     const nowMs = monotonicMs();
     if (dueMs > nowMs) {
       await sleep(dueMs - nowMs, undefined, signal && { signal });
@@ -120,4 +131,6 @@ export async function churn(engine: Engine, options: ChurnOptions, signal?: Abor
       start();
     } else end();
   }
+  await Promise.all(ends);
+  return { lifecycles, lagMsMax };
 }

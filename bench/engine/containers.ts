@@ -1,10 +1,11 @@
 /**
  * The containers of the simulated engine: what can happen to them, and the events that tells of it.
  *
- * Every operation is done at once and publishes its events in the order recorded from dockerd
- * 20.10.24; there is no moment between `die` and `stop` for a client to look into. An operation
+ * Every operation but `stopSpaced` is done at once and publishes its events in the order recorded from
+ * dockerd 20.10.24; there is no moment between `die` and `stop` for a client to look into. An operation
  * that a container's state does not allow throws: it is a mistake of the script that drives it.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Attachment, type Bindings, type Container, type CreateOptions, endpoint } from './documents.ts';
 import type { EngineEvent, EventLog, Moments } from './events.ts';
 import { HostPorts } from './ports.ts';
@@ -16,6 +17,7 @@ export interface ContainerTruth {
   readonly name: string;
   readonly state: Container['state'];
   readonly env: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
   /** Nanoseconds since the epoch, in digits. */
   readonly startedAt: string;
   /** Of its network; empty where it has none. */
@@ -104,12 +106,26 @@ export class Containers {
 
   /** As `docker stop` does: a container that takes no heed is killed after all. */
   stop(id: string, { heeds = true } = {}): void {
-    const container = this.#get(id);
+    for (const _pauseMs of this.#stopping(this.#get(id), heeds));
+  }
+
+  /** The same with pauses between the events, as long as those of the recording. */
+  async stopSpaced(id: string): Promise<void> {
+    for (const pauseMs of this.#stopping(this.#get(id), true)) await sleep(pauseMs);
+  }
+
+  /** Gives a pause between any two events. */
+  *#stopping(container: Container, heeds: boolean): Generator<number, void> {
     this.#expect(container, 'running', 'paused');
     this.#containerEvent(container, 'kill', { signal: '15' });
     if (!heeds) this.#containerEvent(container, 'kill', { signal: '9' });
-    this.#exit(container, heeds ? 0 : 137, 'exited');
+    yield 80;
+    this.#exit(container, heeds ? 0 : 137, 'exited', false);
+    yield 100;
+    if (container.attached) this.#networkEvent(container, 'disconnect');
+    yield 5;
     this.#containerEvent(container, 'stop');
+    yield 4;
     if (container.options.autoRemove) this.#destroy(container);
   }
 
@@ -225,6 +241,7 @@ export class Containers {
         name: container.name,
         state: container.state,
         env: container.options.env ?? [],
+        labels: container.options.labels ?? {},
         startedAt: String(container.startedAt),
         address: endpoint(container, true).IPAddress,
         ports: Object.fromEntries(container.bindings),
@@ -268,14 +285,14 @@ export class Containers {
     container.elements = {};
   }
 
-  #exit(container: Container, exitCode: number, state: 'exited' | 'restarting'): void {
+  #exit(container: Container, exitCode: number, state: 'exited' | 'restarting', isWhole = true): void {
     container.exitCode = exitCode;
     container.finishedAt = this.#moments.next();
     container.pid = 0;
     this.#detach(container);
     this.#become(container, state);
     this.#containerEvent(container, 'die', { exitCode: String(exitCode) });
-    if (container.attached) this.#networkEvent(container, 'disconnect');
+    if (isWhole && container.attached) this.#networkEvent(container, 'disconnect');
   }
 
   #destroy(container: Container): void {

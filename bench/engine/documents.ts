@@ -29,6 +29,8 @@ export interface CreateOptions {
   readonly networkMode?: string;
   /** As by `--rm`. */
   readonly autoRemove?: boolean;
+  /** It has a health check, which has always passed. */
+  readonly isChecked?: boolean;
   /** Milliseconds since the epoch, for a container that started earlier than now. */
   readonly startedAt?: number;
 }
@@ -153,6 +155,16 @@ const modernHostConfigEnd = hostConfigEnd.replace('"KernelMemory":0,"KernelMemor
 
 const afterHostConfig = `,"GraphDriver":{"Data":{"LowerDir":"${layer}-init/diff:${baseLayer}/diff","MergedDir":"${layer}/merged","UpperDir":"${layer}/diff","WorkDir":"${layer}/work"},"Name":"overlay2"},"Mounts":[]`;
 
+/** dockerd keeps the last five results. */
+const results = Array.from({ length: 5 }, (_, second) => ({
+  Start: `2026-11-30T12:00:0${second}.101202303Z`,
+  End: `2026-11-30T12:00:0${second}.151202303Z`,
+  ExitCode: 0,
+  Output: 'ok\n',
+}));
+const health = `,"Health":${JSON.stringify({ Status: 'healthy', FailingStreak: 0, Log: results })}`;
+const check = `"Healthcheck":${JSON.stringify({ Test: ['CMD-SHELL', 'wget -qO- localhost:8080'], Interval: 1_000_000_000 })},`;
+
 /** RFC 3339 with nine digits, as Go prints it; the zero time where there is none. */
 export function timeText(nanos: bigint): string {
   if (nanos === 0n) return '0001-01-01T00:00:00Z';
@@ -194,7 +206,7 @@ function inspectText(container: Container, form: Form, padding: string): string 
     `"State":{"Status":"${state}","Running":${isUp(container)},"Paused":${state === 'paused'},` +
     `"Restarting":${state === 'restarting'},"OOMKilled":false,"Dead":false,"Pid":${container.pid},` +
     `"ExitCode":${exitCode},"Error":"","StartedAt":"${timeText(container.startedAt)}",` +
-    `"FinishedAt":"${timeText(container.finishedAt)}"},"Image":"${imageId}","ResolvConfPath":"${inHome('resolv.conf')}",` +
+    `"FinishedAt":"${timeText(container.finishedAt)}"${options.isChecked ? health : ''}},"Image":"${imageId}","ResolvConfPath":"${inHome('resolv.conf')}",` +
     `"HostnamePath":"${inHome('hostname')}","HostsPath":"${inHome('hosts')}","LogPath":"${inHome(`${id}-json.log`)}",` +
     `"Name":${JSON.stringify(`/${name}`)},"RestartCount":${container.restartCount},"Driver":"overlay2",` +
     `"Platform":"linux","MountLabel":"","ProcessLabel":"","AppArmorProfile":"","ExecIDs":null,` +
@@ -206,7 +218,7 @@ function inspectText(container: Container, form: Form, padding: string): string 
     `"Config":{"Hostname":"${hostname}","Domainname":"","User":"","AttachStdin":false,` +
     `"AttachStdout":false,"AttachStderr":false,${options.ports?.length ? `"ExposedPorts":${JSON.stringify(exposed)},` : ''}` +
     `"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":${JSON.stringify(env ?? null)},` +
-    `"Cmd":${JSON.stringify(args)},"Image":${JSON.stringify(container.image)},"Volumes":null,"WorkingDir":"",` +
+    `"Cmd":${JSON.stringify(args)},${options.isChecked ? check : ''}"Image":${JSON.stringify(container.image)},"Volumes":null,"WorkingDir":"",` +
     `"Entrypoint":["/bin/busybox"],"OnBuild":null,"Labels":${JSON.stringify(options.labels ?? {})}},` +
     `"NetworkSettings":${networkSettings(container, modern)}}\n`
   );

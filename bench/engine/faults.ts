@@ -31,6 +31,8 @@ export interface FaultSettings {
   duplicateEvents: number;
   /** The event comes after the one that follows it. */
   reorderEvents: number;
+  /** Every event is sent whatever was asked for, as through a proxy that drops the query. */
+  unfiltered: boolean;
   /** Streams stay open, nothing comes, and what happens meanwhile is lost to them. */
   silence: boolean;
   /** Events are delivered in chunks of so many bytes; 0: each in one chunk of its own, as dockerd does. */
@@ -48,6 +50,7 @@ export const noFaults: Readonly<FaultSettings> = {
   dropEvents: 0,
   duplicateEvents: 0,
   reorderEvents: 0,
+  unfiltered: false,
   silence: false,
   chunkBytes: 0,
   joinEvents: 0,

@@ -44,7 +44,11 @@ export class EventStream {
 
   deliver(published: Published): void {
     const { faults, filters, random, until } = this.#options;
-    if (!filters.includes(published.event) || (until !== undefined && published.timeNano > until)) return;
+    if (
+      !(faults.unfiltered || filters.includes(published.event)) ||
+      (until !== undefined && published.timeNano > until)
+    )
+      return;
     if (faults.silence || random.chance(faults.dropEvents) || this.#body.backlogBytes > backlogBytesMax) {
       this.lost++;
       return;

@@ -1,8 +1,9 @@
 /** What a benchmark is: one question, one axis, a measurement for each point of it and each subject. */
 import { monotonicMs } from '../engine/churn.ts';
-import type { AddressFrom } from './exact.ts';
+import type { AddressFrom } from './layout.ts';
 import type { Figures } from './measure.ts';
 import type { Row } from './report.ts';
+import type { Shape } from './shapes.ts';
 import type { Settled, World } from './world.ts';
 
 export const subjectNames: readonly string[] = ['discover', 'naive', 'floor'];
@@ -13,6 +14,8 @@ export interface Settings {
   readonly workers?: number | undefined;
   /** Where discover says that containers are reached. Default 'published'. */
   readonly address?: AddressFrom | undefined;
+  /** Of containers, documents and events, where the benchmark has no shapes of its own. */
+  readonly shape?: Shape | undefined;
 }
 
 export interface Bench {
@@ -87,7 +90,7 @@ export interface Run {
   readonly repeat: number;
   /** Instead of the benchmark's own. */
   readonly points?: readonly number[] | undefined;
-  /** Of those that the benchmark offers, or all. */
+  /** Of those that the benchmark offers. Where it has subjects of its own and none of them is here, all of its own. */
   readonly subjects: readonly string[];
   /** Told what is measured next. */
   progress(text: string): void;
@@ -95,17 +98,22 @@ export interface Run {
 
 /** Measures each subject at each point. Every second round goes through the subjects backwards, so that none is always the first. */
 export async function runBench(bench: Bench, { points, progress, repeat, settings, subjects }: Run): Promise<Row[]> {
-  const plan = (points ?? bench.points).map((point) => {
-    const offered = bench.subjects?.(point) ?? subjects;
-    return { point, subjects: offered.filter((name) => subjects.includes(name) || !subjectNames.includes(name)) };
-  });
+  const offers = (points ?? bench.points).map((point) => ({ point, offered: bench.subjects?.(point) ?? subjects }));
+  const isOwn = (name: string): boolean => !subjectNames.includes(name);
+  const areChosen = offers.some(({ offered }) => offered.some((name) => isOwn(name) && subjects.includes(name)));
+  const plan = offers.map(({ offered, point }) => ({
+    point,
+    subjects: offered.filter((name) => subjects.includes(name) || (isOwn(name) && !areChosen)),
+  }));
   const rounds = Math.max(repeat, bench.rounds ?? 1);
   const total = plan.reduce((sum, each) => sum + each.subjects.length, 0) * rounds;
   let begun = 0;
   const measure = async (point: number, subject: string): Promise<Row> => {
     progress(`${bench.name} ${++begun}/${total}: ${bench.axis} ${point}, ${subject}`);
     const failed = (error: unknown): Figures => ({ exact: 'failed', note: String(error) });
-    return { point, subject, figures: await bench.measure(subject, point, settings).catch(failed) };
+    const isPeer = !bench.subjects && !subjectNames.includes(subject);
+    const figures = await bench.measure(subject, point, settings).catch(failed);
+    return { point, subject, figures, ...(isPeer && { isPeer }) };
   };
   const rows: Row[] = [];
   for (let round = 0; round < rounds; round++) {

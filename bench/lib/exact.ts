@@ -1,9 +1,6 @@
-/**
- * What etcd must hold by the engine's own word, how far off it is, and how late it was. Pure; nothing
- * of `src`. The containers here offer TCP ports published on all addresses, so the rule is short.
- */
+/** How far etcd is off what it must hold, and how late it was. Pure; nothing of `src`. */
 import type { Lifecycle } from '../engine/churn.ts';
-import type { ContainerTruth } from '../engine/containers.ts';
+import type { Layout } from './layout.ts';
 
 /** `at` is by the machine's monotonic clock; `value` is undefined for a delete. */
 export interface Event {
@@ -12,9 +9,6 @@ export interface Event {
   readonly value: string | undefined;
 }
 
-/** Where containers are reached, as `address.from` has it. */
-export type AddressFrom = 'published' | 'container';
-
 /** Keys that should be there and are not, that are there and should not be, that hold another value. */
 export interface Deviation {
   readonly missing: number;
@@ -22,34 +16,11 @@ export interface Deviation {
   readonly wrong: number;
 }
 
-export function expectedKeys(
-  containers: readonly ContainerTruth[],
-  host: { readonly id: string; readonly ip: string },
-  from: AddressFrom = 'published',
-): Map<string, string> {
-  const keys = new Map<string, string>();
-  for (const { address, env, id, ports, state } of containers) {
-    const declared = state === 'running' && env.find((entry) => entry.startsWith('DISCOVER='));
-    const record: Record<string, string> = {};
-    for (const entry of declared ? declared.slice('DISCOVER='.length).split(',') : []) {
-      const [name = '', port = ''] = entry.trim().split(':');
-      const bound = ports[`${port}/tcp`]?.[0];
-      if (!bound) continue;
-      record[name] = `/discover/service/${name}/default/${host.id}/${id.slice(0, 12)}`;
-      keys.set(record[name], from === 'container' ? `tcp://${address}:${port}` : `tcp://${host.ip}:${bound.HostPort}`);
-    }
-    const recordKey = `/discover/host/${host.id}/${id.slice(0, 12)}`;
-    if (Object.keys(record).length > 0) keys.set(recordKey, JSON.stringify(record));
-  }
-  return keys;
-}
-
-/** Whether the key tells of a container, as the owner key does not. */
-export function isOfContainer(key: string): boolean {
-  return key.startsWith('/discover/service/') || key.startsWith('/discover/host/');
-}
-
-export function deviationOf(expected: ReadonlyMap<string, string>, found: ReadonlyMap<string, string>): Deviation {
+export function deviationOf(
+  expected: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, string>,
+  { isOfContainer }: Layout,
+): Deviation {
   let [missing, stale, wrong] = [0, 0, 0];
   for (const [key, value] of expected) {
     if (!found.has(key)) missing++;
@@ -63,14 +34,16 @@ export function deviationOf(expected: ReadonlyMap<string, string>, found: Readon
 export class Pursuit {
   readonly #expected: ReadonlyMap<string, string>;
   readonly #state: Map<string, string>;
+  readonly #layout: Layout;
   #off: number;
   /** When the two last became equal; undefined where they never were, or were from the start. */
   exactAtMs: number | undefined;
 
-  constructor(expected: ReadonlyMap<string, string>, state: Map<string, string>) {
+  constructor(expected: ReadonlyMap<string, string>, state: Map<string, string>, layout: Layout) {
     this.#expected = expected;
     this.#state = state;
-    this.#off = Object.values(deviationOf(expected, state)).reduce((sum, count) => sum + count, 0);
+    this.#layout = layout;
+    this.#off = Object.values(deviationOf(expected, state, layout)).reduce((sum, count) => sum + count, 0);
   }
 
   get isExact(): boolean {
@@ -78,7 +51,7 @@ export class Pursuit {
   }
 
   apply({ at, key, value }: Event): void {
-    if (!isOfContainer(key)) return;
+    if (!this.#layout.isOfContainer(key)) return;
     const wanted = this.#expected.get(key);
     const wasOff = this.#state.get(key) !== wanted;
     if (value === undefined) this.#state.delete(key);
@@ -88,21 +61,29 @@ export class Pursuit {
   }
 }
 
-/** From the engine's events to the appearance of the key and to its end; who was never put at all is counted. */
-export function latenciesOf(lives: readonly Lifecycle[], events: readonly Event[]) {
+/**
+ * From the engine's events to the appearance of the last of a container's services and to the end of the last; containers of which one
+ * was never put at all are counted.
+ */
+export function latenciesOf(lives: readonly Lifecycle[], events: readonly Event[], layout: Layout) {
   const [put, deleted] = [new Map<string, number>(), new Map<string, number>()];
   for (const { at, key, value } of events) {
-    if (!key.startsWith('/discover/service/')) continue;
-    const shortId = key.slice(-12);
-    if (value === undefined) deleted.set(shortId, at);
-    else if (!put.has(shortId)) put.set(shortId, at);
+    if (value === undefined) deleted.set(key, at);
+    else if (!put.has(key)) put.set(key, at);
   }
   const publishMs: number[] = [];
   const unpublishMs: number[] = [];
-  for (const { endedMs, id, startedMs } of lives) {
-    const [upMs, downMs] = [put.get(id.slice(0, 12)), deleted.get(id.slice(0, 12))];
-    if (upMs !== undefined) publishMs.push(upMs - startedMs);
-    if (downMs !== undefined && endedMs !== undefined) unpublishMs.push(downMs - endedMs);
+  let neverSeen = 0;
+  for (const { endedMs, startedMs, truth } of lives) {
+    const keys = [...layout.servicesOf(truth).keys()];
+    if (keys.length === 0) continue;
+    // NaN as soon as one is missing.
+    const lastOf = (times: ReadonlyMap<string, number>): number =>
+      Math.max(...keys.map((key) => times.get(key) ?? Number.NaN));
+    const [upMs, downMs] = [lastOf(put), lastOf(deleted)];
+    if (Number.isNaN(upMs)) neverSeen++;
+    else publishMs.push(upMs - startedMs);
+    if (!Number.isNaN(downMs) && endedMs !== undefined) unpublishMs.push(downMs - endedMs);
   }
-  return { publishMs, unpublishMs, neverSeen: lives.length - publishMs.length };
+  return { publishMs, unpublishMs, neverSeen };
 }

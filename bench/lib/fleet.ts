@@ -13,8 +13,9 @@ import { type EtcdServer, startEtcd } from '../../test/helpers/etcd.ts';
 import { eventually } from '../../test/helpers/eventually.ts';
 import { atExit, cleanEnvironment, exitOf } from '../../test/helpers/run.ts';
 import { type EngineHandle, forkEngine } from '../engine/client.ts';
-import { type Deviation, deviationOf, expectedKeys } from './exact.ts';
+import { type Deviation, deviationOf } from './exact.ts';
 import { field, open } from './grpc.ts';
+import { discoverLayout, expectedKeys } from './layout.ts';
 import { usageOf } from './measure.ts';
 
 export interface Fleet extends AsyncDisposable {
@@ -51,9 +52,9 @@ export async function openFleet(hosts: number, containers: number): Promise<Flee
   };
   const off = async (): Promise<Deviation> => {
     const running = await engine.snapshot();
-    const names = Array.from({ length: hosts }, (_, index) => ({ id: `h${index}`, ip: '10.0.0.5' }));
-    const wanted = new Map(names.flatMap((name) => [...expectedKeys(running, name)]));
-    return deviationOf(wanted, await etcd.get('/discover/'));
+    const layouts = Array.from({ length: hosts }, (_, index) => discoverLayout(`h${index}`));
+    const wanted = new Map(layouts.flatMap((layout) => [...expectedKeys(running, layout)]));
+    return deviationOf(wanted, await etcd.get('/discover/'), discoverLayout());
   };
   return {
     engine,

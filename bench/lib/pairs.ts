@@ -23,9 +23,13 @@ export interface Verdict {
   readonly noise: number;
 }
 
+/** No noise seen here makes every one of three pairs worse by this: it takes no proof from their spread. */
+const plainly = 1.5;
+
 /**
  * Judges the ratios of pairs, above 1 meaning worse. A loss is a median that is worse by more than the tolerance and by more
- * than the noise, which is the pairs' own: Student's interval of the mean of their logarithms.
+ * than the noise, which is the pairs' own: Student's interval of the mean of their logarithms. Three pairs have so wide a one
+ * that a program twice as slow could pass, so a loss is also where every pair is worse by half.
  *
  * Fewer than three pairs have no spread to speak of, and neither has a pair of which one could not be measured.
  */
@@ -45,7 +49,10 @@ export function judge(ratios: readonly number[], tolerance: number): Verdict {
   const variance = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0) / (count - 1);
   const noise = Math.exp((t99[Math.min(count - 1, t99.length) - 1] ?? 0) * Math.sqrt(variance / count)) - 1;
   const bound = 1 + Math.max(tolerance, noise);
-  return { kind: ratio > bound ? 'loss' : ratio < 1 / bound ? 'gain' : 'within the noise', ratio, noise };
+  const each = Math.max(1 + tolerance, plainly);
+  const isLoss = ratio > bound || ratios.every((pair) => pair > each);
+  const isGain = ratio < 1 / bound || ratios.every((pair) => pair < 1 / each);
+  return { kind: isLoss ? 'loss' : isGain ? 'gain' : 'within the noise', ratio, noise };
 }
 
 /** Runs a program of `bench/lib` with one argument, a JSON document; its only message are the figures. */
@@ -66,16 +73,37 @@ export async function measureApart(program: string, task: object): Promise<Figur
   return figures;
 }
 
+interface Measured {
+  readonly point: number;
+  readonly subject: string;
+}
+
+/** A figure of one by that of the other, round by round. NaN where one of the two could not be measured. */
+export function ratiosOf(
+  rows: readonly Row[],
+  ours: Measured,
+  other: Measured,
+  figure: string | ((figures: Figures) => number),
+): number[] {
+  // JSON writes NaN as null.
+  const read = typeof figure === 'string' ? (figures: Figures) => Number(figures[figure] ?? Number.NaN) : figure;
+  const of = ({ point, subject }: Measured): number[] =>
+    rows.filter((row) => row.point === point && row.subject === subject).map(({ figures }) => read(figures));
+  const others = of(other);
+  return of(ours).map((value, round) => value / (others[round] ?? Number.NaN));
+}
+
+/** Their median, and each of them. */
+export function ratiosText(ratios: readonly number[]): string {
+  return `x${percentile(ratios, 0.5).toFixed(2)} (pairs ${ratios.map((ratio) => ratio.toFixed(2)).join(' ')})`;
+}
+
 /** By how much the CPU of `ours` lies below that of `other`, at each point: the median of the pairs, and each of them. */
 export function savingsOf(rows: readonly Row[], ours: string, other: string, figure: string): string {
   const points = [...new Set(rows.map(({ point }) => point))];
   const lines = points.map((point) => {
-    const of = (subject: string): number[] =>
-      rows
-        .filter((row) => row.point === point && row.subject === subject)
-        .map(({ figures }) => Number(figures[figure]));
-    const others = of(other);
-    const savings = of(ours).map((value, round) => 100 * (1 - value / (others[round] ?? Number.NaN)));
+    const ratios = ratiosOf(rows, { point, subject: ours }, { point, subject: other }, figure);
+    const savings = ratios.map((ratio) => 100 * (1 - ratio));
     const each = savings.map((saving) => saving.toFixed(0)).join(', ');
     return `at ${point}/s ${ours} saves ${percentile(savings, 0.5).toFixed(0)} % of the CPU of ${other} (pairs: ${each})`;
   });

@@ -1,22 +1,20 @@
 /**
- * What is measured: discover, naive, floor or another build of discover, each a process of its own and started the same way.
+ * What is measured: discover, naive, floor, another build of discover or a peer, each a process of its own and started the same way.
  *
  * discover runs as built (dist/cli.js) and with its defaults; the other two are compiled first, so
  * that no loader of TypeScript is measured with them. What they log is written to nowhere, unless the
  * benchmark asks for it.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { atExit, cleanEnvironment, exitOf, typescript } from '../../test/helpers/run.ts';
 import { monotonicMs } from '../engine/churn.ts';
-import type { AddressFrom } from './exact.ts';
+import { type AddressFrom, discoverLayout, host, type Layout } from './layout.ts';
 import type { Figures } from './measure.ts';
-
-/** Who the host is, to all three. */
-export const host = { id: 'h1', ip: '10.0.0.5' };
+import { type Peer, placed } from './peer.ts';
 
 export interface SubjectOptions {
   readonly subject: string;
@@ -36,8 +34,11 @@ export interface SubjectOptions {
 export interface Subject extends AsyncDisposable {
   readonly pid: number;
   readonly spawnedMs: number;
+  readonly layout: Layout;
   /** None is to end by itself. */
   readonly ended: boolean;
+  /** What a peer wrote last to standard error. */
+  readonly lastWords: string;
   /** Begins to watch the event loop of the main thread; `loop` says how late it has been since. */
   begin(): void;
   loop(): Promise<Figures>;
@@ -47,6 +48,8 @@ export interface Subject extends AsyncDisposable {
 
 /** Other builds of discover by the names that they have as subjects: the path of their `cli.js`. */
 export const builds = new Map<string, string>();
+/** Other programs, by their names as subjects. */
+export const peers = new Map<string, Peer>();
 
 const inBench = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
 const cli = inBench('../dist/cli.js');
@@ -82,15 +85,47 @@ function commandOf(
   return [program, ...names.flatMap((name, index) => [name, place[index] ?? '']), ...threads, ...from, ...endpoint];
 }
 
-export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {
-  const command = commandOf(options, [socketPath, endpoint, host.id, host.ip]);
-  const spawnedMs = monotonicMs();
-  const child = spawn(process.execPath, ['--import', inBench(`lib/${options.probe ?? 'probe.mjs'}`), ...command], {
+/** With the probe before it, which watches its event loop and ends it with the runner. */
+function spawnNode(options: SubjectOptions, place: readonly string[]): ChildProcess {
+  const probe = inBench(`lib/${options.probe ?? 'probe.mjs'}`);
+  const child = spawn(process.execPath, ['--import', probe, ...commandOf(options, place)], {
     stdio: ['ignore', options.onLine ? 'pipe' : 'ignore', 'ignore', 'ipc'],
     env: cleanEnvironment(),
   });
   if (options.onLine && child.stdout) createInterface({ input: child.stdout }).on('line', options.onLine);
-  const forget = atExit(() => child.kill('SIGKILL'));
+  return child;
+}
+
+/** In a process group of its own, so that what it starts ends with it. */
+function spawnPeer(peer: Peer, socketPath: string, endpoint: string): ChildProcess {
+  const { environment, words } = placed(peer, {
+    ...{ docker: `unix://${socketPath}`, socket: socketPath, ip: host.ip, host: host.id },
+    ...{
+      etcd: endpoint,
+      'etcd-address': endpoint.replace('http://', ''),
+      prefix: peer.layout.prefix.replace(/^\/|\/$/g, ''),
+    },
+  });
+  const [program = '', ...args] = words;
+  const env = cleanEnvironment(environment);
+  return spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env, detached: true });
+}
+
+export function startSubject(options: SubjectOptions, socketPath: string, endpoint: string): Subject {
+  const peer = peers.get(options.subject);
+  const spawnedMs = monotonicMs();
+  const child = peer
+    ? spawnPeer(peer, socketPath, endpoint)
+    : spawnNode(options, [socketPath, endpoint, host.id, host.ip]);
+  let lastWords = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    lastWords = (lastWords + text).slice(-500);
+  });
+  const kill = (): void => {
+    if (peer && child.pid !== undefined) killGroup(child.pid);
+    else child.kill('SIGKILL');
+  };
+  const forget = atExit(kill);
   const exit = exitOf(child);
   const ask = <Answer>(question: string): Promise<Answer> =>
     new Promise((resolve) => {
@@ -105,16 +140,28 @@ export function startSubject(options: SubjectOptions, socketPath: string, endpoi
   return {
     pid: child.pid ?? 0,
     spawnedMs,
+    layout: peer?.layout ?? discoverLayout(host.id, options.address),
     get ended() {
       return child.exitCode !== null || child.signalCode !== null;
+    },
+    get lastWords() {
+      return lastWords.trim().split('\n').at(-1) ?? '';
     },
     begin: () => void (child.connected && child.send('begin')),
     loop: () => ask('read'),
     look: () => ask('look'),
     [Symbol.asyncDispose]: async () => {
-      child.kill('SIGKILL');
+      kill();
       await exit;
       forget();
     },
   };
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of it has ended.
+  }
 }

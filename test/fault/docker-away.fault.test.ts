@@ -214,7 +214,7 @@ describe('docker away', { concurrency: 4 }, () => {
         }
         await host.converged(new Map([...first, ...knownOfLives(lives)]));
         // Who is not among the lives has run all the time.
-        const dead = { id: unseen, env: [], ports: {}, startedMs: 0, endedMs: 0 };
+        const dead = { id: unseen, endedMs: 0 };
         assertOnlyDeadDeleted(host.recorder.changes, [...lives, dead]);
       },
     );

@@ -62,6 +62,8 @@ export const runs: Readonly<Record<string, readonly Run[]>> = {
   'bench/README.md': [
     ['npm run bench  ', 'same: test/integration/bench.integration.test.ts'],
     ['npm run bench -- churn', 'same: test/unit/bench.test.ts'],
+    ['npm run bench -- churn --peer', 'same: test/integration/bench.integration.test.ts'],
+    ['#!/usr/bin/env node', 'test/integration/bench.integration.test.ts'],
     ['npm run bench -- guard', 'same: test/integration/bench.integration.test.ts'],
     ['npm run soak', 'same: test/integration/soak.integration.test.ts'],
   ],

@@ -12,10 +12,13 @@ import { fileURLToPath } from 'node:url';
 import { measureChurn } from '../../bench/churn.bench.ts';
 import { buildOf, commitOf, type Judged, judgePairs, measurePairs } from '../../bench/guard.ts';
 import { openFleet } from '../../bench/lib/fleet.ts';
+import { readPeer } from '../../bench/lib/peer.ts';
 import type { Report } from '../../bench/lib/report.ts';
-import { builds, prepareSubjects } from '../../bench/lib/subject.ts';
+import { emitChecks, type ShapeName, shapeNames, shapes } from '../../bench/lib/shapes.ts';
+import { builds, peers, prepareSubjects } from '../../bench/lib/subject.ts';
 import { openWorld } from '../../bench/lib/world.ts';
 import { throughput } from '../../bench/throughput.bench.ts';
+import { block } from '../helpers/documents.ts';
 import { eventually, guardMs } from '../helpers/eventually.ts';
 import { needs, runDiscover, typescript } from '../helpers/run.ts';
 import { amount, testInFull } from '../helpers/share.ts';
@@ -38,6 +41,31 @@ testInFull('A floor that is made to lose events is reported as not exact', { ski
   assert.notEqual(figures.exact, 'yes');
   assert.ok(Number(figures.stale) > 0 && Number(figures.neverSeen) > 0 && Number(figures.eventsLost) > 0);
   assert.equal((await world.settle(500)).eventsLost, 0, 'What was lost is told once');
+});
+
+for (const name of amount<readonly ShapeName[]>(['spaced', 'services-3', 'ipv6', 'labels'], shapeNames)) {
+  test(`discover is exact with containers, documents and events of the shape ${name}`, { skip }, async () => {
+    await using world = await openWorld({ subject: 'discover', shape: shapes[name], standing: 5 });
+    const figures = await measureChurn(world, 50, 1);
+    assert.equal(figures.exact, 'yes');
+    assert.equal(Number.isNaN(figures.publishP50Ms), name === 'nothing');
+    // The record and each service, to the last moment.
+    const keys = { nothing: 0, 'services-3': 4, 'services-10': 11 }[name as string] ?? 2;
+    assert.equal((await world.etcd.get('/discover/')).size, 1 + keys * 6, 'And the owner');
+  });
+}
+
+test('Health checks of containers that stay change nothing in etcd, with or without a filter of events', {
+  skip,
+}, async () => {
+  for (const name of ['checks-status', 'checks-unfiltered'] as const) {
+    await using world = await openWorld({ subject: 'discover', shape: shapes[name], standing: 5 });
+    const ids = (await world.engine.snapshot()).map(({ id }) => id);
+    const [revision, before] = [await world.etcd.revision(), await world.engine.published()];
+    const sent = await emitChecks(world.engine, ids, shapes[name].checks, 300, { seconds: 0.5 });
+    assert.deepEqual([sent, (await world.engine.published()) - before], [150, 150]);
+    assert.deepEqual([(await world.settle()).missing, await world.etcd.revision()], [0, revision], name);
+  }
 });
 
 testInFull('Keys that were taken away, left over or changed in etcd are found', { skip }, async () => {
@@ -118,6 +146,22 @@ test('The runner prints a table, writes JSON and leaves no process', { skip, tim
   }
 });
 
+for (const args of [
+  ['shapes', '--points', '0,20', '--subjects', 'plain,checks-unfiltered'],
+  ['workers', '--points', '0,1', '--subjects', '50/s of 5 KB'],
+  ['memory', '--points', '5,10'],
+]) {
+  testInFull(`The runner measures ${args[0]}, and concludes`, { skip, timeout: 3 * guardMs }, async () => {
+    await using runner = runDiscover([...args, '--seconds', '1'], { script, nodeArgs });
+    assert.equal((await runner.exit).code, 0, runner.output);
+    assert.match(
+      runner.output,
+      /costs x\d+\.\d\d \(pairs|: a thread (pays|does not pay|makes no difference)|bytes held for each/,
+    );
+    assert.doesNotMatch(runner.output, /failed|NaN/);
+  });
+}
+
 for (const signal of ['SIGKILL', 'SIGINT'] as const) {
   testInFull(`A runner ended by ${signal} leaves no process of its own`, { skip, timeout: 3 * guardMs }, async () => {
     const mark = randomUUID();
@@ -133,6 +177,71 @@ for (const signal of ['SIGKILL', 'SIGINT'] as const) {
     for (const pid of processesWith(mark)) process.kill(Number(pid), 'SIGKILL');
   });
 }
+
+const directoryOfTest = (): string => mkdtempSync(path.join(tmpdir(), 'bench-test-'));
+
+test('A peer with keys of its own is measured beside discover: the program of the document', {
+  skip,
+  timeout: 3 * guardMs,
+}, async () => {
+  const directory = directoryOfTest();
+  try {
+    const [program, json] = [path.join(directory, 'mine.mjs'), path.join(directory, 'bench.json')];
+    writeFileSync(program, block('bench/README.md', '#!/usr/bin/env node'), { mode: 0o755 });
+    const peer = ['--peer', `'${program}' {socket} {etcd} {ip}`];
+    const layout = ['--layout', '/mine/{short-id}/{service}={ip}:{host-port}'];
+    const args = [
+      'churn',
+      '--points',
+      '20',
+      '--seconds',
+      '1',
+      '--subjects',
+      'discover',
+      '--json',
+      json,
+      ...peer,
+      ...layout,
+    ];
+    await using runner = runDiscover(args, { script, nodeArgs });
+    assert.equal((await runner.exit).code, 0, runner.output);
+    assert.match(runner.output, /\/ mine\.mjs +x\d/);
+    const { benches } = JSON.parse(readFileSync(json, 'utf8')) as Report;
+    const found = benches[0]?.rows.map(({ figures, subject }) => [
+      subject,
+      // On a busy machine a program as simple as that may not see all of them in their second.
+      String(figures.exact).split(',')[0],
+      ...['publishP50Ms', 'unpublishP50Ms', 'peakMb'].map((figure) => Number(figures[figure]) > 0),
+    ]);
+    assert.deepEqual(found, [
+      ['discover', 'yes', true, true, true],
+      ['mine.mjs', 'yes', true, true, true],
+    ]);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test("A peer with discover's own layout is naive, as a subject and as a command", { skip }, async () => {
+  const naive = fileURLToPath(new URL('../../node_modules/.cache/discover-bench/naive.js', import.meta.url));
+  peers.set('a-peer', readPeer(`node '${naive}' {socket} {etcd} {host} {ip}`, 'discover', 'box'));
+  await using world = await openWorld({ subject: 'a-peer' });
+  const figures = await measureChurn(world, 20, 1);
+  assert.equal(figures.exact, 'yes');
+  assert.equal(figures.lifecycles, 20);
+});
+
+test('Of a peer that ends or writes other keys the row says so', { skip }, async () => {
+  peers.set('ends', readPeer('node --no-such-option', 'discover', 'box'));
+  await assert.rejects(openWorld({ subject: 'ends' }), /has ended: .*bad option/);
+  const etcdctl = `etcdctl --endpoints={etcd-address} put /mine/other/key value`;
+  const command = `sh -c "ETCDCTL_API=3 ${etcdctl} >&2 && exec sleep 60"`;
+  peers.set('other', readPeer(command, '/mine/{id}={ip}', 'box'));
+  await assert.rejects(
+    openWorld({ subject: 'other', standing: 1 }),
+    /1 keys are missing .* Missing: \/mine\/[0-9a-f]{64} = 10\.0\.0\.5\. There is: \/mine\/other\/key = value$/,
+  );
+});
 
 /** CPU alone, and with a tolerance that is beyond the noise of a machine that runs other tests. */
 const cpu: Judged = {
@@ -226,7 +335,8 @@ test('The guard refuses what is no commit, and too few pairs', { skip: needs('gi
 });
 
 test('The runner refuses what it does not know', async () => {
-  for (const args of [['chrun'], ['churn', '--points', 'x']]) {
+  const peer = ['--peer', 'node x.js', '--layout', 'discover'];
+  for (const args of [['chrun'], ['churn', '--points', 'x'], ['churn', '--peer', 'node'], ['idle', ...peer]]) {
     await using runner = runDiscover(args, { script, nodeArgs });
     assert.equal((await runner.exit).code, 64, args.join(' '));
     assert.match(runner.output, /^bench: /m);

@@ -3,15 +3,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { judged, judgePairs } from '../../bench/guard.ts';
 import { transactionFigures } from '../../bench/lib/bench.ts';
-import { deviationOf, expectedKeys, latenciesOf, Pursuit } from '../../bench/lib/exact.ts';
+import { deviationOf, latenciesOf, Pursuit } from '../../bench/lib/exact.ts';
 import { field, fields, Messages, numberField } from '../../bench/lib/grpc.ts';
+import { discoverLayout, expectedKeys, readLayout, withServiceVariables } from '../../bench/lib/layout.ts';
 import { Lives } from '../../bench/lib/lives.ts';
 import { cpuMsOf, type Figures, percentile, usageOf } from '../../bench/lib/measure.ts';
 import { judge } from '../../bench/lib/pairs.ts';
+import { placed, readPeer } from '../../bench/lib/peer.ts';
 import { figuresOf, goalsOf, inexactOf, type Row, tableOf } from '../../bench/lib/report.ts';
 import { type Judged, type Look, verdictsOf } from '../../bench/lib/soak.ts';
 
-const host = { id: 'h1', ip: '10.0.0.5' };
+const layout = discoverLayout();
 const id = (digit: string): string => digit.repeat(64);
 const shortId = (digit: string): string => digit.repeat(12);
 const serviceKey = (digit: string): string => `/discover/service/web/default/h1/${shortId(digit)}`;
@@ -36,7 +38,13 @@ test('usageOf reads CPU and memory of a process, and zeros of one that is not', 
 });
 
 test('expectedKeys holds a service and a record for each running container that has its port published', () => {
-  const container = { name: 'n', env: ['A=1', 'DISCOVER=web:80, api:81'], startedAt: '1', address: '172.17.0.9' };
+  const container = {
+    name: 'n',
+    env: ['A=1', 'DISCOVER=web:80, api:81'],
+    labels: {},
+    startedAt: '1',
+    address: '172.17.0.9',
+  };
   const ports = { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '4000' }], '81/tcp': null };
   const keys = expectedKeys(
     [
@@ -44,7 +52,7 @@ test('expectedKeys holds a service and a record for each running container that 
       { ...container, id: id('b'), state: 'exited', ports },
       { ...container, id: id('c'), state: 'running', ports: {} },
     ],
-    host,
+    layout,
   );
   assert.deepEqual(
     [...keys],
@@ -57,8 +65,8 @@ test('expectedKeys holds a service and a record for each running container that 
 
 test('expectedKeys holds the address of the container itself where that is asked for', () => {
   const ports = { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '4000' }] };
-  const container = { name: 'n', env: ['DISCOVER=web:80'], startedAt: '1', address: '172.17.0.9', ports };
-  const keys = expectedKeys([{ ...container, id: id('a'), state: 'running' }], host, 'container');
+  const container = { name: 'n', env: ['DISCOVER=web:80'], labels: {}, startedAt: '1', address: '172.17.0.9', ports };
+  const keys = expectedKeys([{ ...container, id: id('a'), state: 'running' }], discoverLayout('h1', 'container'));
   assert.equal(keys.get(serviceKey('a')), 'tcp://172.17.0.9:80');
 });
 
@@ -74,12 +82,12 @@ test('deviationOf finds what is missing, stale and wrong, and passes over the ow
     [recordKey('d'), '{}'],
     ['/discover/owner/h1', '{}'],
   ]);
-  assert.deepEqual(deviationOf(expected, found), { missing: 1, stale: 1, wrong: 1 });
-  assert.deepEqual(deviationOf(expected, expected), { missing: 0, stale: 0, wrong: 0 });
+  assert.deepEqual(deviationOf(expected, found, layout), { missing: 1, stale: 1, wrong: 1 });
+  assert.deepEqual(deviationOf(expected, expected, layout), { missing: 0, stale: 0, wrong: 0 });
 });
 
 test('Pursuit notes when etcd last came to hold what it must', () => {
-  const pursuit = new Pursuit(new Map([[serviceKey('a'), '1']]), new Map([[serviceKey('b'), '2']]));
+  const pursuit = new Pursuit(new Map([[serviceKey('a'), '1']]), new Map([[serviceKey('b'), '2']]), layout);
   pursuit.apply({ at: 1, key: serviceKey('a'), value: '1' });
   assert.equal(pursuit.isExact, false);
   pursuit.apply({ at: 2, key: serviceKey('b'), value: undefined });
@@ -91,21 +99,113 @@ test('Pursuit notes when etcd last came to hold what it must', () => {
   assert.equal(pursuit.exactAtMs, 4);
 });
 
+/** Of a container that runs, with its services published on 4000, 4001, ... */
+function lifeOf(digit: string, advertisement = 'web:80', labels = {}) {
+  const bound = [...advertisement.matchAll(/:(\d+)/g)].map(([, port], index) => [
+    `${port}/tcp`,
+    [{ HostIp: '0.0.0.0', HostPort: String(4000 + index) }],
+  ]);
+  const env = [`DISCOVER=${advertisement}`];
+  const place = {
+    id: id(digit),
+    name: `c_${digit}`,
+    address: '172.17.0.9',
+    startedAt: '1',
+    ports: Object.fromEntries(bound),
+  };
+  return { id: id(digit), env, ports: {}, truth: { ...place, env, labels, state: 'running' as const } };
+}
+
 test('latenciesOf times the first put and the last delete, and counts who was never seen', () => {
-  const life = { env: [], ports: {} };
   const lives = [
-    { ...life, id: id('a'), startedMs: 10, endedMs: 20 },
-    { ...life, id: id('b'), startedMs: 10 },
-    { ...life, id: id('c'), startedMs: 10, endedMs: 11 },
+    { ...lifeOf('a'), startedMs: 10, endedMs: 20 },
+    { ...lifeOf('b'), startedMs: 10 },
+    { ...lifeOf('c'), startedMs: 10, endedMs: 11 },
   ];
-  const found = latenciesOf(lives, [
+  const events = [
     { at: 12, key: serviceKey('a'), value: '1' },
     { at: 13, key: recordKey('b'), value: '{}' },
     { at: 15, key: serviceKey('b'), value: '1' },
     { at: 16, key: serviceKey('b'), value: '2' },
     { at: 24, key: serviceKey('a'), value: undefined },
-  ]);
+  ];
+  const found = latenciesOf(lives, events, layout);
   assert.deepEqual(found, { publishMs: [2, 5], unpublishMs: [4], neverSeen: 1 });
+});
+
+test('latenciesOf waits for the last of several services, and passes over a container that offers none', () => {
+  const lives = [
+    { ...lifeOf('a', 'web:80,api:81'), startedMs: 10, endedMs: 20 },
+    { ...lifeOf('b', 'web:80,api:81'), startedMs: 10 },
+    { ...lifeOf('c', ''), startedMs: 10, endedMs: 11 },
+  ];
+  const apiKey = (digit: string): string => serviceKey(digit).replace('/web/', '/api/');
+  const events = [
+    { at: 12, key: serviceKey('a'), value: '1' },
+    { at: 13, key: serviceKey('b'), value: '1' },
+    { at: 15, key: apiKey('a'), value: '1' },
+    { at: 24, key: serviceKey('a'), value: undefined },
+    { at: 27, key: apiKey('a'), value: undefined },
+  ];
+  assert.deepEqual(latenciesOf(lives, events, layout), { publishMs: [5], unpublishMs: [7], neverSeen: 1 });
+});
+
+test('A label takes the place of the variable, and a port that is published on one address has its value', () => {
+  const { truth } = lifeOf('a', 'web:80', { discover: 'api:80' });
+  const ports = { '80/tcp': [{ HostIp: '2001:db8::7', HostPort: '4000' }] };
+  const keys = expectedKeys([{ ...truth, ports }], layout);
+  assert.equal(keys.get(serviceKey('a').replace('/web/', '/api/')), 'tcp://[2001:db8::7]:4000');
+  assert.equal(keys.size, 2);
+});
+
+test("A layout of registrator and a template of one's own map the keys of a peer to containers", () => {
+  const { truth } = lifeOf('a', 'web:80,api:81');
+  assert.deepEqual(Object.fromEntries(expectedKeys([truth], readLayout('registrator', 'box'))), {
+    '/services/web/box:c_a:80': '10.0.0.5:4000',
+    '/services/api/box:c_a:81': '10.0.0.5:4001',
+  });
+  assert.deepEqual(
+    [...expectedKeys([truth], readLayout('registrator-internal', 'box')).values()],
+    ['172.17.0.9:80', '172.17.0.9:81'],
+  );
+  const own = readLayout('/nodes/{host}/{short-id}/{service}={"at":"{ip}:{host-port}"}', 'box');
+  assert.deepEqual([...expectedKeys([truth], own)][0], [`/nodes/h1/${shortId('a')}/web`, '{"at":"10.0.0.5:4000"}']);
+  assert.deepEqual([own.prefix, own.isOfContainer('/nodes/x'), own.isOfContainer('/other')], ['/nodes/', true, false]);
+  const life = { ...lifeOf('a'), startedMs: 10 };
+  const event = { at: 14, key: `/nodes/h1/${shortId('a')}/web`, value: 'x' };
+  assert.deepEqual(latenciesOf([life], [event], own).publishMs, [4]);
+  assert.deepEqual(withServiceVariables({ env: ['DISCOVER=service-{n}:8080'] }).env, [
+    'DISCOVER=service-{n}:8080',
+    'SERVICE_8080_NAME=service-{n}',
+  ]);
+});
+
+test('A peer is a command with placeholders, quotes and an environment', () => {
+  const command = `A=1 DOCKER_HOST={docker} ${process.execPath} 'a b' "{etcd}/{prefix}" -ip={ip} ''`;
+  const peer = readPeer(command, 'registrator', 'box');
+  assert.equal(peer.name, 'node');
+  const place = { docker: 'unix:///d', socket: '/d', etcd: 'http://e', 'etcd-address': 'e', prefix: 'services' };
+  assert.deepEqual(placed(peer, { ...place, ip: '10.0.0.5', host: 'h1' }), {
+    words: [process.execPath, 'a b', 'http://e/services', '-ip=10.0.0.5', ''],
+    environment: { A: '1', DOCKER_HOST: 'unix:///d' },
+  });
+});
+
+test('A peer or a layout that cannot be is refused with what is wrong with it', () => {
+  for (const [command, layoutText, said] of [
+    ['node', 'registrater', /^--layout: must be one of registrator, registrator-internal, discover, or KEY=VALUE$/],
+    ['node', '/a/{service}={ip}', /^--layout: needs \{id\}, \{short-id\} or \{name\} in its key$/],
+    ['node', '{id}={ip}', /^--layout: must begin with what all of its keys begin with/],
+    ['node', '/a/{id}={host-prot}', /^--layout: \{host-prot\} is none of service, id, short-id, /],
+    ['', 'discover', /^--peer: names no program$/],
+    ['A=1', 'discover', /^--peer: names no program$/],
+    ['no-such-program -a', 'discover', /^--peer: no-such-program is no program that is installed here$/],
+    ['./no-such-file', 'discover', /^--peer: \.\/no-such-file is no program/],
+    ['node {dokcer}', 'discover', /^--peer: \{dokcer\} is none of docker, socket, etcd, /],
+    ['X={y} node', 'discover', /^--peer: \{y\} is none of/],
+    ["node 'a", 'discover', /^--peer: has a ' that is not closed$/],
+  ] as const)
+    assert.throws(() => readPeer(command, layoutText, 'box'), { message: said }, `${command} ${layoutText}`);
 });
 
 test('transactionFigures takes the changes of one revision for one transaction', () => {
@@ -155,15 +255,38 @@ test('A table shows the median of the repeats and the ratios, and one inexact re
   assert.ok(lines.some((line) => /\/ naive +x0\.50$/.test(line)));
   assert.ok(lines.some((line) => /\/ floor +x2$/.test(line)));
   assert.equal(inexactOf(rows), 1);
+  const others = [row('naive', 1, '2 missing'), { ...row('mine', 1, 'failed'), isPeer: true as const }];
+  assert.equal(inexactOf([...others, row('labels', 1, '1 missing')]), 1, 'A shape is discover, a peer is not');
 });
 
-test('A goal is met or missed, and one that was not measured is left out', () => {
-  const rows = [row('discover', 4), row('naive', 8), row('floor', 2)];
+test('A goal is a ratio, met or missed by the median of three pairs, and one that was not measured is left out', () => {
+  const rows = [4, 5, 9].flatMap((value, round) => [
+    row('discover', value),
+    row('naive', [8, 20, 10][round] ?? 0),
+    row('floor', 2),
+  ]);
   const text = goalsOf({ about: {}, benches: [{ name: 'churn', rows }] });
-  assert.match(text, /^met {5}churn 200 cpuMsEach \/ naive <= 0\.5: 0\.50$/m);
-  assert.match(text, /^MISSED {2}churn 200 publishP99Ms \/ floor <= 1\.5: 2$/m);
+  assert.match(text, /^met {5}churn 200 cpuMsEach \/ naive <= 0\.5: 0\.50 \(pairs 0\.50 0\.25 0\.90\)$/m);
+  assert.match(text, /^MISSED {2}churn 200 publishP99Ms \/ floor <= 1\.5: 2\.50 /m);
   assert.match(text, /^met {5}no key missing/m);
-  assert.doesNotMatch(text, /idle/);
+  assert.doesNotMatch(text, /idle|throughput/);
+});
+
+test('A ratio of fewer than three pairs is shown and not judged, and neither are times of a machine', () => {
+  const rows = [row('discover', 4), row('naive', 8), row('floor', 1), row('discover', 4), row('floor', 1)];
+  const idle = [{ point: 1_000, subject: 'discover', figures: { cpuPercent: 9, revisions: 1, rssMb: 100 } }];
+  const text = goalsOf({
+    about: { machine: '2 x slow' },
+    benches: [
+      { name: 'churn', rows },
+      { name: 'idle', rows: idle },
+    ],
+  });
+  assert.match(text, /^- {7}churn 200 publishP99Ms \/ floor <= 1\.5: 4, not judged: it takes 3 pairs .*, of 2$/m);
+  assert.match(text, /^- {7}churn 200 cpuMsEach \/ naive <= 0\.5: 0\.50, not judged: .*, of 1$/m);
+  assert.match(text, /^MISSED {2}idle 1000 revisions <= 0: 1$/m, 'A count is the same on any machine');
+  assert.match(text, /^of this machine alone, 2 x slow\n\nhere {4}churn 200 publishP99Ms: 4\n/m);
+  assert.match(text, /^here {4}idle 1000 cpuPercent: 9$/m);
 });
 
 test('A soak is judged by the medians of its first and its last third, and one odd look says nothing', () => {
@@ -255,6 +378,10 @@ test('Pairs are judged a loss only where they are worse by more than the toleran
   assert.equal(kindOf(1, 1, 1), 'within the noise', 'Without any noise the tolerance is left');
   assert.equal(kindOf(1.2, 1.3, 1.4), 'within the noise', 'Three pairs that lie this far apart are too few');
   assert.equal(kindOf(1.2, 1.3, 1.4, 1.2, 1.3, 1.4), 'loss', 'More of the same are enough');
+  assert.equal(kindOf(2, 6, 3), 'loss', 'However far apart, each is worse by more than half');
+  assert.equal(kindOf(0.06, 0.16, 0.17), 'gain');
+  assert.equal(kindOf(1.4, 6, 3), 'within the noise');
+  assert.equal(judge([2, 6, 3], 2).kind, 'within the noise', 'Not each is beyond the tolerance');
   assert.equal(judge([1.5, 1, 2, 1.6], 0.05).ratio, 1.55, 'The middle of an even number');
 });
 

@@ -610,6 +610,48 @@ test('the simulated engine pads inspect documents to the size asked for', async 
   assert.ok(JSON.parse(body).Config.Env.includes('DISCOVER=web:8080'));
 });
 
+test('the simulated engine shows the health of a container that has a check, and of no other', async () => {
+  await using bench = await Bench.open();
+  const id = bench.engine.run({ isChecked: true });
+  const { Config, State } = JSON.parse((await bench.get(`/v1.41/containers/${id}/json`)).body);
+  assert.deepEqual([State.Health.Status, State.Health.Log.length, Config.Healthcheck.Test.length], ['healthy', 5, 2]);
+  const plain = bench.engine.run();
+  assert.doesNotMatch((await bench.get(`/v1.41/containers/${plain}/json`)).body, /"Health/);
+});
+
+test('the simulated engine can take its time over a stop: the same events, and others between them', async () => {
+  await using bench = await Bench.open();
+  const run = (name: string): string => bench.engine.run({ name, autoRemove: true });
+  const [quick, slow] = [run('quick'), run('slow')];
+  const stopping = bench.engine.stopSpaced(slow);
+  assert.equal(bench.engine.truth(slow)?.state, 'running', 'It has been told, and runs');
+  bench.engine.stop(quick);
+  await stopping;
+  const events = await bench.past();
+  const of = (id: string): string[] =>
+    events
+      .filter(({ Actor }) => Actor.ID === id || Actor.Attributes.container === id)
+      .map(({ Type, Action }) => `${Type} ${Action}`);
+  assert.deepEqual(of(slow), of(quick));
+  assert.deepEqual(of(slow).slice(-5), [
+    'container kill',
+    'container die',
+    'network disconnect',
+    'container stop',
+    'container destroy',
+  ]);
+  assert.equal(events.at(-1)?.Actor.ID, slow);
+});
+
+test('the simulated engine can send every event, whatever was asked for', async () => {
+  await using bench = await Bench.open();
+  bench.engine.faults.unfiltered = true;
+  using follower = await bench.follow(`?filters=${encodeURIComponent('{"event":["start"]}')}`);
+  const id = bench.engine.run(web);
+  bench.engine.emit({ type: 'container', action: 'exec_die', id, attributes: { name: 'probed' } });
+  await eventually(() => assert.equal(lines(follower.text).length, 4));
+});
+
 test('the simulated engine counts requests by kind and records them on demand', async () => {
   await using bench = await Bench.open();
   await bench.get('/_ping');
