@@ -170,13 +170,15 @@ interface RawEvent {
  * escaped, and the end of the text is no label's.
  */
 const usualHead =
-  /^\{(?:"status":"[a-z]+","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z]+)","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;
+  /^\{(?:"status":"(?:[^"\\]|\\.)*","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z_]+)(?:: *((?:[^"\\]|\\.)*))?","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;
 /** The same of a network: the container comes first, because Docker writes these in the order of their names. */
 const networkHead =
   /^\{"Type":"network","Action":"(?:dis)?connect","Actor":\{"ID":"[0-9a-z]+","Attributes":\{"container":"([0-9a-f]+)",/;
 const usualTail = /"\}\},"scope":"[a-z]+","time":\d+,"timeNano":(\d+)\}$/;
 const tailMax = 96;
 const usualSignal = /[{,]"signal":"(\d+)"/;
+
+const healthAction = 'health_status';
 
 /**
  * Podman tells of a stop only where it notes the end of the container before the process that cleans up after it does. These are
@@ -186,12 +188,16 @@ const codesOfStops: ReadonlySet<unknown> = new Set(['0', '130', '137', '143']);
 
 /** The meaning of an event; undefined if the event concerns no container. */
 export function readEvent(text: string, isPodman = false): ContainerEvent | undefined {
-  return (isPodman ? undefined : readUsual(text)) ?? readAny(text, isPodman);
+  const usual = isPodman ? undefined : readUsual(text);
+  return usual === 'passed over' ? undefined : (usual ?? readAny(text, isPodman));
 }
 
-/** A start, a signal, an end or a change of network in Docker's usual form. Undefined: the whole text has to be parsed. */
-function readUsual(text: string): ContainerEvent | undefined {
-  const [, action, id = networkHead.exec(text)?.[1]] = usualHead.exec(text) ?? [];
+/**
+ * What comes often, in Docker's usual form: a start, a signal, an end, a change of network or of health, and a command of a health
+ * check where a proxy does not filter. Undefined: the whole text has to be parsed.
+ */
+function readUsual(text: string): ContainerEvent | 'passed over' | undefined {
+  const [, action, word, id = networkHead.exec(text)?.[1]] = usualHead.exec(text) ?? [];
   if (!isContainerId(id)) return undefined;
   const tail = usualTail.exec(text.slice(-tailMax));
   if (tail === null) return undefined;
@@ -208,6 +214,12 @@ function readUsual(text: string): ContainerEvent | undefined {
       const signal = signalOf(usualSignal.exec(text)?.[1]);
       return signal === undefined ? undefined : { kind: 'killed', id, at, signal, isStart: false };
     }
+    case healthAction:
+      return isHealth(word) ? { kind: 'moved', id, at, health: word } : undefined;
+    case 'exec_create':
+    case 'exec_start':
+    case 'exec_die':
+      return 'passed over';
     default:
       return undefined;
   }
@@ -262,7 +274,6 @@ function readAny(text: string, isPodman: boolean): ContainerEvent | undefined {
   }
 }
 
-const healthAction = 'health_status';
 const isHealthAction = (action: unknown): action is string =>
   typeof action === 'string' && action.startsWith(healthAction);
 

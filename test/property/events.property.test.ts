@@ -85,7 +85,10 @@ test('an event in its usual form means the same as when all of it is parsed, wha
     fc.constantFrom({ timeNano: '1' }, { 'signal 9': '' }, { signals: '9' }, { ID: other, Action: 'die' }),
     fc.dictionary(text, text, { maxKeys: 4 }),
   );
-  const action = fc.constantFrom('start', 'die', 'destroy', 'kill', 'pause', 'create', 'health_status: healthy');
+  const action = fc.oneof(
+    fc.constantFrom('start', 'die', 'destroy', 'kill', 'pause', 'create', 'health_status: healthy', 'exec_die'),
+    fc.tuple(fc.constantFrom('exec_create: ', 'exec_start:', 'health_status:  '), text).map((parts) => parts.join('')),
+  );
   const at = fc.oneof(fc.integer({ min: -1, max: 3 }), fc.bigInt(0n, 2n ** 64n));
   let usual = 0;
   fc.assert(
