@@ -11,8 +11,10 @@ import {
   chmodSync,
   copyFileSync,
   cpSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   rmSync,
   statSync,
@@ -66,11 +68,14 @@ class Root {
     return this.file(from, to);
   }
 
-  /** What is installed of Debian's packages, without what is only to be read. */
+  /** What is installed of Debian's packages, without what is only to be read, but for the licences. */
   packages(...names: readonly string[]): this {
     const { stdout } = spawnSync('dpkg', ['-L', ...names], { encoding: 'utf8' });
-    for (const file of stdout.split('\n').filter((line) => line.startsWith('/') && !/^\/usr\/share\//.test(line))) {
-      if (statSync(file, { throwIfNoEntry: false })?.isFile()) this.file(file);
+    const unread = /^\/usr\/share\/(?!doc\/[^/]+\/copyright$)/;
+    for (const file of stdout.split('\n').filter((line) => line.startsWith('/') && !unread.test(line))) {
+      if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
+      if (lstatSync(file).isSymbolicLink()) this.link(file, readlinkSync(file));
+      else this.file(file);
     }
     return this;
   }
@@ -136,12 +141,15 @@ async function nodeOfPackages(): Promise<string> {
   return path.dirname(fetchNode(process.arch));
 }
 
-/** For the Dockerfile: the C and C++ libraries and nothing else, as in `distroless/cc`. */
+/** For the Dockerfile: the C and C++ libraries, and what is known of their packages, where they are in `distroless/cc`. */
 export async function makeLibraries(dockerd: Dockerd, name: string): Promise<void> {
-  await new Root()
-    .packages('libc6', 'libgcc-s1', 'libstdc++6')
-    .text('/etc/passwd', passwd('root:0:/root', 'nonroot:65532:/home/nonroot'))
-    .import(dockerd, name, 'USER 65532');
+  const root = new Root()
+    .packages('libc6', 'libgcc-s1', 'libstdc++6', 'gcc-12-base')
+    .file('/etc/os-release', '/usr/lib/os-release');
+  for (const one of ['libc6', 'libgcc-s1', 'libstdc++6']) {
+    root.text(`/var/lib/dpkg/status.d/${one}`, spawnSync('dpkg', ['--status', one], { encoding: 'utf8' }).stdout);
+  }
+  await root.import(dockerd, name);
 }
 
 export async function makeEtcd(dockerd: Dockerd, name: string): Promise<void> {

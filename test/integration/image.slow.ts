@@ -63,7 +63,7 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
     dockerd = await startDockerd({ liveRestore: true });
     talk = letContainersTalk(dockerd);
     await makeNode(dockerd, named('Dockerfile', /^ARG NODE_IMAGE=(\S+)$/m));
-    await makeLibraries(dockerd, named('Dockerfile', /^ARG BASE_IMAGE=(\S+)$/m));
+    await makeLibraries(dockerd, named('Dockerfile', /^ARG LIBRARIES_IMAGE=(\S+)$/m));
     await makeEtcd(dockerd, named('compose.yaml', /^ {4}image: (\S*\betcd:\S+)$/m));
     await makeHaproxy(dockerd, named('compose.yaml', /^ {4}image: (\S*\bhaproxy:\S+)$/m));
     await makeWeb(dockerd, named('compose.yaml', /^ {4}image: (\S*\bwhoami:\S+)$/m));
@@ -130,7 +130,11 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
       Size: number;
       Config: { User: string; Entrypoint: string[]; Labels: Record<string, string> };
     };
-    context.diagnostic(`${(image.Size / 1e6).toFixed(0)} MB`);
+    // As a registry keeps it: each layer in the form of gzip.
+    const pack = ['-c', 'set -o pipefail; docker save docker-discover | gzip -6 | wc -c'];
+    const pulled = Number((await run('bash', pack, { env: env() })).stdout);
+    context.diagnostic(`${(image.Size / 1e6).toFixed(0)} MB on the disk, ${(pulled / 1e6).toFixed(0)} MB to pull`);
+    assert.ok(image.Size < 100e6 && pulled > 10e6 && pulled < 100e6, `${image.Size} and ${pulled} bytes`);
     const manifest = JSON.parse(readFileSync(path.join(repository, 'package.json'), 'utf8')) as { version: string };
     assert.deepEqual([image.Config.User, image.Config.Entrypoint], ['65532:65532', ['discover']]);
     assert.equal(image.Config.Labels['org.opencontainers.image.version'], manifest.version);
@@ -138,7 +142,7 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
 
     const { pid } = await service('discover');
     const root = `/proc/${pid}/root`;
-    const found = ['usr', 'bin', 'etc', 'home', 'root']
+    const found = ['usr', 'bin', 'etc', 'home', 'lib', 'lib64', 'root', 'var']
       .filter((top) => existsSync(path.join(root, top)))
       .flatMap((top) => readdirSync(path.join(root, top), { recursive: true }).map((name) => `/${top}/${name}`));
     const writable = found.filter((file) => {
@@ -164,6 +168,14 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
     const health = () => dockerd.docker('inspect', '--format', '{{json .State.Health}}', id);
     await eventually(async () => assert.match(await health(), /"Status":"healthy".*"Output":"ok\\n"/), patient);
     assert.equal(await compose('exec', '-T', 'discover', 'discover', 'health', '--ready'), 'ok\n');
+  });
+
+  test('names of --add-host are looked at before DNS, which may say that there are none (real dockerd)', async () => {
+    const asked = dockerd.docker(
+      ...['run', '--rm', '--add-host', 'etcd.invalid:127.0.0.1', 'docker-discover'],
+      ...['ls', '--etcd:endpoints', 'etcd.invalid:1'],
+    );
+    await assert.rejects(asked, /etcd at http:\/\/etcd\.invalid:1: connection refused/);
   });
 
   test('the proxy lets through what discover asks for, and nothing more (real dockerd, real haproxy)', async () => {

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -57,6 +57,36 @@ describe('the packages', { skip: needs('npm', 'dpkg-deb', 'etcd', 'etcdctl') }, 
       }
       t.diagnostic(`${name}: ${times.sort((a, b) => a - b)[times.length >> 1]?.toFixed(0)} ms`);
     }
+  });
+
+  test('have English, the time zones, and the forms of names in the Node of the program, and no other language', async (t) => {
+    const file = (name: string): string => path.join(folder, name);
+    const { withBlob } = (await import(path.join(repository, 'deploy/package/elf.mjs'))) as {
+      withBlob(program: Buffer, blob: Buffer): Buffer;
+    };
+    const { fetchNode } = (await import(path.join(repository, 'deploy/package/node.mjs'))) as {
+      fetchNode(arch: string): string;
+    };
+    const node = path.join(fetchNode(process.arch), 'bin/node');
+    const code = `
+      const at = new Date('2026-07-01T12:00:00Z');
+      const month = (language) => at.toLocaleString(language, { month: 'long', hour: 'numeric', timeZone: 'Asia/Tokyo' });
+      console.log(JSON.stringify([
+        month('en'), month('de'), ['z', 'ä', 'a'].sort((a, b) => a.localeCompare(b)).join(''), 'ﬁ'.normalize('NFKC'),
+        new URL('http://münchen.example').hostname, /^\\p{Lu}$/u.test('Ä'), new TextDecoder('utf-16le').decode(Buffer.of(65, 0)),
+        new TextDecoder('latin1').decode(Buffer.of(228)),
+      ]));`;
+    writeFileSync(file('main.js'), code);
+    const settings = { main: file('main.js'), output: file('blob'), disableExperimentalSEAWarning: true };
+    writeFileSync(file('settings.json'), JSON.stringify(settings));
+    await run(node, ['--experimental-sea-config', file('settings.json')]);
+    const program = withBlob(readFileSync(node), readFileSync(file('blob')));
+    writeFileSync(file('program'), program, { mode: 0o755 });
+    t.diagnostic(`${(statSync(node).size / 1e6).toFixed(0)} MB before, ${(program.length / 1e6).toFixed(0)} MB after`);
+    assert.ok(program.length < 0.7 * statSync(node).size, 'The other languages are still there');
+    const answer = JSON.parse((await run(file('program'), [], { env })).stdout);
+    const english = 'July at 9 PM';
+    assert.deepEqual(answer, [english, english, 'aäz', 'fi', 'xn--mnchen-3ya.example', true, 'A', 'ä']);
   });
 
   test('have the SDK for EC2 in the program', async () => {

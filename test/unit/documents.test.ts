@@ -128,19 +128,22 @@ test('src/README.md names each package that the program uses', () => {
     assert.ok(name in used || name in manifest.devDependencies, `${name} is not in package.json`);
 });
 
-/** Whether npm packs a file, by `files` of package.json as far as that uses patterns. */
+/** Whether npm packs a file, by `files` of package.json as far as that uses patterns: the last one that fits decides. */
 function isPacked(file: string): boolean {
-  return ['README.md', 'LICENSE', 'package.json', ...manifest.files].some((pattern) => {
+  const last = ['README.md', 'LICENSE', 'package.json', ...manifest.files].findLast((pattern) => {
     const asRegExp = pattern
+      .replace(/^!/, '')
       .replaceAll('.', '\\.')
       .replaceAll('**/', '(.*/)?')
       .replaceAll(/(?<!\.)\*/g, '[^/]*');
     return new RegExp(`^${asRegExp}(/|$)`).test(file);
   });
+  return last !== undefined && !last.startsWith('!');
 }
 
 test('documents of the package link only to what is in the package, except for pictures', () => {
   assert.ok(!isPacked('src/agent.ts') && !isPacked('bench/main.ts') && isPacked('deploy/compose.yaml'));
+  assert.ok(!isPacked('deploy/package/elf.mjs') && !isPacked('dist/cli.js.map'));
   for (const document of documents.filter(isPacked)) {
     for (const [, target = ''] of read(document).matchAll(/(?<!!)\[[^\]]*\]\(([^)\s#]+)/g)) {
       if (/^[a-z]+:/.test(target)) continue;
