@@ -141,6 +141,22 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     await install(path.join(folder, packed.filename));
   });
 
+  test('has documents with links to files that it has, except for pictures', async () => {
+    const own = path.join(app, 'node_modules', manifest.name);
+    const documents = packed.files.map((file) => file.path).filter((file) => file.endsWith('.md'));
+    const links = documents.flatMap((document) =>
+      [...readFileSync(path.join(own, document), 'utf8').matchAll(/(?<!!\[[^\]]*)\]\(([^)\s#]+)/g)]
+        .map(([, target = '']) => target)
+        .filter((target) => !/^[a-z]+:/.test(target))
+        .map((target) => ({ document, target, file: path.join(own, path.dirname(document), target) })),
+    );
+    assert.ok(documents.length > 30 && links.length > 100, `${links.length} links in ${documents.length} documents`);
+    assert.deepEqual(
+      links.filter(({ file }) => !existsSync(file)),
+      [],
+    );
+  });
+
   test('has all that its package.json names, and nothing of the repository beside', () => {
     const files = packed.files.map((file) => file.path);
     assert.deepEqual(

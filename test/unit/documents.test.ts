@@ -101,7 +101,8 @@ for (const document of new Set([...documents, ...Object.keys(runs)])) {
 
 for (const document of documents) {
   test(`${document} links to what is there`, () => {
-    for (const [, target = ''] of read(document).matchAll(/\]\(([^)\s]+)\)/g)) {
+    for (const [, link, picture] of read(document).matchAll(/\]\(([^)\s]+)\)|\b(?:src|srcset|href)="([^"\s]+)"/g)) {
+      const target = link ?? picture ?? '';
       if (/^[a-z]+:/.test(target)) continue;
       const [file = '', anchor] = target.split('#');
       const linked = file === '' ? document : path.posix.join(path.posix.dirname(document), file);
