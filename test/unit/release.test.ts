@@ -116,11 +116,11 @@ describe('A release', () => {
     tag: string,
     version: string,
     changelog: string,
-    repository: string | undefined = 'github:owner/name',
+    names: object = { repository: 'github:owner/name', author: 'A Maintainer <a@example.org>' },
   ): { status: number | null; text: string } => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'dsc-release-'));
     try {
-      writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ version, repository }));
+      writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ version, ...names }));
       writeFileSync(path.join(folder, 'CHANGELOG.md'), changelog);
       const program = path.join(root, '.github', 'check-release.mjs');
       const { status, stderr } = spawnSync(process.execPath, [program, tag], { cwd: folder, encoding: 'utf8' });
@@ -138,9 +138,25 @@ describe('A release', () => {
   });
 
   test('whose package names no repository is refused', () => {
-    const { status, text } = check('v1.2.0', '1.2.0', changelog, '');
+    const { status, text } = check('v1.2.0', '1.2.0', changelog, { author: 'A Maintainer <a@example.org>' });
     assert.equal(status, 1);
-    assert.match(text, /package\.json names no repository: npm pkg set repository=github:<owner>\/<name>/);
+    assert.match(text, /package\.json names no repository: npm pkg set repository=github:<owner>\/<name>$/m);
+  });
+
+  for (const author of [undefined, 'A Maintainer', { name: 'A Maintainer' }]) {
+    test(`whose package has ${JSON.stringify(author) ?? 'no author'}, so the deb no maintainer, is refused`, () => {
+      const { status, text } = check('v1.2.0', '1.2.0', changelog, { repository: 'github:owner/name', author });
+      assert.equal(status, 1);
+      assert.match(
+        text,
+        /published: package\.json names no author with an address: npm pkg set author='<name> <address>'$/m,
+      );
+    });
+  }
+
+  test('whose author is an object with an address is let through', () => {
+    const author = { name: 'A Maintainer', email: 'a@example.org' };
+    assert.equal(check('v1.2.0', '1.2.0', changelog, { repository: 'github:owner/name', author }).status, 0);
   });
 
   for (const [what, tag, version, text, said] of [
