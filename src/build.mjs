@@ -17,7 +17,7 @@ const inDist = (name) => path.join(root, 'dist', name);
 const code = await build({
   ...forNode,
   entryPoints: {
-    cli: 'src/cli.ts',
+    cli: 'src/start.ts',
     index: 'src/index.ts',
     worker: 'src/inspect/worker.ts',
     demo: 'bench/demo.ts',

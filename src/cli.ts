@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The program: lends the process to the command line (`commands/command-line.ts`), and to the agent (`daemon/`). */
 
 import type { Io } from './commands/command.ts';

@@ -35,6 +35,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 interface Manifest {
   readonly name: string;
   readonly version: string;
+  readonly engines: Readonly<Record<'node', string>>;
   readonly bin: Readonly<Record<string, string>>;
   readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
 }
@@ -189,6 +190,23 @@ describe('the package, installed in an empty folder,', { skip: needs('npm', 'etc
     const { stdout, stderr } = await run(bin, 'config', '--host:ip', '10.0.0.5');
     assert.match(stdout, /^host\.ip +10\.0\.0\.5 +command line$/m);
     assert.equal(stderr, '');
+  });
+
+  test('says on an older Node which one it needs, before it loads what only a newer one has', async () => {
+    const file = path.join(app, 'node_modules', manifest.name, manifest.bin.discover ?? '');
+    const imported = [...readFileSync(file, 'utf8').matchAll(/^import .*from "(.*)";/gm)].map(([, name]) => name);
+    assert.deepEqual(imported, ['node:module']);
+    const [needed = ''] = /[\d.]+/.exec(manifest.engines.node) ?? [];
+    const [major, minor] = needed.split('.').map(Number);
+    const pretending = (version: string) =>
+      run(process.execPath, '--import', `data:text/javascript,process={...process,versions:{node:'${version}'}}`, file);
+    const older = pretending(`${major}.${Number(minor) - 1}.0`);
+    const said = `discover: Node ${needed} or newer is needed, this is ${major}.${Number(minor) - 1}.0. `;
+    await assert.rejects(older, ({ code, stderr }: { code: number; stderr: string }) => {
+      assert.equal(code, 78);
+      assert.ok(stderr.startsWith(said), stderr);
+      return true;
+    });
   });
 
   test('brings no package along that asks to run a script when it is installed', () => {

@@ -132,6 +132,7 @@ const mayImport: Record<string, readonly string[]> = {
   ],
   'index.ts': [...ground, 'agent.ts', 'config', 'daemon'],
   'cli.ts': [...ground, 'commands', 'config', 'daemon'],
+  'start.ts': ['cli.ts'],
 };
 
 test('imports run one way: a room imports only what mayImport allows', () => {
