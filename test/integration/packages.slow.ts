@@ -7,7 +7,7 @@
  * systemd it is shown by `packages-systemd.slow.ts`. The first run makes the two roots with debootstrap, in minutes.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -20,14 +20,14 @@ import { eventually } from '../helpers/eventually.ts';
 import { type FreshRoot, freshRoot } from '../helpers/fresh-root.ts';
 import { assertOnlyDeadDeleted, freePort, fromEngine, type Host, startHost } from '../helpers/host.ts';
 import { makePackages, type Packages } from '../helpers/packages.ts';
-import { isAlive, needs, runDiscover } from '../helpers/run.ts';
+import { cleanEnvironment, exitOf, isAlive, needs, requireCommand, runDiscover } from '../helpers/run.ts';
 
 const run = promisify(execFile);
 const folder = mkdtempSync(path.join(os.tmpdir(), 'dsc-packages-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const version = '1.0.0';
 const config = '/etc/discover/config.json';
-const noEngine = needs('dockerd', 'docker', 'busybox', 'dig', 'promtool', 'root');
+const noEngine = needs('dockerd', 'docker', 'busybox', 'dig', 'promtool', 'prometheus', 'root');
 
 describe('the package for Debian', { skip: needs('npm', 'dpkg-deb', 'debootstrap', 'etcd', 'etcdctl', 'root') }, () => {
   let first: Packages;
@@ -43,7 +43,8 @@ describe('the package for Debian', { skip: needs('npm', 'dpkg-deb', 'debootstrap
     const mb = (file: string): string => `${(statSync(file).size / 1e6).toFixed(1)} MB`;
     t.diagnostic(`program ${mb(first.program)}, deb ${mb(first.deb)}`);
     if (needs('lintian') !== false) return t.diagnostic('lintian is not installed');
-    const { stdout } = await run('lintian', ['--allow-root', '--fail-on', 'error,warning,info', first.deb]);
+    const strict = ['--allow-root', '--display-level', '>=info', '--fail-on', 'error,warning,info'];
+    const { stdout } = await run('lintian', [...strict, first.deb]);
     assert.equal(stdout, '');
   });
 
@@ -185,13 +186,14 @@ describe('the package for Debian', { skip: needs('npm', 'dpkg-deb', 'debootstrap
           done('the page');
           const rules = path.join(other.root, 'usr/share/doc/docker-discover/examples/prometheus-rules.yaml');
           await run('promtool', ['check', 'rules', rules]);
-          const metrics = await (await fetch(`http://127.0.0.1:${http}/metrics`)).text();
-          const named = new Set(readFileSync(rules, 'utf8').match(/(?<![:\w])discover_[a-z_]+/g));
-          assert.deepEqual(
-            [...named].filter((name) => !metrics.includes(`\n${name}`)),
-            [],
-          );
-          done('alerts, whose every figure the agent has');
+          await using prometheus = await startPrometheus(rules, http);
+          await eventually(async () => assert.deepEqual(await prometheus.alerts(), []), { timeoutMs: 60_000 });
+          etcd.pause();
+          await eventually(async () => assert.ok((await prometheus.alerts()).includes('DiscoverEtcdAway firing')), {
+            timeoutMs: 120_000,
+          });
+          etcd.resume();
+          done('an alert that etcd is away, which waits for 30 s');
           agent.signal('SIGTERM');
           assert.equal((await agent.exit).code, 0);
         } finally {
@@ -223,6 +225,46 @@ describe('the package for Debian', { skip: needs('npm', 'dpkg-deb', 'debootstrap
 
 const ownVersion = (): string =>
   (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+/** Prometheus with the rules of the package, and its alerts as `<name> <state>` once it has seen the agent. */
+async function startPrometheus(
+  rules: string,
+  http: number,
+): Promise<AsyncDisposable & { alerts(): Promise<readonly string[]> }> {
+  const own = mkdtempSync(path.join(folder, 'prometheus-'));
+  const port = await freePort();
+  const file = path.join(own, 'prometheus.yml');
+  writeFileSync(
+    file,
+    `global: { scrape_interval: 1s, evaluation_interval: 1s }
+rule_files: ['${rules}']
+scrape_configs:
+  - job_name: discover
+    static_configs: [{ targets: ['127.0.0.1:${http}'] }]
+`,
+  );
+  const place = [`--storage.tsdb.path=${path.join(own, 'data')}`, `--web.listen-address=127.0.0.1:${port}`];
+  const child = spawn(requireCommand('prometheus'), [`--config.file=${file}`, ...place], {
+    stdio: 'ignore',
+    env: cleanEnvironment(),
+  });
+  const ask = async (question: string): Promise<unknown> =>
+    (await fetch(`http://127.0.0.1:${port}/api/v1/${question}`)).json();
+  return {
+    async alerts() {
+      const seen = (await ask('query?query=discover_etcd_connected')) as { data: { result: readonly unknown[] } };
+      assert.equal(seen.data.result.length, 1, 'Prometheus has not seen the agent yet');
+      const { data } = (await ask('alerts')) as {
+        data: { alerts: readonly { labels: { alertname: string }; state: string }[] };
+      };
+      return data.alerts.map(({ labels, state }) => `${labels.alertname} ${state}`);
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      await exitOf(child);
+    },
+  };
+}
 
 /** The names of the notes in the segment that holds them. */
 function notesOf(bytes: Buffer): string[] {
