@@ -159,6 +159,9 @@ function createEtcd3(endpoint: string, { tls }: EtcdAccess, interceptors: Interc
       'grpc.max_receive_message_length': 64 << 20,
       // As in etcdctl: the variable `http_proxy` is for the web.
       'grpc.enable_http_proxy': 0,
+      // gRPC would ask DNS for TXT records of the member's name, as settings for its calls. Where DNS gives no answer, a command would
+      // end 25 s after its output.
+      'grpc.service_config_disable_resolution': 1,
     },
   });
 }

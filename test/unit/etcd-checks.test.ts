@@ -1,8 +1,9 @@
 /** What an etcd with users says of itself to one that is not root, and what `doctor` and `init` make of it. */
 import assert from 'node:assert/strict';
+import dns from 'node:dns';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { etcdChecks, statusOf } from '../../src/commands/etcd-checks.ts';
 import { Member } from '../../src/etcd/member.ts';
 import { defaultConfig } from '../sim/config.ts';
@@ -63,5 +64,19 @@ test('another refusal of the status is a failure (stand-in for etcd)', async () 
     await assert.rejects(statusOf(member));
   } finally {
     member.close();
+  }
+});
+
+test('the name of a member is looked up for its address, and DNS is asked for no settings (stand-in for etcd)', async () => {
+  await using server = await serve(7, 'etcdserver: permission denied');
+  const asked = mock.method(dns.promises, 'resolveTxt', async () => []);
+  const endpoint = server.endpoint.replace('127.0.0.1', 'localhost');
+  const member = new Member(endpoint, { endpoints: [endpoint] });
+  try {
+    assert.equal(await statusOf(member), undefined);
+    assert.equal(asked.mock.callCount(), 0);
+  } finally {
+    member.close();
+    asked.mock.restore();
   }
 });
