@@ -158,6 +158,9 @@ describe('the packages', { skip: needs('npm', 'dpkg-deb', 'etcd', 'etcdctl') }, 
       'ConditionPathExists=/etc/discover/config.json',
       'ExecStart=/usr/bin/discover --config /etc/discover/config.json',
     ]);
+    // A small Debian lacks others, such as the program kill.
+    const programs = [...unit].flatMap((line) => /^Exec\w+=(\S+)/.exec(line)?.[1] ?? []);
+    assert.deepEqual(programs, ['/usr/bin/discover', 'sh']);
     for (const script of ['postinst', 'prerm', 'postrm']) {
       await run('sh', ['-n', path.join(root, 'DEBIAN', script)]);
       assert.equal(statSync(path.join(root, 'DEBIAN', script)).mode & 0o777, 0o755);
