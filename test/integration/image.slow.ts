@@ -170,7 +170,7 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
     assert.equal(await compose('exec', '-T', 'discover', 'discover', 'health', '--ready'), 'ok\n');
   });
 
-  test('names of --add-host are looked at before DNS, which may say that there are none (real dockerd)', async () => {
+  test('it finds the names of --add-host, without any file of its own about names (real dockerd)', async () => {
     const asked = dockerd.docker(
       ...['run', '--rm', '--add-host', 'etcd.invalid:127.0.0.1', 'docker-discover'],
       ...['ls', '--etcd:endpoints', 'etcd.invalid:1'],
@@ -209,17 +209,7 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
     assert.deepEqual(JSON.parse(answer), expected);
   });
 
-  test('an engine that is restarted, and with it the socket, is found again (real dockerd)', async () => {
-    const web = await service('web');
-    await dockerd.stop();
-    await dockerd.restart();
-    const image = named('compose.yaml', /^ {4}image: (\S*\bwhoami:\S+)$/m);
-    const second = await dockerd.docker('run', '--detach', '--env', 'DISCOVER=web:80', '--publish', '80', image);
-    await eventually(() => held(web.id, second), patient);
-    await dockerd.docker('rm', '--force', second);
-    await eventually(() => held(web.id), patient);
-  });
-
+  // Before the engine is restarted: until Docker 23 that ends the health checks of containers that run on (moby/moby#41871).
   test('an agent that is stuck is ended by the health check and started again, and readers notice nothing (real dockerd)', async (context) => {
     const web = await service('web');
     const [before] = await held(web.id);
@@ -230,12 +220,24 @@ describe('the image', { skip: needs(...programs, 'root'), timeout: 2_400_000 }, 
     const [agent] = readFileSync(`/proc/${init}/task/${init}/children`, 'utf8').trim().split(' ');
     const began = performance.now();
     process.kill(Number(agent), 'SIGSTOP');
-    await eventually(async () => assert.equal(await restarts(), 1), patient);
+    const health = () => dockerd.docker('inspect', '--format', '{{json .State.Health}}', id);
+    await eventually(async () => assert.equal(await restarts(), 1, await health()), patient);
     context.diagnostic(`ended after ${((performance.now() - began) / 1000).toFixed(1)} s`);
     await eventually(async () => {
       assert.equal(await compose('exec', '-T', 'discover', 'discover', 'health', '--ready'), 'ok\n');
     }, patient);
     assert.deepEqual(await held(web.id), [before]);
+  });
+
+  test('an engine that is restarted, and with it the socket, is found again (real dockerd)', async () => {
+    const web = await service('web');
+    await dockerd.stop();
+    await dockerd.restart();
+    const image = named('compose.yaml', /^ {4}image: (\S*\bwhoami:\S+)$/m);
+    const second = await dockerd.docker('run', '--detach', '--env', 'DISCOVER=web:80', '--publish', '80', image);
+    await eventually(() => held(web.id, second), patient);
+    await dockerd.docker('rm', '--force', second);
+    await eventually(() => held(web.id), patient);
   });
 
   test('a stop ends with 0 and leaves the keys to the next one, which changes none of them (real dockerd, real etcd)', async () => {
