@@ -175,17 +175,14 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
       l2: {
         ...{ ours: ['198.18.2.1/24'], theirs: '198.18.2.2', inside: /^tcp:\/\/198\.18\.2\.\d+:80$/ },
         subnet: ['--subnet=198.18.2.0/24', '--gateway=198.18.2.2', '--ip-range=198.18.2.128/25'],
-        beside: [],
       },
       l3: {
         ...{ ours: ['198.18.3.1/24'], theirs: '198.18.3.2', inside: /^tcp:\/\/198\.18\.4\.\d+:80$/ },
         subnet: ['--subnet=198.18.4.0/24'],
-        // dockerd 20.10 cannot change the way out of a container, and l3 has to be it.
-        beside: ['--internal'],
       },
     } as const;
 
-    for (const [mode, { ours, theirs, inside, subnet, beside }] of Object.entries(ipvlans)) {
+    for (const [mode, { ours, theirs, inside, subnet }] of Object.entries(ipvlans)) {
       test(`at its own address on ipvlan in mode ${mode}, from the other end of the wire`, async (context) => {
         const missing = whyNoIpvlan();
         if (missing !== undefined) return context.skip(missing);
@@ -216,14 +213,8 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         // The kernel keeps the host itself apart from them.
         const verify = await runCommand([
           ...['verify', '--dial', '-o', 'json', '--host:ip', '198.18.0.1', '--host:id', `own-${mode}`],
-          ...[
-            '--docker:socketPath',
-            dockerd.socketPath,
-            '--etcd:endpoints',
-            etcd.endpoint,
-            '--address:from',
-            'container',
-          ],
+          ...['--docker:socketPath', dockerd.socketPath, '--etcd:endpoints', etcd.endpoint],
+          ...['--address:from', 'container'],
         ]);
         const seen = JSON.parse(verify.out) as { exact: boolean; dialled: { url: string; outcome: string }[] };
         assert.equal(seen.exact, true, verify.out);
@@ -233,9 +224,13 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         assert.equal(await refusedWith(strict, plain), 'not-published');
         assert.equal(await refusedWith(strict, asked), 'not-bound');
 
+        await dockerd.docker('rm', '--force', plain, asked);
+        // dockerd 20.10 has no second network for a container on l3: each would be its way out.
+        if (mode === 'l3') return;
+
         // With a second network the own address is that on the network that is named, or none.
-        await dockerd.docker('network', 'create', ...beside, `beside-${mode}`);
-        const both = await dockerd.run({ env, network: `beside-${mode}`, command: answering('both'), ports: [80] });
+        await dockerd.docker('network', 'create', 'beside');
+        const both = await dockerd.run({ env, network: 'beside', command: answering('both'), ports: [80] });
         await dockerd.docker('network', 'connect', network, both);
         const named = await eventually(async () => {
           const [url = ''] = await urlsOf(`named-${mode}`, both);
@@ -247,16 +242,14 @@ if (inOwnNamespace(title, import.meta.url, 'etcd', 'dockerd', 'docker', 'busybox
         const { reason, detail = '' } = await refusalOf(own, both);
         assert.equal(reason, 'network-ambiguous');
         const [listed, other] = [named.slice('tcp://'.length, -':80'.length), '172\\.31\\.[\\d.]+'];
-        const expected = `is open on beside-${mode} \\(${other}\\), wire-${mode} \\(${listed}\\), and none of them is named`;
+        const expected = `is open on beside \\(${other}\\), wire-${mode} \\(${listed}\\), and none of them is named`;
         assert.match(detail, new RegExp(expected));
-        // And the port is bound there, unless other machines are kept out of it.
-        if (mode === 'l2') {
-          const [bound = ''] = await published(`strict-${mode}`, both);
-          assert.match(bound, /^tcp:\/\/198\.18\.0\.1:\d+$/);
-          assert.deepEqual(await published(`either-${mode}`, both), [bound]);
-          await answers(reader, bound, 'both');
-        } else assert.equal(await refusedWith(strict, both), 'not-bound');
-        await dockerd.docker('rm', '--force', plain, asked, both);
+        // The port is bound on the bridge.
+        const [bound = ''] = await published(`strict-${mode}`, both);
+        assert.match(bound, /^tcp:\/\/198\.18\.0\.1:\d+$/);
+        assert.deepEqual(await published(`either-${mode}`, both), [bound]);
+        await answers(reader, bound, 'both');
+        await dockerd.docker('rm', '--force', both);
       });
     }
 
