@@ -51,7 +51,12 @@ describe('discover under systemd (real systemd, dockerd and etcd)', {
     const [install = '', ...others] = lines;
     assert.equal(install, 'npm install -g docker-discover');
     await systemd.shell(install.replace('docker-discover', `${quiet} /root/${filename}`));
-    for (const line of others.slice(0, -1)) await systemd.shell(line.replace(/^sudo /, ''));
+    // The etcd is not where init looks for one, so its diagnosis ends with 1.
+    const outcomes: Readonly<Record<string, string>> = { 'discover init': 'discover init || [ $? = 1 ]' };
+    for (const line of others.slice(0, -1)) {
+      const command = line.replace(/^sudo /, '');
+      await systemd.shell(outcomes[command] ?? command);
+    }
     configure();
   });
 
