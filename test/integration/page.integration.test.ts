@@ -80,7 +80,11 @@ describe('the page', { concurrency: 3, skip: needs('chromium', 'etcd', 'etcdctl'
     await shown(page, [['web', url, new RegExp(`^(${web.slice(0, 12)}|${name})$`), 'published']]);
     const problem = page.getByRole('region', { name: 'Not published' }).getByRole('article');
     const text = await problem.innerText();
-    for (const part of ['The port is not published', 'Publish the port: docker run -p', 'stats:8125/udp']) {
+    for (const part of [
+      'The port is not published',
+      'Publish the port when a container is created',
+      'stats:8125/udp',
+    ]) {
       assert.ok(text.includes(part), text);
     }
     assert.match(text, /8125\/udp is not published; published are 80\/tcp/);

@@ -109,7 +109,10 @@ describe('discover why (real dockerd, real etcd)', { skip }, () => {
     assert.match(out, /^yes {2}container: runs since 20/m);
     assert.match(out, /^yes {2}variable: DISCOVER=web:80, api:81, no:82$/m);
     assert.match(out, new RegExp(`^yes {2}web:80/tcp: tcp://${host.names.ip}:${port}$`, 'm'));
-    assert.match(out, /^no {3}no:82\/tcp: .* \(not-published\)\n {5}Publish the port: docker run -p/m);
+    assert.match(
+      out,
+      /^no {3}no:82\/tcp: .* \(not-published\)\n {5}Publish the port when a container is created: docker run -p/m,
+    );
     assert.match(out, /^yes {2}etcd: discover \S+ since \S+ writes for h1$/m);
     assert.match(out, new RegExp(`^yes {2}${key}: tcp://`, 'm'));
     assert.doesNotMatch(out, /\u{1b}/u);
