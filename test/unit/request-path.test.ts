@@ -146,7 +146,9 @@ describe('the clients of an engine', () => {
     const holding = (pattern: RegExp) =>
       files.filter((file) => pattern.test(readFileSync(path.join(src, file), 'utf8')));
     assert.deepEqual(holding(/\bnew (?:Dockerode|DockerModem)\(/).sort(), ['docker/docker.ts', 'docker/modem.ts']);
-    assert.deepEqual(holding(/\bopenSocket\(/).sort(), ['net/http1/client.ts', 'net/http2/client.ts', 'net/socket.ts']);
+    // That of modem.ts is for a request of Node's that has passed its gate: the connection is opened behind it.
+    const opening = ['docker/modem.ts', 'net/http1/client.ts', 'net/http2/client.ts', 'net/socket.ts'];
+    assert.deepEqual(holding(/\bopenSocket\(/).sort(), opening);
     assert.deepEqual(holding(/new Http1Client\(/), ['docker/inspect-client.ts']);
     assert.deepEqual(holding(/new Http2Client\(/), ['etcd/commit-call.ts']);
     // The endpoint and DNS listen, commands such as `discover health` ask the endpoint, and `--dial` asks what is published. A UDP socket of
