@@ -170,7 +170,7 @@ interface RawEvent {
  * escaped, and the end of the text is no label's.
  */
 const usualHead =
-  /^\{(?:"status":"(?:[^"\\]|\\.)*","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z_]+)(?:: *((?:[^"\\]|\\.)*))?","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;
+  /^\{(?:"status":"(?:[^"\\]|\\.)*","id":"[0-9a-f]+","from":"[^"\\]*",)?"Type":"container","Action":"([a-z_]+)(?:: ((?:[^"\\]|\\.)*))?","Actor":\{"ID":"([0-9a-f]+)","Attributes":\{"/;
 /** The same of a network: the container comes first, because Docker writes these in the order of their names. */
 const networkHead =
   /^\{"Type":"network","Action":"(?:dis)?connect","Actor":\{"ID":"[0-9a-z]+","Attributes":\{"container":"([0-9a-f]+)",/;

@@ -97,6 +97,7 @@ process.exitCode = faults > 0 ? 1 : 0;
 const repeated: readonly (readonly [what: string, unit: string, read: (text: string) => void])[] = [
   ...[',', ':', 'web:80,', 'web:80/tcp/', ' ', '\u202e'].map((unit) => ['DISCOVER', unit, readEnvironment] as const),
   ...['{', '"\\"', '{}', '\\\\'].map((unit) => ['event', unit, readEvents] as const),
+  ...[' ', 'x', '\\\\'].map((unit) => ['action', unit, readAction] as const),
   ...['{"Id":"",', '[', '{},'].map((unit) => ['list', unit, readAsList] as const),
 ];
 
@@ -108,6 +109,11 @@ function readEnvironment(text: string): void {
 
 function readEvents(text: string): void {
   new ObjectSplitter(readEvent, () => {}).push(Buffer.from(`{"a":"${text}"}{${text}`));
+}
+
+/** In Docker's usual form but for its end. */
+function readAction(text: string): void {
+  readEvent(`{"Type":"container","Action":"exec_create: ${text}","Actor":{"ID":"${'0'.repeat(64)}","Attributes":{}}}`);
 }
 
 function readAsList(text: string): void {

@@ -205,6 +205,23 @@ describe('readEvent', () => {
     assert.deepEqual(health('health_status: odd'), { ...moved, health: undefined });
   });
 
+  test('reads a long command of an exec in one pass, whatever is in it and behind it', () => {
+    const fastest = (work: () => void): number => {
+      const times = Array.from({ length: 3 }, () => {
+        const began = performance.now();
+        work();
+        return performance.now() - began;
+      });
+      return Math.min(...times);
+    };
+    for (const unit of [' ', 'x', '\\\\', ': ']) {
+      const action = `exec_create: ${unit.repeat(50_000)}`;
+      const told = `{"Type":"container","Action":"${action}","Actor":{"ID":"${id}","Attributes":{}},"timeNano":1}`;
+      // More than one pass would be 50,000.
+      assert.ok(fastest(() => readEvent(told)) < 2_000 * fastest(() => JSON.parse(told)), JSON.stringify(unit));
+    }
+  });
+
   test('takes the exit code of a stop for a sign of one, from Podman alone', () => {
     const death = (exitCode: string) =>
       JSON.stringify({
