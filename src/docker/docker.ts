@@ -143,7 +143,7 @@ export class DockerClient implements Docker {
     filters: EventFilters,
     onChunk: (chunk: Buffer) => void,
   ): Promise<EventStream> {
-    const options = { versionPrefix: engine.versionPrefix, bytesMax: Number.POSITIVE_INFINITY, onBody: onChunk };
+    const options = { ...ofEngine, versionPrefix: engine.versionPrefix, onBody: onChunk };
     return this.#call('/events?', options, async (docker, call) => {
       await docker.getEvents({ since, filters });
       return { ended: call.ended, close: () => call.abort() };

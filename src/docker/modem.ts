@@ -55,9 +55,9 @@ const readBytes = 64 << 10;
 export interface ModemCallOptions {
   /** As in a path: `/v1.41`, or empty. */
   readonly versionPrefix: string;
-  /** Bounds the body of the answer. */
+  /** Bounds the body of an answer that is kept. */
   readonly bytesMax: number;
-  /** Takes the body of an answer that is 200 as it comes. The bytes may be overwritten once it returns. */
+  /** Takes the body of an answer that is 200 as it comes, without a bound. The bytes may be overwritten once it returns. */
   readonly onBody?: ((bytes: Buffer) => void) | undefined;
 }
 
@@ -147,16 +147,16 @@ export class ModemCall {
   }
 
   /**
-   * A connection whose body is read here. Node reads up to the head of the answer, for dockerode. What follows would pass four
-   * layers of Node for each event, and a buffer would be made for it: a third of what an event costs.
+   * A connection whose body is read here. Node reads the head of the answer, for dockerode. Each event behind it would pass four
+   * layers of Node, with a buffer of its own; `bench/README.md` says what that costs.
    */
   #openTapped(): Socket {
-    const reader = new ResponseReader(this.#bytesMax, (bytes) => {
+    const reader = new ResponseReader(Number.POSITIVE_INFINITY, (bytes) => {
       if (this.#isOk) this.#onBody?.(bytes);
     });
     const address = this.#endpoint.kind === 'socket' ? { path: this.#endpoint.path } : this.#endpoint;
     const socket = openSocket(address, readBytes, (bytes) => {
-      // Node's own answer to the head, in `#answered`, comes before this returns. It keeps what it is given.
+      // Where the head ends in these bytes, this calls `#answered`. Node keeps what it is given.
       if (!this.#isOk) socket.emit('data', Buffer.from(bytes));
       try {
         if (reader.push(bytes) !== undefined && this.#isOk) socket.destroy();
@@ -177,7 +177,7 @@ export class ModemCall {
       this.#isOk = true;
       if (this.#isTapped) response.resume();
       else if (this.#onBody !== undefined) response.on('data', this.#onBody);
-      if (this.#bytesMax < Number.POSITIVE_INFINITY) limit(response, this.#bytesMax);
+      else limit(response, this.#bytesMax);
       return;
     }
     const status = response.statusCode ?? 0;

@@ -309,7 +309,7 @@ describe('an event stream', () => {
       const onBody = (bytes: Buffer) => {
         seen.byUs += bytes.length;
       };
-      const call = new ModemCall(endpoint, { versionPrefix: '', bytesMax: 100, onBody });
+      const call = new ModemCall(endpoint, { ...limits, onBody });
       const answer = await withoutEnvironment(() => new Dockerode(call.options)).getEvents({ since: 0 });
       answer.on('data', (bytes: Buffer) => {
         seen.byNode += bytes.length;
