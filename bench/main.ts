@@ -93,7 +93,7 @@ function check(isRight: boolean, message: string): void {
   if (!isRight) refuse(message);
 }
 
-/** The program that is to be measured as well, which is a subject from now on. */
+/** The program of --peer. It becomes a subject. */
 function peerOf({ layout, peer: command }: { readonly layout?: string; readonly peer?: string }): Peer | undefined {
   check((command === undefined) === (layout === undefined), '--peer needs --layout, and --layout a --peer');
   if (command === undefined || layout === undefined) return undefined;

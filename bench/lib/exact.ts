@@ -62,8 +62,8 @@ export class Pursuit {
 }
 
 /**
- * From the engine's events to the appearance of the last of a container's services and to the end of the last; containers of which one
- * was never put at all are counted.
+ * The time from a container's start to the key of its last service, and from its end to the last deletion. A container with a service
+ * that was never put is counted as never seen.
  */
 export function latenciesOf(lives: readonly Lifecycle[], events: readonly Event[], layout: Layout) {
   const [put, deleted] = [new Map<string, number>(), new Map<string, number>()];

@@ -31,7 +31,7 @@ const plainly = 1.5;
  * than the noise, which is the pairs' own: Student's interval of the mean of their logarithms. Three pairs have so wide a one
  * that a program twice as slow could pass, so a loss is also where every pair is worse by half.
  *
- * Fewer than three pairs have no spread to speak of, and neither has a pair of which one could not be measured.
+ * It takes three pairs to have a spread. Nothing is judged with fewer, or where one side of a pair could not be measured.
  */
 export function judge(ratios: readonly number[], tolerance: number): Verdict {
   const count = ratios.length;

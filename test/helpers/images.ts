@@ -68,7 +68,7 @@ class Root {
     return this.file(from, to);
   }
 
-  /** What is installed of Debian's packages, without what is only to be read, but for the licences. */
+  /** The files of these packages of Debian as they are installed here. Of documents only the licences. */
   packages(...names: readonly string[]): this {
     const { stdout } = spawnSync('dpkg', ['-L', ...names], { encoding: 'utf8' });
     const unread = /^\/usr\/share\/(?!doc\/[^/]+\/copyright$)/;

@@ -36,7 +36,7 @@ export async function killOverAndOver(kills: number): Promise<Killed> {
     }
     return lives;
   })();
-  // Where the loop below fails, that is to be told, and not that the engine is gone then.
+  // A failure of the loop below ends the engine, and so this. The test has to report the first of the two.
   churned.catch(() => {});
   for (let kill = 0; kill < kills; kill++) {
     const count = recorder.changes.length + (moments[kill % moments.length] ?? 0);
