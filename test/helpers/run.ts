@@ -63,18 +63,18 @@ export function needs(...parts: readonly string[]): string | false {
   return missing.length === 0 || process.env.CI === 'true' ? false : `needs ${missing.join(', ')}`;
 }
 
-// Recording takes a fifth of the time of a process, and its reading a minute for all; these run most of the source.
+// Recording takes a fifth of the time of a process, and its reading a minute for all; these run most of the source. Node hands the
+// variable on to each process unless it is set to nothing.
 const isUnrecorded = !/\/integration\/(cli|endpoint|etcd-auth|reload|service-manager)\./.test(process.argv[1] ?? '');
 
 /** The environment without anything that would point discover, docker or etcdctl elsewhere. */
 export function cleanEnvironment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
-  const dropped = isUnrecorded
-    ? /^((DISCOVER|DOCKER|ETCDCTL|ETCD)_|NODE_V8_COVERAGE$)/
-    : /^(DISCOVER|DOCKER|ETCDCTL|ETCD)_/;
+  const dropped = /^(DISCOVER|DOCKER|ETCDCTL|ETCD)_/;
   const kept = Object.entries(process.env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && !dropped.test(entry[0]),
   );
-  return { ...Object.fromEntries(kept), PATH: searchPath.join(':'), ...extra };
+  const unrecorded = isUnrecorded && { NODE_V8_COVERAGE: '' };
+  return { ...Object.fromEntries(kept), ...unrecorded, PATH: searchPath.join(':'), ...extra };
 }
 
 const cleanups = new Set<() => void>();
